@@ -1,0 +1,1 @@
+"""Heads on finished feature stores: fitting, scoring, the leaderboard, prediction."""
