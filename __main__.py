@@ -1,1 +1,74 @@
-def main() -> None: ...
+"""The front door: one command line, errors on one line, exit codes. Rooms keep their own commands and load on use."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from . import FreezeframeError, __version__
+
+COMMANDS = {
+    "extract-features": ".extract.commands:extract_features",
+    "fit-classifier": ".classify.commands:fit_classifier",
+    "leaderboard": ".classify.commands:leaderboard",
+    "predict": ".classify.commands:predict",
+    "make-demo-images": ".data.commands:make_demo_images",
+}
+
+
+class FrontDoor(click.Group):
+    """Loads a sub-command when it is called; turns every error a user can mend into one line and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module, __package__), name)
+        return command
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["standalone_mode"] = False
+        try:
+            sys.exit(super().main(*args, **kwargs) or 0)
+        except click.ClickException as error:
+            _fail(error.format_message(), error.exit_code)
+        except FreezeframeError as error:
+            _fail(str(error), error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            _fail("stopped; what was finished is kept", 130)
+
+
+def _fail(text: str, exit_code: int) -> None:
+    click.echo(f"error: {' '.join(text.split())}", err=True)
+    sys.exit(exit_code)
+
+
+@click.group(cls=FrontDoor, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="freezeframe")
+def cli() -> None:
+    """Freeze the backbone, look at every image once, trust every score after."""
+
+
+def main() -> None:
+    """Run `freezeframe`."""
+    cli()
+
+
+def extract_features() -> None:
+    """Run `extract-features`, which is `freezeframe extract-features`."""
+    cli(["extract-features", *sys.argv[1:]])
+
+
+def fit_classifier() -> None:
+    """Run `fit-classifier`, which is `freezeframe fit-classifier`."""
+    cli(["fit-classifier", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Fitting a head on features and scoring it on images it has not seen."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import secrets
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import FreezeframeError, __version__
+from ..features.layout import FAILED
+from ..features.store import FeatureStore
+from .heads import Head, make_head
+from .leaderboard import append_rows
+from .metrics import score
+from .model_file import FittedHead, save_model
+from .task import Task
+
+
+@dataclass(frozen=True)
+class Run:
+    """A fitted head and how it did.
+
+    Attributes:
+        row: its line in the leaderboard, by column.
+        folder: where its model and its predictions are.
+        warnings: what must be known before the number is believed.
+    """
+
+    row: dict[str, Any]
+    folder: Path
+    warnings: list[str] = field(default_factory=list)
+
+
+def fit_classifier(
+    task: Task,
+    model: str,
+    *,
+    leaderboard: str | os.PathLike[str] = "leaderboard.csv",
+    runs: str | os.PathLike[str] = "runs",
+) -> Run:
+    """Fit a head, score it, keep its model and predictions in `runs/<run id>/`, and append to the leaderboard.
+
+    Args:
+        task: from `freezeframe.classify.task.make_task`.
+        model: name of a head in `HEADS`.
+
+    Raises:
+        ParameterError: an unknown head.
+        MissingExtraError: the head's library is not installed.
+        FreezeframeError: the leaderboard or the run folder cannot be written.
+
+    Examples:
+        >>> run = fit_classifier(make_task(FeatureStore("features.h5")), "logreg")  # doctest: +SKIP
+        >>> run.row["accuracy"]                                                    # doctest: +SKIP
+        0.875
+    """
+    head = make_head(model)
+    pooling = task.pooling or head.pooling
+    y_train, y_test = (np.searchsorted(task.classes, part.labels) for part in (task.train, task.test))
+    X = task.train.store.features(task.layer, task.train.rows, pooling)
+    start = time.perf_counter()
+    head.fit(X, y_train, len(task.classes), task.seed)
+    fit_seconds = time.perf_counter() - start
+    X = task.test.store.features(task.layer, task.test.rows, pooling)
+    start = time.perf_counter()
+    proba = head.predict_proba(X)
+    predict_seconds = time.perf_counter() - start
+    positive = None if task.positive is None else task.classes.index(task.positive)
+    scores = score(y_test, proba, positive)
+    leaked = task.test.overlap(task.train)
+    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{head.name}-{secrets.token_hex(3)}"
+    row = {
+        "run_id": run_id,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        **_describe(task, head, pooling),
+        "n_test_in_train": int(leaked.sum()),
+        **scores,
+        "fit_seconds": fit_seconds,
+        "predict_ms_per_image": 1000 * predict_seconds / len(y_test),
+    }
+    provenance = task.train.store.provenance
+    fitted = FittedHead(
+        head, tuple(task.classes), task.layer, pooling, provenance, task.train.store.fingerprint, run_id
+    )
+    folder = Path(runs) / run_id
+    try:
+        folder.mkdir(parents=True)
+        save_model(folder / "model.safetensors", fitted)
+        _write_predictions(folder / "predictions.csv", task, proba, leaked)
+    except OSError as error:
+        raise FreezeframeError(f"{folder}: cannot be written ({error.strerror or error})") from None
+    append_rows(leaderboard, [row])  # last: a row in the leaderboard has its model and predictions
+    return Run(row, folder, _warnings(task, int(leaked.sum())) + head.notes)
+
+
+def _describe(task: Task, head: Head, pooling: str) -> dict[str, Any]:
+    """The leaderboard columns that say what was done to what."""
+    train, test = task.train.store, task.test.store
+    return {
+        "head": head.name,
+        "layer": task.layer,
+        "pooling": pooling,
+        "hyperparameters": json.dumps(head.parameters),
+        "data_set": _data_set(train),
+        "test_set": _data_set(test),
+        "split": task.split,
+        "classes": " ".join(task.classes),
+        "positive": task.positive or "",
+        "n_train": len(task.train.rows),
+        "n_test": len(task.test.rows),
+        "store_fingerprint": train.fingerprint,
+        "test_fingerprint": test.fingerprint,
+        "weights": train.provenance.get("weights_source", ""),
+        "weights_digest": train.provenance["weights_digest"],
+        "seed": task.seed,
+        "version": __version__,
+    }
+
+
+def _data_set(store: FeatureStore) -> str:
+    return PurePath(str(store.provenance.get("source", ""))).name or store.path.stem
+
+
+def _warnings(task: Task, n_leaked: int) -> list[str]:
+    warnings = []
+    n_test = len(task.test.rows)
+    if n_leaked:
+        warnings.append(
+            f"{n_leaked} of {n_test} test images are byte for byte among the training images: "
+            "this score is not one on unseen data"
+        )
+    source = str(task.train.store.provenance.get("weights_source", ""))
+    if source.startswith("random"):
+        warnings.append(f"the backbone's weights are {source}: this score says nothing about VGG16")
+    for name, part in (("training", task.train), ("test", task.test)):
+        failed = int((part.store.status == FAILED).sum())
+        if failed:
+            warnings.append(f"{failed} unreadable images of the {name} store are left out")
+    return list(dict.fromkeys(warnings))
+
+
+def _write_predictions(path: Path, task: Task, proba: NDArray[np.float64], leaked: NDArray[np.bool_]) -> None:
+    store, predicted = task.test.store, proba.argmax(axis=1)
+    with path.open("x", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(
+            ["path", "sha256", "label", "predicted", *(f"p_{name}" for name in task.classes), "in_training"]
+        )
+        for i, row in enumerate(task.test.rows):
+            writer.writerow(
+                [
+                    store.paths[row],
+                    store.sha256s[row],
+                    task.test.labels[i],
+                    task.classes[predicted[i]],
+                    *(f"{p:.6f}" for p in proba[i]),
+                    "yes" if leaked[i] else "no",
+                ]
+            )

@@ -1,0 +1,128 @@
+"""Fitted heads on the disk: one safetensors file, arrays and text only, never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import FreezeframeError, ModelFileError
+from ..extract.backbone import BACKBONES
+from ..features.store import pool
+from .heads import Head, make_head
+
+FORMAT = "freezeframe-model"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A fitted head with all that is needed to predict from images.
+
+    Attributes:
+        head: the classifier; its class numbers index `classes`.
+        classes: names of the classes.
+        layer: whose features it takes.
+        pooling: "flat", "avg" or "max".
+        provenance: of the store it was fitted on.
+        training_fingerprint: fingerprint of that store.
+        run_id: the run that fitted it.
+    """
+
+    head: Head
+    classes: tuple[str, ...]
+    layer: str
+    pooling: str
+    provenance: dict[str, Any]
+    training_fingerprint: str
+    run_id: str
+
+
+def save_model(path: str | os.PathLike[str], model: FittedHead) -> None:
+    """Write a fitted head to a new file, which tells a change of any of its bytes (see `load_model`)."""
+    from safetensors.numpy import save
+
+    arrays = {name: np.ascontiguousarray(array) for name, array in model.head.arrays.items()}
+    text = {name: value for name, value in _shallow(model).items() if name != "head"}
+    about = json.dumps(text | {"head": model.head.name, "parameters": model.head.parameters}, sort_keys=True)
+    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "about": about}
+    metadata["digest"] = _digest(arrays, about)
+    with Path(path).open("xb") as file:
+        file.write(save(arrays, metadata))
+
+
+def load_model(path: str | os.PathLike[str]) -> FittedHead:
+    """Read a fitted head. Nothing in the file is executed; sizes are checked by safetensors against the file.
+
+    Raises:
+        ModelFileError: the file is missing, is no model of ours, or was changed since it was written.
+        MissingExtraError: the head's library is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such model file; fit-classifier writes runs/<run id>/model.safetensors")
+    try:
+        arrays, metadata = _read(path)
+    except Exception as error:  # safetensors reports damage in several ways
+        reason = " ".join(str(error).split())[:120]
+        raise ModelFileError(f"{path}: not a model file of freezeframe ({reason})") from None
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(f"{path}: not a model file of freezeframe")
+    if metadata.get("format_version") != str(FORMAT_VERSION):
+        raise ModelFileError(
+            f"{path}: format version {metadata.get('format_version')!r} is unknown to this freezeframe"
+        )
+    if metadata.get("digest") != _digest(arrays, metadata.get("about", "")):
+        raise ModelFileError(f"{path}: changed since it was written; its digest does not match")
+    try:
+        return _restored(arrays, json.loads(metadata["about"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, FreezeframeError):
+            raise
+        raise ModelFileError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
+
+
+def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def _restored(arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> FittedHead:
+    head = make_head(about["head"])
+    head.restore(arrays)
+    head.parameters = dict(about["parameters"])
+    model = FittedHead(
+        head=head,
+        classes=tuple(map(str, about["classes"])),
+        layer=str(about["layer"]),
+        pooling=str(about["pooling"]),
+        provenance=dict(about["provenance"]),
+        training_fingerprint=str(about["training_fingerprint"]),
+        run_id=str(about["run_id"]),
+    )
+    shape = BACKBONES[model.provenance["backbone"]].layers[model.layer]
+    if model.head.predict_proba(pool(np.zeros((1, *shape)), model.pooling)).shape != (1, len(model.classes)):
+        raise ValueError("head and classes do not fit together")
+    return model
+
+
+def _shallow(model: FittedHead) -> dict[str, Any]:
+    return {field.name: getattr(model, field.name) for field in fields(model)}
+
+
+def _digest(arrays: dict[str, NDArray[Any]], about: str) -> str:
+    """SHA-256 over the text and each array: name, dtype, shape and bytes."""
+    digest = hashlib.sha256(about.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

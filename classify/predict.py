@@ -1,0 +1,91 @@
+"""Predicting the class of image files with a fitted head."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import ModelFileError, ParameterError, WeightsError
+from ..extract.backbone import BACKBONES
+from ..extract.extraction import Settings
+from ..extract.keras_engine import KerasEngine
+from ..extract.pipeline import Source, run
+from ..extract.weights import load_weights, weights_digest
+from ..features.store import pool
+from .model_file import FittedHead
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a head says of one image.
+
+    Attributes:
+        path: the image file, as given.
+        label: the likeliest class; "" if the image could not be read.
+        probabilities: of each class, by name.
+        error: why the image could not be read; "" if it could.
+    """
+
+    path: str
+    label: str
+    probabilities: dict[str, float]
+    error: str = ""
+
+
+def predict_images(
+    model: FittedHead, paths: Sequence[str | os.PathLike[str]], *, weights: str = "imagenet"
+) -> list[Prediction]:
+    """Predict images, through the very backbone and preprocessing that the head was fitted behind.
+
+    Args:
+        model: from `freezeframe.classify.model_file.load_model`.
+        paths: image files; unreadable ones get a prediction with `error` set.
+        weights: where to take the backbone's weights from, as for `Settings`; ignored for a random backbone.
+
+    Raises:
+        ModelFileError: the model names a backbone, layer or resizing that is not known here.
+        WeightsError: the weights are not those that the head was fitted behind.
+
+    Examples:
+        >>> model = load_model("runs/20261123-101500-logreg-5f3a1c/model.safetensors")  # doctest: +SKIP
+        >>> predict_images(model, ["scan.png"])[0].label                                # doctest: +SKIP
+        'lesion'
+    """
+    settings = _settings(model, weights)
+    engine = _engine(model, settings)
+    sources = (Source(number, Path(path)) for number, path in enumerate(paths))
+    found: dict[int, Prediction] = {}
+    for batch in run(engine, sources, BACKBONES[settings.backbone].input_size, settings.resize):
+        for row, reason in batch.failed:
+            found[row] = Prediction(os.fspath(paths[row]), "", {}, reason)
+        if batch.rows:
+            proba = model.head.predict_proba(pool(batch.features[model.layer], model.pooling))
+            for row, p in zip(batch.rows, proba.tolist(), strict=True):
+                probabilities = dict(zip(model.classes, p, strict=True))
+                label = max(probabilities, key=lambda name: probabilities[name])
+                found[row] = Prediction(os.fspath(paths[row]), label, probabilities)
+    return [found[row] for row in range(len(paths))]
+
+
+def _settings(model: FittedHead, weights: str) -> Settings:
+    made = model.provenance
+    try:
+        return Settings(
+            layers=(model.layer,),
+            backbone=made["backbone"],
+            weights="random" if made["weights_source"].startswith("random") else weights,
+            seed=made["weights_seed"],
+            resize=made["resize"],
+            batch_size=made["batch_size"],
+        )
+    except (KeyError, TypeError, AttributeError, ParameterError) as error:
+        raise ModelFileError(f"model of run {model.run_id}: its provenance is of no use here ({error})") from None
+
+
+def _engine(model: FittedHead, settings: Settings) -> KerasEngine:
+    weights, source = load_weights(settings.weights, settings.seed)
+    if weights_digest(weights) != model.provenance["weights_digest"]:
+        raise WeightsError(f"the model of run {model.run_id} was fitted behind other weights than those of {source}")
+    return KerasEngine(BACKBONES[settings.backbone], weights, settings.layers, settings.batch_size)

@@ -1,0 +1,255 @@
+"""Lists of labelled images, made from a folder tree or a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from .. import ManifestError
+from .images import HEAD_BYTES, image_kind
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""Folder names (in any case) and CSV values that name a split, and the split they name."""
+
+IMAGE_ENDINGS = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .apng .tif .tiff .bmp .dib .gif .webp .dcm .dicom .ima".split()  # noqa: SIM905
+)
+"""A file with one of these endings is taken as an image even where its content is not, so that damage is reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image of a manifest: what identifies it (`path`, `sha256`) and what is said of it.
+
+    Attributes:
+        path: relative to the manifest's root, with "/" between parts.
+        sha256: SHA-256 of the file, hexadecimal; empty if it could not be read.
+        label: its class.
+        split: "train", "validation", "test" or "".
+        group: images of one group stay on one side of a split; "" for none.
+    """
+
+    path: str
+    sha256: str
+    label: str
+    split: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A list of labelled images, in a fixed order.
+
+    Attributes:
+        root: the folder that paths are relative to.
+        images: sorted by path; no two have the same path.
+        skipped: what was found and left out, as (path, reason).
+    """
+
+    root: Path
+    images: tuple[Image, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """Number of images of each class, by name."""
+        return dict(sorted(Counter(image.label for image in self.images).items()))
+
+
+def read_manifest(source: str | os.PathLike[str]) -> Manifest:
+    """The images of a folder (`FOLDER/<class>/...`, `FOLDER/{train,val,test}/<class>/...`) or a CSV file.
+
+    The CSV has a header and the columns `path,label[,split][,group]`; its paths are relative to its own folder.
+
+    Raises:
+        ManifestError: nothing is there, no images are found, or they have fewer than two classes.
+
+    Examples:
+        >>> read_manifest("brain-mri").classes  # doctest: +SKIP
+        {'no': 98, 'yes': 155}
+    """
+    source = Path(source)
+    if source.is_dir():
+        manifest = _from_folder(source)
+    elif source.is_file():
+        manifest = _from_csv(source)
+    else:
+        raise ManifestError(f"{source}: no such folder or file")
+    classes = manifest.classes
+    if len(classes) < 2:
+        (label,) = classes
+        raise ManifestError(
+            f"{source}: all {len(manifest.images)} images are of one class, {label!r}; two are needed"
+            + f" (is {source / label} the folder you mean?)" * (source / label).is_dir()
+        )
+    return manifest
+
+
+def _from_folder(root: Path) -> Manifest:
+    skipped: list[tuple[str, str]] = []
+    files: list[tuple[PurePosixPath, str]] = []
+    for path in _walk(root, skipped):
+        relative = _shown(path, root)
+        sha256, problem = _inspect(path)
+        if relative != path.relative_to(root).as_posix():
+            problem = "its name is not valid UTF-8; rename it"
+        if problem:
+            skipped.append((relative, problem))
+        else:
+            files.append((PurePosixPath(relative), sha256))
+    images = _label(files, skipped)
+    if not images:
+        loose = len(files) and " in class folders; wanted is FOLDER/<class>/<image>"
+        raise ManifestError(f"{root}: no images{loose or ''}")
+    return Manifest(root, tuple(sorted(images, key=lambda image: image.path)), tuple(sorted(skipped)))
+
+
+def _walk(root: Path, skipped: list[tuple[str, str]]) -> Iterator[Path]:
+    """Every visible file below root. Links are followed, but no folder is walked twice; real folders come first."""
+    pending = deque([root])
+    seen: set[tuple[int, int]] = set()
+    while pending:
+        folder = pending.popleft()
+        try:
+            status = folder.stat()
+            identity = (status.st_dev, status.st_ino)
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name) if identity not in seen else None
+        except OSError as error:
+            skipped.append((_shown(folder, root), f"cannot be opened ({error.strerror})"))
+            continue
+        if entries is None:
+            skipped.append((_shown(folder, root), "a link to a folder that is listed already"))
+            continue
+        seen.add(identity)
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                skipped.append((_shown(path, root), "hidden"))
+            elif entry.is_dir(follow_symlinks=False):
+                pending.appendleft(path)
+            elif entry.is_dir():
+                pending.append(path)
+            elif entry.is_file():
+                yield path
+            else:
+                skipped.append((_shown(path, root), "a broken link or special file"))
+
+
+def _shown(path: Path, root: Path) -> str:
+    """A path below root as text that can be printed and stored, whatever bytes its name holds."""
+    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "replace")
+
+
+def _inspect(path: Path) -> tuple[str, str]:
+    """A file's SHA-256, or the reason why it is not listed. What has an image's ending is listed even if damaged."""
+    named_as_image = path.suffix.lower() in IMAGE_ENDINGS
+    try:
+        with path.open("rb") as file:
+            if image_kind(file.read(HEAD_BYTES)) is None and not named_as_image:
+                return "", "not an image"
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").hexdigest(), ""
+    except OSError as error:
+        # Listed, so that extraction reports it among the unreadable images.
+        return "", "" if named_as_image else f"cannot be read ({error.strerror})"
+
+
+def _label(files: Sequence[tuple[PurePosixPath, str]], skipped: list[tuple[str, str]]) -> list[Image]:
+    """Images from files below a root: splits and classes from the names of the folders they lie in."""
+    tops = {path.parts[0] for path, _ in files if len(path.parts) > 1}
+    depths = {top: {len(path.parts) for path, _ in files if path.parts[0] == top} for top in tops}
+    # Only when every folder is named as a split and holds no images itself: "test" can be a class as well.
+    by_split = bool(tops) and all(top.lower() in SPLIT_NAMES and min(depths[top]) > 2 for top in tops)
+    images = []
+    for path, sha256 in files:
+        split, below = ("", path.parts)
+        if by_split and len(below) > 1:
+            split, below = SPLIT_NAMES[below[0].lower()], below[1:]
+        if len(below) < 2:
+            skipped.append((str(path), "lies in no class folder"))
+        else:
+            images.append(Image(str(path), sha256, below[0], split))
+    return _without_copies_of_the_tree(images, skipped)
+
+
+def _without_copies_of_the_tree(images: list[Image], skipped: list[tuple[str, str]]) -> list[Image]:
+    """Handle a tree that contains itself: `FOLDER/yes`, `FOLDER/no` and again `FOLDER/all/yes`, `FOLDER/all/no`.
+
+    A folder without images of its own whose folders are all named as its siblings is no class. Its images take the
+    class of the inner folder; those that repeat an outer image, byte for byte under the same name, are left out.
+    """
+    inner: dict[str, set[str]] = defaultdict(set)
+    for image in images:
+        first, *rest = _in_class(image).parts
+        inner[image.label].add(first if rest else "")
+    wrappers = {label for label, names in inner.items() if len(names) > 1 and names <= inner.keys() - {label}}
+    outer = {(image.label / _in_class(image), image.sha256) for image in images if image.label not in wrappers}
+    kept = []
+    for image in images:
+        path = _in_class(image)
+        if image.label not in wrappers:
+            kept.append(image)
+        elif (path, image.sha256) in outer:
+            skipped.append((image.path, f"repeats {path}: the folder holds itself once more"))
+        else:
+            kept.append(replace(image, label=path.parts[0]))
+    return kept
+
+
+def _in_class(image: Image) -> PurePosixPath:
+    """An image's path below its class folder."""
+    parts = PurePosixPath(image.path).parts
+    return PurePosixPath(*parts[2 if image.split else 1 :])
+
+
+def _from_csv(source: Path) -> Manifest:
+    images: dict[str, Image] = {}
+    skipped: list[tuple[str, str]] = []
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = set(reader.fieldnames or ())
+            if not {"path", "label"} <= columns:
+                raise ManifestError(f"{source}: the first line must name the columns path,label[,split][,group]")
+            for row in reader:
+                where = f"{source}, line {reader.line_num}"
+                image = _from_csv_row(row, source.parent, where)
+                known = images.setdefault(image.path, image)
+                if known is not image:
+                    if (known.label, known.split) != (image.label, image.split):
+                        raise ManifestError(f"{where}: {image.path} stands there twice, as {known.label!r} before")
+                    skipped.append((image.path, "listed twice"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"{source}: cannot be read as a CSV file ({error})") from None
+    if not images:
+        raise ManifestError(f"{source}: no images")
+    return Manifest(source.parent, tuple(images[path] for path in sorted(images)), tuple(skipped))
+
+
+def _from_csv_row(row: dict[str, str | None], root: Path, where: str) -> Image:
+    path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
+    if not path or not label or "\0" in path:
+        raise ManifestError(f"{where}: path and label must not be empty")
+    split = (row.get("split") or "").strip()
+    if split and split.lower() not in SPLIT_NAMES:
+        raise ManifestError(f"{where}: split must be train, validation, test or empty, got {split!r}")
+    try:
+        with (root / path).open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        sha256 = ""  # listed all the same: extraction reports it among the unreadable images
+    group = (row.get("group") or "").strip()
+    return Image(PurePosixPath(path).as_posix(), sha256, label, SPLIT_NAMES.get(split.lower(), ""), group)

@@ -1,0 +1,218 @@
+"""Reading a feature store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import ParameterError, StoreError
+from .layout import DECIDING, DONE, FAILED, FORMAT_VERSION, IDENTITY, PENDING, read_layout
+
+if TYPE_CHECKING:
+    import pandas
+
+POOLINGS = ("flat", "avg", "max")
+_BLOCK_BYTES = 64 * 2**20
+
+Rows = Sequence[int] | NDArray[np.intp]
+
+
+class FeatureStore:
+    """A feature store, opened for reading: a snapshot of its rows, and its layers as memory maps.
+
+    Nothing stays open and no lock is held, so a store can be read while another process fills it.
+
+    Args:
+        path: an HDF5 file written by `extract-features`.
+
+    Attributes:
+        path: the file.
+        layers: the layers' shapes, {name: (height, width, channels)}.
+        provenance: what made the features, {field: value}.
+        paths, sha256s, labels, splits, groups: text columns, arrays of str of shape (n,).
+        widths, heights: pixels, uint32 of shape (n,).
+        status: 0 pending, 1 done, 2 failed, uint8 of shape (n,).
+        reasons: why a row failed, str of shape (n,).
+
+    Raises:
+        StoreError: the file is missing, no feature store, of an unknown version, or damaged.
+
+    Examples:
+        >>> store = FeatureStore("features.h5")                           # doctest: +SKIP
+        >>> X = store.features("block5_pool", store.rows(), "avg")        # doctest: +SKIP
+        >>> X.shape                                                       # doctest: +SKIP
+        (240, 512)
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._layout = read_layout(path)
+        self.layers = {name: extent.shape[1:] for name, extent in self._layout.layers.items()}
+        self.provenance = self._layout.provenance
+        self.status: NDArray[np.uint8] = np.array(self._layout.rows["status"].map(path))
+        if self.status.size and self.status.max() > FAILED:
+            raise StoreError(f"{path}: damaged: status {self.status.max()} is unknown")
+        self.paths = self._text("path")
+        self.sha256s = self._text("sha256")
+        self.labels = self._text("label")
+        self.splits = self._text("split")
+        self.groups = self._text("group")
+        self.reasons = self._text("reason")
+        self.widths: NDArray[np.uint32] = np.array(self._layout.rows["width"].map(path))
+        self.heights: NDArray[np.uint32] = np.array(self._layout.rows["height"].map(path))
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    def __repr__(self) -> str:
+        counts = [int((self.status == code).sum()) for code in (DONE, FAILED, PENDING)]
+        return (
+            f"FeatureStore({str(self.path)!r}: {counts[0]} done, {counts[1]} failed, {counts[2]} pending; "
+            + ", ".join(f"{name} {shape}" for name, shape in self.layers.items())
+            + ")"
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether no row is pending."""
+        return not bool((self.status == PENDING).any())
+
+    def rows(self, *, split: str | None = None, label: str | None = None) -> NDArray[np.intp]:
+        """Numbers of the done rows, ascending, of shape (n_rows,); of one split or class if asked."""
+        wanted = self.status == DONE
+        if split is not None:
+            wanted &= self.splits == split
+        if label is not None:
+            wanted &= self.labels == label
+        return np.flatnonzero(wanted)
+
+    def memmap(self, layer: str) -> np.memmap[Any, np.dtype[Any]]:
+        """A layer as a read-only memory map of shape (n, height, width, channels), in the store's dtype.
+
+        Rows that are not done hold undefined values.
+
+        Raises:
+            ParameterError: the store has no such layer.
+        """
+        if layer not in self.layers:
+            raise ParameterError(f"{self.path} has no layer {layer!r}; it has {', '.join(self.layers)}")
+        return self._layout.layers[layer].map(self.path)
+
+    def features(self, layer: str, rows: Rows | None = None, pooling: str | None = None) -> NDArray[np.float32]:
+        """Features of some rows, as float32.
+
+        Args:
+            layer: its name.
+            rows: row numbers; by default all done rows.
+            pooling: "flat", "avg", "max", or None for (n_rows, height, width, channels); see `pool`.
+
+        Raises:
+            ParameterError: an unknown layer or pooling.
+            StoreError: a row is not done.
+        """
+        rows = self.rows() if rows is None else np.asarray(rows, dtype=np.intp)
+        if (self.status[rows] != DONE).any():
+            raise StoreError(f"{self.path}: features of rows that are not done were asked for")
+        blocks = [block for _, block in self.blocks(layer, rows, pooling)]
+        return np.concatenate(blocks) if blocks else pool(self.memmap(layer)[:0], pooling)
+
+    def blocks(
+        self, layer: str, rows: Rows, pooling: str | None = None
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        """Features of some rows in blocks of about 64 MB: pairs of row numbers and their features, in order."""
+        data = self.memmap(layer)
+        numbers: NDArray[np.intp] = np.asarray(rows, dtype=np.intp)
+        step = max(1, _BLOCK_BYTES // self._layout.layers[layer].row_bytes)
+        for start in range(0, len(numbers), step):
+            part = numbers[start : start + step]
+            yield part, pool(data[part], pooling)
+
+    def verify(self) -> list[tuple[int, str]]:
+        """Recompute every done row's checksums; the pairs (row, layer) that do not match, none if all is well."""
+        wrong = []
+        for layer, extent in self._layout.checksums.items():
+            data, checksums = self.memmap(layer), extent.map(self.path)
+            for row in self.rows():
+                if hashlib.sha256(data[row].tobytes()).hexdigest().encode() != checksums[row]:
+                    wrong.append((int(row), layer))
+        return wrong
+
+    def checksums(self, layer: str) -> NDArray[np.str_]:
+        """SHA-256 of each row's feature bytes, hexadecimal, of shape (n,); empty where not done."""
+        if layer not in self.layers:
+            raise ParameterError(f"{self.path} has no layer {layer!r}; it has {', '.join(self.layers)}")
+        return np.array(self._layout.checksums[layer].map(self.path)).astype(str)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the deciding provenance and every row: what was looked at, with what, and what came out."""
+        digest = hashlib.sha256(f"freezeframe-features {FORMAT_VERSION}\n".encode())
+        decided = {name: self.provenance[name] for name in DECIDING}
+        digest.update(json.dumps(decided, sort_keys=True).encode())
+        for name in (*IDENTITY, "status"):
+            digest.update(f"\n{name}\n".encode() + self._layout.rows[name].map(self.path).tobytes())
+        for name in sorted(self.layers):
+            digest.update(f"\n{name}\n".encode() + self._layout.checksums[name].map(self.path).tobytes())
+        return digest.hexdigest()
+
+    def frame(self) -> pandas.DataFrame:
+        """The rows as a pandas frame, without features: one line per row, in order."""
+        import pandas
+
+        names = np.array(["pending", "done", "failed"])
+        return pandas.DataFrame(
+            {
+                "path": self.paths,
+                "sha256": self.sha256s,
+                "label": self.labels,
+                "split": self.splits,
+                "group": self.groups,
+                "width": self.widths,
+                "height": self.heights,
+                "status": names[self.status],
+                "reason": self.reasons,
+            }
+        )
+
+    def _text(self, name: str) -> NDArray[np.str_]:
+        try:
+            return np.char.decode(np.array(self._layout.rows[name].map(self.path)), "utf-8")
+        except UnicodeDecodeError:
+            raise StoreError(f"{self.path}: damaged: {name} is not UTF-8") from None
+
+
+def pool(features: NDArray[Any], pooling: str | None) -> NDArray[np.float32]:
+    """Pool features of shape (n, height, width, channels); always float32.
+
+    Args:
+        features: any float dtype.
+        pooling: None leaves the shape; "flat" gives (n, height * width * channels), "avg" and "max" the mean or the
+            maximum over the positions, (n, channels).
+
+    Raises:
+        ParameterError: an unknown pooling.
+
+    Examples:
+        >>> pool(np.ones((2, 7, 7, 512)), "avg").shape
+        (2, 512)
+    """
+    values: NDArray[np.float32] = np.asarray(features, dtype=np.float32)
+    match pooling:
+        case None:
+            return values
+        case "flat":
+            # The product is spelled out because reshape cannot infer -1 for no rows.
+            return values.reshape(len(values), int(np.prod(values.shape[1:])))
+        case "avg":
+            return np.asarray(values.mean(axis=(1, 2)))
+        case "max":
+            return np.asarray(values.max(axis=(1, 2)))
+    raise ParameterError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")

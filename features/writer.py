@@ -1,0 +1,231 @@
+"""Making a feature store and filling its rows, so that a crash at any instant leaves it readable. See FORMAT.md."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import filelock
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import ParameterError, StoreError
+from .layout import (
+    COLUMNS,
+    DIGEST_BYTES,
+    DONE,
+    FAILED,
+    FORMAT,
+    FORMAT_VERSION,
+    IDENTITY,
+    LAYER_DTYPES,
+    PENDING,
+    REASON_BYTES,
+    Extent,
+    read_layout,
+)
+
+Shape = tuple[int, int, int]
+
+
+@contextmanager
+def store_lock(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold the one writer's lock on a store, made or yet to be made.
+
+    The operating system drops the lock when its holder dies, so a dead writer never blocks.
+
+    Raises:
+        StoreError: another process holds the lock, or the folder cannot be written.
+    """
+    lock = filelock.FileLock(f"{os.fspath(path)}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise StoreError(f"{path}: another process is writing this store; wait for it or give another output") from None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot write here ({error.strerror or error})") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def create_store(
+    path: str | os.PathLike[str],
+    rows: Mapping[str, Sequence[str]],
+    layers: Mapping[str, Shape],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Make a store at full size with every row pending; it gets its name only when complete. Call under `store_lock`.
+
+    Args:
+        path: where the store will be; what is there is replaced.
+        rows: the columns of `IDENTITY`, each a sequence of n_images strings.
+        layers: for each layer its (height, width, channels).
+        provenance: its fields; `dtype` is "float32" or "float16".
+
+    Raises:
+        StoreError: the file cannot be written.
+        ParameterError: no rows, no layers, columns of unequal length, or an unknown dtype.
+    """
+    _check_new(rows, layers, provenance)
+    path = Path(path)
+    unfinished = path.with_name(f"{path.name}.new")  # under the lock nobody else writes to this name
+    try:
+        with h5py.File(unfinished, "w", libver=("earliest", "v108"), locking="best-effort") as file:
+            _fill_new(file, rows, layers, provenance)
+        with unfinished.open("rb") as handle:
+            os.fsync(handle.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise StoreError(f"{path}: cannot write the store ({error.strerror or error})") from None
+
+
+def _check_new(rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape], provenance: Mapping[str, Any]) -> None:
+    lengths = {len(rows[name]) for name in IDENTITY}
+    if len(lengths) != 1 or lengths == {0}:
+        raise ParameterError("the columns of a store must have one length, at least 1")
+    if not layers:
+        raise ParameterError("a store needs at least one layer")
+    if provenance["dtype"] not in LAYER_DTYPES:
+        raise ParameterError(f"dtype must be one of {', '.join(LAYER_DTYPES)}, got {provenance['dtype']!r}")
+
+
+def _fill_new(
+    file: h5py.File, rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape], provenance: Mapping[str, Any]
+) -> None:
+    file.attrs["format"] = FORMAT
+    file.attrs["format_version"] = FORMAT_VERSION
+    file.create_group("provenance").attrs.update(provenance)
+    n = len(rows["path"])
+    for name in IDENTITY:
+        values = [text.encode() for text in rows[name]]
+        column = _dataset(file, f"rows/{name}", (n,), h5py.string_dtype("utf-8", max(1, *map(len, values))))
+        column[...] = np.array(values, dtype=column.dtype)
+    small = {f"rows/{name}": dtype for name, dtype in COLUMNS.items() if name not in IDENTITY}
+    small["rows/reason"] = h5py.string_dtype("utf-8", REASON_BYTES)
+    small |= {f"checksums/{name}": h5py.string_dtype("ascii", DIGEST_BYTES) for name in layers}
+    for name, dtype in small.items():
+        column = _dataset(file, name, (n,), dtype)
+        column[...] = np.zeros(n, dtype=column.dtype)
+    for name, shape in layers.items():
+        _dataset(file, f"layers/{name}", (n, *shape), LAYER_DTYPES[provenance["dtype"]])
+
+
+def _dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
+    """A contiguous dataset that has its place in the file at once, and holds nothing yet."""
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_layout(h5py.h5d.CONTIGUOUS)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return file.create_dataset(name, shape, dtype, dcpl=plist)
+
+
+class StoreWriter:
+    """Fills the pending rows of a store through plain file I/O at the datasets' offsets. Call under `store_lock`.
+
+    Args:
+        path: an existing store.
+
+    Attributes:
+        pending: row numbers still to be computed, ascending, of shape (n_pending,).
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._layout = read_layout(path)
+        try:
+            self._file = io.FileIO(path, "r+")
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+        status = self._layout.rows["status"].map(path)
+        unchecked = np.any([extent.map(path) == b"" for extent in self._layout.checksums.values()], axis=0)
+        self.pending: NDArray[np.intp] = np.flatnonzero((status == PENDING) | ((status == DONE) & unchecked))
+
+    def write(
+        self, rows: Sequence[int], features: Mapping[str, NDArray[Any]], sizes: Sequence[tuple[int, int]]
+    ) -> None:
+        """Write finished rows: features, flush, then sizes and checksums, then status.
+
+        Args:
+            rows: row numbers, of length b.
+            features: for every layer of the store an array of shape (at least b, height, width, channels); the
+                first b entries are written, what follows is padding.
+            sizes: (height, width) of each image as decoded, in pixels.
+
+        Raises:
+            StoreError: the file cannot be written (a full disk, say); rows finished before stay finished.
+        """
+        layers = {name: self._encoded(name, features[name], len(rows)) for name in self._layout.layers}
+        finite = [all(bool(np.isfinite(array[i]).all()) for array in layers.values()) for i in range(len(rows))]
+        good = [i for i in range(len(rows)) if finite[i]]
+        for name, array in layers.items():
+            for i in good:
+                self._put(self._layout.layers[name], rows[i], array[i].tobytes())
+        self._flush()
+        for i in good:
+            for name, array in layers.items():
+                digest = hashlib.sha256(array[i].tobytes()).hexdigest()
+                self._put(self._layout.checksums[name], rows[i], digest.encode())
+            height, width = sizes[i]
+            self._put(self._layout.rows["height"], rows[i], np.array(height, "<u4").tobytes())
+            self._put(self._layout.rows["width"], rows[i], np.array(width, "<u4").tobytes())
+            self._put(self._layout.rows["status"], rows[i], bytes([DONE]))
+        for i in sorted(set(range(len(rows))) - set(good)):
+            dtype = self._layout.provenance["dtype"]
+            self.fail(rows[i], f"its features are not finite as {dtype}" + "; use float32" * (dtype != "float32"))
+
+    def fail(self, row: int, reason: str) -> None:
+        """Mark a row as failed, with the reason (cut to 200 bytes)."""
+        # Cutting bytes may split a character; "ignore" drops the half.
+        text = " ".join(reason.split()).encode()[:REASON_BYTES].decode(errors="ignore").encode()
+        self._put(self._layout.rows["reason"], row, text.ljust(REASON_BYTES, b"\0"))
+        self._put(self._layout.rows["status"], row, bytes([FAILED]))
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        if not self._file.closed:
+            self._flush()
+            self._file.close()
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _encoded(self, name: str, array: NDArray[Any], count: int) -> NDArray[Any]:
+        """The first `count` entries in the store's dtype; what is too large for it becomes infinite."""
+        extent = self._layout.layers[name]
+        if array.shape[1:] != extent.shape[1:] or len(array) < count:
+            raise ParameterError(f"{name}: features have shape {array.shape}, the store wants (n, {extent.shape[1:]})")
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(array[:count], dtype=extent.dtype)
+
+    def _put(self, extent: Extent, row: int, data: bytes) -> None:
+        """Write one row's bytes, all of them."""
+        if not 0 <= row < extent.shape[0] or len(data) != extent.row_bytes:
+            raise ParameterError(f"row {row} of {len(data)} bytes does not fit into {extent}")
+        try:
+            self._file.seek(extent.row_offset(row))
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot write ({error.strerror}); finished rows are safe") from None
+
+    def _flush(self) -> None:
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot write ({error.strerror}); finished rows are safe") from None
