@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import FreezeframeError, ModelFileError
+from .. import ModelFileError
 from ..extract.backbone import BACKBONES
 from ..features.store import pool
 from .heads import Head, make_head
@@ -83,8 +83,6 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
     try:
         return _restored(arrays, json.loads(metadata["about"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, FreezeframeError):
-            raise
         raise ModelFileError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
 
 

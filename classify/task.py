@@ -147,7 +147,7 @@ def _own_split(whole: Part, test_size: float, seed: int) -> tuple[Part, Part, st
     store = whole.store
     groups = join_groups(store.sha256s[whole.rows].tolist(), store.groups[whole.rows].tolist())
     if len(set(whole.labels)) < 2:
-        raise FreezeframeError(f"{store.path}: two classes are needed, all its images are {whole.labels[0]!r}")
+        raise FreezeframeError(f"{store.path}: two classes are needed, all its images are {str(whole.labels[0])!r}")
     sides = hold_out(whole.labels, groups, test_size=test_size, seed=seed)
     train, test = (Part(store, whole.rows[side], whole.labels[side]) for side in sides)
     return train, test, f"hold-out {test_size:.0%}"

@@ -1,0 +1,283 @@
+"""From images to a store: right numbers, the same numbers whatever happens, and refusals."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from freezeframe import MissingExtraError, ParameterError, StoreError
+from freezeframe.data.images import read_image, resize_image
+from freezeframe.data.manifest import read_manifest
+from freezeframe.extract import extraction, keras_engine
+from freezeframe.extract.backbone import BACKBONES
+from freezeframe.extract.extraction import Settings, extract_features
+from freezeframe.extract.keras_engine import KerasEngine
+from freezeframe.extract.pipeline import Source, run
+from freezeframe.extract.weights import load_weights, random_weights
+
+VGG16 = BACKBONES["vgg16"]
+FAST = Settings(layers=("block1_pool",), weights="random", batch_size=4, dtype="float16")
+"""One block of a random network: right for everything but the numbers."""
+
+
+@pytest.fixture(scope="module")
+def keras_vgg16() -> Iterator[object]:
+    """Keras's own VGG16 with the real weights: what our features must equal."""
+    keras = keras_engine.import_keras()
+    network = keras.applications.VGG16(include_top=False, weights=None, input_shape=(224, 224, 3))
+    weights, _ = load_weights()
+    for layer in network.layers:
+        if layer.weights:
+            layer.set_weights([weights[f"{layer.name}/kernel"], weights[f"{layer.name}/bias"]])
+    yield network
+    del network
+
+
+def test_the_table_of_layers_is_keras_own(keras_vgg16: object) -> None:
+    layers = {layer.name: tuple(layer.output.shape[1:]) for layer in keras_vgg16.layers[1:]}  # type: ignore[attr-defined]
+    assert VGG16.layers == layers
+    tensors = {tensor.path: tuple(tensor.shape) for tensor in keras_vgg16.weights}  # type: ignore[attr-defined]
+    assert VGG16.tensors == tensors
+
+
+def test_features_equal_keras_own(folder: Path, tmp_path: Path, keras_vgg16: object) -> None:
+    import keras
+
+    settings = Settings(layers=("block5_pool", "block3_pool"), batch_size=8)
+    store = extract_features(read_manifest(folder), tmp_path / "a.h5", settings).store
+    pixels = np.stack([resize_image(read_image(folder / path), 224, 224, "bilinear") for path in store.paths])
+    prepared = keras.applications.vgg16.preprocess_input(pixels.astype(np.float32))
+    both = keras.Model(
+        keras_vgg16.inputs,  # type: ignore[attr-defined]
+        [keras_vgg16.get_layer(name).output for name in ("block3_pool", "block5_pool")],  # type: ignore[attr-defined]
+    )
+    for name, wanted in zip(("block3_pool", "block5_pool"), both.predict(prepared, verbose=0), strict=True):
+        got = store.features(name)
+        assert got.shape == wanted.shape == (24, *VGG16.layers[name])
+        assert np.linalg.norm(got - wanted) <= 1e-5 * np.linalg.norm(wanted)
+
+
+def test_an_image_s_features_depend_on_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (224, 224, 3)).astype(np.uint8) for _ in range(8)]
+    engine = KerasEngine(VGG16, load_weights()[0], ("block3_pool", "block5_pool"), 8)
+    full, turned, alone = engine.forward(images), engine.forward(images[::-1]), engine.forward(images[2:3])
+    for name in engine.layers:
+        np.testing.assert_array_equal(full[name], turned[name][::-1])
+        np.testing.assert_array_equal(full[name][2], alone[name][0])
+
+
+def test_any_number_of_images_gives_the_same_rows(folder: Path, tmp_path: Path) -> None:
+    whole = extract_features(read_manifest(folder), tmp_path / "whole.h5", FAST).store
+    for path in [*sorted((folder / "healthy").iterdir())[3:], *sorted((folder / "tumour").iterdir())[::2]]:
+        path.unlink()
+    part = extract_features(read_manifest(folder), tmp_path / "part.h5", FAST).store
+    rows = [whole.paths.tolist().index(path) for path in part.paths]
+    assert len(part) == 9
+    assert part.checksums("block1_pool").tolist() == whole.checksums("block1_pool")[rows].tolist()
+
+
+def test_what_is_recorded(folder: Path, tmp_path: Path) -> None:
+    store = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST, command="extract-features x").store
+    made = store.provenance
+    assert made["weights_source"] == "random, seed 0"
+    assert made["backbone"] == "vgg16"
+    assert (made["preprocessing"], made["resize"], made["input_height"]) == ("caffe", "bilinear", 224)
+    assert (made["engine"], made["dtype"], made["batch_size"]) == ("keras", "float16", 4)
+    assert made["command"] == "extract-features x"
+    assert made["source"] == str(folder)
+    assert re.match(r"\d+\.\d+", made[f"version_{made['backend']}"])
+    assert re.match(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", made["created"])
+    assert store.memmap("block1_pool").dtype == np.float16
+    row = store.paths.tolist().index("healthy/05.png")
+    assert (store.heights[row], store.widths[row]) == (25, 30)
+
+
+def test_a_finished_store_is_recognised_without_a_backbone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    before = (tmp_path / "a.h5").read_bytes()
+    monkeypatch.setattr(KerasEngine, "__init__", None)
+    monkeypatch.setattr(extraction, "load_weights", None)
+    again = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    assert again.computed == 0
+    assert (tmp_path / "a.h5").read_bytes() == before
+
+
+def test_stopped_anywhere_it_goes_on(folder: Path, tmp_path: Path) -> None:
+    whole = extract_features(read_manifest(folder), tmp_path / "whole.h5", FAST).store
+
+    def stop(finished: int, total: int) -> None:
+        if finished >= 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(read_manifest(folder), tmp_path / "a.h5", FAST, progress=stop)
+    seen: list[tuple[int, int]] = []
+    resumed = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST, progress=lambda *x: seen.append(x))
+    assert resumed.computed == 16
+    assert seen[-1] == (16, 16)
+    assert resumed.store.fingerprint == whole.fingerprint
+
+
+def test_unreadable_images_are_kept_with_their_reason(folder: Path, tmp_path: Path) -> None:
+    (folder / "tumour" / "empty.png").write_bytes(b"")
+    (folder / "tumour" / "text.jpg").write_text("no image")
+    whole = (folder / "healthy" / "00.png").read_bytes()
+    (folder / "healthy" / "half.png").write_bytes(whole[: len(whole) // 2])
+    done = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    reasons = dict(done.failed)
+    assert set(reasons) == {"tumour/empty.png", "tumour/text.jpg", "healthy/half.png"}
+    assert reasons["tumour/empty.png"] == "the file is empty"
+    assert (done.store.status == 2).sum() == 3
+    again = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    assert (again.computed, dict(again.failed)) == (0, reasons)
+
+
+def test_a_file_changed_while_it_runs_is_told(folder: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(folder)
+    Image.new("RGB", (9, 9)).save(folder / "tumour" / "03.png")
+    (folder / "tumour" / "04.png").unlink()
+    done = extract_features(manifest, tmp_path / "a.h5", FAST)
+    assert dict(done.failed) == {
+        "tumour/03.png": "changed since it was listed",
+        "tumour/04.png": "cannot be read (No such file or directory)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, "made with weights_digest '.*', asked for '.*'; give another --output, or --overwrite"),
+        ({"resize": "nearest"}, "made with resize 'bilinear', asked for 'nearest'"),
+        ({"dtype": "float32"}, "made with dtype 'float16', asked for 'float32'"),
+        ({"batch_size": 2}, "made with batch_size 4, asked for 2"),
+        ({"layers": ("block1_conv1",)}, "made with layers block1_pool, asked for block1_conv1"),
+    ],
+)
+def test_another_provenance_is_refused(folder: Path, tmp_path: Path, change: dict[str, object], message: str) -> None:
+    manifest = read_manifest(folder)
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(manifest, tmp_path / "a.h5", FAST, progress=_interrupt)
+    with pytest.raises(StoreError, match=message):
+        extract_features(manifest, tmp_path / "a.h5", replace(FAST, **change))  # type: ignore[arg-type]
+
+
+def _interrupt(*_: int) -> None:
+    raise KeyboardInterrupt
+
+
+def test_other_libraries_may_not_finish_what_some_began(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(read_manifest(folder), tmp_path / "a.h5", FAST, progress=_interrupt)
+    monkeypatch.setattr(extraction, "_versions", lambda: {"version_keras": "99"})
+    with pytest.raises(StoreError, match=r"made with version_keras '3.*', asked for '99'"):
+        extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+
+
+def test_other_images_are_refused_unless_overwritten(folder: Path, tmp_path: Path) -> None:
+    extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    (folder / "tumour" / "00.png").unlink()
+    (folder / "tumour" / "01.png").write_bytes((folder / "tumour" / "02.png").read_bytes())
+    (folder / "tumour" / "99.png").write_bytes((folder / "tumour" / "02.png").read_bytes())
+    with pytest.raises(StoreError, match=r"\(1 added since, 1 removed, 1 changed or relabelled\)"):
+        extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    done = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST, overwrite=True)
+    assert done.computed == 24
+
+
+def test_a_file_that_is_no_store_is_not_touched(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.h5").write_bytes(b"precious")
+    with pytest.raises(StoreError, match=r"thesis\.h5: cannot be read as a feature store"):
+        extract_features(read_manifest(folder), tmp_path / "thesis.h5", FAST)
+    assert (tmp_path / "thesis.h5").read_bytes() == b"precious"
+
+
+def test_impossible_settings_are_refused() -> None:
+    for change, message in (
+        (
+            {"layers": ("block9_pool",)},
+            "vgg16 has no layer 'block9_pool'; it has block1_conv1, block1_conv2, block1_pool",
+        ),
+        ({"layers": ()}, "at least one layer"),
+        ({"backbone": "vgg99"}, "backbone must be one of vgg16, got 'vgg99'"),
+        ({"resize": "best"}, "resize must be one of nearest, bilinear, bicubic, lanczos, got 'best'"),
+        ({"dtype": "int8"}, "dtype must be one of float32, float16"),
+        ({"batch_size": 0}, "batch_size must lie between 1 and 4096"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            Settings(**change)  # type: ignore[arg-type]
+
+
+def test_without_a_backend_the_error_names_the_extra(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setattr(keras_engine, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"running the backbone needs Keras.*pip install 'freezeframe\[cpu\]'"):
+        extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    assert not (tmp_path / "a.h5").exists()
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(MissingExtraError, match="needs Keras with jax"):
+        keras_engine.choose_keras_backend()
+
+
+def test_decoding_runs_ahead_but_not_far(folder: Path) -> None:
+    """At most two batches and one image are decoded before they are needed."""
+
+    class Slow:
+        layers = ("l",)
+        batch_size = 2
+
+        def __init__(self) -> None:
+            self.batches = 0
+
+        def forward(self, images: list[np.ndarray]) -> dict[str, np.ndarray]:
+            self.batches += 1
+            assert taken <= 2 * self.batches + 4 + 1
+            return {"l": np.zeros((len(images), 1, 1, 1), np.float32)}
+
+    taken = 0
+
+    def sources() -> Iterator[Source]:
+        nonlocal taken
+        for row in range(23):
+            taken += 1
+            yield Source(row, folder / "healthy" / "00.png")
+
+    rows = [row for batch in run(Slow(), sources(), (8, 8), "nearest") for row in batch.rows]
+    assert rows == list(range(23))
+
+
+def test_no_thread_is_left_when_it_is_abandoned(folder: Path) -> None:
+    engine = KerasEngine(VGG16, random_weights(0), ("block1_conv1",), 2)
+    before = threading.active_count()
+    batches = run(engine, (Source(row, folder / "healthy" / "00.png") for row in range(50)), (224, 224), "nearest")
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    for thread in threading.enumerate():
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(10)
+    assert threading.active_count() <= before
+
+
+def test_real_images(datasets: Path, tmp_path: Path) -> None:
+    """Some of each class of the real set, with the real weights."""
+    table = tmp_path / "some.csv"
+    listed = [f"{datasets}/navoneel/{i.path},{i.label}" for i in read_manifest(datasets / "navoneel").images[::25]]
+    table.write_text("path,label\n" + "\n".join(listed))
+    done = extract_features(read_manifest(table), tmp_path / "a.h5")
+    assert (done.computed, done.failed) == (11, [])
+    features = done.store.features("block5_pool")
+    assert np.isfinite(features).all()
+    assert 0.5 < (features == 0).mean() < 0.95  # a trained network's last features are sparse

@@ -1,0 +1,185 @@
+"""Heads: they learn, they are saved without pickle, and what was loaded predicts the same."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from freezeframe import MissingExtraError, ModelFileError, ParameterError
+from freezeframe.classify.heads import HEADS, make_head
+from freezeframe.classify.model_file import FittedHead, load_model, save_model
+
+from .conftest import PROVENANCE
+
+RNG = np.random.default_rng(0)
+
+
+def problem(n_classes: int, d: int = 512, n: int = 90) -> tuple[np.ndarray, np.ndarray]:
+    y = np.arange(n) % n_classes
+    X = RNG.normal(size=(n, d)).astype(np.float32)
+    X[:, :n_classes] += 4 * np.eye(n_classes, dtype=np.float32)[y]
+    return X, y
+
+
+def fitted(name: str, n_classes: int = 2) -> tuple[FittedHead, np.ndarray]:
+    X, y = problem(n_classes)
+    head = make_head(name)
+    head.fit(X, y, n_classes, seed=0)
+    classes = tuple("abcd"[:n_classes])
+    return FittedHead(head, classes, "block5_pool", "avg", PROVENANCE, "f" * 64, "run-1"), X
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("name", HEADS)
+def test_probabilities(name: str, n_classes: int) -> None:
+    X, y = problem(n_classes, d=20)
+    head = make_head(name)
+    head.fit(X[:60], y[:60], n_classes, seed=0)
+    proba = head.predict_proba(X[60:])
+    assert proba.shape == (30, n_classes)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-6)
+    right = (proba.argmax(axis=1) == y[60:]).mean()
+    assert right == pytest.approx(1 / n_classes) if name == "majority" else right > 0.9
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_logreg_is_scikit_learn_s(n_classes: int) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    X, y = problem(n_classes, d=20)
+    head = make_head("logreg")
+    head.fit(X, y, n_classes, seed=0)
+    wanted = LogisticRegression(C=1.0, max_iter=1000).fit(X, y).predict_proba(X)
+    np.testing.assert_allclose(head.predict_proba(X), wanted, atol=1e-5)
+
+
+def test_a_fit_that_did_not_converge_says_so() -> None:
+    X, y = problem(2)
+    head = make_head("logreg")
+    head.parameters["max_iter"] = 1
+    head.fit(X, y, 2, seed=0)
+    assert head.notes == ["logreg had not converged after 1 iterations"]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("name", HEADS)
+def test_a_loaded_head_predicts_exactly_the_same(tmp_path: Path, name: str, n_classes: int) -> None:
+    model, X = fitted(name, n_classes)
+    save_model(tmp_path / "m.safetensors", model)
+    loaded = load_model(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(loaded.head.predict_proba(X), model.head.predict_proba(X))
+    assert loaded.head.name == name
+    assert loaded.head.parameters == model.head.parameters
+    assert loaded.provenance == PROVENANCE
+    assert (loaded.classes, loaded.layer, loaded.pooling, loaded.training_fingerprint, loaded.run_id) == (
+        model.classes,
+        "block5_pool",
+        "avg",
+        "f" * 64,
+        "run-1",
+    )
+
+
+def test_a_file_is_never_replaced(tmp_path: Path) -> None:
+    model, _ = fitted("majority")
+    save_model(tmp_path / "m.safetensors", model)
+    with pytest.raises(FileExistsError):
+        save_model(tmp_path / "m.safetensors", model)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_any_changed_byte_is_refused(tmp_path: Path, name: str) -> None:
+    model, _ = fitted(name)
+    path = tmp_path / "m.safetensors"
+    save_model(path, model)
+    whole = path.read_bytes()
+    for position in [*range(0, 64), *np.random.default_rng(0).integers(0, len(whole), 100).tolist(), len(whole) - 1]:
+        changed = bytearray(whole)
+        changed[position] ^= 0x15
+        path.write_bytes(changed)
+        with pytest.raises(ModelFileError, match=r"m\.safetensors: [^\n]*$"):
+            load_model(path)
+
+
+def edited(path: Path, metadata: dict[str, str] | None = None, **arrays: np.ndarray) -> None:
+    """Rewrite a model file as its format allows, with a digest that fits."""
+    from safetensors import safe_open
+
+    from freezeframe.classify.model_file import _digest
+
+    with safe_open(path, framework="numpy") as file:
+        text = file.metadata() | (metadata or {})
+    both = load_file(path) | arrays
+    text["digest"] = _digest(both, text["about"])
+    save_file(both, path, text)
+
+
+def test_files_that_are_not_ours_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    with pytest.raises(ModelFileError, match="no such model file"):
+        load_model(path)
+    import pickle
+
+    planted = pickle.dumps(print)
+    for content in (b"", b"junk", planted, b"\xff" * 100, (10**18).to_bytes(8, "little") + b"{}"):
+        path.write_bytes(content)
+        with pytest.raises(ModelFileError, match="not a model file of freezeframe"):
+            load_model(path)
+    save_file({"coef": np.zeros((1, 512), np.float32)}, path)
+    with pytest.raises(ModelFileError, match="not a model file of freezeframe"):
+        load_model(path)
+
+
+def test_a_file_made_to_fit_but_wrong_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+
+    def refused(head: str, message: str, metadata: dict[str, str] | None = None, **arrays: np.ndarray) -> None:
+        path.unlink(missing_ok=True)
+        save_model(path, fitted(head)[0])
+        edited(path, metadata, **arrays)
+        with pytest.raises(ModelFileError, match=message):
+            load_model(path)
+
+    refused("logreg", "format version '2' is unknown", {"format_version": "2"})
+    refused("logreg", "damaged", {"about": "{}"})
+    refused("logreg", "damaged", {"about": "no json"})
+    refused("logreg", "damaged", {"about": "[]"})
+    refused("logreg", "damaged .*dimensions", coef=np.zeros(5, np.float32))
+    refused("logreg", "damaged", coef=np.zeros((1, 7), np.float32))
+    refused("logreg", "damaged", coef=np.zeros((5, 512), np.float32))
+    refused("majority", "damaged .*do not fit", shares=np.ones(3) / 3)
+    refused("xgboost", "damaged .*trees cannot be read", booster_ubj=np.frombuffer(b"{L\x00junk", np.uint8))
+
+
+def test_an_unknown_head_lists_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="there is no head 'svm'; there are logreg, xgboost, majority"):
+        make_head("svm")
+    path = tmp_path / "m.safetensors"
+    save_model(path, fitted("majority")[0])
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        about = file.metadata()["about"]
+    edited(path, {"about": about.replace('"majority"', '"os.system"')})
+    with pytest.raises(ModelFileError, match=r"there is no head 'os\.system'"):
+        load_model(path)
+
+
+def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    X, y = problem(2)
+    with pytest.raises(MissingExtraError, match=r"the head xgboost needs xgboost.*freezeframe\[cpu\]"):
+        make_head("xgboost").fit(X, y, 2, seed=0)
+
+
+def test_the_same_seed_gives_the_same_head() -> None:
+    for name in HEADS:
+        X, y = problem(2)
+        heads = [make_head(name), make_head(name)]
+        for head in heads:
+            head.fit(X, y, 2, seed=1)
+        np.testing.assert_array_equal(heads[0].predict_proba(X), heads[1].predict_proba(X))

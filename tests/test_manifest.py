@@ -1,0 +1,171 @@
+"""Manifests from folders and CSV files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from freezeframe import ManifestError
+from freezeframe.data.manifest import read_manifest
+
+
+def test_folder_of_classes(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    assert manifest.classes == {"healthy": 12, "tumour": 12}
+    assert [image.path for image in manifest.images] == sorted(image.path for image in manifest.images)
+    first = manifest.images[0]
+    assert first.path == "healthy/00.png"
+    assert first.sha256 == hashlib.sha256((folder / "healthy/00.png").read_bytes()).hexdigest()
+    assert (first.label, first.split, first.group) == ("healthy", "", "")
+    assert manifest.skipped == ()
+
+
+def test_deeper_folders_belong_to_their_class(folder: Path) -> None:
+    (folder / "tumour" / "patient 1").mkdir()
+    shutil.move(folder / "tumour" / "00.png", folder / "tumour" / "patient 1" / "00.png")
+    labels = {image.path: image.label for image in read_manifest(folder).images}
+    assert labels["tumour/patient 1/00.png"] == "tumour"
+
+
+def test_folder_of_splits(folder: Path, tmp_path: Path) -> None:
+    for name in ("Train", "val", "testing"):
+        shutil.copytree(folder, tmp_path / "split" / name)
+    manifest = read_manifest(tmp_path / "split")
+    assert {image.split for image in manifest.images} == {"train", "validation", "test"}
+    assert manifest.classes == {"healthy": 36, "tumour": 36}
+    assert manifest.images[0].path == "Train/healthy/00.png"
+
+
+def test_a_class_may_be_called_test(folder: Path) -> None:
+    (folder / "tumour").rename(folder / "test")
+    assert read_manifest(folder).classes == {"healthy": 12, "test": 12}
+
+
+def test_names_that_differ_only_in_their_ending_are_different_images(folder: Path) -> None:
+    (folder / "tumour" / "01.jpg").write_bytes((folder / "tumour" / "02.png").read_bytes())
+    paths = [image.path for image in read_manifest(folder).images]
+    assert "tumour/01.jpg" in paths
+    assert "tumour/01.png" in paths
+
+
+def test_a_tree_that_contains_itself_is_counted_once(folder: Path) -> None:
+    shutil.copytree(folder, folder / "brain_dataset")
+    (folder / "brain_dataset" / "tumour" / "new.png").write_bytes((folder / "healthy/00.png").read_bytes() + b"\0")
+    manifest = read_manifest(folder)
+    assert manifest.classes == {"healthy": 12, "tumour": 13}
+    assert len(manifest.skipped) == 24
+    assert manifest.skipped[0] == (
+        "brain_dataset/healthy/00.png",
+        "repeats healthy/00.png: the folder holds itself once more",
+    )
+
+
+def test_links_that_loop_end(folder: Path) -> None:
+    (folder / "tumour" / "again").symlink_to(folder)
+    (folder / "healthy" / "self").symlink_to(folder / "healthy")
+    (folder / "healthy" / "broken.png").symlink_to(folder / "nowhere.png")
+    manifest = read_manifest(folder)
+    assert manifest.classes == {"healthy": 12, "tumour": 12}
+    assert {path for path, _ in manifest.skipped} == {"tumour/again", "healthy/self", "healthy/broken.png"}
+
+
+def test_a_linked_class_folder_is_followed(folder: Path, tmp_path: Path) -> None:
+    shutil.move(folder / "tumour", tmp_path / "elsewhere")
+    (folder / "tumour").symlink_to(tmp_path / "elsewhere")
+    assert read_manifest(folder).classes == {"healthy": 12, "tumour": 12}
+
+
+def test_what_is_no_image_is_reported(folder: Path) -> None:
+    (folder / "tumour" / "notes.txt").write_text("hello")
+    (folder / "tumour" / ".hidden.png").write_bytes(b"x")
+    (folder / "__MACOSX").mkdir()
+    (folder / "loose.png").write_bytes((folder / "tumour/00.png").read_bytes())
+    (folder / "tumour" / "no ending").write_bytes((folder / "tumour/00.png").read_bytes())
+    (folder / "tumour" / "broken.jpg").write_bytes(b"this is no JPEG")
+    manifest = read_manifest(folder)
+    assert dict(manifest.skipped) == {
+        "tumour/notes.txt": "not an image",
+        "tumour/.hidden.png": "hidden",
+        "__MACOSX": "hidden",
+        "loose.png": "lies in no class folder",
+    }
+    # A file by its content, and a damaged one by its ending: extraction is to report it.
+    assert {"tumour/no ending", "tumour/broken.jpg"} <= {image.path for image in manifest.images}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text there")
+def test_a_name_that_is_not_utf8_is_reported(folder: Path) -> None:
+    raw = os.fsencode(folder / "tumour") + b"/caf\xe9.png"
+    Path(os.fsdecode(raw)).write_bytes((folder / "tumour/00.png").read_bytes())
+    assert read_manifest(folder).skipped == (("tumour/caf\ufffd.png", "its name is not valid UTF-8; rename it"),)
+
+
+def test_refusals_say_what_to_do(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="nowhere: no such folder or file"):
+        read_manifest(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ManifestError, match=r"empty: no images$"):
+        read_manifest(tmp_path / "empty")
+    with pytest.raises(ManifestError, match=r"no images in class folders; wanted is FOLDER/<class>/<image>"):
+        read_manifest(folder / "tumour")
+    with pytest.raises(
+        ManifestError, match=r"of one class, 'scans'; two are needed \(is .*scans the folder you mean\?\)"
+    ):
+        read_manifest(tmp_path)
+
+
+def test_csv(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    table.write_text(
+        "\ufeffpath,label,split,group,remark\n"
+        "scans/healthy/00.png,well,train,p1,x\n"
+        '"scans/tumour/00.png",ill,VAL,p2,"a, b"\n'
+        "scans/tumour/missing.png,ill,,,\n"
+        "scans/tumour/00.png,ill,val,p2,\n",
+        encoding="utf-8",
+    )
+    manifest = read_manifest(table)
+    assert [(i.path, i.label, i.split, i.group, bool(i.sha256)) for i in manifest.images] == [
+        ("scans/healthy/00.png", "well", "train", "p1", True),
+        ("scans/tumour/00.png", "ill", "validation", "p2", True),
+        ("scans/tumour/missing.png", "ill", "", "", False),
+    ]
+    assert manifest.skipped == (("scans/tumour/00.png", "listed twice"),)
+    assert manifest.root == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must name the columns"),
+        ("file,label\na,b\n", "must name the columns"),
+        ("path,label\n", "no images"),
+        ("path,label\na.png,\n", "line 2: path and label must not be empty"),
+        ("path,label\na.png\n", "line 2: path and label must not be empty"),
+        ("path,label,split\na.png,x,dev\n", "line 2: split must be train, validation, test or empty, got 'dev'"),
+        ("path,label\na.png,x\na.png,y\n", "line 3: a.png stands there twice, as 'x' before"),
+        ("path,label\na.png,x\nb.png,x\n", "all 2 images are of one class"),
+    ],
+)
+def test_bad_csv(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(tmp_path / "list.csv")
+
+
+def test_a_binary_file_is_no_csv(folder: Path) -> None:
+    with pytest.raises(ManifestError, match="cannot be read as a CSV file"):
+        read_manifest(folder / "tumour" / "00.png")
+
+
+def test_real_folders(datasets: Path) -> None:
+    navoneel = read_manifest(datasets / "navoneel")
+    assert navoneel.classes == {"no": 98, "yes": 155}
+    edureka = read_manifest(datasets / "edureka4600")
+    assert edureka.classes == {"brain_tumor": 2513, "no_tumor": 2087}
+    assert len({image.sha256 for image in edureka.images}) == 4056
+    assert sum(image.sha256 in {i.sha256 for i in edureka.images} for image in navoneel.images) == 248
