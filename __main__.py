@@ -41,7 +41,7 @@ class FrontDoor(click.Group):
         except FreezeframeError as error:
             _fail(str(error), error.exit_code)
         except (click.Abort, KeyboardInterrupt):
-            _fail("stopped; what was finished is kept", 130)
+            _fail("stopped; what was finished is kept, the same command goes on", 130)
 
 
 def _fail(text: str, exit_code: int) -> None:

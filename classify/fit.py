@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import secrets
+import shutil
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -97,6 +98,7 @@ def fit_classifier(
         save_model(folder / "model.safetensors", fitted)
         _write_predictions(folder / "predictions.csv", task, proba, leaked)
     except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)  # half a run is none
         raise FreezeframeError(f"{folder}: cannot be written ({error.strerror or error})") from None
     append_rows(leaderboard, [row])  # last: a row in the leaderboard has its model and predictions
     return Run(row, folder, _warnings(task, int(leaked.sum())) + head.notes)
@@ -141,10 +143,10 @@ def _warnings(task: Task, n_leaked: int) -> list[str]:
     source = str(task.train.store.provenance.get("weights_source", ""))
     if source.startswith("random"):
         warnings.append(f"the backbone's weights are {source}: this score says nothing about VGG16")
-    for name, part in (("training", task.train), ("test", task.test)):
-        failed = int((part.store.status == FAILED).sum())
+    for store in (task.train.store, task.test.store):
+        failed = int((store.status == FAILED).sum())
         if failed:
-            warnings.append(f"{failed} unreadable images of the {name} store are left out")
+            warnings.append(f"{store.path.name}: {failed} unreadable images are left out")
     return list(dict.fromkeys(warnings))
 
 

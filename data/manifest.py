@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -243,13 +244,13 @@ def _from_csv_row(row: dict[str, str | None], root: Path, where: str) -> Image:
     path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
     if not path or not label or "\0" in path:
         raise ManifestError(f"{where}: path and label must not be empty")
+    if (root / path).exists() and not (root / path).is_file():
+        raise ManifestError(f"{where}: {path} is no file")  # a pipe would be waited for
     split = (row.get("split") or "").strip()
     if split and split.lower() not in SPLIT_NAMES:
         raise ManifestError(f"{where}: split must be train, validation, test or empty, got {split!r}")
-    try:
-        with (root / path).open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        sha256 = ""  # listed all the same: extraction reports it among the unreadable images
+    sha256 = ""  # if it cannot be read it is listed all the same: extraction reports it among the unreadable images
+    with suppress(OSError), (root / path).open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     group = (row.get("group") or "").strip()
     return Image(PurePosixPath(path).as_posix(), sha256, label, SPLIT_NAMES.get(split.lower(), ""), group)

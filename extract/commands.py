@@ -110,7 +110,10 @@ def _extract(manifest: Manifest, output: Path, settings: Settings, overwrite: bo
     from .extraction import extract_features
 
     columns = (TextColumn("extracting"), BarColumn(), MofNCompleteColumn(), TextColumn("images, left"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task("", total=None)
         return extract_features(
             manifest,

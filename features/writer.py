@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,7 +87,8 @@ def create_store(
         unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot write the store ({error.strerror or error})") from None
+        told = re.search("error message = '([^']*)'", str(error))  # HDF5 wraps the reason in its own state
+        raise StoreError(f"{path}: cannot write the store ({told[1] if told else error.strerror or error})") from None
 
 
 def _check_new(rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape], provenance: Mapping[str, Any]) -> None:

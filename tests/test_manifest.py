@@ -149,6 +149,7 @@ def test_csv(folder: Path, tmp_path: Path) -> None:
         ("path,label,split\na.png,x,dev\n", "line 2: split must be train, validation, test or empty, got 'dev'"),
         ("path,label\na.png,x\na.png,y\n", "line 3: a.png stands there twice, as 'x' before"),
         ("path,label\na.png,x\nb.png,x\n", "all 2 images are of one class"),
+        ("path,label\n.,x\n", "line 2: . is no file"),
     ],
 )
 def test_bad_csv(tmp_path: Path, text: str, message: str) -> None:

@@ -1,0 +1,114 @@
+"""Kill an extraction with SIGKILL at random moments, go on each time, and compare with one that was left alone.
+
+usage: python scripts/kill_check.py FOLDER [--kills 10] [--seed 0] -- [options of extract-features]
+
+Prints what was finished at each kill. Fails (exit code 1) unless every row's checksums equal those of the uninterrupted
+run, and no row that was finished when a kill came was written again: such rows get a mark in their `width`, which any
+computation of the row would overwrite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from freezeframe import FeatureStore, StoreError
+
+MARK = 1_000_000
+
+
+def command(folder: str, output: Path, options: list[str]) -> list[str]:
+    """The command line of one extraction."""
+    return [sys.executable, "-m", "freezeframe", "extract-features", folder, "--output", str(output), *options]
+
+
+def kill_once(arguments: list[str], seconds: float) -> bool:
+    """Run an extraction and kill it after some seconds; whether it was still running then."""
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return True
+    return False
+
+
+def mark_finished(output: Path) -> int:
+    """Mark the rows that are finished; how many there are."""
+    try:
+        rows = FeatureStore(output).rows()
+    except StoreError:
+        return 0  # killed before the store had its name
+    with h5py.File(output, "r+") as file:
+        widths = file["rows/width"][...]
+        widths[rows] = MARK
+        file["rows/width"][...] = widths
+    return len(rows)
+
+
+def check(folder: str, kills: int, seed: int, options: list[str]) -> list[str]:
+    """Do it all; what was wrong, if anything."""
+    chance = random.Random(seed)
+    with tempfile.TemporaryDirectory() as place:
+        whole, killed = Path(place) / "whole.h5", Path(place) / "killed.h5"
+        start = time.perf_counter()
+        told = subprocess.run(command(folder, whole, options), check=True, stderr=subprocess.PIPE, text=True).stderr
+        work = float(re.findall(r"computed in ([\d.]+) s", told)[-1])
+        startup = time.perf_counter() - start - work
+        marked = np.zeros(len(FeatureStore(whole)), dtype=bool)
+        for number in range(1, kills + 1):
+            delay = chance.uniform(0, startup + 1.5 * work / kills)  # so that most come before the last row
+            running = kill_once(command(folder, killed, options), delay)
+            finished = mark_finished(killed)
+            told = "killed" if running else "had ended by itself"
+            print(f"{number}. {told} after {delay:.2f} s: {finished} of {len(marked)} rows finished", flush=True)
+            if finished:
+                marked[FeatureStore(killed).rows()] = True
+        subprocess.run(command(folder, killed, options), check=True)
+        return compare(FeatureStore(whole), FeatureStore(killed), marked)
+
+
+def compare(whole: FeatureStore, killed: FeatureStore, marked: np.ndarray) -> list[str]:
+    """What differs between the two stores that should not."""
+    wrong = []
+    for layer in whole.layers:
+        different = int((whole.checksums(layer) != killed.checksums(layer)).sum())
+        wrong += [f"{different} rows of {layer} differ"] * bool(different)
+    if killed.fingerprint != whole.fingerprint:
+        wrong.append("the fingerprints differ")
+    wrong += [f"{len(killed.verify())} checksums do not match their features"] * bool(killed.verify())
+    again = int((killed.widths[marked] != MARK).sum())
+    wrong += [f"{again} finished rows were computed again"] * bool(again)
+    return wrong
+
+
+def main() -> None:
+    """Parse the command line and run the check."""
+    arguments = sys.argv[1:]
+    own, _, options = (
+        (arguments[: arguments.index("--")], "--", arguments[arguments.index("--") + 1 :])
+        if "--" in arguments
+        else (arguments, "", [])
+    )
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder")
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args(own)
+    wrong = check(asked.folder, asked.kills, asked.seed, options)
+    print("\n".join(wrong) or "equal to the uninterrupted run; no finished row was computed again")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+"""The command line: through click's runner, and as a user's shell runs it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from freezeframe import FeatureStore, __version__
+from freezeframe.__main__ import COMMANDS, cli
+from freezeframe.classify.leaderboard import read_rows
+
+from .conftest import REPOSITORY, MakeStore
+
+FAST = ["--layer", "block1_pool", "--weights", "random", "--dtype", "float16", "--batch-size", "4"]
+SCRIPTS = Path(sys.executable).parent
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], prog_name="freezeframe")
+
+
+def extract(folder: Path, *more: object) -> Result:
+    return call("extract-features", folder, *FAST, *more)
+
+
+def test_the_whole_job(folder: Path) -> None:
+    result = extract(folder)
+    assert result.exit_code == 0
+    assert result.stdout == "features.h5: 24 of 24 images, block1_pool 112 x 112 x 64\n"
+    assert "scans: 24 images (healthy 12, tumour 12)" in result.stderr
+    assert re.search(r"24 computed in [\d.]+ s, [\d.]+ images/s", result.stderr)
+    again = extract(folder)
+    assert again.exit_code == 0
+    assert "all were computed before" in again.stderr
+
+    fit = call("fit-classifier", "--model", "logreg", "--model", "majority", "--pooling", "avg")
+    assert fit.exit_code == 0, fit.stderr
+    assert "warning: the backbone's weights are random, seed 0" in fit.stderr
+    lines = fit.stdout.splitlines()
+    assert lines[0].split()[:3] == ["head", "features", "tested"]
+    assert lines[1].startswith("logreg")
+    rows = read_rows("leaderboard.csv")
+    assert [row["head"] for row in rows] == ["logreg", "majority"]
+    assert {row["weights"] for row in rows} == {"random, seed 0"}
+    assert rows[0]["positive"] == "tumour"
+    board = call("leaderboard")
+    assert board.exit_code == 0
+    assert "of random weights" in board.stdout
+    assert [line.split()[0] for line in board.stdout.splitlines()] == ["head", "logreg", "majority"]
+
+    model = Path("runs") / rows[0]["run_id"] / "model.safetensors"
+    images = [folder / "tumour" / "03.png", folder / "healthy" / "03.png"]
+    as_json = json.loads(call("predict", model, *images, "--format", "json").stdout)
+    as_csv = list(csv.DictReader(io.StringIO(call("predict", model, *images, "--format", "csv").stdout)))
+    table = call("predict", model, *images).stdout
+    for number, image in enumerate(images):
+        assert as_json[number]["path"] == as_csv[number]["path"] == str(image)
+        assert as_json[number]["label"] == as_csv[number]["label"] == image.parent.name
+        assert sum(as_json[number]["probabilities"].values()) == pytest.approx(1)
+        assert float(as_csv[number]["p_tumour"]) == pytest.approx(as_json[number]["probabilities"]["tumour"], abs=1e-6)
+        assert re.search(rf"{re.escape(str(image))} +{image.parent.name}", table)
+
+
+def test_predictions_equal_those_of_the_run(folder: Path) -> None:
+    extract(folder)
+    call("fit-classifier", "--model", "logreg", "--pooling", "avg")
+    (run,) = Path("runs").iterdir()
+    known = list(csv.DictReader((run / "predictions.csv").open()))
+    images = [folder / line["path"] for line in known]
+    result = call("predict", run / "model.safetensors", *images, "--format", "csv")
+    for line, got in zip(known, csv.DictReader(io.StringIO(result.stdout)), strict=True):
+        # The store keeps float16 here; what is predicted from the image is not rounded.
+        assert float(got["p_tumour"]) == pytest.approx(float(line["p_tumour"]), abs=0.01)
+
+
+def test_unreadable_images_are_told_and_counted(folder: Path) -> None:
+    (folder / "tumour" / "empty.png").write_bytes(b"")
+    (folder / "tumour" / "notes.txt").write_text("x")
+    result = extract(folder)
+    assert result.exit_code == 0
+    assert "left out, not an image: tumour/notes.txt" in result.stderr
+    assert "unreadable: tumour/empty.png: the file is empty" in result.stderr
+    assert "24 of 25 images" in result.stdout
+    for number in range(3):
+        (folder / "tumour" / f"{number}.jpg").write_text("no JPEG")
+    result = extract(folder, "--overwrite")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].endswith(
+        "14.3 % of the images could not be read, more than the 10 % of --max-failed"
+    )
+    assert extract(folder, "--max-failed", "20").exit_code == 0
+    fit = call("fit-classifier", "--model", "majority")
+    assert "warning: features.h5: 4 unreadable images are left out" in fit.stderr
+
+
+def test_predict_names_the_images_it_cannot_read(folder: Path) -> None:
+    extract(folder)
+    call("fit-classifier", "--model", "majority")
+    (run,) = Path("runs").iterdir()
+    Path("bad.png").write_bytes(b"")
+    good = folder / "tumour" / "00.png"
+    result = call("predict", run / "model.safetensors", good, "bad.png", "none.png", "--format", "json")
+    assert result.exit_code == 1
+    assert [entry.get("error") for entry in json.loads(result.stdout)] == [
+        None,
+        "the file is empty",
+        "cannot be read (No such file or directory)",
+    ]
+    assert result.stderr.splitlines()[-1] == "error: 2 of 3 images could not be read"
+
+
+@pytest.fixture
+def mistakes(folder: Path, make_store: MakeStore, tmp_path: Path) -> dict[str, tuple[list[str], int, str]]:
+    """Every mistake that the documentation promises to tell: the command, its exit code, what it says."""
+    (tmp_path / "void").mkdir()
+    (tmp_path / "one" / "only").mkdir(parents=True)
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "one" / "only" / "a.png")
+    (tmp_path / "thesis.h5").write_text("precious")
+    (tmp_path / "results.csv").write_text("a,b\n1,2\n")
+    labels = ["sick", "well"] * 10
+    good = str(make_store("good.h5", labels))
+    half = str(make_store("half.h5", labels, pending=5))
+    others = str(make_store("others.h5", labels, provenance={"weights_digest": "1" * 64}))
+    named = str(make_store("named.h5", ["yes", "no"] * 10))
+    e, f = "extract-features", "fit-classifier"
+    return {
+        "no such command": (["extract"], 2, "No such command 'extract'"),
+        "no such option": ([e, "--leyer", "x"], 2, "No such option"),
+        "folder missing": ([e, "nowhere"], 1, "nowhere: no such folder or file"),
+        "folder empty": ([e, "void"], 1, "void: no images"),
+        "one class": ([e, "one"], 1, "one: all 1 images are of one class, 'only'"),
+        "unknown layer": ([e, str(folder), "--layer", "block6"], 2, "'block6'; it has block1_conv1, .*block5_pool"),
+        "unknown resize": ([e, "--resize", "best"], 2, "'best' is not one of 'nearest', 'bilinear'"),
+        "unknown backbone": ([e, "--backbone", "vgg99"], 2, "'vgg99' is not"),
+        "bad batch size": ([e, str(folder), "--batch-size", "0"], 2, "batch_size must lie between 1 and 4096, got 0"),
+        "no weights": ([e, str(folder), "--weights", "w.h5"], 1, "w.h5: no such weights file"),
+        "not ours": ([e, str(folder), "--output", "thesis.h5"], 1, "thesis.h5: cannot be read as a feature store"),
+        "other images": ([e, str(folder), "--output", good], 1, "good.h5: made "),
+        "no store": ([f], 1, "features.h5: no such file; make it with extract-features"),
+        "fit on another file": ([f, "results.csv"], 1, "results.csv: cannot be read as a feature store"),
+        "half a store": ([f, half], 1, "half.h5: 5 of 20 rows are not computed yet; run extract-features again"),
+        "half a test store": ([f, good, "--test", half], 1, "half.h5: 5 of 20 rows are not computed yet"),
+        "unknown head": ([f, good, "--model", "svm"], 2, "there is no head 'svm'; there are logreg, xgboost, majority"),
+        "layer not kept": (
+            [f, good, "--layer", "block1_pool"],
+            2,
+            "no layer 'block1_pool'; it has block3_pool, block5",
+        ),
+        "other weights": ([f, good, "--test", others], 1, "others.h5: made with weights_digest '1+'"),
+        "other labels": ([f, good, "--test", named], 1, "class 'no' is none of the training classes sick, well"),
+        "bad classes": ([f, good, "--classes", "yes"], 2, "--classes must be OLD=NEW,OLD=NEW,..., got 'yes'"),
+        "unknown class": ([f, good, "--classes", "a=b"], 2, "no image is labelled 'a'; labels are sick, well"),
+        "unknown positive": ([f, good, "--positive", "a"], 2, "positive must be one of sick, well, got 'a'"),
+        "bad share": ([f, good, "--test-size", "2"], 2, "test_size must lie between 0 and 1, got 2"),
+        "another CSV": ([f, good, "--leaderboard", "results.csv"], 1, "results.csv: not a leaderboard of schema 1"),
+        "no leaderboard": (["leaderboard"], 1, "leaderboard.csv: no leaderboard here"),
+        "no model": (["predict", "m", "a.png"], 1, "m: no such model file"),
+        "not a model": (["predict", good, "a.png"], 1, "good.h5: not a model file of freezeframe"),
+        "nothing to predict": (["predict", "m"], 2, "Missing argument 'IMAGE...'"),
+        "a folder in the way": (["make-demo-images", str(folder)], 2, "scans"),
+    }
+
+
+def test_every_mistake_is_told_in_one_line(mistakes: dict[str, tuple[list[str], int, str]]) -> None:
+    for name, (arguments, code, message) in mistakes.items():
+        result = call(*arguments)
+        last = result.stderr.splitlines()[-1]
+        assert (name, result.exit_code) == (name, code)
+        assert last.startswith("error: "), name
+        assert re.search(message, last), (name, last)
+        assert "Traceback" not in result.output
+    assert Path("results.csv").read_text() == "a,b\n1,2\n"
+    assert Path("thesis.h5").read_text() == "precious"
+
+
+def test_help_and_errors_load_no_deep_learning_library(mistakes: dict[str, tuple[list[str], int, str]]) -> None:
+    """In one process, so that one answer stands for all: nothing was loaded by any of them."""
+    code = (
+        "import json, sys\n"
+        "from freezeframe.__main__ import cli\n"
+        "for arguments in json.load(sys.stdin):\n"
+        "    try: cli(arguments)\n"
+        "    except SystemExit: pass\n"
+        "heavy = ('tensorflow', 'keras', 'jax', 'torch', 'onnx', 'pandas', 'sklearn')\n"
+        "print('loaded:', [name for name in heavy if name in sys.modules])\n"
+    )
+    helps = [["--help"], *([name, "--help"] for name in COMMANDS)]
+    every = json.dumps(helps + [arguments for arguments, _, _ in mistakes.values() if "results.csv" not in arguments])
+    result = subprocess.run([sys.executable, "-c", code], input=every, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_help_names_every_command_and_option() -> None:
+    listed = call("--help").stdout
+    for name in COMMANDS:
+        assert name in listed
+        assert call(name, "--help").exit_code == 0
+    assert call("--version").stdout == f"freezeframe, version {__version__}\n"
+    assert call().exit_code == 2
+
+
+def test_every_command_and_option_of_the_readme_exists() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    for name in COMMANDS:
+        assert name in readme, name
+    helps = "".join(call(name, "--help").stdout for name in COMMANDS) + (REPOSITORY / "scripts/test").read_text()
+    for option in set(re.findall(r"(?<![\w-])--[a-z][\w-]+", readme)):
+        assert option in helps, option
+
+
+@pytest.mark.parametrize("name", ["extract-features", "fit-classifier"])
+def test_the_two_short_commands_do_the_same(name: str, folder: Path) -> None:
+    short = subprocess.run([SCRIPTS / name, "--help"], capture_output=True, text=True, check=True)
+    long = subprocess.run([SCRIPTS / "freezeframe", name, "--help"], capture_output=True, text=True, check=True)
+    assert long.stdout.splitlines()[1:] == short.stdout.splitlines()[1:]
+    wrong = subprocess.run([SCRIPTS / name, "nowhere"], capture_output=True, text=True)
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("error: nowhere: ")
+
+
+def test_without_a_folder_the_demo_set_is_used(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr("freezeframe.data.demo.demo_folder", lambda: folder)
+    result = call("extract-features", *FAST)
+    assert result.exit_code == 0
+    assert f"no folder given: using the built-in demo set of synthetic images in {folder}" in result.stderr
+    assert Path("features.h5").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGINT")
+def test_interrupted_it_says_so_and_goes_on(folder: Path) -> None:
+    for number in range(200):
+        (folder / "tumour" / f"more {number}.png").write_bytes((folder / "tumour" / "00.png").read_bytes())
+    command = [sys.executable, "-m", "freezeframe", "extract-features", str(folder), *FAST]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (
+        Path("features.h5").exists() and len(FeatureStore("features.h5").rows())
+    ):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.splitlines()[-1] == "error: stopped; what was finished is kept, the same command goes on"
+    finished = len(FeatureStore("features.h5").rows())
+    assert 0 < finished < 224
+    result = extract(folder)
+    assert f"{224 - finished} computed" in result.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_killed_it_goes_on_where_it_was(folder: Path) -> None:
+    check = [sys.executable, str(REPOSITORY / "scripts" / "kill_check.py"), str(folder), "--kills", "3", "--", *FAST]
+    result = subprocess.run(check, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.splitlines()[-1] == "equal to the uninterrupted run; no finished row was computed again"
