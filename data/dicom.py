@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import ImageError, MissingExtraError
-from .images import check_size, reading, scale_to_bytes
+from .pixels import check_size, reading, scale_to_bytes
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")

@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
-import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import FreezeframeError, ImageError, ParameterError
+from .. import ImageError, ParameterError
+from .pixels import check_size, printable, reading, scale_to_bytes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,7 +41,6 @@ _BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
 # Names in Pillow's classes, which are called directly: Image.open would ask a limit on sizes that the process shares.
 _READERS = {"JPEG": "Jpeg", "PNG": "Png", "TIFF": "Tiff", "BMP": "Bmp", "GIF": "Gif", "WebP": "WebP"}
 _PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")
-_thread = threading.local()
 
 
 def image_kind(head: bytes) -> str | None:
@@ -85,7 +81,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         return decode_image(_read_if_image(path), max_pixels=max_pixels)
     except (ImageError, OSError, ValueError, MemoryError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or "not enough memory"
-        raise ImageError(f"{_printable(os.fspath(path))}: {reason}") from error
+        raise ImageError(f"{printable(os.fspath(path))}: {reason}") from error
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -166,71 +162,6 @@ def resize_image(image: NDArray[np.uint8], height: int, width: int, method: str)
     return np.array(resized)
 
 
-def scale_to_bytes(levels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Scale grey levels linearly so that their smallest finite value becomes 0 and their largest 255.
-
-    NaN becomes 0; infinities are clamped to 0 and 255. A constant image is scaled between its value and zero, so it
-    becomes 255 if the value is positive, otherwise 0.
-
-    Args:
-        levels: any real array; it is not changed.
-
-    Returns:
-        uint8 array of the same shape.
-
-    >>> scale_to_bytes(np.array([1000, 3000, 5000])).tolist()
-    [0, 128, 255]
-    """
-    scaled = levels.astype(np.float64) / 2  # half, or the span of values near float64's limits would be infinite
-    finite = np.isfinite(scaled)
-    low = float(np.min(scaled, where=finite, initial=np.inf))
-    high = float(np.max(scaled, where=finite, initial=-np.inf))
-    if low == high:
-        low, high = min(low, 0.0), max(high, 0.0)
-    if low < high:
-        scaled -= low
-        scaled /= high - low
-    np.nan_to_num(scaled, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
-    scaled *= 255
-    return np.rint(scaled, out=scaled).astype(np.uint8)
-
-
-def check_size(height: int, width: int, max_pixels: int) -> None:
-    """Raise ImageError if an image of that size has more than `max_pixels` pixels."""
-    if height * width > max_pixels:
-        raise ImageError(f"{width} x {height} pixels are more than the limit of {max_pixels}")
-
-
-@contextmanager
-def reading(kind: str) -> Iterator[None]:
-    """While decoding a file of that kind: raise only ImageErrors, and ignore warnings in this thread alone."""
-    # Others may put filters before ours, for example in tests; only then is it set anew.
-    if not warnings.filters or warnings.filters[0][2] is not _AnyWarning:
-        warnings.simplefilter("ignore", _AnyWarning)
-    _thread.decoding = True
-    try:
-        yield
-    except FreezeframeError:
-        raise
-    except Exception as error:  # hostile files get readers to raise nearly everything there is
-        detail = "not enough memory" if isinstance(error, MemoryError) else str(error) or type(error).__name__
-        reason = _printable(" ".join(f"{kind} that cannot be decoded: {detail}".split()))
-        raise ImageError(reason if len(reason) <= 200 else reason[:199] + "…") from error
-    finally:
-        _thread.decoding = False
-
-
-class _WhileDecoding(type):
-    """`warnings.catch_warnings` swaps the filters of all threads; asking the thread at each warning does not."""
-
-    def __subclasscheck__(cls, category: type) -> bool:
-        return getattr(_thread, "decoding", False)
-
-
-class _AnyWarning(Warning, metaclass=_WhileDecoding):
-    """Stands for every category of warning in a thread that is decoding, and for none elsewhere."""
-
-
 def _read_if_image(path: str | os.PathLike[str]) -> bytes:
     # A pipe would be waited for and a device read for ever; of a film only the head should be read.
     if not stat.S_ISREG(mode := Path(path).stat().st_mode):
@@ -238,10 +169,6 @@ def _read_if_image(path: str | os.PathLike[str]) -> bytes:
     with Path(path).open("rb") as file:
         head = file.read(HEAD_BYTES)
         return head + file.read() if image_kind(head) else head
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _bare_png(data: bytes) -> bytes:

@@ -86,7 +86,7 @@ def hold_out(
         absent = np.setdiff1d(np.arange(len(names)), codes[rows])
         if absent.size:
             raise ParameterError(
-                f"class {str(names[absent[0]])!r} has too few independent images to be in both parts: none would be in the "
-                f"{side} part"
+                f"class {str(names[absent[0]])!r} has too few independent images to be in both parts: "
+                f"none would be in the {side} part"
             )
     return np.flatnonzero(~test), np.flatnonzero(test)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from freezeframe import ImageError, MissingExtraError
-from freezeframe.data.images import decode_image, image_kind, read_image, scale_to_bytes
+from freezeframe.data.images import decode_image, image_kind, read_image
+from freezeframe.data.pixels import scale_to_bytes
 
 pydicom = pytest.importorskip("pydicom", minversion="3")
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin
 
 from freezeframe import FreezeframeError, ImageError, ParameterError
-from freezeframe.data import images
+from freezeframe.data import images, pixels
 from freezeframe.data.images import (
     HEAD_BYTES,
     RESIZE_METHODS,
@@ -32,8 +32,8 @@ from freezeframe.data.images import (
     image_kind,
     read_image,
     resize_image,
-    scale_to_bytes,
 )
+from freezeframe.data.pixels import scale_to_bytes
 
 DATASETS = Path(__file__).parent.parent.parent / "shared" / "datasets"
 KINDS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WebP")
@@ -572,7 +572,7 @@ def test_warnings_of_others_still_come_through(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_filter_of_warnings_can_be_sent_to_other_processes() -> None:
     decode_image(SMALL["PNG"])  # joblib and scikit-learn send the filters to their workers
-    assert images._AnyWarning in [entry[2] for entry in pickle.loads(pickle.dumps(warnings.filters))]
+    assert pixels._AnyWarning in [entry[2] for entry in pickle.loads(pickle.dumps(warnings.filters))]
 
 
 def test_errors_of_images_are_errors_of_freezeframe() -> None:
