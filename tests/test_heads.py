@@ -183,3 +183,15 @@ def test_the_same_seed_gives_the_same_head() -> None:
         for head in heads:
             head.fit(X, y, 2, seed=1)
         np.testing.assert_array_equal(heads[0].predict_proba(X), heads[1].predict_proba(X))
+
+
+def test_golden_model_of_version_1() -> None:
+    model = load_model(Path(__file__).parent / "golden" / "model-v1.safetensors")
+    assert model.classes == ("lesion", "none ä")
+    assert (model.layer, model.pooling, model.run_id) == ("block5_pool", "avg", "20261123-150000-logreg-000000")
+    assert model.head.parameters == {"C": 1.0, "max_iter": 1000}
+    assert model.provenance["weights_source"] == "random, seed 0"
+    X = np.zeros((2, 512), np.float32)
+    X[1, 256 + 128] = 1  # its coefficient is 0.5
+    sigmoid = 1 / (1 + np.exp(-np.array([0.5, 1.0])))
+    np.testing.assert_allclose(model.head.predict_proba(X), np.column_stack([1 - sigmoid, sigmoid]))
