@@ -62,6 +62,11 @@ class ModelFileError(FreezeframeError):
     """A file is no fitted head of ours, or was changed since it was written."""
 
 
+def printable(text: str) -> str:
+    """Text in which whatever a terminal might obey is spelled out."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 # Public names load on first use, so that `import freezeframe` stays instant and pulls in no heavy library.
 _PUBLIC = {
     "FeatureStore": ".features.store",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
 
 import click
 
-from . import FreezeframeError, __version__
+from . import FreezeframeError, __version__, printable
 
 COMMANDS = {
     "extract-features": ".extract.commands:extract_features",
@@ -32,6 +33,12 @@ class FrontDoor(click.Group):
         command: click.Command = getattr(import_module(module, __package__), name)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # caught here, since click would print an empty line
+            _fail("stopped", 130)
+
     def main(self, *args: Any, **kwargs: Any) -> Any:
         kwargs["standalone_mode"] = False
         try:
@@ -40,12 +47,21 @@ class FrontDoor(click.Group):
             _fail(error.format_message(), error.exit_code)
         except FreezeframeError as error:
             _fail(str(error), error.exit_code)
-        except (click.Abort, KeyboardInterrupt):
-            _fail("stopped; what was finished is kept, the same command goes on", 130)
+        except click.Abort:
+            _fail("stopped", 130)
+        except BrokenPipeError:  # the reader of a pipe, `head` say, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except OSError as error:
+            _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
+        except UnicodeError:
+            _fail("a file name here is not valid UTF-8; rename it", 1)
+        except MemoryError:
+            _fail("not enough memory", 1)
 
 
 def _fail(text: str, exit_code: int) -> None:
-    click.echo(f"error: {' '.join(text.split())}", err=True)
+    click.echo(f"error: {printable(' '.join(text.split()))}", err=True)
     sys.exit(exit_code)
 
 

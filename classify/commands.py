@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import FreezeframeError, ParameterError
+from .. import FreezeframeError, ParameterError, printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
+    from .fit import Run
     from .predict import Prediction
 
 LEADERBOARD = click.Path(path_type=Path, dir_okay=False)
@@ -39,14 +41,13 @@ LEADERBOARD = click.Path(path_type=Path, dir_okay=False)
 @click.option("--classes", metavar="OLD=NEW,...", help="New names for classes, where two stores name them differently.")
 @click.option("--positive", metavar="CLASS", help="The class that sensitivity speaks of; guessed from its name.")
 @click.option("--test-size", default=0.2, show_default=True, help="Share of the hold-out, where there are no splits.")
-@click.option("--seed", default=0, show_default=True, help="Of the hold-out and of the head.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of hold-out and head.")
 @click.option("--leaderboard", default="leaderboard.csv", show_default=True, type=LEADERBOARD, help="CSV to append to.")
 @click.option(
     "--runs",
-    default="runs",
-    show_default=True,
+    metavar="FOLDER",
     type=click.Path(path_type=Path),
-    help="Where models and predictions go.",
+    help="Where models and predictions go; by default runs/ beside the leaderboard.",
 )
 def fit_classifier(
     store: Path,
@@ -59,7 +60,7 @@ def fit_classifier(
     test_size: float,
     seed: int,
     leaderboard: Path,
-    runs: Path,
+    runs: Path | None,
 ) -> None:
     """Fit heads on the features in STORE, score them on images they have not seen, append to the leaderboard.
 
@@ -87,12 +88,13 @@ def fit_classifier(
     )
     from .fit import fit_classifier as fit
 
-    done = [fit(task, model, leaderboard=leaderboard, runs=runs) for model in models]
-    _print_rows([run.row for run in done])
-    for warning in dict.fromkeys(text for run in done for text in run.warnings):
-        click.echo(f"warning: {warning}", err=True)
-    for run in done:
-        click.echo(f"model and predictions: {run.folder}", err=True)
+    done: list[Run] = []
+    try:
+        for model in models:
+            done.append(fit(task, model, leaderboard=leaderboard, runs=runs))
+    finally:  # what is in the leaderboard is told, even if a later head fails
+        if done:
+            _print_runs(done, guessed=positive is None)
 
 
 @click.command()
@@ -120,7 +122,7 @@ def predict(model: Path, images: tuple[Path, ...], output: str, weights: str) ->
     {"table": _print_table, "csv": _print_csv, "json": _print_json}[output](predictions, fitted.classes)
     failed = [prediction for prediction in predictions if prediction.error]
     for prediction in failed:
-        click.echo(f"unreadable: {prediction.path}: {prediction.error}", err=True)
+        click.echo(printable(f"unreadable: {prediction.path}: {prediction.error}"), err=True)
     if failed:
         raise FreezeframeError(f"{len(failed)} of {len(images)} images could not be read")
 
@@ -136,36 +138,59 @@ def _parse_classes(text: str | None) -> dict[str, str]:
     return renamed
 
 
+def _print_runs(done: list[Run], guessed: bool) -> None:
+    _print_rows([run.row for run in done])
+    positive = done[0].row["positive"]
+    if positive:
+        click.echo(printable(f"sensitivity is that for {positive}" + " (--positive to change)" * guessed), err=True)
+    for warning in dict.fromkeys(text for run in done for text in run.warnings):
+        click.echo(printable(f"warning: {warning}"), err=True)
+    for run in done:
+        click.echo(printable(f"model and predictions: {run.folder}"), err=True)
+
+
 def _print_rows(rows: list[dict[str, Any]]) -> None:
     """Leaderboard rows as a table, the columns that a reader compares; the CSV has the rest."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("head", "features", "tested on"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("n", "accuracy (95 %)", "sens.", "spec.", "AUC", "leaked", "fit s"):
+    wide = _console().width >= 100
+    table = _table("head", "features", "tested on")
+    table.columns[2].no_wrap = False
+    for heading in ("n", "accuracy (95 %)", *(("sens.", "spec.") if wide else ()), "AUC", "leaked", "fit s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         random = str(row["weights"]).startswith("random")
         table.add_row(
             row["head"],
-            f"{row['layer']} {row['pooling']}" + " of random weights" * random,
+            f"{row['layer']} {row['pooling']}" + ", random" * random,
             f"{row['test_set']}, {row['split']}",
             str(row["n_test"]),
             f"{_percent(row['accuracy'])} ({_percent(row['accuracy_low'])}-{_percent(row['accuracy_high'])})",
-            *(_percent(row[name]) for name in ("sensitivity", "specificity", "roc_auc")),
+            *((_percent(row["sensitivity"]), _percent(row["specificity"])) if wide else ()),
+            _percent(row["roc_auc"]),
             str(row["n_test_in_train"]),
-            f"{float(row['fit_seconds']):.1f}",
+            f"{float(row['fit_seconds'] or 'nan'):.1f}",
         )
-    _print_wide(table)
+    _console().print(table)
 
 
-def _print_wide(table: Table) -> None:
-    """Print a table; into a pipe or a log, which have no width to fold to, as wide as it wants to be."""
+def _table(*headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, no_wrap=True, overflow="fold")
+    return table
+
+
+def _console() -> Console:
+    """A console that takes names for what they are, and never cuts a number off to fit a narrow terminal.
+
+    A pipe or a log has no width to fold to.
+    """
     from rich.console import Console
 
-    console = Console()
-    (console if console.is_terminal else Console(width=1000)).print(table)
+    plain = Console(markup=False, emoji=False, highlight=False)
+    width = max(plain.width, 80) if plain.is_terminal else 1000
+    return Console(markup=False, emoji=False, highlight=False, width=width)
 
 
 def _percent(value: float | str) -> str:
@@ -174,19 +199,15 @@ def _percent(value: float | str) -> str:
 
 
 def _print_table(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("image", overflow="fold")
-    table.add_column("label")
+    table = _table("image", "label")
+    table.columns[0].no_wrap = False
     for name in classes:
-        table.add_column(f"p({name})", justify="right")
+        table.add_column(f"p({printable(name)})", justify="right", no_wrap=True)
     for prediction in predictions:
         if not prediction.error:
-            table.add_row(
-                prediction.path, prediction.label, *(f"{prediction.probabilities[name]:.3f}" for name in classes)
-            )
-    _print_wide(table)
+            shares = [f"{prediction.probabilities[name]:.3f}" for name in classes]
+            table.add_row(printable(prediction.path), printable(prediction.label), *shares)
+    _console().print(table)
 
 
 def _print_csv(predictions: list[Prediction], classes: tuple[str, ...]) -> None:

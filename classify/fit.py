@@ -20,7 +20,7 @@ from .. import FreezeframeError, __version__
 from ..features.layout import FAILED
 from ..features.store import FeatureStore
 from .heads import Head, make_head
-from .leaderboard import append_rows
+from .leaderboard import append_rows, check_leaderboard
 from .metrics import score
 from .model_file import FittedHead, save_model
 from .task import Task
@@ -46,13 +46,15 @@ def fit_classifier(
     model: str,
     *,
     leaderboard: str | os.PathLike[str] = "leaderboard.csv",
-    runs: str | os.PathLike[str] = "runs",
+    runs: str | os.PathLike[str] | None = None,
 ) -> Run:
-    """Fit a head, score it, keep its model and predictions in `runs/<run id>/`, and append to the leaderboard.
+    """Fit a head, score it, keep its model and predictions in a folder of the run's name, append to the leaderboard.
 
     Args:
         task: from `freezeframe.classify.task.make_task`.
         model: name of a head in `HEADS`.
+        leaderboard: CSV file, made if missing.
+        runs: where the run's folder goes; by default `runs` beside the leaderboard.
 
     Raises:
         ParameterError: an unknown head.
@@ -65,6 +67,7 @@ def fit_classifier(
         0.875
     """
     head = make_head(model)
+    check_leaderboard(leaderboard)  # before the work, not after it
     pooling = task.pooling or head.pooling
     y_train, y_test = (np.searchsorted(task.classes, part.labels) for part in (task.train, task.test))
     X = task.train.store.features(task.layer, task.train.rows, pooling)
@@ -92,15 +95,17 @@ def fit_classifier(
     fitted = FittedHead(
         head, tuple(task.classes), task.layer, pooling, provenance, task.train.store.fingerprint, run_id
     )
-    folder = Path(runs) / run_id
+    folder = Path(runs or Path(leaderboard).parent / "runs") / run_id
     try:
         folder.mkdir(parents=True)
         save_model(folder / "model.safetensors", fitted)
         _write_predictions(folder / "predictions.csv", task, proba, leaked)
-    except OSError as error:
+        append_rows(leaderboard, [row])  # last: a row in the leaderboard has its model and predictions
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)  # half a run is none
-        raise FreezeframeError(f"{folder}: cannot be written ({error.strerror or error})") from None
-    append_rows(leaderboard, [row])  # last: a row in the leaderboard has its model and predictions
+        if isinstance(error, OSError):
+            raise FreezeframeError(f"{folder}: cannot be written ({error.strerror or error})") from None
+        raise
     return Run(row, folder, _warnings(task, int(leaked.sum())) + head.notes)
 
 
@@ -143,6 +148,12 @@ def _warnings(task: Task, n_leaked: int) -> list[str]:
     source = str(task.train.store.provenance.get("weights_source", ""))
     if source.startswith("random"):
         warnings.append(f"the backbone's weights are {source}: this score says nothing about VGG16")
+    related = int(task.test.shared_groups(task.train).sum())
+    if related:
+        warnings.append(f"{related} of {n_test} test images are of a group that is trained on, too")
+    unused = len(task.train.store.rows()) - len(task.train.rows) - len(task.test.rows)
+    if task.split in ("test", "validation") and unused:
+        warnings.append(f"{unused} images are in neither the train nor the {task.split} split, and are not used")
     for store in (task.train.store, task.test.store):
         failed = int((store.status == FAILED).sum())
         if failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import FreezeframeError, MissingExtraError, ParameterError
+from .trees import Trees, checked_array
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -71,7 +73,9 @@ class Majority(Head):
         return {"shares": self._shares}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._shares = _array(arrays, "shares", 1)
+        self._shares = checked_array(arrays, "shares", 1, np.float64)
+        if (self._shares < 0).any() or not np.isclose(self._shares.sum(), 1):
+            raise ValueError("shares are not shares")
 
 
 class LogisticRegression(Head):
@@ -106,14 +110,18 @@ class LogisticRegression(Head):
         return {"coef": self._coef, "intercept": self._intercept}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._coef = _array(arrays, "coef", 2).astype(np.float32)
-        self._intercept = _array(arrays, "intercept", 1).astype(np.float64)
+        self._coef = checked_array(arrays, "coef", 2, np.float32)
+        self._intercept = checked_array(arrays, "intercept", 1, np.float64)
         if len(self._intercept) != len(self._coef):
             raise ValueError("coef and intercept differ in length")
 
 
 class XGBoost(Head):
-    """Gradient-boosted trees (Chen and Guestrin, arXiv:1603.02754), histogram method."""
+    """Gradient-boosted trees (Chen and Guestrin, arXiv:1603.02754), histogram method.
+
+    The fitted trees are kept as plain arrays and walked with NumPy: XGBoost's own loader can be crashed by a hostile
+    file, and predicting needs no XGBoost.
+    """
 
     name = "xgboost"
     pooling = "avg"
@@ -123,24 +131,22 @@ class XGBoost(Head):
         xgboost = _import_xgboost()
         options = {"objective": "multi:softprob", "num_class": n_classes, "tree_method": "hist", "seed": seed}
         options |= {"eta": self.parameters["learning_rate"], "max_depth": self.parameters["max_depth"]}
+        options["base_score"] = 0.5  # the same for all classes, so that it cancels out
         rounds = int(self.parameters["n_estimators"])
-        self._booster = xgboost.train(options, xgboost.DMatrix(X, label=y), num_boost_round=rounds)
+        booster = xgboost.train(options, xgboost.DMatrix(X, label=y), num_boost_round=rounds)
+        self._trees = Trees.from_xgboost(json.loads(booster.save_raw("json")))
 
     def predict_proba(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
-        xgboost = _import_xgboost()
-        return np.asarray(self._booster.predict(xgboost.DMatrix(X)), dtype=np.float64)
+        from scipy.special import softmax
+
+        return np.asarray(softmax(self._trees.scores(X), axis=1))
 
     @property
     def arrays(self) -> Arrays:
-        return {"booster_ubj": np.frombuffer(bytes(self._booster.save_raw("ubj")), dtype=np.uint8)}
+        return self._trees.arrays
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        xgboost = _import_xgboost()
-        self._booster = xgboost.Booster()
-        try:
-            self._booster.load_model(bytearray(_array(arrays, "booster_ubj", 1).tobytes()))
-        except xgboost.core.XGBoostError:
-            raise ValueError("its trees cannot be read") from None
+        self._trees = Trees(arrays)
 
 
 HEADS: dict[str, type[Head]] = {head.name: head for head in (LogisticRegression, XGBoost, Majority)}
@@ -156,13 +162,6 @@ def make_head(name: str) -> Head:
     if name not in HEADS:
         raise ParameterError(f"there is no head {name!r}; there are {', '.join(HEADS)}")
     return HEADS[name]()
-
-
-def _array(arrays: Mapping[str, NDArray[Any]], name: str, ndim: int) -> NDArray[Any]:
-    array = arrays[name]
-    if array.ndim != ndim:
-        raise ValueError(f"{name} has {array.ndim} dimensions, not {ndim}")
-    return array
 
 
 def _import_xgboost() -> Any:

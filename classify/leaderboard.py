@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,17 +78,32 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     """All rows as text, in the order in which they were appended.
 
     Raises:
-        FreezeframeError: the file is missing or not a leaderboard of this schema.
+        FreezeframeError: the file is missing, not a leaderboard of this schema, or damaged.
     """
     path = Path(path)
     try:
         data = path.read_bytes()
         _check_header(path, data)
-        return list(csv.DictReader(io.StringIO(data.decode())))
+        rows = list(csv.DictReader(io.StringIO(data.decode())))
+        for row in rows:
+            if len(row) != len(COLUMNS) or None in row.values():
+                raise FreezeframeError(f"{path}: not a leaderboard: a line has too many or too few columns")
+            for name in (*METRICS, "fit_seconds"):
+                float(row[name] or 0)
+        return rows
     except FileNotFoundError:
         raise FreezeframeError(f"{path}: no leaderboard here; fit-classifier makes it") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise FreezeframeError(f"{path}: cannot be read as a leaderboard ({error})") from None
+
+
+def check_leaderboard(path: str | os.PathLike[str]) -> None:
+    """Raise FreezeframeError if rows could not be appended because the file there is something else."""
+    with suppress(FileNotFoundError):
+        try:
+            _check_header(Path(path), Path(path).read_bytes())
+        except IsADirectoryError:
+            raise FreezeframeError(f"{path}: a folder, not a leaderboard") from None
 
 
 def _check_header(path: Path, data: bytes) -> None:

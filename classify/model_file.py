@@ -82,7 +82,7 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
         raise ModelFileError(f"{path}: changed since it was written; its digest does not match")
     try:
         return _restored(arrays, json.loads(metadata["about"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ModelFileError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
 
 
@@ -106,6 +106,8 @@ def _restored(arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> FittedH
         training_fingerprint=str(about["training_fingerprint"]),
         run_id=str(about["run_id"]),
     )
+    if len(set(model.classes)) != len(model.classes):
+        raise ValueError("a class stands there twice")
     shape = BACKBONES[model.provenance["backbone"]].layers[model.layer]
     if model.head.predict_proba(pool(np.zeros((1, *shape)), model.pooling)).shape != (1, len(model.classes)):
         raise ValueError("head and classes do not fit together")

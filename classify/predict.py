@@ -58,7 +58,7 @@ def predict_images(
     sources = (Source(number, Path(path)) for number, path in enumerate(paths))
     found: dict[int, Prediction] = {}
     for batch in run(engine, sources, BACKBONES[settings.backbone].input_size, settings.resize):
-        for row, reason in batch.failed:
+        for row, reason in batch.failed + batch.unread:
             found[row] = Prediction(os.fspath(paths[row]), "", {}, reason)
         if batch.rows:
             proba = model.head.predict_proba(pool(batch.features[model.layer], model.pooling))
@@ -75,7 +75,7 @@ def _settings(model: FittedHead, weights: str) -> Settings:
         return Settings(
             layers=(model.layer,),
             backbone=made["backbone"],
-            weights="random" if made["weights_source"].startswith("random") else weights,
+            weights="random" if str(made["weights_source"]).startswith("random") else weights,
             seed=made["weights_seed"],
             resize=made["resize"],
             batch_size=made["batch_size"],
@@ -86,6 +86,6 @@ def _settings(model: FittedHead, weights: str) -> Settings:
 
 def _engine(model: FittedHead, settings: Settings) -> KerasEngine:
     weights, source = load_weights(settings.weights, settings.seed)
-    if weights_digest(weights) != model.provenance["weights_digest"]:
+    if weights_digest(weights) != model.provenance.get("weights_digest"):
         raise WeightsError(f"the model of run {model.run_id} was fitted behind other weights than those of {source}")
     return KerasEngine(BACKBONES[settings.backbone], weights, settings.layers, settings.batch_size)

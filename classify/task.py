@@ -36,6 +36,13 @@ class Part:
         """Which rows have the very same file, byte for byte, among the rows of `other`; of shape (n_rows,)."""
         return np.isin(self.store.sha256s[self.rows], other.store.sha256s[other.rows])
 
+    def shared_groups(self, other: Part) -> NDArray[np.bool_]:
+        """Which rows have a row of their group among those of `other`; groups of two stores are never the same."""
+        if self.store is not other.store:
+            return np.zeros(len(self.rows), dtype=bool)
+        groups = self.store.groups[self.rows]
+        return np.asarray((groups != "") & np.isin(groups, other.store.groups[other.rows]))
+
 
 @dataclass(frozen=True)
 class Task:
@@ -76,9 +83,9 @@ def make_task(
 ) -> Task:
     """Choose training and test rows.
 
-    With `test`, all rows of `store` train (without those of its own validation and test split) and all rows of `test`
-    are predicted. Without, the store's own split is used; failing that, a stratified hold-out that keeps byte-identical
-    images and groups on one side.
+    With `test`, all rows of `store` train (its training split, where it has splits) and all rows of `test` are
+    predicted. Without, the store's own test split is used, or its validation split; failing both, a stratified hold-out
+    that keeps byte-identical images and groups on one side.
 
     Args:
         store: features to train on, complete.
@@ -104,7 +111,7 @@ def make_task(
     whole = _part(store, classes or {})
     if test is not None:
         _check_comparable(store, test)
-        train_part, split = _of_splits(whole, "", "train"), "external"
+        train_part, split = _to_train_on(whole), "external"
         test_part = _part(test, classes or {})
     else:
         train_part, test_part, split = _own_split(whole, test_size, seed)
@@ -133,18 +140,31 @@ def _part(store: FeatureStore, renamed: Mapping[str, str]) -> Part:
     return Part(store, rows, labels)
 
 
-def _of_splits(part: Part, *splits: str) -> Part:
-    wanted = np.isin(part.store.splits[part.rows], splits)
+def _of_split(part: Part, split: str) -> Part:
+    wanted = part.store.splits[part.rows] == split
     return Part(part.store, part.rows[wanted], part.labels[wanted])
+
+
+def _to_train_on(whole: Part) -> Part:
+    """The training split, where there are splits; else everything."""
+    splits = sorted(set(map(str, whole.store.splits[whole.rows])) - {""})
+    if not splits:
+        return whole
+    if "train" not in splits:
+        raise FreezeframeError(
+            f"{whole.store.path}: its images are split into {', '.join(splits)}, but none are for training"
+        )
+    return _of_split(whole, "train")
 
 
 def _own_split(whole: Part, test_size: float, seed: int) -> tuple[Part, Part, str]:
     """Training and test part of one store: by its own splits, else by a hold-out."""
-    splits = set(map(str, whole.store.splits[whole.rows]))
-    if "train" in splits and splits & {"test", "validation"}:
-        name = "test" if "test" in splits else "validation"
-        return _of_splits(whole, "train"), _of_splits(whole, name), name
     store = whole.store
+    train = _to_train_on(whole)
+    for name in ("test", "validation"):
+        if (store.splits[whole.rows] == name).any():
+            return train, _of_split(whole, name), name
+    whole = train
     groups = join_groups(store.sha256s[whole.rows].tolist(), store.groups[whole.rows].tolist())
     if len(set(whole.labels)) < 2:
         raise FreezeframeError(f"{store.path}: two classes are needed, all its images are {str(whole.labels[0])!r}")

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import ImageError, ParameterError
-from .pixels import check_size, printable, reading, scale_to_bytes
+from .. import ImageError, ParameterError, printable
+from .pixels import check_size, reading, scale_to_bytes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -78,10 +78,24 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     freezeframe.ImageError: scan.png: No such file or directory
     """
     try:
-        return decode_image(_read_if_image(path), max_pixels=max_pixels)
+        return decode_image(read_image_bytes(path), max_pixels=max_pixels)
     except (ImageError, OSError, ValueError, MemoryError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or "not enough memory"
         raise ImageError(f"{printable(os.fspath(path))}: {reason}") from error
+
+
+def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Content of an image file; of a file that is no image only its first `HEAD_BYTES` bytes.
+
+    Raises:
+        ImageError: a directory, pipe or device: the one would be waited for, the other read for ever.
+        OSError: the file cannot be read.
+    """
+    if not stat.S_ISREG(mode := Path(path).stat().st_mode):
+        raise ImageError("is a directory" if stat.S_ISDIR(mode) else "not a regular file")
+    with Path(path).open("rb") as file:
+        head = file.read(HEAD_BYTES)
+        return head + file.read() if image_kind(head) else head
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -160,15 +174,6 @@ def resize_image(image: NDArray[np.uint8], height: int, width: int, method: str)
         raise ParameterError(f"height and width must be at least 1, got {height} and {width}")
     resized = Image.fromarray(image).resize((width, height), Image.Resampling[method.upper()])
     return np.array(resized)
-
-
-def _read_if_image(path: str | os.PathLike[str]) -> bytes:
-    # A pipe would be waited for and a device read for ever; of a film only the head should be read.
-    if not stat.S_ISREG(mode := Path(path).stat().st_mode):
-        raise ImageError("is a directory" if stat.S_ISDIR(mode) else "not a regular file")
-    with Path(path).open("rb") as file:
-        head = file.read(HEAD_BYTES)
-        return head + file.read() if image_kind(head) else head
 
 
 def _bare_png(data: bytes) -> bytes:

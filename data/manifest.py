@@ -8,7 +8,7 @@ import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .. import ManifestError
@@ -55,11 +55,13 @@ class Manifest:
     """A list of labelled images, in a fixed order.
 
     Attributes:
+        source: the folder or CSV that was read.
         root: the folder that paths are relative to.
         images: sorted by path; no two have the same path.
         skipped: what was found and left out, as (path, reason).
     """
 
+    source: Path
     root: Path
     images: tuple[Image, ...]
     skipped: tuple[tuple[str, str], ...] = ()
@@ -111,17 +113,18 @@ def _from_folder(root: Path) -> Manifest:
             skipped.append((relative, problem))
         else:
             files.append((PurePosixPath(relative), sha256))
-    images = _label(files, skipped)
+    images = _label(root, files, skipped)
     if not images:
         loose = len(files) and " in class folders; wanted is FOLDER/<class>/<image>"
         raise ManifestError(f"{root}: no images{loose or ''}")
-    return Manifest(root, tuple(sorted(images, key=lambda image: image.path)), tuple(sorted(skipped)))
+    return Manifest(root, root, tuple(sorted(images, key=lambda image: image.path)), tuple(sorted(skipped)))
 
 
 def _walk(root: Path, skipped: list[tuple[str, str]]) -> Iterator[Path]:
     """Every visible file below root. Links are followed, but no folder is walked twice; real folders come first."""
     pending = deque([root])
-    seen: set[tuple[int, int]] = set()
+    above = root.resolve().parents  # a link to one of these would bring in what lies beside the root
+    seen = {(status.st_dev, status.st_ino) for status in map(os.stat, above)}
     while pending:
         folder = pending.popleft()
         try:
@@ -132,7 +135,7 @@ def _walk(root: Path, skipped: list[tuple[str, str]]) -> Iterator[Path]:
             skipped.append((_shown(folder, root), f"cannot be opened ({error.strerror})"))
             continue
         if entries is None:
-            skipped.append((_shown(folder, root), "a link to a folder that is listed already"))
+            skipped.append((_shown(folder, root), "a link to a folder that is listed already or holds this one"))
             continue
         seen.add(identity)
         for entry in entries:
@@ -150,7 +153,7 @@ def _walk(root: Path, skipped: list[tuple[str, str]]) -> Iterator[Path]:
 
 
 def _shown(path: Path, root: Path) -> str:
-    """A path below root as text that can be printed and stored, whatever bytes its name holds."""
+    """A path below root as text that can be stored, whatever bytes its name holds."""
     return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "replace")
 
 
@@ -168,29 +171,34 @@ def _inspect(path: Path) -> tuple[str, str]:
         return "", "" if named_as_image else f"cannot be read ({error.strerror})"
 
 
-def _label(files: Sequence[tuple[PurePosixPath, str]], skipped: list[tuple[str, str]]) -> list[Image]:
+def _label(root: Path, files: Sequence[tuple[PurePosixPath, str]], skipped: list[tuple[str, str]]) -> list[Image]:
     """Images from files below a root: splits and classes from the names of the folders they lie in."""
-    tops = {path.parts[0] for path, _ in files if len(path.parts) > 1}
-    depths = {top: {len(path.parts) for path, _ in files if path.parts[0] == top} for top in tops}
-    # Only when every folder is named as a split and holds no images itself: "test" can be a class as well.
-    by_split = bool(tops) and all(top.lower() in SPLIT_NAMES and min(depths[top]) > 2 for top in tops)
+    nested = {path.parts[0] for path, _ in files if len(path.parts) > 2}
+    named = {top for top in nested if top.lower() in SPLIT_NAMES}
+    # "test" alone beside other folders can be a class; "train" and "test" cannot both be.
+    by_split = bool(named) and (named == nested or len({SPLIT_NAMES[top.lower()] for top in named}) > 1)
+    if by_split and named != nested:
+        raise ManifestError(
+            f"{root}: {', '.join(sorted(named))} look like splits, but {', '.join(sorted(nested - named))} beside them "
+            "does not; move it away, or list the images in a CSV"
+        )
     images = []
     for path, sha256 in files:
         split, below = ("", path.parts)
-        if by_split and len(below) > 1:
-            split, below = SPLIT_NAMES[below[0].lower()], below[1:]
+        if by_split:
+            split, below = SPLIT_NAMES.get(below[0].lower(), ""), below[1:]
         if len(below) < 2:
             skipped.append((str(path), "lies in no class folder"))
         else:
             images.append(Image(str(path), sha256, below[0], split))
-    return _without_copies_of_the_tree(images, skipped)
+    return _without_copies_of_the_tree(root, images, skipped)
 
 
-def _without_copies_of_the_tree(images: list[Image], skipped: list[tuple[str, str]]) -> list[Image]:
+def _without_copies_of_the_tree(root: Path, images: list[Image], skipped: list[tuple[str, str]]) -> list[Image]:
     """Handle a tree that contains itself: `FOLDER/yes`, `FOLDER/no` and again `FOLDER/all/yes`, `FOLDER/all/no`.
 
-    A folder without images of its own whose folders are all named as its siblings is no class. Its images take the
-    class of the inner folder; those that repeat an outer image, byte for byte under the same name, are left out.
+    A folder without images of its own whose folders are all named as its siblings is no class. Its images repeat the
+    outer ones, byte for byte under the same name, and are left out; if none does, nobody can tell what is meant.
     """
     inner: dict[str, set[str]] = defaultdict(set)
     for image in images:
@@ -198,16 +206,18 @@ def _without_copies_of_the_tree(images: list[Image], skipped: list[tuple[str, st
         inner[image.label].add(first if rest else "")
     wrappers = {label for label, names in inner.items() if len(names) > 1 and names <= inner.keys() - {label}}
     outer = {(image.label / _in_class(image), image.sha256) for image in images if image.label not in wrappers}
-    kept = []
+    repeating = {image.label for image in images if (_in_class(image), image.sha256) in outer}
+    for label in sorted(wrappers - repeating):
+        raise ManifestError(
+            f"{root}: {label} holds folders named as the classes, but other images; "
+            "move it away, or list the images in a CSV"
+        )
     for image in images:
-        path = _in_class(image)
-        if image.label not in wrappers:
-            kept.append(image)
-        elif (path, image.sha256) in outer:
-            skipped.append((image.path, f"repeats {path}: the folder holds itself once more"))
-        else:
-            kept.append(replace(image, label=path.parts[0]))
-    return kept
+        if image.label in wrappers:
+            known = (_in_class(image), image.sha256) in outer
+            once_more = "in a copy that the folder holds of itself"
+            skipped.append((image.path, once_more if known else f"{once_more}, and nowhere else"))
+    return [image for image in images if image.label not in wrappers]
 
 
 def _in_class(image: Image) -> PurePosixPath:
@@ -221,7 +231,7 @@ def _from_csv(source: Path) -> Manifest:
     skipped: list[tuple[str, str]] = []
     try:
         with source.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)
             columns = set(reader.fieldnames or ())
             if not {"path", "label"} <= columns:
                 raise ManifestError(f"{source}: the first line must name the columns path,label[,split][,group]")
@@ -230,21 +240,23 @@ def _from_csv(source: Path) -> Manifest:
                 image = _from_csv_row(row, source.parent, where)
                 known = images.setdefault(image.path, image)
                 if known is not image:
-                    if (known.label, known.split) != (image.label, image.split):
-                        raise ManifestError(f"{where}: {image.path} stands there twice, as {known.label!r} before")
+                    if known != image:
+                        raise ManifestError(f"{where}: {image.path} stands there twice, and not alike")
                     skipped.append((image.path, "listed twice"))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{source}: cannot be read as a CSV file ({error})") from None
     if not images:
         raise ManifestError(f"{source}: no images")
-    return Manifest(source.parent, tuple(images[path] for path in sorted(images)), tuple(skipped))
+    return Manifest(source, source.parent, tuple(images[path] for path in sorted(images)), tuple(skipped))
 
 
 def _from_csv_row(row: dict[str, str | None], root: Path, where: str) -> Image:
     path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
-    if not path or not label or "\0" in path:
+    if not path or not label:
         raise ManifestError(f"{where}: path and label must not be empty")
-    if (root / path).exists() and not (root / path).is_file():
+    if "\0" in "".join(text for text in row.values() if isinstance(text, str)):
+        raise ManifestError(f"{where}: holds a null byte")
+    if os.path.exists(root / path) and not os.path.isfile(root / path):  # noqa: PTH110, PTH113 - these never raise
         raise ManifestError(f"{where}: {path} is no file")  # a pipe would be waited for
     split = (row.get("split") or "").strip()
     if split and split.lower() not in SPLIT_NAMES:
@@ -253,4 +265,4 @@ def _from_csv_row(row: dict[str, str | None], root: Path, where: str) -> Image:
     with suppress(OSError), (root / path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     group = (row.get("group") or "").strip()
-    return Image(PurePosixPath(path).as_posix(), sha256, label, SPLIT_NAMES.get(split.lower(), ""), group)
+    return Image(Path(os.path.normpath(path)).as_posix(), sha256, label, SPLIT_NAMES.get(split.lower(), ""), group)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import FreezeframeError, ImageError
+from .. import FreezeframeError, ImageError, printable
 
 _thread = threading.local()
 
@@ -68,11 +68,6 @@ def reading(kind: str) -> Iterator[None]:
         raise ImageError(reason if len(reason) <= 200 else reason[:199] + "…") from error
     finally:
         _thread.decoding = False
-
-
-def printable(text: str) -> str:
-    """Text in which whatever a terminal might obey is spelled out."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 class _WhileDecoding(type):

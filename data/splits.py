@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import ParameterError
+from .. import FreezeframeError, ParameterError
 
 
 def join_groups(*keys: Sequence[Hashable]) -> NDArray[np.intp]:
@@ -62,7 +62,8 @@ def hold_out(
         Row numbers of the training and the test part, ascending.
 
     Raises:
-        ParameterError: test_size is out of range, or a class would be missing on one side.
+        ParameterError: test_size is out of range.
+        FreezeframeError: a class cannot be on both sides, since all its images are of one group.
 
     Examples:
         >>> train, test = hold_out(["a", "a", "b", "b"], np.arange(4), test_size=0.5)
@@ -81,12 +82,21 @@ def hold_out(
         if np.abs(missing - members[group]).sum() < np.abs(missing).sum():
             in_test[group] = True
             missing = missing - members[group]
+    _give_each_side_each_class(in_test, members, names)
     test = in_test[groups]
-    for side, rows in (("training", ~test), ("test", test)):
-        absent = np.setdiff1d(np.arange(len(names)), codes[rows])
-        if absent.size:
-            raise ParameterError(
-                f"class {str(names[absent[0]])!r} has too few independent images to be in both parts: "
-                f"none would be in the {side} part"
-            )
     return np.flatnonzero(~test), np.flatnonzero(test)
+
+
+def _give_each_side_each_class(in_test: NDArray[np.bool_], members: NDArray[np.intp], names: NDArray[np.str_]) -> None:
+    """Move the smallest group of a class to the side that has none of it; change `in_test` of shape (n_groups,)."""
+    for code in range(len(names)):
+        holding = np.flatnonzero(members[:, code])
+        if len(set(in_test[holding])) < 2 <= len(holding):
+            moved = holding[np.argmin(members[holding].sum(axis=1))]
+            in_test[moved] = not in_test[moved]
+    for code, name in enumerate(names):
+        if len(set(in_test[members[:, code] > 0])) < 2:
+            raise FreezeframeError(
+                f"class {str(name)!r} has too few independent images (copies and groups count once) to be both "
+                "trained and tested on; give splits or another test store"
+            )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .. import FreezeframeError
+from .. import FreezeframeError, printable
 from .backbone import BACKBONES
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ LISTED = 20
     metavar="imagenet|random|PATH",
     help="Where the weights come from; those of ImageNet are checked against a pinned digest.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of random weights.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of random weights.")
 @click.option(
     "--resize",
     default="bilinear",
@@ -94,7 +94,11 @@ def extract_features(
         click.echo(f"no folder given: using the built-in demo set of synthetic images in {source}", err=True)
     manifest = read_manifest(source)
     _tell_manifest(source, manifest)
-    extraction = _extract(manifest, output, settings, overwrite)
+    try:
+        extraction = _extract(manifest, output, settings, overwrite)
+    except KeyboardInterrupt:
+        click.echo("finished images are kept; the same command goes on", err=True)
+        raise
     _tell_extraction(extraction, len(manifest.images), output)
     share = 100 * len(extraction.failed) / len(manifest.images)
     if share > max_failed:
@@ -127,18 +131,18 @@ def _extract(manifest: Manifest, output: Path, settings: Settings, overwrite: bo
 
 def _tell_manifest(source: Path, manifest: Manifest) -> None:
     classes = ", ".join(f"{name} {count}" for name, count in manifest.classes.items())
-    click.echo(f"{source}: {len(manifest.images)} images ({classes})", err=True)
+    click.echo(printable(f"{source}: {len(manifest.images)} images ({classes})"), err=True)
     reasons: dict[str, list[str]] = {}
     for path, reason in manifest.skipped:
         reasons.setdefault(reason.partition(":")[0], []).append(path)
     for reason, paths in reasons.items():
         more = f" and {len(paths) - 3} more" * (len(paths) > 3)
-        click.echo(f"left out, {reason}: {', '.join(paths[:3])}{more}", err=True)
+        click.echo(printable(f"left out, {reason}: {', '.join(paths[:3])}{more}"), err=True)
 
 
 def _tell_extraction(extraction: Extraction, n_images: int, output: Path) -> None:
     for path, reason in extraction.failed[:LISTED]:
-        click.echo(f"unreadable: {path}: {reason}", err=True)
+        click.echo(printable(f"unreadable: {path}: {reason}"), err=True)
     if len(extraction.failed) > LISTED:
         click.echo(f"unreadable: {len(extraction.failed) - LISTED} more; all reasons are in {output}", err=True)
     layers = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in extraction.store.layers.items())

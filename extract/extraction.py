@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .. import ParameterError, StoreError, __version__
+from .. import ParameterError, StoreError, __version__, printable
 from ..data.images import RESIZE_METHODS
 from ..data.manifest import Manifest
 from ..features.layout import FAILED, IDENTITY, LAYER_DTYPES
@@ -60,10 +60,12 @@ class Settings:
         for name, known in (("backbone", BACKBONES), ("resize", RESIZE_METHODS), ("dtype", LAYER_DTYPES)):
             if getattr(self, name) not in known:
                 raise ParameterError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
-        if not 1 <= self.batch_size <= MAX_BATCH_SIZE:
+        if type(self.batch_size) is not int or not 1 <= self.batch_size <= MAX_BATCH_SIZE:
             raise ParameterError(f"batch_size must lie between 1 and {MAX_BATCH_SIZE}, got {self.batch_size}")
         if not self.layers:
             raise ParameterError("at least one layer must be asked for")
+        if type(self.seed) is not int or not 0 <= self.seed < 2**32:
+            raise ParameterError(f"seed must lie between 0 and {2**32 - 1}, got {self.seed!r}")
         BACKBONES[self.backbone].check_layers(self.layers)
 
 
@@ -107,8 +109,8 @@ def extract_features(
         progress: told after every batch.
 
     Raises:
-        StoreError: the store holds other images or has another provenance (the text names the field), is in use, or
-            cannot be written.
+        StoreError: the store holds other images or has another provenance (the text names the field), is in use,
+            cannot be written, or is not complete because files could not be read this time.
         WeightsError: the weights are missing or not the pinned ones.
         MissingExtraError: Keras is not installed.
 
@@ -122,12 +124,14 @@ def extract_features(
     versions = _versions()
     with store_lock(output):
         weights = None
+        if overwrite and output.exists():
+            FeatureStore(output)  # raises if it is not a store: what is not ours is not overwritten
         if overwrite or not output.exists():
             weights, source = load_weights(settings.weights, settings.seed)
             story = {
                 "weights_source": source,
                 "weights_seed": settings.seed,
-                "source": str(manifest.root.resolve()),
+                "source": printable(str(manifest.source.resolve())),
                 "command": command,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "version_freezeframe": __version__,
@@ -215,6 +219,7 @@ def _check_same(store: FeatureStore, manifest: Manifest, settings: Settings, ver
 def _fill(output: Path, engine: KerasEngine, manifest: Manifest, settings: Settings, progress: Progress | None) -> int:
     """Compute the pending rows; how many there were."""
     finished = 0
+    unread: list[tuple[int, str]] = []
     with StoreWriter(output) as writer:
         total = len(writer.pending)
         images = ((int(row), manifest.images[row]) for row in writer.pending)
@@ -224,7 +229,18 @@ def _fill(output: Path, engine: KerasEngine, manifest: Manifest, settings: Setti
                 writer.write(batch.rows, batch.features, batch.sizes)
             for row, reason in batch.failed:
                 writer.fail(row, reason)
-            finished += len(batch.rows) + len(batch.failed)
+            for row, reason in batch.unread:
+                if manifest.images[row].sha256:
+                    unread.append((row, reason))
+                else:  # it could not be read when it was listed, either
+                    writer.fail(row, reason)
+            finished += len(batch.rows) + len(batch.failed) + len(batch.unread)
             if progress is not None:
                 progress(finished, total)
+    if unread:
+        path, reason = manifest.images[unread[0][0]].path, unread[0][1]
+        raise StoreError(
+            f"{output}: {len(unread)} images could not be read this time, first {path}: {reason}; "
+            "all others are finished, the same command tries these again"
+        )
     return total

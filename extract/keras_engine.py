@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import MissingExtraError
+from .. import MissingExtraError, ParameterError
 from .backbone import Backbone
 
 if TYPE_CHECKING:
@@ -27,9 +27,12 @@ def choose_keras_backend() -> str:
     Nothing is imported.
 
     Raises:
+        ParameterError: `KERAS_BACKEND` names something else.
         MissingExtraError: Keras or a backend is not installed.
     """
     chosen = os.environ.get("KERAS_BACKEND") or next((name for name in KERAS_BACKENDS if find_spec(name)), None)
+    if chosen is not None and chosen not in KERAS_BACKENDS:
+        raise ParameterError(f"KERAS_BACKEND must be one of {', '.join(KERAS_BACKENDS)}, got {chosen!r}")
     if chosen is None or find_spec("keras") is None or find_spec(chosen) is None:
         library = f"Keras with {chosen}" if chosen else "Keras with a backend"
         raise MissingExtraError(library, "cpu", "running the backbone")
@@ -101,11 +104,12 @@ def _build(
 ) -> Any:
     keras = import_keras()
     height, width = backbone.input_size
-    images = keras.Input((height, width, 3), batch_size=batch_size, dtype="uint8")
-    # Preprocessing is part of the network: pixels go in, and nobody can forget it.
-    pixels = keras.applications.vgg16.preprocess_input(keras.ops.cast(images, "float32"))
-    network = keras.applications.VGG16(include_top=False, weights=None, input_tensor=pixels)
-    model = keras.Model(images, {name: network.get_layer(name).output for name in layers})
+    with _own_defaults(keras):
+        images = keras.Input((height, width, 3), batch_size=batch_size, dtype="uint8")
+        # Preprocessing is part of the network: pixels go in, and nobody can forget it.
+        pixels = keras.applications.vgg16.preprocess_input(keras.ops.cast(images, "float32"))
+        network = keras.applications.VGG16(include_top=False, weights=None, input_tensor=pixels)
+        model = keras.Model(images, {name: network.get_layer(name).output for name in layers})
     for layer in model.layers:
         if layer.weights:
             layer.set_weights([weights[f"{layer.name}/kernel"], weights[f"{layer.name}/bias"]])
@@ -113,3 +117,19 @@ def _build(
     # XLA was measured slower on CPUs than TensorFlow's own kernels: 11.5 against 15.1 images/s.
     model.compile(jit_compile=False)
     return model
+
+
+@contextlib.contextmanager
+def _own_defaults(keras: ModuleType) -> Iterator[None]:
+    """Build with float32 and channels last, whatever the user's keras.json or program has set; then put that back."""
+    config = keras.config
+    before = config.floatx(), config.image_data_format(), config.dtype_policy()
+    config.set_floatx("float32")
+    config.set_image_data_format("channels_last")
+    config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        config.set_floatx(before[0])
+        config.set_image_data_format(before[1])
+        config.set_dtype_policy(before[2])

@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import FreezeframeError, ImageError
-from ..data.images import decode_image, resize_image
+from .. import ImageError
+from ..data.images import decode_image, read_image_bytes, resize_image
 
 DECODE_THREADS = 2
 
@@ -47,13 +47,15 @@ class Batch:
         rows: row numbers, of length b.
         sizes: (height, width) of each as decoded, in pixels.
         features: by layer, of shape (b, height, width, channels); empty if b is 0.
-        failed: (row, reason) of images that could not be read.
+        failed: (row, reason) of images that are broken, and will be next time.
+        unread: (row, reason) of files that could not be read, but may be next time.
     """
 
     rows: list[int] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     failed: list[tuple[int, str]] = field(default_factory=list)
+    unread: list[tuple[int, str]] = field(default_factory=list)
 
 
 def load_image(source: Source, input_size: tuple[int, int], resize: str) -> tuple[NDArray[np.uint8], tuple[int, int]]:
@@ -63,16 +65,14 @@ def load_image(source: Source, input_size: tuple[int, int], resize: str) -> tupl
         uint8 RGB of shape (*input_size, 3), and the (height, width) it had.
 
     Raises:
-        ImageError: the file cannot be read, is no image, or is not the file that was listed.
+        ImageError: the file is no image, is broken, or is not the file that was listed.
+        OSError: it cannot be read.
         MissingExtraError: it is a DICOM file and the extra `dicom` is not installed.
     """
-    try:
-        data = source.path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"cannot be read ({error.strerror})") from None
+    data = read_image_bytes(source.path)
+    image = decode_image(data)
     if source.sha256 and hashlib.sha256(data).hexdigest() != source.sha256:
         raise ImageError("changed since it was listed")
-    image = decode_image(data)
     return resize_image(image, *input_size, resize), (image.shape[0], image.shape[1])
 
 
@@ -86,8 +86,11 @@ def run(engine: Engine, sources: Iterable[Source], input_size: tuple[int, int], 
     for row, future in _decoded_ahead(sources, input_size, resize, ahead=2 * engine.batch_size):
         try:
             image, size = future.result()
-        except FreezeframeError as error:
+        except ImageError as error:
             batch.failed.append((row, str(error)))
+            continue
+        except (OSError, MemoryError) as error:
+            batch.unread.append((row, f"cannot be read ({getattr(error, 'strerror', None) or 'not enough memory'})"))
             continue
         batch.rows.append(row)
         batch.sizes.append(size)
@@ -98,7 +101,7 @@ def run(engine: Engine, sources: Iterable[Source], input_size: tuple[int, int], 
             batch, images = Batch(), []
     if images:
         batch.features = engine.forward(images)
-    if batch.rows or batch.failed:
+    if batch.rows or batch.failed or batch.unread:
         yield batch
 
 

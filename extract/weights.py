@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import MissingExtraError, ParameterError, WeightsError
+from .. import MissingExtraError, WeightsError
 from .backbone import BACKBONES
 
 Weights = dict[str, NDArray[np.float32]]
@@ -74,8 +74,6 @@ def load_weights(wanted: str | os.PathLike[str] = "imagenet", seed: int = 0) -> 
 
 def random_weights(seed: int) -> Weights:
     """Weights drawn from He's normal distribution (arXiv:1502.01852), biases 0; the same for every Keras backend."""
-    if seed < 0:
-        raise ParameterError(f"seed must not be negative, got {seed}")
     rng = np.random.default_rng(seed)
     return {
         name: np.zeros(shape, np.float32)

@@ -10,6 +10,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import StoreError
 
@@ -34,19 +35,19 @@ COLUMNS: dict[str, str] = {
 
 LAYER_DTYPES = {"float32": "<f4", "float16": "<f2"}
 
-DECIDING = (
-    "backbone",
-    "weights_digest",
-    "preprocessing",
-    "resize",
-    "input_height",
-    "input_width",
-    "dtype",
-    "engine",
-    "backend",
-    "batch_size",
-)
-"""Provenance fields that decide the numbers in a store."""
+DECIDING: dict[str, type] = {
+    "backbone": str,
+    "weights_digest": str,
+    "preprocessing": str,
+    "resize": str,
+    "input_height": int,
+    "input_width": int,
+    "dtype": str,
+    "engine": str,
+    "backend": str,
+    "batch_size": int,
+}
+"""Provenance fields that decide the numbers in a store, and their types."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,15 @@ class Layout:
         """Number of rows."""
         return self.rows["status"].shape[0]
 
+    def read_status(self, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+        """Status of each row of the store at `path`: a row that is done but has no checksum counts as pending."""
+        status: NDArray[np.uint8] = np.array(self.rows["status"].map(path))
+        if status.max() > FAILED:
+            raise StoreError(f"{path}: damaged: status {status.max()} is unknown")
+        for extent in self.checksums.values():
+            status[(status == DONE) & (extent.map(path) == b"")] = PENDING
+        return status
+
 
 def read_layout(path: str | os.PathLike[str]) -> Layout:
     """Read and check the layout of a store.
@@ -118,14 +128,16 @@ def _checked_layout(file: h5py.File, file_bytes: int) -> Layout:
     checksums = {name: _extent(file, f"checksums/{name}", f"S{DIGEST_BYTES}", file_bytes) for name in layers}
     if not layers or len({extent.dtype for extent in layers.values()}) != 1:
         raise StoreError("damaged: it must hold at least one layer, all of one dtype")
+    if n < 1:
+        raise StoreError("damaged: it has no rows")
     for name, extent in [*rows.items(), *layers.items(), *checksums.items()]:
         is_layer = name in layers and extent is layers[name]
-        if extent.shape[0] != n or len(extent.shape) != (4 if is_layer else 1):
+        if extent.shape[0] != n or len(extent.shape) != (4 if is_layer else 1) or min(extent.shape) < 1:
             raise StoreError(f"damaged: {name} has shape {extent.shape} in a store of {n} rows")
     provenance = {name: _plain(value) for name, value in file["provenance"].attrs.items()}
-    missing = [name for name in DECIDING if name not in provenance]
-    if missing:
-        raise StoreError(f"damaged: its provenance lacks {missing[0]}")
+    for name, kind in DECIDING.items():
+        if type(provenance.get(name)) is not kind:
+            raise StoreError(f"damaged: its provenance has {provenance.get(name)!r} for {name}")
     return Layout(rows, layers, checksums, provenance)
 
 

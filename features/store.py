@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 POOLINGS = ("flat", "avg", "max")
 _BLOCK_BYTES = 64 * 2**20
 
-Rows = Sequence[int] | NDArray[np.intp]
+Rows = Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
 
 
 class FeatureStore:
@@ -57,9 +57,7 @@ class FeatureStore:
         self._layout = read_layout(path)
         self.layers = {name: extent.shape[1:] for name, extent in self._layout.layers.items()}
         self.provenance = self._layout.provenance
-        self.status: NDArray[np.uint8] = np.array(self._layout.rows["status"].map(path))
-        if self.status.size and self.status.max() > FAILED:
-            raise StoreError(f"{path}: damaged: status {self.status.max()} is unknown")
+        self.status = self._layout.read_status(path)
         self.paths = self._text("path")
         self.sha256s = self._text("sha256")
         self.labels = self._text("label")
@@ -111,29 +109,42 @@ class FeatureStore:
 
         Args:
             layer: its name.
-            rows: row numbers; by default all done rows.
+            rows: row numbers, or a boolean of shape (n,); by default all done rows.
             pooling: "flat", "avg", "max", or None for (n_rows, height, width, channels); see `pool`.
 
         Raises:
             ParameterError: an unknown layer or pooling.
-            StoreError: a row is not done.
+            StoreError: a row is not done, or its features are not what was written.
         """
-        rows = self.rows() if rows is None else np.asarray(rows, dtype=np.intp)
-        if (self.status[rows] != DONE).any():
-            raise StoreError(f"{self.path}: features of rows that are not done were asked for")
-        blocks = [block for _, block in self.blocks(layer, rows, pooling)]
-        return np.concatenate(blocks) if blocks else pool(self.memmap(layer)[:0], pooling)
+        numbers = self.rows() if rows is None else self._numbers(rows)
+        shape = pool(self.memmap(layer)[:0], pooling).shape[1:]
+        features = np.empty((len(numbers), *shape), np.float32)
+        filled = 0
+        for _, block in self.blocks(layer, numbers, pooling):
+            features[filled : filled + len(block)] = block
+            filled += len(block)
+        return features
 
     def blocks(
         self, layer: str, rows: Rows, pooling: str | None = None
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-        """Features of some rows in blocks of about 64 MB: pairs of row numbers and their features, in order."""
-        data = self.memmap(layer)
-        numbers: NDArray[np.intp] = np.asarray(rows, dtype=np.intp)
+        """Features of some rows in blocks of about 64 MB: pairs of row numbers and their features, in order.
+
+        Each row is checked against its checksum on the way: a score must not rest on damaged features.
+        """
+        data, checksums = self.memmap(layer), self._layout.checksums[layer].map(self.path)
+        numbers = self._numbers(rows)
         step = max(1, _BLOCK_BYTES // self._layout.layers[layer].row_bytes)
         for start in range(0, len(numbers), step):
             part = numbers[start : start + step]
-            yield part, pool(data[part], pooling)
+            block = data[part]
+            for row, features in zip(part, block, strict=True):
+                if _digest(features) != checksums[row] or not np.isfinite(features).all():
+                    raise StoreError(
+                        f"{self.path}: the {layer} features of {self.paths[row]} are damaged; "
+                        "extract anew with --overwrite"
+                    )
+            yield part, pool(block, pooling)
 
     def verify(self) -> list[tuple[int, str]]:
         """Recompute every done row's checksums; the pairs (row, layer) that do not match, none if all is well."""
@@ -141,7 +152,7 @@ class FeatureStore:
         for layer, extent in self._layout.checksums.items():
             data, checksums = self.memmap(layer), extent.map(self.path)
             for row in self.rows():
-                if hashlib.sha256(data[row].tobytes()).hexdigest().encode() != checksums[row]:
+                if _digest(data[row]) != checksums[row]:
                     wrong.append((int(row), layer))
         return wrong
 
@@ -182,11 +193,29 @@ class FeatureStore:
             }
         )
 
+    def _numbers(self, rows: Rows) -> NDArray[np.intp]:
+        """Row numbers of rows that are all done; a boolean array chooses the rows where it is true."""
+        chosen = np.asarray(rows)
+        if chosen.dtype == bool:
+            if chosen.shape != self.status.shape:
+                raise ParameterError(f"a boolean for rows must have shape {self.status.shape}, got {chosen.shape}")
+            chosen = np.flatnonzero(chosen)
+        elif chosen.size and chosen.dtype.kind not in "iu":
+            raise ParameterError(f"rows must be row numbers or a boolean array, got {chosen.dtype}")
+        numbers: NDArray[np.intp] = chosen.astype(np.intp)
+        if (self.status[numbers] != DONE).any():
+            raise StoreError(f"{self.path}: features of rows that are not done were asked for")
+        return numbers
+
     def _text(self, name: str) -> NDArray[np.str_]:
         try:
             return np.char.decode(np.array(self._layout.rows[name].map(self.path)), "utf-8")
         except UnicodeDecodeError:
             raise StoreError(f"{self.path}: damaged: {name} is not UTF-8") from None
+
+
+def _digest(features: NDArray[Any]) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(features).data).hexdigest().encode()
 
 
 def pool(features: NDArray[Any], pooling: str | None) -> NDArray[np.float32]:

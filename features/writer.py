@@ -82,13 +82,14 @@ def create_store(
     try:
         with h5py.File(unfinished, "w", libver=("earliest", "v108"), locking="best-effort") as file:
             _fill_new(file, rows, layers, provenance)
-        with unfinished.open("rb") as handle:
+        with unfinished.open("r+b") as handle:  # Windows flushes only what may be written
             os.fsync(handle.fileno())
         unfinished.replace(path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         told = re.search("error message = '([^']*)'", str(error))  # HDF5 wraps the reason in its own state
         raise StoreError(f"{path}: cannot write the store ({told[1] if told else error.strerror or error})") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _check_new(rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape], provenance: Mapping[str, Any]) -> None:
@@ -148,9 +149,7 @@ class StoreWriter:
             self._file = io.FileIO(path, "r+")
         except OSError as error:
             raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
-        status = self._layout.rows["status"].map(path)
-        unchecked = np.any([extent.map(path) == b"" for extent in self._layout.checksums.values()], axis=0)
-        self.pending: NDArray[np.intp] = np.flatnonzero((status == PENDING) | ((status == DONE) & unchecked))
+        self.pending: NDArray[np.intp] = np.flatnonzero(self._layout.read_status(path) == PENDING)
 
     def write(
         self, rows: Sequence[int], features: Mapping[str, NDArray[Any]], sizes: Sequence[tuple[int, int]]

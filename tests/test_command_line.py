@@ -21,6 +21,7 @@ from PIL import Image
 from freezeframe import FeatureStore, __version__
 from freezeframe.__main__ import COMMANDS, cli
 from freezeframe.classify.leaderboard import read_rows
+from freezeframe.extract.weights import random_weights, weights_digest
 
 from .conftest import REPOSITORY, MakeStore
 
@@ -63,7 +64,7 @@ def test_the_whole_job(folder: Path) -> None:
     assert rows[0]["positive"] == "tumour"
     board = call("leaderboard")
     assert board.exit_code == 0
-    assert "of random weights" in board.stdout
+    assert "block1_pool avg, random" in board.stdout
     assert [line.split()[0] for line in board.stdout.splitlines()] == ["head", "logreg", "majority"]
 
     model = Path("runs") / rows[0]["run_id"] / "model.safetensors"
@@ -169,6 +170,10 @@ def mistakes(folder: Path, make_store: MakeStore, tmp_path: Path) -> dict[str, t
         "bad classes": ([f, good, "--classes", "yes"], 2, "--classes must be OLD=NEW,OLD=NEW,..., got 'yes'"),
         "unknown class": ([f, good, "--classes", "a=b"], 2, "no image is labelled 'a'; labels are sick, well"),
         "unknown positive": ([f, good, "--positive", "a"], 2, "positive must be one of sick, well, got 'a'"),
+        "a seed too small": ([f, good, "--seed", "-1"], 2, "-1 is not in the range 0<=x<=4294967295"),
+        "a seed too large": ([e, str(folder), "--seed", str(2**80)], 2, "seed must lie between 0 and 4294967295"),
+        "one image each": ([f, str(make_store("two.h5", ["a", "b"]))], 1, "class 'a' has too few independent images"),
+        "overwriting what is not ours": ([e, str(folder), "--output", "thesis.h5", "--overwrite"], 1, "feature store"),
         "bad share": ([f, good, "--test-size", "2"], 2, "test_size must lie between 0 and 1, got 2"),
         "another CSV": ([f, good, "--leaderboard", "results.csv"], 1, "results.csv: not a leaderboard of schema 1"),
         "no leaderboard": (["leaderboard"], 1, "leaderboard.csv: no leaderboard here"),
@@ -206,6 +211,53 @@ def test_help_and_errors_load_no_deep_learning_library(mistakes: dict[str, tuple
     every = json.dumps(helps + [arguments for arguments, _, _ in mistakes.values() if "results.csv" not in arguments])
     result = subprocess.run([sys.executable, "-c", code], input=every, capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_odd_names_are_shown_as_they_are(make_store: MakeStore, tmp_path: Path) -> None:
+    made = {"weights_source": "random, seed 0", "weights_digest": weights_digest(random_weights(0))}
+    made["source"] = "/scans/[red] set"
+    store = make_store("a.h5", ["[red]sick", ":smile: well"] * 10, provenance=made)
+    result = call("fit-classifier", store, "--model", "majority", "--pooling", "avg")
+    assert result.exit_code == 0, result.stderr
+    assert "[red] set, hold-out 20%" in result.stdout
+    assert "sensitivity is that for [red]sick (--positive to change)" in result.stderr
+    Path("bad\n\x1b[31m.png").write_bytes(b"")
+    (run,) = (tmp_path / "runs").iterdir()
+    result = call("predict", run / "model.safetensors", "bad\n\x1b[31m.png", "[/i].png")
+    assert "\x1b" not in result.stderr
+    assert "unreadable: bad\\n\\x1b[31m.png" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_output_that_cannot_be_written_is_told_in_one_line(make_store: MakeStore) -> None:
+    call("fit-classifier", make_store("a.h5", ["x", "y"] * 10), "--model", "majority")
+    command = [sys.executable, "-m", "freezeframe", "leaderboard"]
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    cut = subprocess.run(f"{' '.join(command)} | true", shell=True, capture_output=True, text=True)
+    assert cut.stderr == ""
+
+
+def test_runs_are_kept_beside_the_leaderboard(make_store: MakeStore, tmp_path: Path) -> None:
+    store = make_store("a.h5", ["x", "y"] * 10)
+    (tmp_path / "else").mkdir()
+    assert call("fit-classifier", store, "--model", "majority", "--leaderboard", "else/l.csv").exit_code == 0
+    assert len(list((tmp_path / "else" / "runs").iterdir())) == 1
+    assert not (tmp_path / "runs").exists()
+    assert call("fit-classifier", store, "--model", "majority", "--runs", "r").exit_code == 0
+    assert len(list((tmp_path / "r").iterdir())) == 1
+
+
+def test_a_damaged_leaderboard_is_told(make_store: MakeStore) -> None:
+    call("fit-classifier", make_store("a.h5", ["x", "y"] * 10), "--model", "majority")
+    whole = Path("leaderboard.csv").read_text()
+    for old, new in (("0.500000", "abc"), (",0.1.0", "")):
+        Path("leaderboard.csv").write_text(whole.replace(old, new))
+        result = call("leaderboard")
+        assert result.exit_code == 1
+        assert result.stderr.startswith("error: leaderboard.csv: ")
 
 
 def test_help_names_every_command_and_option() -> None:
@@ -258,7 +310,7 @@ def test_interrupted_it_says_so_and_goes_on(folder: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert stderr.splitlines()[-1] == "error: stopped; what was finished is kept, the same command goes on"
+    assert stderr.splitlines()[-2:] == ["finished images are kept; the same command goes on", "error: stopped"]
     finished = len(FeatureStore("features.h5").rows())
     assert 0 < finished < 224
     result = extract(folder)

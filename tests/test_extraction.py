@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
-from freezeframe import MissingExtraError, ParameterError, StoreError
+from freezeframe import FeatureStore, MissingExtraError, ParameterError, StoreError
 from freezeframe.data.images import read_image, resize_image
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract import extraction, keras_engine
@@ -142,15 +144,61 @@ def test_unreadable_images_are_kept_with_their_reason(folder: Path, tmp_path: Pa
     assert (again.computed, dict(again.failed)) == (0, reasons)
 
 
+def test_a_file_that_cannot_be_read_for_now_is_tried_again(folder: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(folder)
+    (folder / "tumour" / "04.png").rename(tmp_path / "away.png")
+    message = r"1 images could not be read this time, first tumour/04\.png: cannot be read \(No such file"
+    with pytest.raises(StoreError, match=message):
+        extract_features(manifest, tmp_path / "a.h5", FAST)
+    (tmp_path / "away.png").rename(folder / "tumour" / "04.png")
+    assert extract_features(manifest, tmp_path / "a.h5", FAST).computed == 1
+
+
+def test_a_missing_library_stops_the_run_and_condemns_no_image(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "tumour" / "scan.dcm").write_bytes(bytes(128) + b"DICM" + bytes(50))
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(MissingExtraError, match=r"freezeframe\[dicom\]"):
+        extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    monkeypatch.undo()
+    assert list(dict(extract_features(read_manifest(folder), tmp_path / "a.h5", FAST).failed)) == ["tumour/scan.dcm"]
+
+
+def test_a_row_that_lost_its_checksum_is_computed_again(folder: Path, tmp_path: Path) -> None:
+    whole = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST).store
+    with h5py.File(tmp_path / "a.h5", "r+") as file:  # as a power cut between two flushes may leave it
+        file["checksums/block1_pool"][5] = b""
+    assert not FeatureStore(tmp_path / "a.h5").complete
+    again = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    assert again.computed == 1
+    assert again.store.fingerprint == whole.fingerprint
+
+
+@pytest.mark.parametrize(
+    "setting", [{"floatx": "float16"}, {"image_data_format": "channels_first"}, {"dtype_policy": "mixed_bfloat16"}]
+)
+def test_the_user_s_keras_settings_change_nothing(setting: dict[str, str]) -> None:
+    keras = keras_engine.import_keras()
+    images = [np.random.default_rng(0).integers(0, 256, (224, 224, 3)).astype(np.uint8)] * 2
+    wanted = KerasEngine(VGG16, random_weights(0), ("block1_pool",), 2).forward(images)
+    ((name, value),) = setting.items()
+    before = getattr(keras.config, name)()
+    getattr(keras.config, f"set_{name}")(value)
+    try:
+        got = KerasEngine(VGG16, random_weights(0), ("block1_pool",), 2).forward(images)
+        after = getattr(keras.config, name)()
+        assert getattr(after, "name", after) == value
+    finally:
+        getattr(keras.config, f"set_{name}")(before)
+    np.testing.assert_array_equal(got["block1_pool"], wanted["block1_pool"])
+
+
 def test_a_file_changed_while_it_runs_is_told(folder: Path, tmp_path: Path) -> None:
     manifest = read_manifest(folder)
     Image.new("RGB", (9, 9)).save(folder / "tumour" / "03.png")
-    (folder / "tumour" / "04.png").unlink()
     done = extract_features(manifest, tmp_path / "a.h5", FAST)
-    assert dict(done.failed) == {
-        "tumour/03.png": "changed since it was listed",
-        "tumour/04.png": "cannot be read (No such file or directory)",
-    }
+    assert dict(done.failed) == {"tumour/03.png": "changed since it was listed"}
 
 
 @pytest.mark.parametrize(
@@ -214,6 +262,9 @@ def test_impossible_settings_are_refused() -> None:
         ({"resize": "best"}, "resize must be one of nearest, bilinear, bicubic, lanczos, got 'best'"),
         ({"dtype": "int8"}, "dtype must be one of float32, float16"),
         ({"batch_size": 0}, "batch_size must lie between 1 and 4096"),
+        ({"batch_size": 2.5}, "batch_size must lie between 1 and 4096, got 2.5"),
+        ({"seed": -1}, "seed must lie between 0 and 4294967295, got -1"),
+        ({"seed": "x"}, "seed must lie between 0 and 4294967295, got 'x'"),
     ):
         with pytest.raises(ParameterError, match=message):
             Settings(**change)  # type: ignore[arg-type]
@@ -229,6 +280,9 @@ def test_without_a_backend_the_error_names_the_extra(
     assert not (tmp_path / "a.h5").exists()
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     with pytest.raises(MissingExtraError, match="needs Keras with jax"):
+        keras_engine.choose_keras_backend()
+    monkeypatch.setenv("KERAS_BACKEND", "os")
+    with pytest.raises(ParameterError, match="KERAS_BACKEND must be one of tensorflow, jax, torch, got 'os'"):
         keras_engine.choose_keras_backend()
 
 

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from freezeframe import FeatureStore, FreezeframeError, ParameterError, StoreError
 from freezeframe.classify.fit import fit_classifier
+from freezeframe.classify.heads import Majority
 from freezeframe.classify.leaderboard import COLUMNS, append_rows, read_rows
 from freezeframe.classify.metrics import METRICS, guess_positive, score
 from freezeframe.classify.model_file import load_model
@@ -83,6 +85,9 @@ def test_what_is_not_defined_is_nan() -> None:
         (["normal", "abnormal"], "abnormal"),
         (["lesion", "no_lesion"], "lesion"),
         (["cat", "dog"], "dog"),
+        (["clear", "nodule"], "nodule"),
+        (["node", "tissue"], "tissue"),
+        (["notumor", "glioma"], "glioma"),
     ],
 )
 def test_the_positive_class_is_the_one_that_is_no_negation(classes: list[str], positive: str) -> None:
@@ -113,6 +118,57 @@ def test_the_store_s_own_splits_are_used(make_store: MakeStore) -> None:
     assert make_task(FeatureStore(make_store("c.h5", TWO, splits=["train"] * 40))).split == "hold-out 20%"
 
 
+def test_rows_that_the_splits_leave_out_and_groups_they_cut_are_told(make_store: MakeStore, tmp_path: Path) -> None:
+    splits = ["train"] * 20 + [""] * 8 + ["test"] * 12
+    groups = ["p"] * 2 + [""] * 35 + ["p"] * 3
+    store = FeatureStore(make_store("a.h5", TWO, splits=splits, groups=groups))
+    run = fit_classifier(make_task(store), "majority", leaderboard=tmp_path / "l.csv")
+    assert run.warnings == [
+        "3 of 12 test images are of a group that is trained on, too",
+        "8 images are in neither the train nor the test split, and are not used",
+    ]
+    other = FeatureStore(make_store("b.h5", TWO, groups=groups))
+    task = make_task(store, test=other)
+    assert len(task.train.rows) == 20
+    assert not task.test.shared_groups(task.train).any()
+
+
+def test_a_head_gets_the_seed_of_the_task(
+    make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds, fit = [], Majority.fit
+
+    def spied(self: Majority, X: Any, y: Any, n_classes: int, seed: int) -> None:
+        seeds.append(seed)
+        fit(self, X, y, n_classes, seed)
+
+    monkeypatch.setattr(Majority, "fit", spied)
+    task = make_task(FeatureStore(make_store("a.h5", TWO)), seed=7)
+    run = fit_classifier(task, "majority", leaderboard=tmp_path / "l.csv")
+    assert seeds == [run.row["seed"]] == [7]
+
+
+def test_damaged_features_are_not_scored(make_store: MakeStore, tmp_path: Path) -> None:
+    path = make_store("a.h5", TWO)
+    with h5py.File(path, "r+") as file:
+        file["layers/block5_pool"][3, 0, 0, 0] = 1e6
+    with pytest.raises(StoreError, match=r"a\.h5: the block5_pool features of healthy/3\.png are damaged"):
+        fit_classifier(make_task(FeatureStore(path)), "majority", leaderboard=tmp_path / "l.csv")
+    assert {file.name for file in tmp_path.iterdir()} == {"a.h5", "a.h5.lock"}
+
+
+def test_a_run_whose_row_cannot_be_appended_is_none(
+    make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: object) -> None:
+        raise FreezeframeError("locked")
+
+    monkeypatch.setattr("freezeframe.classify.fit.append_rows", locked)
+    with pytest.raises(FreezeframeError, match="locked"):
+        fit_classifier(make_task(FeatureStore(make_store("a.h5", TWO))), "majority", leaderboard=tmp_path / "l.csv")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
 def test_another_store_tests(make_store: MakeStore) -> None:
     store = FeatureStore(make_store("a.h5", TWO))
     other = FeatureStore(make_store("b.h5", ["ill", "no"] * 5, sha256s=[f"{i + 35:064x}" for i in range(10)]))
@@ -127,6 +183,7 @@ def test_tasks_that_make_no_sense_are_refused(make_store: MakeStore) -> None:
     store = FeatureStore(make_store("a.h5", TWO))
     other = FeatureStore(make_store("b.h5", ["ill", "no"] * 5))
     foreign = FeatureStore(make_store("c.h5", TWO, provenance={"weights_digest": "1" * 64}))
+    resized = FeatureStore(make_store("i.h5", TWO, provenance={"resize": "nearest"}))
     half = FeatureStore(make_store("d.h5", TWO, pending=3))
     one = FeatureStore(make_store("e.h5", ["sick"] * 10))
     only_test = FeatureStore(make_store("f.h5", TWO, splits=["test"] * 40))
@@ -139,10 +196,12 @@ def test_tasks_that_make_no_sense_are_refused(make_store: MakeStore) -> None:
 
     refused(FreezeframeError, "class 'ill' is none of the training classes healthy, sick; rename", store, test=other)
     refused(StoreError, r"c\.h5: made with weights_digest '1+', but .*a\.h5 with '0+'", store, test=foreign)
+    refused(StoreError, r"i\.h5: made with resize 'nearest', but .*a\.h5 with 'bilinear'", store, test=resized)
     refused(StoreError, r"d\.h5: 3 of 40 rows are not computed yet; run extract-features again", half)
     refused(StoreError, r"d\.h5: 3 of 40 rows", store, test=half)
     refused(FreezeframeError, "two classes are needed, all its images are 'sick'", one)
-    refused(FreezeframeError, "two classes are needed", only_test, test=store)
+    refused(FreezeframeError, "images are split into test, but none are for training", only_test, test=store)
+    refused(FreezeframeError, "images are split into test, but none are for training", only_test)
     refused(StoreError, "none of its images could be read", broken)
     refused(ParameterError, "has no layer 'block9_pool'; it has block3_pool, block5_pool", store, layer="block9_pool")
     refused(ParameterError, "pooling must be one of flat, avg, max, got 'mean'", store, pooling="mean")

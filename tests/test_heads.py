@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +56,25 @@ def test_logreg_is_scikit_learn_s(n_classes: int) -> None:
     head.fit(X, y, n_classes, seed=0)
     wanted = LogisticRegression(C=1.0, max_iter=1000).fit(X, y).predict_proba(X)
     np.testing.assert_allclose(head.predict_proba(X), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_walked_trees_are_xgboost_s(n_classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    import xgboost
+
+    kept = []
+    train = xgboost.train
+
+    def keeping(*arguments: Any, **options: Any) -> Any:
+        kept.append(train(*arguments, **options))
+        return kept[0]
+
+    monkeypatch.setattr(xgboost, "train", keeping)
+    X, y = problem(n_classes)
+    y = np.random.default_rng(1).permutation(y)  # nothing to learn: the deepest trees
+    head = make_head("xgboost")
+    head.fit(X, y, n_classes, seed=0)
+    np.testing.assert_allclose(head.predict_proba(X), kept[0].predict(xgboost.DMatrix(X)), atol=1e-5)
 
 
 def test_a_fit_that_did_not_converge_says_so() -> None:
@@ -148,11 +168,24 @@ def test_a_file_made_to_fit_but_wrong_is_refused(tmp_path: Path) -> None:
     refused("logreg", "damaged", {"about": "{}"})
     refused("logreg", "damaged", {"about": "no json"})
     refused("logreg", "damaged", {"about": "[]"})
-    refused("logreg", "damaged .*dimensions", coef=np.zeros(5, np.float32))
+    refused("logreg", "damaged .*1 dimensions", coef=np.zeros(5, np.float32))
     refused("logreg", "damaged", coef=np.zeros((1, 7), np.float32))
     refused("logreg", "damaged", coef=np.zeros((5, 512), np.float32))
     refused("majority", "damaged .*do not fit", shares=np.ones(3) / 3)
-    refused("xgboost", "damaged .*trees cannot be read", booster_ubj=np.frombuffer(b"{L\x00junk", np.uint8))
+    refused("majority", "damaged .*not shares", shares=np.array([5.0, -4.0]))
+    refused("logreg", "damaged .*not finite", coef=np.full((1, 512), np.nan, np.float32))
+    sound = fitted("xgboost")[0].head.arrays
+    for name, value in (("left", 10**6), ("left", 0), ("right", -5), ("feature", 512), ("feature", -1)):
+        for position in (0, len(sound[name]) // 2):
+            changed = sound[name].copy()
+            changed[np.flatnonzero(sound["left"] >= 0)[position // 8]] = value
+            refused("xgboost", "damaged", **{name: changed})
+    for name, value in (("root", 10**6), ("root", -1), ("output", 10**9), ("output", -1)):
+        changed = sound[name].copy()
+        changed[-1] = value
+        refused("xgboost", "damaged", **{name: changed})
+    refused("xgboost", "damaged", leaf=sound["leaf"][:-1])
+    refused("xgboost", "damaged", threshold=sound["threshold"].astype(np.float64))
 
 
 def test_an_unknown_head_lists_those_there_are(tmp_path: Path) -> None:

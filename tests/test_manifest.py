@@ -56,12 +56,44 @@ def test_a_tree_that_contains_itself_is_counted_once(folder: Path) -> None:
     shutil.copytree(folder, folder / "brain_dataset")
     (folder / "brain_dataset" / "tumour" / "new.png").write_bytes((folder / "healthy/00.png").read_bytes() + b"\0")
     manifest = read_manifest(folder)
-    assert manifest.classes == {"healthy": 12, "tumour": 13}
-    assert len(manifest.skipped) == 24
-    assert manifest.skipped[0] == (
-        "brain_dataset/healthy/00.png",
-        "repeats healthy/00.png: the folder holds itself once more",
-    )
+    assert manifest.classes == {"healthy": 12, "tumour": 12}
+    skipped = dict(manifest.skipped)
+    assert len(skipped) == 25
+    assert skipped["brain_dataset/healthy/00.png"] == "in a copy that the folder holds of itself"
+    assert skipped["brain_dataset/tumour/new.png"] == "in a copy that the folder holds of itself, and nowhere else"
+
+
+def test_a_folder_of_classes_beside_the_classes_that_is_no_copy_is_refused(folder: Path) -> None:
+    for label in ("healthy", "tumour"):
+        (folder / "unsure" / label).mkdir(parents=True)
+        (folder / "unsure" / label / "x.png").write_bytes((folder / label / "00.png").read_bytes() + b"\0")
+    with pytest.raises(ManifestError, match="unsure holds folders named as the classes, but other images; move"):
+        read_manifest(folder)
+
+
+def test_one_stray_file_or_folder_does_not_turn_splits_into_classes(folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "split"
+    for name in ("train", "test"):
+        shutil.copytree(folder, root / name)
+    shutil.copy(folder / "tumour" / "00.png", root / "train" / "sheet.png")
+    (root / "pictures").mkdir()
+    shutil.copy(folder / "tumour" / "00.png", root / "pictures" / "sheet.png")
+    manifest = read_manifest(root)
+    assert {image.split for image in manifest.images} == {"train", "test"}
+    assert manifest.classes == {"healthy": 24, "tumour": 24}
+    assert dict(manifest.skipped) == dict.fromkeys(["train/sheet.png", "pictures/sheet.png"], "lies in no class folder")
+    shutil.copytree(folder, root / "extra")
+    with pytest.raises(ManifestError, match="test, train look like splits, but extra beside them does not"):
+        read_manifest(root)
+
+
+def test_a_link_out_of_the_folder_to_one_above_it_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir()
+    shutil.copy(folder / "tumour" / "00.png", tmp_path / "private" / "secret.png")
+    (folder / "tumour" / "up").symlink_to(tmp_path)
+    manifest = read_manifest(folder)
+    assert manifest.classes == {"healthy": 12, "tumour": 12}
+    assert dict(manifest.skipped) == {"tumour/up": "a link to a folder that is listed already or holds this one"}
 
 
 def test_links_that_loop_end(folder: Path) -> None:
@@ -135,7 +167,12 @@ def test_csv(folder: Path, tmp_path: Path) -> None:
         ("scans/tumour/missing.png", "ill", "", "", False),
     ]
     assert manifest.skipped == (("scans/tumour/00.png", "listed twice"),)
-    assert manifest.root == tmp_path
+    assert (manifest.source, manifest.root) == (table, tmp_path)
+
+
+def test_a_path_too_long_for_the_system_is_an_unreadable_image(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"path,label\n{'a' * 5000},x\nb.png,y\n")
+    assert [image.sha256 for image in read_manifest(tmp_path / "list.csv").images] == ["", ""]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +184,10 @@ def test_csv(folder: Path, tmp_path: Path) -> None:
         ("path,label\na.png,\n", "line 2: path and label must not be empty"),
         ("path,label\na.png\n", "line 2: path and label must not be empty"),
         ("path,label,split\na.png,x,dev\n", "line 2: split must be train, validation, test or empty, got 'dev'"),
-        ("path,label\na.png,x\na.png,y\n", "line 3: a.png stands there twice, as 'x' before"),
+        ("path,label\na.png,x\na.png,y\n", "line 3: a.png stands there twice, and not alike"),
+        ("path,label,group\na.png,x,p1\n./a.png,x,p2\n", "line 3: a.png stands there twice, and not alike"),
+        ('path,label\na.png,"y\0"\n', "line 2: holds a null byte|cannot be read as a CSV"),
+        ('path,label\na.png,"x\nb.png,y\n', "cannot be read as a CSV file"),
         ("path,label\na.png,x\nb.png,x\n", "all 2 images are of one class"),
         ("path,label\n.,x\n", "line 2: . is no file"),
     ],

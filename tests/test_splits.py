@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freezeframe import ParameterError
+from freezeframe import FreezeframeError, ParameterError
 from freezeframe.data.splits import hold_out, join_groups
 
 KEYS = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(["", "p", "q", "r"])), min_size=1, max_size=30)
@@ -65,8 +65,16 @@ def test_large_groups_are_tested_as_often_as_small_ones() -> None:
     assert tested[:50].mean() / tested[50:].mean() == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_two_large_groups_of_each_class_are_enough(seed: int) -> None:
+    labels, groups = np.array(["a"] * 20 + ["b"] * 20), np.repeat(np.arange(4), 10)
+    train, test = hold_out(labels, groups, seed=seed)
+    assert set(labels[train]) == set(labels[test]) == {"a", "b"}
+    assert not set(groups[train]) & set(groups[test])
+
+
 def test_impossible_hold_outs_are_refused() -> None:
     with pytest.raises(ParameterError, match="test_size must lie between 0 and 1"):
         hold_out(["a", "b"], np.arange(2), test_size=1.0)
-    with pytest.raises(ParameterError, match="class 'a' has too few independent images"):
+    with pytest.raises(FreezeframeError, match="class 'a' has too few independent images"):
         hold_out(["a", "a", "b", "b"], np.array([0, 0, 1, 2]))

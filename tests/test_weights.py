@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from freezeframe import MissingExtraError, ParameterError, WeightsError
+from freezeframe import MissingExtraError, WeightsError
 from freezeframe.extract import weights as module
 from freezeframe.extract.backbone import BACKBONES
 from freezeframe.extract.weights import KERAS_FILE, load_weights, random_weights, weights_digest
@@ -105,5 +105,3 @@ def test_random_weights_are_asked_for_and_reproducible() -> None:
     assert {name: array.shape for name, array in first.items()} == VGG16.tensors
     assert first["block5_conv1/kernel"].std() == pytest.approx(np.sqrt(2 / (9 * 512)), rel=0.01)
     assert all(array.dtype == np.float32 for array in first.values())
-    with pytest.raises(ParameterError, match="seed"):
-        random_weights(-1)
