@@ -23,7 +23,7 @@ from .heads import Head, make_head
 from .leaderboard import append_rows, check_leaderboard
 from .metrics import score
 from .model_file import FittedHead, save_model
-from .task import Task
+from .task import Part, Task
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,7 @@ def fit_classifier(
     head = make_head(model)
     check_leaderboard(leaderboard)  # before the work, not after it
     pooling = task.pooling or head.pooling
-    y_train, y_test = (np.searchsorted(task.classes, part.labels) for part in (task.train, task.test))
-    X = task.train.store.features(task.layer, task.train.rows, pooling)
-    start = time.perf_counter()
-    head.fit(X, y_train, len(task.classes), task.seed)
-    fit_seconds = time.perf_counter() - start
-    X = task.test.store.features(task.layer, task.test.rows, pooling)
-    start = time.perf_counter()
-    proba = head.predict_proba(X)
-    predict_seconds = time.perf_counter() - start
-    positive = None if task.positive is None else task.classes.index(task.positive)
-    scores = score(y_test, proba, positive)
+    proba, seconds = _fit_and_predict(task, head, pooling)
     leaked = task.test.overlap(task.train)
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{head.name}-{secrets.token_hex(3)}"
     row = {
@@ -87,14 +77,12 @@ def fit_classifier(
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         **_describe(task, head, pooling),
         "n_test_in_train": int(leaked.sum()),
-        **scores,
-        "fit_seconds": fit_seconds,
-        "predict_ms_per_image": 1000 * predict_seconds / len(y_test),
+        **score(_numbers(task, task.test), proba, task.classes.index(task.positive) if task.positive else None),
+        "fit_seconds": seconds[0],
+        "predict_ms_per_image": 1000 * seconds[1] / len(proba),
     }
-    provenance = task.train.store.provenance
-    fitted = FittedHead(
-        head, tuple(task.classes), task.layer, pooling, provenance, task.train.store.fingerprint, run_id
-    )
+    store = task.train.store
+    fitted = FittedHead(head, tuple(task.classes), task.layer, pooling, store.provenance, store.fingerprint, run_id)
     folder = Path(runs or Path(leaderboard).parent / "runs") / run_id
     try:
         folder.mkdir(parents=True)
@@ -107,6 +95,22 @@ def fit_classifier(
             raise FreezeframeError(f"{folder}: cannot be written ({error.strerror or error})") from None
         raise
     return Run(row, folder, _warnings(task, int(leaked.sum())) + head.notes)
+
+
+def _fit_and_predict(task: Task, head: Head, pooling: str) -> tuple[NDArray[np.float64], tuple[float, float]]:
+    """Probabilities of the test rows, of shape (n_rows, n_classes), and the seconds that fit and prediction took."""
+    X = task.train.store.features(task.layer, task.train.rows, pooling)
+    start = time.perf_counter()
+    head.fit(X, _numbers(task, task.train), len(task.classes), task.seed)
+    fit_seconds = time.perf_counter() - start
+    X = task.test.store.features(task.layer, task.test.rows, pooling)
+    start = time.perf_counter()
+    proba = head.predict_proba(X)
+    return proba, (fit_seconds, time.perf_counter() - start)
+
+
+def _numbers(task: Task, part: Part) -> NDArray[np.intp]:
+    return np.searchsorted(task.classes, part.labels)
 
 
 def _describe(task: Task, head: Head, pooling: str) -> dict[str, Any]:

@@ -164,13 +164,14 @@ def _own_split(whole: Part, test_size: float, seed: int) -> tuple[Part, Part, st
     for name in ("test", "validation"):
         if (store.splits[whole.rows] == name).any():
             return train, _of_split(whole, name), name
-    whole = train
-    groups = join_groups(store.sha256s[whole.rows].tolist(), store.groups[whole.rows].tolist())
-    if len(set(whole.labels)) < 2:
-        raise FreezeframeError(f"{store.path}: two classes are needed, all its images are {str(whole.labels[0])!r}")
-    sides = hold_out(whole.labels, groups, test_size=test_size, seed=seed)
-    train, test = (Part(store, whole.rows[side], whole.labels[side]) for side in sides)
-    return train, test, f"hold-out {test_size:.0%}"
+    if len(set(train.labels)) < 2:
+        raise FreezeframeError(f"{store.path}: two classes are needed, all its images are {str(train.labels[0])!r}")
+    groups = join_groups(store.sha256s[train.rows].tolist(), store.groups[train.rows].tolist())
+    first, second = (
+        Part(store, train.rows[side], train.labels[side])
+        for side in hold_out(train.labels, groups, test_size=test_size, seed=seed)
+    )
+    return first, second, f"hold-out {test_size:.0%}"
 
 
 def _check_comparable(store: FeatureStore, test: FeatureStore) -> None:
