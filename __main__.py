@@ -43,6 +43,9 @@ class FrontDoor(click.Group):
         kwargs["standalone_mode"] = False
         try:
             sys.exit(super().main(*args, **kwargs) or 0)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(error.exit_code)
         except click.ClickException as error:
             _fail(error.format_message(), error.exit_code)
         except FreezeframeError as error:
@@ -78,12 +81,12 @@ def main() -> None:
 
 def extract_features() -> None:
     """Run `extract-features`, which is `freezeframe extract-features`."""
-    cli(["extract-features", *sys.argv[1:]])
+    cli(["extract-features", *sys.argv[1:]], prog_name="freezeframe")
 
 
 def fit_classifier() -> None:
     """Run `fit-classifier`, which is `freezeframe fit-classifier`."""
-    cli(["fit-classifier", *sys.argv[1:]])
+    cli(["fit-classifier", *sys.argv[1:]], prog_name="freezeframe")
 
 
 if __name__ == "__main__":

@@ -159,9 +159,9 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         random = str(row["weights"]).startswith("random")
         table.add_row(
-            row["head"],
-            f"{row['layer']} {row['pooling']}" + ", random" * random,
-            f"{row['test_set']}, {row['split']}",
+            printable(row["head"]),
+            printable(f"{row['layer']} {row['pooling']}" + ", random" * random),
+            printable(f"{row['test_set']}, {row['split']}"),
             str(row["n_test"]),
             f"{_percent(row['accuracy'])} ({_percent(row['accuracy_low'])}-{_percent(row['accuracy_high'])})",
             *((_percent(row["sensitivity"]), _percent(row["specificity"])) if wide else ()),

@@ -124,7 +124,7 @@ def _describe(task: Task, head: Head, pooling: str) -> dict[str, Any]:
         "data_set": _data_set(train),
         "test_set": _data_set(test),
         "split": task.split,
-        "classes": " ".join(task.classes),
+        "classes": json.dumps(task.classes, ensure_ascii=False),
         "positive": task.positive or "",
         "n_train": len(task.train.rows),
         "n_test": len(task.test.rows),
@@ -155,9 +155,13 @@ def _warnings(task: Task, n_leaked: int) -> list[str]:
     related = int(task.test.shared_groups(task.train).sum())
     if related:
         warnings.append(f"{related} of {n_test} test images are of a group that is trained on, too")
-    unused = len(task.train.store.rows()) - len(task.train.rows) - len(task.test.rows)
-    if task.split in ("test", "validation") and unused:
-        warnings.append(f"{unused} images are in neither the train nor the {task.split} split, and are not used")
+    unused = len(task.train.store.rows()) - len(task.train.rows)
+    unused -= n_test if task.test.store is task.train.store else 0
+    if unused:
+        warnings.append(f"{task.train.store.path.name}: {unused} images are of no split that is used, and are left out")
+    untested = sorted(set(task.classes) - set(map(str, task.test.labels)))
+    if untested:
+        warnings.append(f"no test image is of class {', '.join(untested)}")
     for store in (task.train.store, task.test.store):
         failed = int((store.status == FAILED).sum())
         if failed:

@@ -84,6 +84,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     try:
         data = path.read_bytes()
         _check_header(path, data)
+        csv.field_size_limit(2**31 - 1)  # a thousand classes have long names
         rows = list(csv.DictReader(io.StringIO(data.decode())))
         for row in rows:
             if len(row) != len(COLUMNS) or None in row.values():

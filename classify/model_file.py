@@ -82,7 +82,7 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
         raise ModelFileError(f"{path}: changed since it was written; its digest does not match")
     try:
         return _restored(arrays, json.loads(metadata["about"]))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
         raise ModelFileError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
 
 
@@ -99,15 +99,17 @@ def _restored(arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> FittedH
     head.parameters = dict(about["parameters"])
     model = FittedHead(
         head=head,
-        classes=tuple(map(str, about["classes"])),
+        classes=tuple(about["classes"]),
         layer=str(about["layer"]),
         pooling=str(about["pooling"]),
         provenance=dict(about["provenance"]),
         training_fingerprint=str(about["training_fingerprint"]),
         run_id=str(about["run_id"]),
     )
-    if len(set(model.classes)) != len(model.classes):
-        raise ValueError("a class stands there twice")
+    named = isinstance(about["classes"], list) and all(isinstance(name, str) for name in model.classes)
+    if not named or len(set(model.classes)) != len(model.classes):
+        raise ValueError("its classes are no list of different names")
+    "".join(model.classes).encode()  # raises for what no terminal and no file can show
     shape = BACKBONES[model.provenance["backbone"]].layers[model.layer]
     if model.head.predict_proba(pool(np.zeros((1, *shape)), model.pooling)).shape != (1, len(model.classes)):
         raise ValueError("head and classes do not fit together")

@@ -54,9 +54,15 @@ def predict_images(
         'lesion'
     """
     settings = _settings(model, weights)
+    sources = [Source(number, Path(path)) for number, path in enumerate(paths) if Path(path).is_file()]
+    found = {
+        number: Prediction(os.fspath(path), "", {}, "no such file")
+        for number, path in enumerate(paths)
+        if not Path(path).is_file()
+    }
+    if not sources:
+        return [found[row] for row in range(len(paths))]  # at once, without a backbone
     engine = _engine(model, settings)
-    sources = (Source(number, Path(path)) for number, path in enumerate(paths))
-    found: dict[int, Prediction] = {}
     for batch in run(engine, sources, BACKBONES[settings.backbone].input_size, settings.resize):
         for row, reason in batch.failed + batch.unread:
             found[row] = Prediction(os.fspath(paths[row]), "", {}, reason)

@@ -34,7 +34,8 @@ class Part:
 
     def overlap(self, other: Part) -> NDArray[np.bool_]:
         """Which rows have the very same file, byte for byte, among the rows of `other`; of shape (n_rows,)."""
-        return np.isin(self.store.sha256s[self.rows], other.store.sha256s[other.rows])
+        sha256s = self.store.sha256s[self.rows]
+        return np.asarray((sha256s != "") & np.isin(sha256s, other.store.sha256s[other.rows]))
 
     def shared_groups(self, other: Part) -> NDArray[np.bool_]:
         """Which rows have a row of their group among those of `other`; groups of two stores are never the same."""
@@ -110,7 +111,7 @@ def make_task(
         raise ParameterError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
     whole = _part(store, classes or {})
     if test is not None:
-        _check_comparable(store, test)
+        _check_comparable(store, test, layer)
         train_part, split = _to_train_on(whole), "external"
         test_part = _part(test, classes or {})
     else:
@@ -174,7 +175,9 @@ def _own_split(whole: Part, test_size: float, seed: int) -> tuple[Part, Part, st
     return first, second, f"hold-out {test_size:.0%}"
 
 
-def _check_comparable(store: FeatureStore, test: FeatureStore) -> None:
+def _check_comparable(store: FeatureStore, test: FeatureStore, layer: str) -> None:
+    if store.layers[layer] != test.layers[layer]:
+        raise StoreError(f"{test.path}: {layer} has shape {test.layers[layer]}, in {store.path} {store.layers[layer]}")
     for name in COMPARABLE:
         if store.provenance[name] != test.provenance[name]:
             raise StoreError(

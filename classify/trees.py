@@ -28,7 +28,7 @@ class Trees:
             each tree `root` (its first node) and `output` (the class that it scores).
 
     Raises:
-        ValueError: the arrays are not trees: a wrong dtype or length, a child outside or not behind its parent.
+        ValueError: the arrays are not trees: a wrong dtype or length, a child not in its tree or before its parent.
         KeyError: one is missing.
     """
 
@@ -38,6 +38,7 @@ class Trees:
         numbers = np.arange(n_nodes)
         left, right, root, output = (self.arrays[name] for name in ("left", "right", "root", "output"))
         inner = left >= 0
+        tree = np.searchsorted(root, numbers, "right")  # of each node, from 1 on
         sound = (
             all(len(self.arrays[name]) == n_nodes for name in ("right", "feature", "threshold", "leaf"))
             and len(root) == len(output) > output.max()
@@ -45,7 +46,12 @@ class Trees:
             and (left[inner] > numbers[inner]).all()
             and (right[inner] > numbers[inner]).all()
             and max(left.max(), right[inner].max(initial=0), root.max()) < n_nodes
-            and min(root.min(), output.min(), self.arrays["feature"].min()) >= 0
+            # Trees that share nodes would make a small file a long walk.
+            and root[0] == 0
+            and (np.diff(root) > 0).all()
+            and (tree[left[inner]] == tree[inner]).all()
+            and (tree[right[inner]] == tree[inner]).all()
+            and min(output.min(), self.arrays["feature"].min()) >= 0
         )
         if not sound:
             raise ValueError("its trees are damaged")

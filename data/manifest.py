@@ -173,15 +173,7 @@ def _inspect(path: Path) -> tuple[str, str]:
 
 def _label(root: Path, files: Sequence[tuple[PurePosixPath, str]], skipped: list[tuple[str, str]]) -> list[Image]:
     """Images from files below a root: splits and classes from the names of the folders they lie in."""
-    nested = {path.parts[0] for path, _ in files if len(path.parts) > 2}
-    named = {top for top in nested if top.lower() in SPLIT_NAMES}
-    # "test" alone beside other folders can be a class; "train" and "test" cannot both be.
-    by_split = bool(named) and (named == nested or len({SPLIT_NAMES[top.lower()] for top in named}) > 1)
-    if by_split and named != nested:
-        raise ManifestError(
-            f"{root}: {', '.join(sorted(named))} look like splits, but {', '.join(sorted(nested - named))} beside them "
-            "does not; move it away, or list the images in a CSV"
-        )
+    by_split = _is_split(root, {path.parts[: min(2, len(path.parts) - 1)] for path, _ in files})
     images = []
     for path, sha256 in files:
         split, below = ("", path.parts)
@@ -194,36 +186,64 @@ def _label(root: Path, files: Sequence[tuple[PurePosixPath, str]], skipped: list
     return _without_copies_of_the_tree(root, images, skipped)
 
 
+def _is_split(root: Path, folders: set[tuple[str, ...]]) -> bool:
+    """Whether the folders at the top are splits, from the first two parts of all folders that hold images."""
+    tops = {folder[0] for folder in folders if folder}
+    nested = {folder[0] for folder in folders if len(folder) > 1}
+    named = {top for top in tops if top.lower() in SPLIT_NAMES}
+    splits = {SPLIT_NAMES[top.lower()] for top in named & nested}
+    # "test" or "train" can also be a class: of films and trains. Together with classes below them they cannot.
+    if not ("train" in splits or len(splits) > 1 or (splits and named == tops)):
+        if len(tops) > 1 and named == tops:
+            raise ManifestError(f"{root}: {', '.join(sorted(tops))} look like splits, but hold no class folders")
+        return False
+    if nested > named & nested:
+        raise ManifestError(
+            f"{root}: {', '.join(sorted(named & nested))} look like splits, but {', '.join(sorted(nested - named))} "
+            "beside them does not; move it away, or list the images in a CSV"
+        )
+    return True
+
+
 def _without_copies_of_the_tree(root: Path, images: list[Image], skipped: list[tuple[str, str]]) -> list[Image]:
     """Handle a tree that contains itself: `FOLDER/yes`, `FOLDER/no` and again `FOLDER/all/yes`, `FOLDER/all/no`.
 
-    A folder without images of its own whose folders are all named as its siblings is no class. Its images repeat the
-    outer ones, byte for byte under the same name, and are left out; if none does, nobody can tell what is meant.
+    A folder is a copy, and no class, if most of its images repeat images of other classes, byte for byte and under the
+    same names from the class folder on, at whatever depth.
     """
+    listed = {(_from_class(image), image.sha256) for image in images}
+    total, repeating = Counter(image.label for image in images), Counter[str]()
+    repeats = {}
+    for image in images:
+        parts = _from_class(image)
+        repeats[image.path] = any((parts[start:], image.sha256) in listed for start in range(1, len(parts) - 1))
+        repeating[image.label] += repeats[image.path]
+    copies = {label for label, count in repeating.items() if 2 * count > total[label]}
+    _refuse_unclear_wrappers(root, images, copies)
+    for image in images:
+        if image.label in copies:
+            once_more = "in a copy that the folder holds of itself"
+            skipped.append((image.path, once_more if repeats[image.path] else f"{once_more}, and nowhere else"))
+    return [image for image in images if image.label not in copies]
+
+
+def _refuse_unclear_wrappers(root: Path, images: list[Image], copies: set[str]) -> None:
+    """Refuse a folder that holds nothing but folders named as the classes beside it, with other images."""
     inner: dict[str, set[str]] = defaultdict(set)
     for image in images:
-        first, *rest = _in_class(image).parts
+        _, first, *rest = _from_class(image)
         inner[image.label].add(first if rest else "")
-    wrappers = {label for label, names in inner.items() if len(names) > 1 and names <= inner.keys() - {label}}
-    outer = {(image.label / _in_class(image), image.sha256) for image in images if image.label not in wrappers}
-    repeating = {image.label for image in images if (_in_class(image), image.sha256) in outer}
-    for label in sorted(wrappers - repeating):
-        raise ManifestError(
-            f"{root}: {label} holds folders named as the classes, but other images; "
-            "move it away, or list the images in a CSV"
-        )
-    for image in images:
-        if image.label in wrappers:
-            known = (_in_class(image), image.sha256) in outer
-            once_more = "in a copy that the folder holds of itself"
-            skipped.append((image.path, once_more if known else f"{once_more}, and nowhere else"))
-    return [image for image in images if image.label not in wrappers]
+    for label, names in sorted(inner.items()):
+        if label not in copies and len(names) > 1 and names <= inner.keys() - {label}:
+            raise ManifestError(
+                f"{root}: {label} holds folders named as the classes, but other images; "
+                "move it away, or list the images in a CSV"
+            )
 
 
-def _in_class(image: Image) -> PurePosixPath:
-    """An image's path below its class folder."""
-    parts = PurePosixPath(image.path).parts
-    return PurePosixPath(*parts[2 if image.split else 1 :])
+def _from_class(image: Image) -> tuple[str, ...]:
+    """Parts of an image's path from its class folder on."""
+    return PurePosixPath(image.path).parts[1 if image.split else 0 :]
 
 
 def _from_csv(source: Path) -> Manifest:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from .. import FreezeframeError, ParameterError
 
+ATTEMPTS = 100
+"""How many random orders a hold-out tries until every class is on both sides; the first one nearly always does."""
+
 
 def join_groups(*keys: Sequence[Hashable]) -> NDArray[np.intp]:
     """Number the groups that rows fall into when rows that share any key belong together.
@@ -76,27 +79,34 @@ def hold_out(
     members = np.zeros((int(groups.max()) + 1, len(names)), dtype=int)
     np.add.at(members, (groups, codes), 1)
     wanted = np.maximum(1.0, test_size * members.sum(axis=0))  # at least one test row of each class
+    rng = np.random.default_rng(seed)
+    for _ in range(ATTEMPTS):
+        in_test = _deal(members, wanted, rng)
+        if _each_side_has_each_class(in_test, members):
+            test = in_test[groups]
+            return np.flatnonzero(~test), np.flatnonzero(test)
+    fewest = names[(members > 0).sum(axis=0).argmin()]
+    raise FreezeframeError(
+        f"no hold-out has every class on both sides: class {str(fewest)!r} has too few independent images (copies and "
+        "groups count once); give splits or another test store"
+    )
+
+
+def _deal(members: NDArray[np.intp], wanted: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Which groups are tested, of shape (n_groups,); a class that a side lacks gets a group there."""
     in_test = np.zeros(len(members), dtype=bool)
     missing = wanted
-    for group in np.random.default_rng(seed).permutation(len(members)):
+    for group in rng.permutation(len(members)):
         if np.abs(missing - members[group]).sum() < np.abs(missing).sum():
             in_test[group] = True
             missing = missing - members[group]
-    _give_each_side_each_class(in_test, members, names)
-    test = in_test[groups]
-    return np.flatnonzero(~test), np.flatnonzero(test)
-
-
-def _give_each_side_each_class(in_test: NDArray[np.bool_], members: NDArray[np.intp], names: NDArray[np.str_]) -> None:
-    """Move the smallest group of a class to the side that has none of it; change `in_test` of shape (n_groups,)."""
-    for code in range(len(names)):
+    for code in range(members.shape[1]):
         holding = np.flatnonzero(members[:, code])
         if len(set(in_test[holding])) < 2 <= len(holding):
             moved = holding[np.argmin(members[holding].sum(axis=1))]
             in_test[moved] = not in_test[moved]
-    for code, name in enumerate(names):
-        if len(set(in_test[members[:, code] > 0])) < 2:
-            raise FreezeframeError(
-                f"class {str(name)!r} has too few independent images (copies and groups count once) to be both "
-                "trained and tested on; give splits or another test store"
-            )
+    return in_test
+
+
+def _each_side_has_each_class(in_test: NDArray[np.bool_], members: NDArray[np.intp]) -> bool:
+    return all(members[side].any(axis=0).all() for side in (in_test, ~in_test))

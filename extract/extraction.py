@@ -25,7 +25,7 @@ from .weights import load_weights, random_weights, weights_digest
 
 BATCH_SIZE = 8
 """Measured on 2 cores, VGG16 to block5_pool: 13.1 images/s with 1, 15.0 with 4, 15.2 with 8, 15.1 with 16."""
-MAX_BATCH_SIZE = 4096
+MAX_BATCH_SIZE = 1024
 
 Progress = Callable[[int, int], None]
 """Called with the rows finished so far in this run and the rows to finish."""
@@ -134,7 +134,6 @@ def extract_features(
                 "source": printable(str(manifest.source.resolve())),
                 "command": command,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "version_freezeframe": __version__,
             }
             rows = {name: [getattr(image, name) for image in manifest.images] for name in IDENTITY}
             layers = {name: backbone.layers[name] for name in backbone.check_layers(settings.layers)}
@@ -173,9 +172,9 @@ def deciding_fields(settings: Settings) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    """Versions of the libraries that compute the numbers."""
+    """Versions of what computes the numbers."""
     backend = choose_keras_backend()
-    versions = {}
+    versions = {"version_freezeframe": __version__}
     for library, packages in {
         "keras": ["keras"],
         backend: [backend, f"{backend}-cpu"],  # TensorFlow's CPU build is a package of another name
@@ -222,18 +221,18 @@ def _fill(output: Path, engine: KerasEngine, manifest: Manifest, settings: Setti
     unread: list[tuple[int, str]] = []
     with StoreWriter(output) as writer:
         total = len(writer.pending)
-        images = ((int(row), manifest.images[row]) for row in writer.pending)
+        for row in writer.pending:
+            if not manifest.images[row].sha256:
+                writer.fail(int(row), "could not be read when it was listed")
+                finished += 1
+        images = ((int(row), manifest.images[row]) for row in writer.pending if manifest.images[row].sha256)
         sources = (Source(row, manifest.root / image.path, image.sha256) for row, image in images)
         for batch in run(engine, sources, BACKBONES[settings.backbone].input_size, settings.resize):
             if batch.rows:
                 writer.write(batch.rows, batch.features, batch.sizes)
             for row, reason in batch.failed:
                 writer.fail(row, reason)
-            for row, reason in batch.unread:
-                if manifest.images[row].sha256:
-                    unread.append((row, reason))
-                else:  # it could not be read when it was listed, either
-                    writer.fail(row, reason)
+            unread += batch.unread
             finished += len(batch.rows) + len(batch.failed) + len(batch.unread)
             if progress is not None:
                 progress(finished, total)

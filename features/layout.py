@@ -26,10 +26,11 @@ IDENTITY = ("path", "sha256", "label", "split", "group")
 
 COLUMNS: dict[str, str] = {
     **dict.fromkeys(IDENTITY, "S"),
+    "sha256": f"S{DIGEST_BYTES}",
     "width": "<u4",
     "height": "<u4",
     "status": "|u1",
-    "reason": "S",
+    "reason": f"S{REASON_BYTES}",
 }
 """Datasets in `/rows` and their dtypes; "S" is a byte string of any fixed length."""
 
@@ -134,7 +135,8 @@ def _checked_layout(file: h5py.File, file_bytes: int) -> Layout:
         is_layer = name in layers and extent is layers[name]
         if extent.shape[0] != n or len(extent.shape) != (4 if is_layer else 1) or min(extent.shape) < 1:
             raise StoreError(f"damaged: {name} has shape {extent.shape} in a store of {n} rows")
-    provenance = {name: _plain(value) for name, value in file["provenance"].attrs.items()}
+    plain = {name: _plain(value) for name, value in file["provenance"].attrs.items()}
+    provenance = {name: value for name, value in plain.items() if value is not None}
     for name, kind in DECIDING.items():
         if type(provenance.get(name)) is not kind:
             raise StoreError(f"damaged: its provenance has {provenance.get(name)!r} for {name}")
@@ -170,11 +172,9 @@ def _extent(file: h5py.File, name: str, wanted: str, file_bytes: int) -> Extent:
 
 
 def _plain(value: Any) -> Any:
-    """An HDF5 attribute as a plain Python value."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
+    """An HDF5 attribute as text or a number; None if it is neither."""
     if isinstance(value, np.generic):
-        return value.item()
+        value = value.item()
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return value
+        value = value.decode("utf-8", "replace")
+    return value if isinstance(value, str | int | float) else None

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import ParameterError, StoreError
-from .layout import DECIDING, DONE, FAILED, FORMAT_VERSION, IDENTITY, PENDING, read_layout
+from .layout import DECIDING, DONE, FAILED, FORMAT_VERSION, IDENTITY, PENDING, Extent, read_layout
 
 if TYPE_CHECKING:
     import pandas
 
 POOLINGS = ("flat", "avg", "max")
+SPLITS = ("train", "validation", "test", "")
 _BLOCK_BYTES = 64 * 2**20
 
 Rows = Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
@@ -55,6 +56,7 @@ class FeatureStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._layout = read_layout(path)
+        self._identity = self._file_identity()
         self.layers = {name: extent.shape[1:] for name, extent in self._layout.layers.items()}
         self.provenance = self._layout.provenance
         self.status = self._layout.read_status(path)
@@ -84,8 +86,16 @@ class FeatureStore:
         return not bool((self.status == PENDING).any())
 
     def rows(self, *, split: str | None = None, label: str | None = None) -> NDArray[np.intp]:
-        """Numbers of the done rows, ascending, of shape (n_rows,); of one split or class if asked."""
+        """Numbers of the done rows, ascending, of shape (n_rows,); of one split or class if asked.
+
+        Raises:
+            ParameterError: no such split or label; a split that no image is in gives no rows.
+        """
         wanted = self.status == DONE
+        if split not in (None, *SPLITS):
+            raise ParameterError(f"split must be one of {', '.join(map(repr, SPLITS))}, got {split!r}")
+        if label is not None and label not in self.labels:
+            raise ParameterError(f"no image is labelled {label!r}; labels are {', '.join(sorted(set(self.labels)))}")
         if split is not None:
             wanted &= self.splits == split
         if label is not None:
@@ -102,7 +112,7 @@ class FeatureStore:
         """
         if layer not in self.layers:
             raise ParameterError(f"{self.path} has no layer {layer!r}; it has {', '.join(self.layers)}")
-        return self._layout.layers[layer].map(self.path)
+        return self._map(self._layout.layers[layer])
 
     def features(self, layer: str, rows: Rows | None = None, pooling: str | None = None) -> NDArray[np.float32]:
         """Features of some rows, as float32.
@@ -132,7 +142,7 @@ class FeatureStore:
 
         Each row is checked against its checksum on the way: a score must not rest on damaged features.
         """
-        data, checksums = self.memmap(layer), self._layout.checksums[layer].map(self.path)
+        data, checksums = self.memmap(layer), self._map(self._layout.checksums[layer])
         numbers = self._numbers(rows)
         step = max(1, _BLOCK_BYTES // self._layout.layers[layer].row_bytes)
         for start in range(0, len(numbers), step):
@@ -150,7 +160,7 @@ class FeatureStore:
         """Recompute every done row's checksums; the pairs (row, layer) that do not match, none if all is well."""
         wrong = []
         for layer, extent in self._layout.checksums.items():
-            data, checksums = self.memmap(layer), extent.map(self.path)
+            data, checksums = self.memmap(layer), self._map(extent)
             for row in self.rows():
                 if _digest(data[row]) != checksums[row]:
                     wrong.append((int(row), layer))
@@ -160,7 +170,7 @@ class FeatureStore:
         """SHA-256 of each row's feature bytes, hexadecimal, of shape (n,); empty where not done."""
         if layer not in self.layers:
             raise ParameterError(f"{self.path} has no layer {layer!r}; it has {', '.join(self.layers)}")
-        return np.array(self._layout.checksums[layer].map(self.path)).astype(str)
+        return np.array(self._map(self._layout.checksums[layer])).astype(str)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -169,9 +179,9 @@ class FeatureStore:
         decided = {name: self.provenance[name] for name in DECIDING}
         digest.update(json.dumps(decided, sort_keys=True).encode())
         for name in (*IDENTITY, "status"):
-            digest.update(f"\n{name}\n".encode() + self._layout.rows[name].map(self.path).tobytes())
+            digest.update(f"\n{name}\n".encode() + self._map(self._layout.rows[name]).tobytes())
         for name in sorted(self.layers):
-            digest.update(f"\n{name}\n".encode() + self._layout.checksums[name].map(self.path).tobytes())
+            digest.update(f"\n{name}\n".encode() + self._map(self._layout.checksums[name]).tobytes())
         return digest.hexdigest()
 
     def frame(self) -> pandas.DataFrame:
@@ -193,6 +203,16 @@ class FeatureStore:
             }
         )
 
+    def _file_identity(self) -> tuple[int, int]:
+        status = self.path.stat()
+        return status.st_dev, status.st_ino
+
+    def _map(self, extent: Extent) -> np.memmap[Any, np.dtype[Any]]:
+        """A dataset as a memory map, unless another file has taken the place of the one that was opened."""
+        if self._file_identity() != self._identity:
+            raise StoreError(f"{self.path}: replaced by another store since it was opened; open it again")
+        return extent.map(self.path)
+
     def _numbers(self, rows: Rows) -> NDArray[np.intp]:
         """Row numbers of rows that are all done; a boolean array chooses the rows where it is true."""
         chosen = np.asarray(rows)
@@ -200,8 +220,10 @@ class FeatureStore:
             if chosen.shape != self.status.shape:
                 raise ParameterError(f"a boolean for rows must have shape {self.status.shape}, got {chosen.shape}")
             chosen = np.flatnonzero(chosen)
-        elif chosen.size and chosen.dtype.kind not in "iu":
-            raise ParameterError(f"rows must be row numbers or a boolean array, got {chosen.dtype}")
+        elif chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
+            raise ParameterError(f"rows must be row numbers or a boolean array, got {chosen.dtype} of {chosen.shape}")
+        elif chosen.size and not -len(self) <= chosen.min() <= chosen.max() < len(self):
+            raise ParameterError(f"rows must lie between 0 and {len(self) - 1}, got {chosen.min()} to {chosen.max()}")
         numbers: NDArray[np.intp] = chosen.astype(np.intp)
         if (self.status[numbers] != DONE).any():
             raise StoreError(f"{self.path}: features of rows that are not done were asked for")

@@ -111,7 +111,10 @@ def _fill_new(
     n = len(rows["path"])
     for name in IDENTITY:
         values = [text.encode() for text in rows[name]]
-        column = _dataset(file, f"rows/{name}", (n,), h5py.string_dtype("utf-8", max(1, *map(len, values))))
+        kind = h5py.string_dtype("utf-8", max(1, *map(len, values)))
+        if name == "sha256":
+            kind = h5py.string_dtype("ascii", DIGEST_BYTES)
+        column = _dataset(file, f"rows/{name}", (n,), kind)
         column[...] = np.array(values, dtype=column.dtype)
     small = {f"rows/{name}": dtype for name, dtype in COLUMNS.items() if name not in IDENTITY}
     small["rows/reason"] = h5py.string_dtype("utf-8", REASON_BYTES)

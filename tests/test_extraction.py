@@ -154,6 +154,12 @@ def test_a_file_that_cannot_be_read_for_now_is_tried_again(folder: Path, tmp_pat
     assert extract_features(manifest, tmp_path / "a.h5", FAST).computed == 1
 
 
+def test_a_file_that_could_not_be_read_when_listed_is_failed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label\nscans/tumour/00.png,a\nscans/healthy/00.png,b\nnone.png,b\n")
+    done = extract_features(read_manifest(tmp_path / "list.csv"), tmp_path / "a.h5", FAST)
+    assert dict(done.failed) == {"none.png": "could not be read when it was listed"}
+
+
 def test_a_missing_library_stops_the_run_and_condemns_no_image(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,8 +267,8 @@ def test_impossible_settings_are_refused() -> None:
         ({"backbone": "vgg99"}, "backbone must be one of vgg16, got 'vgg99'"),
         ({"resize": "best"}, "resize must be one of nearest, bilinear, bicubic, lanczos, got 'best'"),
         ({"dtype": "int8"}, "dtype must be one of float32, float16"),
-        ({"batch_size": 0}, "batch_size must lie between 1 and 4096"),
-        ({"batch_size": 2.5}, "batch_size must lie between 1 and 4096, got 2.5"),
+        ({"batch_size": 0}, "batch_size must lie between 1 and 1024"),
+        ({"batch_size": 2.5}, "batch_size must lie between 1 and 1024, got 2.5"),
         ({"seed": -1}, "seed must lie between 0 and 4294967295, got -1"),
         ({"seed": "x"}, "seed must lie between 0 and 4294967295, got 'x'"),
     ):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
-import multiprocessing
+import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from freezeframe.classify.heads import Majority
 from freezeframe.classify.leaderboard import COLUMNS, append_rows, read_rows
 from freezeframe.classify.metrics import METRICS, guess_positive, score
 from freezeframe.classify.model_file import load_model
-from freezeframe.classify.task import make_task
+from freezeframe.classify.task import COMPARABLE, make_task
 
 from .conftest import MakeStore
 
@@ -125,8 +128,12 @@ def test_rows_that_the_splits_leave_out_and_groups_they_cut_are_told(make_store:
     run = fit_classifier(make_task(store), "majority", leaderboard=tmp_path / "l.csv")
     assert run.warnings == [
         "3 of 12 test images are of a group that is trained on, too",
-        "8 images are in neither the train nor the test split, and are not used",
+        "a.h5: 8 images are of no split that is used, and are left out",
     ]
+    no_test = FeatureStore(make_store("c.h5", TWO, splits=["train"] * 20 + [""] * 20))
+    for task in (make_task(no_test), make_task(no_test, test=store)):
+        run = fit_classifier(task, "majority", leaderboard=tmp_path / "l.csv")
+        assert "c.h5: 20 images are of no split that is used, and are left out" in run.warnings
     other = FeatureStore(make_store("b.h5", TWO, groups=groups))
     task = make_task(store, test=other)
     assert len(task.train.rows) == 20
@@ -146,6 +153,30 @@ def test_a_head_gets_the_seed_of_the_task(
     task = make_task(FeatureStore(make_store("a.h5", TWO)), seed=7)
     run = fit_classifier(task, "majority", leaderboard=tmp_path / "l.csv")
     assert seeds == [run.row["seed"]] == [7]
+
+
+@pytest.mark.parametrize("name", COMPARABLE)
+def test_stores_that_cannot_be_compared_are_refused(make_store: MakeStore, name: str) -> None:
+    store = FeatureStore(make_store("a.h5", TWO))
+    old = store.provenance[name]
+    other = FeatureStore(make_store("b.h5", TWO, provenance={name: 7 if isinstance(old, int) else "other"}))
+    with pytest.raises(StoreError, match=rf"b\.h5: made with {name} "):
+        make_task(store, test=other)
+
+
+def test_a_test_store_of_other_shape_or_without_a_class(make_store: MakeStore, tmp_path: Path) -> None:
+    store = FeatureStore(make_store("a.h5", ["a", "b", "c"] * 10))
+    other = FeatureStore(make_store("b.h5", ["a", "b"] * 10))
+    run = fit_classifier(make_task(store, test=other), "majority", leaderboard=tmp_path / "l.csv")
+    assert "no test image is of class c" in run.warnings
+    other.layers["block5_pool"] = (9, 9, 9)
+    with pytest.raises(StoreError, match=r"block5_pool has shape \(9, 9, 9\), in .*a\.h5 \(2, 2, 5\)"):
+        make_task(store, test=other)
+
+
+def test_images_without_a_checksum_are_not_taken_for_copies(make_store: MakeStore) -> None:
+    store = FeatureStore(make_store("a.h5", TWO, sha256s=[""] * 40))
+    assert not make_task(store, test=store).test.overlap(make_task(store).train).any()
 
 
 def test_damaged_features_are_not_scored(make_store: MakeStore, tmp_path: Path) -> None:
@@ -221,7 +252,7 @@ def test_a_run_leaves_a_row_a_model_and_its_predictions(make_store: MakeStore, t
         "brain",
         "brain",
         "hold-out 20%",
-        "healthy sick",
+        '["healthy", "sick"]',
     )
     assert (row["n_train"], row["n_test"], row["n_test_in_train"], row["positive"]) == ("30", "8", "0", "sick")
     assert row["accuracy"] == "0.500000"
@@ -258,20 +289,27 @@ def some_row(run_id: str) -> dict[str, Any]:
     return dict.fromkeys(COLUMNS[1:], "") | {"run_id": run_id, "accuracy": 0.5, "roc_auc": float("nan")}
 
 
-def append_many(path: Path, number: int) -> None:
-    for i in range(50):
-        append_rows(path, [some_row(f"{number}-{i}")])
+APPENDING = """
+import json, sys
+from freezeframe.classify.leaderboard import append_rows
+path, number, row = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+print("go", flush=True)
+for i in range(50):
+    append_rows(path, [row | {"run_id": f"{number}-{i}", "roc_auc": float("nan")}])
+"""
+
+
+def appending(path: Path, number: int) -> subprocess.Popen[str]:
+    """A process that appends 50 rows."""
+    row = json.dumps(some_row("") | {"roc_auc": ""})
+    command = [sys.executable, "-c", APPENDING, str(path), str(number), row]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def test_sixteen_processes_lose_no_row(tmp_path: Path) -> None:
     path = tmp_path / "leaderboard.csv"
-    context = multiprocessing.get_context("spawn" if os.name == "nt" else "fork")
-    processes = [context.Process(target=append_many, args=(path, number)) for number in range(16)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
+    processes = [appending(path, number) for number in range(16)]
+    assert [process.wait() for process in processes] == [0] * 16
     rows = read_rows(path)
     assert sorted(row["run_id"] for row in rows) == sorted(f"{n}-{i}" for n in range(16) for i in range(50))
     assert {row["accuracy"] for row in rows} == {"0.500000"}
@@ -281,13 +319,13 @@ def test_sixteen_processes_lose_no_row(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_a_killed_process_leaves_whole_rows_and_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "leaderboard.csv"
-    context = multiprocessing.get_context("fork")
     for number in range(5):
-        process = context.Process(target=append_many, args=(path, number))
-        process.start()
-        process.join(0.03)
+        process = appending(path, number)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.01 * number)
         process.kill()
-        process.join()
+        process.wait()
         append_rows(path, [some_row("after")])
     rows = read_rows(path)
     assert all(tuple(row) == COLUMNS and None not in row.values() for row in rows)

@@ -184,6 +184,9 @@ def test_a_file_made_to_fit_but_wrong_is_refused(tmp_path: Path) -> None:
         changed = sound[name].copy()
         changed[-1] = value
         refused("xgboost", "damaged", **{name: changed})
+    together = np.zeros(len(sound["root"]), np.int32)  # trees that share nodes: a small file, a long walk
+    refused("xgboost", "damaged", root=together)
+    refused("majority", "damaged", {"about": "[" * 100000})
     refused("xgboost", "damaged", leaf=sound["leaf"][:-1])
     refused("xgboost", "damaged", threshold=sound["threshold"].astype(np.float64))
 

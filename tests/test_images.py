@@ -357,7 +357,7 @@ def test_unreadable_files_are_told_with_their_path(tmp_path: Path) -> None:
 def test_paths_that_are_no_files(tmp_path: Path) -> None:
     assert refused(lambda: read_image(tmp_path)) == f"{tmp_path}: is a directory"
     assert refused(lambda: read_image(f"{tmp_path}/a")) == f"{tmp_path}/a: No such file or directory"
-    assert refused(lambda: read_image("a\0b")) == "a\\x00b: embedded null byte"
+    assert refused(lambda: read_image("a\0b")).startswith("a\\x00b: ")
     assert refused(lambda: read_image("a" * 9999)).endswith(": File name too long")
     if sys.platform != "win32":
         os.mkfifo(tmp_path / "pipe")

@@ -63,6 +63,41 @@ def test_a_tree_that_contains_itself_is_counted_once(folder: Path) -> None:
     assert skipped["brain_dataset/tumour/new.png"] == "in a copy that the folder holds of itself, and nowhere else"
 
 
+def test_copies_are_found_at_any_depth(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "once")
+    shutil.copytree(tmp_path / "once", folder / "all")
+    shutil.copytree(folder / "all", folder / "all" / "all")
+    shutil.copytree(tmp_path / "once" / "tumour", folder / "copy" / "tumour")
+    shutil.copy(folder / "tumour" / "00.png", folder / "all" / "sheet.png")
+    manifest = read_manifest(folder)
+    assert manifest.classes == {"healthy": 12, "tumour": 12}
+    assert len(manifest.skipped) == 48 + 12 + 1
+
+
+@pytest.mark.parametrize(
+    ("layout", "classes"),
+    [
+        (["train/yes/1", "train/no/1", "holdout/yes/1", "holdout/no/1"], "train look like splits, but holdout"),
+        (["train/1", "test/1"], "test, train look like splits, but hold no class folders"),
+        (["train/1", "car/1", "bus/1"], {"bus": 1, "car": 1, "train": 1}),
+        (["test/p1/1", "test/p2/1", "control/1"], {"control": 1, "test": 2}),
+        (["Training/yes/1", "Training/no/1"], {"no": 1, "yes": 1}),
+        (["train/yes/1", "train/no/1", "test/yes/1", "val/1"], {"no": 1, "yes": 2}),
+        (["yes/p1/1", "no/p1/1"], {"no": 1, "yes": 1}),
+    ],
+)
+def test_what_folders_mean(folder: Path, tmp_path: Path, layout: list[str], classes: dict[str, int] | str) -> None:
+    for number, name in enumerate(layout):
+        path = tmp_path / "tree" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((folder / "tumour" / "00.png").read_bytes() + bytes([number]))
+    if isinstance(classes, str):
+        with pytest.raises(ManifestError, match=classes):
+            read_manifest(tmp_path / "tree")
+    else:
+        assert read_manifest(tmp_path / "tree").classes == classes
+
+
 def test_a_folder_of_classes_beside_the_classes_that_is_no_copy_is_refused(folder: Path) -> None:
     for label in ("healthy", "tumour"):
         (folder / "unsure" / label).mkdir(parents=True)

@@ -73,6 +73,26 @@ def test_two_large_groups_of_each_class_are_enough(seed: int) -> None:
     assert not set(groups[train]) & set(groups[test])
 
 
+@given(st.data())
+def test_what_can_be_split_is_split(data: st.DataObject) -> None:
+    n = data.draw(st.integers(4, 9))
+    labels = np.array(data.draw(st.lists(st.sampled_from("abc"), min_size=n, max_size=n)))
+    groups = join_groups(data.draw(st.lists(st.integers(0, 5), min_size=n, max_size=n)))
+    n_groups = groups.max() + 1
+
+    def whole(in_test: np.ndarray) -> bool:
+        return set(labels[in_test[groups]]) == set(labels[~in_test[groups]]) == set(labels)
+
+    sides = ((np.array([number >> group & 1 for group in range(n_groups)]) == 1) for number in range(2**n_groups))
+    if any(map(whole, sides)):
+        train, test = hold_out(labels, groups, seed=data.draw(st.integers(0, 3)))
+        assert set(labels[train]) == set(labels[test]) == set(labels)
+        assert not set(groups[train]) & set(groups[test])
+    else:
+        with pytest.raises(FreezeframeError, match="no hold-out has every class on both sides"):
+            hold_out(labels, groups)
+
+
 def test_impossible_hold_outs_are_refused() -> None:
     with pytest.raises(ParameterError, match="test_size must lie between 0 and 1"):
         hold_out(["a", "b"], np.arange(2), test_size=1.0)

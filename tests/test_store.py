@@ -112,6 +112,48 @@ def test_rows_can_be_chosen_by_a_boolean(make_store: MakeStore) -> None:
             store.features("block5_pool", wrong)
 
 
+def test_unknown_splits_and_labels_are_told(make_store: MakeStore) -> None:
+    store = FeatureStore(make_store("a.h5", ["x", "y"] * 5))
+    assert store.rows(split="train").tolist() == []
+    with pytest.raises(ParameterError, match="split must be one of 'train', 'validation', 'test', '', got 'tset'"):
+        store.rows(split="tset")
+    with pytest.raises(ParameterError, match="no image is labelled 'z'; labels are x, y"):
+        store.rows(label="z")
+    for wrong in ([99], 5, [[0, 1]], [-11]):
+        with pytest.raises(ParameterError, match="rows must"):
+            store.features("block5_pool", wrong)  # type: ignore[arg-type]
+
+
+def test_an_open_store_never_mixes_with_the_one_that_replaced_it(make_store: MakeStore, tmp_path: Path) -> None:
+    store = FeatureStore(make_store("a.h5", ["x", "y"] * 5))
+    make_store("b.h5", ["y", "x"] * 5).replace(tmp_path / "a.h5")
+    for use in (store.features, store.memmap):
+        with pytest.raises(StoreError, match="replaced by another store since it was opened"):
+            use("block5_pool")
+
+
+def test_features_that_are_not_finite_are_not_handed_out(make_store: MakeStore) -> None:
+    path = make_store("a.h5", ["x", "y"])
+    with h5py.File(path, "r+") as file:  # a hostile store: its checksum fits
+        row = file["layers/block5_pool"][1]
+        row[0, 0, 0] = np.nan
+        file["layers/block5_pool"][1] = row
+        file["checksums/block5_pool"][1] = hashlib.sha256(row.tobytes()).hexdigest().encode()
+    assert FeatureStore(path).verify() == []
+    with pytest.raises(StoreError, match=r"features of y/1\.png are damaged"):
+        FeatureStore(path).features("block5_pool")
+
+
+def test_provenance_that_is_no_text_or_number_is_left_out(make_store: MakeStore) -> None:
+    path = make_store("a.h5", ["x", "y"])
+    with h5py.File(path, "r+") as file:
+        file["provenance"].attrs["odd"] = np.array([b"x"])
+        file["provenance"].attrs["empty"] = h5py.Empty("f")
+        file["provenance"].attrs["weights_source"] = np.bytes_(b"\xff")
+    provenance = FeatureStore(path).provenance
+    assert provenance == PROVENANCE | {"weights_source": "\ufffd"}
+
+
 def test_wrong_questions_are_told(make_store: MakeStore) -> None:
     store = FeatureStore(make_store("a.h5", ["x", "y", "y"], pending=1))
     with pytest.raises(ParameterError, match=r"has no layer 'block9_pool'; it has block3_pool, block5_pool"):
@@ -413,6 +455,7 @@ HOSTILE: dict[str, tuple[Edit, str]] = {
     "a soft link": (_soft, "no dataset layers/block5_pool"),
     "integers for features": (_swap("layers/block5_pool", dtype="<i4"), "has type int32"),
     "objects for text": (_swap("rows/path", dtype=h5py.string_dtype()), "has type object"),
+    "a short reason": (_swap("rows/reason", dtype="S50", data=np.zeros(2, "S50")), "rows/reason has type"),
     "two dimensions": (_swap("layers/block5_pool", shape=(2, 5), data=np.zeros((2, 5), "<f4")), r"has shape \(2, 5\)"),
     "too few rows": (
         _swap("rows/path", shape=(1,), dtype="S7", data=np.zeros(1, "S7")),
