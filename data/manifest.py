@@ -81,8 +81,9 @@ def read_manifest(source: str | os.PathLike[str]) -> Manifest:
         ManifestError: nothing is there, no images are found, or they have fewer than two classes.
 
     Examples:
-        >>> read_manifest("brain-mri").classes  # doctest: +SKIP
-        {'no': 98, 'yes': 155}
+        >>> from freezeframe.data.demo import make_demo_images
+        >>> read_manifest(make_demo_images("demo", per_class=10)).classes
+        {'lesion': 10, 'no_lesion': 10}
     """
     source = Path(source)
     if source.is_dir():

@@ -34,7 +34,7 @@ def weights_digest(weights: Mapping[str, NDArray[Any]]) -> str:
 
     Examples:
         >>> weights_digest({"a": np.zeros(1)})[:8]
-        'cc4fc2ec'
+        '8de8cd75'
     """
     digest = hashlib.sha256()
     for name in sorted(weights):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import sys
 import warnings
 from collections.abc import Callable
@@ -24,8 +23,6 @@ pydicom = pytest.importorskip("pydicom", minversion="3")
 
 from pydicom.data import get_testdata_file  # noqa: E402
 from pydicom.dataset import Dataset  # noqa: E402
-
-from freezeframe.data import dicom  # noqa: E402
 
 
 def shipped(name: str) -> Path:
@@ -280,7 +277,3 @@ def test_without_pydicom_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(MissingExtraError, match=r"reading DICOM files needs pydicom.*freezeframe\[dicom\]"):
         decode_image(data)
-
-
-def test_examples_in_docstrings() -> None:
-    assert doctest.testmod(dicom).failed == 0

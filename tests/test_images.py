@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import os
 import pickle
 import struct
@@ -599,7 +598,3 @@ def test_real_images() -> None:
             if not reference.has_transparency_data:
                 assert np.array_equal(image, np.asarray(reference.convert("RGB"))), path
     assert modes >= {"RGB", "L", "RGBA", "P"}
-
-
-def test_examples_in_docstrings() -> None:
-    assert doctest.testmod(images).failed == 0
