@@ -151,23 +151,25 @@ def _print_runs(done: list[Run], guessed: bool) -> None:
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:
     """Leaderboard rows as a table, the columns that a reader compares; the CSV has the rest."""
-    wide = _console().width >= 100
+    wide = _console().width >= 110
     table = _table("head", "features", "tested on")
     table.columns[2].no_wrap = False
-    for heading in ("n", "accuracy (95 %)", *(("sens.", "spec.") if wide else ()), "AUC", "leaked", "fit s"):
+    for heading in ("n", "accuracy (95 %)", *(("sens.", "spec.", "AUC") if wide else ()), "leaked"):
         table.add_column(heading, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("fit s", justify="right")
     for row in rows:
         random = str(row["weights"]).startswith("random")
+        more = [_percent(row[name]) for name in ("sensitivity", "specificity", "roc_auc")]
         table.add_row(
             printable(row["head"]),
             printable(f"{row['layer']} {row['pooling']}" + ", random" * random),
             printable(f"{row['test_set']}, {row['split']}"),
             str(row["n_test"]),
             f"{_percent(row['accuracy'])} ({_percent(row['accuracy_low'])}-{_percent(row['accuracy_high'])})",
-            *((_percent(row["sensitivity"]), _percent(row["specificity"])) if wide else ()),
-            _percent(row["roc_auc"]),
+            *(more if wide else ()),
             str(row["n_test_in_train"]),
-            f"{float(row['fit_seconds'] or 'nan'):.1f}",
+            *([f"{float(row['fit_seconds'] or 'nan'):.1f}"] if wide else ()),
         )
     _console().print(table)
 

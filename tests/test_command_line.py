@@ -336,3 +336,19 @@ def test_killed_it_goes_on_where_it_was(folder: Path) -> None:
     result = subprocess.run(check, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.splitlines()[-1] == "equal to the uninterrupted run; no finished row was computed again"
+
+
+@pytest.mark.parametrize("width", [80, 110, 1000])
+def test_the_leaderboard_fits_the_terminal(width: int, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    store = make_store("a.h5", ["x", "y"] * 50, provenance={"source": "/scans/edureka4600"})
+    call("fit-classifier", store, "--model", "majority", "--model", "logreg")
+    out = io.StringIO()
+    monkeypatch.setattr("freezeframe.classify.commands._console", lambda: Console(width=width, file=out))
+    assert call("leaderboard").exit_code == 0
+    shown = out.getvalue()
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= width
+    assert re.search(r"majority +block5_pool avg +edureka4600,.* 20 +50\.0 \(29\.9-70\.1\)", shown)
+    assert ("spec." in shown) == (width >= 110)
