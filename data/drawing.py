@@ -167,8 +167,9 @@ def _deep(rng: np.random.Generator, level: float, tissue: _Tissue, picture: Grid
 def _skull(rng: np.random.Generator, tissue: _Tissue, picture: Grid, rho: Grid) -> Grid:
     """Fluid around the brain, bone with its marrow, scalp and the air outside."""
     inner, outer = rng.uniform(0.855, 0.885), rng.uniform(0.935, 0.96)
-    marrow = tissue.bone + rng.uniform(0.0, 0.5) * tissue.fat * np.exp(-(((rho - (inner + outer) / 2) / 0.014) ** 2))
-    picture = picture + (marrow - picture) * _ramp(rho - inner, 0.02)
+    marrow: Grid = np.exp(-(((rho - (inner + outer) / 2) / 0.014) ** 2)).astype(np.float32)
+    bone: Grid = np.asarray(tissue.bone + rng.uniform(0.0, 0.5) * tissue.fat * marrow, np.float32)
+    picture = picture + (bone - picture) * _ramp(rho - inner, 0.02)
     scalp = tissue.fat * rng.uniform(0.5, 1.0) * (1 + 0.15 * _field(rng, rho.shape, 6))
     picture = picture + (scalp - picture) * _ramp(rho - outer, 0.025)
     return picture * (1 - _ramp(rho - 1.0, 0.03))
