@@ -54,14 +54,15 @@ def predict_images(
         'lesion'
     """
     settings = _settings(model, weights)
-    sources = [Source(number, Path(path)) for number, path in enumerate(paths) if Path(path).is_file()]
-    found = {
-        number: Prediction(os.fspath(path), "", {}, "no such file")
-        for number, path in enumerate(paths)
-        if not Path(path).is_file()
-    }
+    found: dict[int, Prediction] = {}
+    sources = []
+    for number, path in enumerate(paths):
+        if Path(path).is_file():
+            sources.append(Source(number, Path(path)))
+        else:
+            found[number] = Prediction(os.fspath(path), "", {}, "no such file")
     if not sources:
-        return [found[row] for row in range(len(paths))]  # at once, without a backbone
+        return list(found.values())  # at once, without a backbone
     engine = _engine(model, settings)
     for batch in run(engine, sources, BACKBONES[settings.backbone].input_size, settings.resize):
         for row, reason in batch.failed + batch.unread:

@@ -193,7 +193,7 @@ def _is_split(root: Path, folders: set[tuple[str, ...]]) -> bool:
     nested = {folder[0] for folder in folders if len(folder) > 1}
     named = {top for top in tops if top.lower() in SPLIT_NAMES}
     splits = {SPLIT_NAMES[top.lower()] for top in named & nested}
-    # "test" or "train" can also be a class: of films and trains. Together with classes below them they cannot.
+    # A class can be called "test", too. Folders below "train", or below two such names, tell that they are splits.
     if not ("train" in splits or len(splits) > 1 or (splits and named == tops)):
         if len(tops) > 1 and named == tops:
             raise ManifestError(f"{root}: {', '.join(sorted(tops))} look like splits, but hold no class folders")

@@ -66,7 +66,7 @@ def hold_out(
 
     Raises:
         ParameterError: test_size is out of range.
-        FreezeframeError: a class cannot be on both sides, since all its images are of one group.
+        FreezeframeError: no order tried puts every class on both sides (all images of one are of one group, say).
 
     Examples:
         >>> train, test = hold_out(["a", "a", "b", "b"], np.arange(4), test_size=0.5)

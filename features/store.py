@@ -110,8 +110,7 @@ class FeatureStore:
         Raises:
             ParameterError: the store has no such layer.
         """
-        if layer not in self.layers:
-            raise ParameterError(f"{self.path} has no layer {layer!r}; it has {', '.join(self.layers)}")
+        self._check_layer(layer)
         return self._map(self._layout.layers[layer])
 
     def features(self, layer: str, rows: Rows | None = None, pooling: str | None = None) -> NDArray[np.float32]:
@@ -168,8 +167,7 @@ class FeatureStore:
 
     def checksums(self, layer: str) -> NDArray[np.str_]:
         """SHA-256 of each row's feature bytes, hexadecimal, of shape (n,); empty where not done."""
-        if layer not in self.layers:
-            raise ParameterError(f"{self.path} has no layer {layer!r}; it has {', '.join(self.layers)}")
+        self._check_layer(layer)
         return np.array(self._map(self._layout.checksums[layer])).astype(str)
 
     @cached_property
@@ -202,6 +200,10 @@ class FeatureStore:
                 "reason": self.reasons,
             }
         )
+
+    def _check_layer(self, layer: str) -> None:
+        if layer not in self.layers:
+            raise ParameterError(f"{self.path} has no layer {layer!r}; it has {', '.join(self.layers)}")
 
     def _file_identity(self) -> tuple[int, int]:
         status = self.path.stat()

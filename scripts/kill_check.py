@@ -95,17 +95,13 @@ def compare(whole: FeatureStore, killed: FeatureStore, marked: np.ndarray) -> li
 def main() -> None:
     """Parse the command line and run the check."""
     arguments = sys.argv[1:]
-    own, _, options = (
-        (arguments[: arguments.index("--")], "--", arguments[arguments.index("--") + 1 :])
-        if "--" in arguments
-        else (arguments, "", [])
-    )
+    end = arguments.index("--") if "--" in arguments else len(arguments)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args(own)
-    wrong = check(asked.folder, asked.kills, asked.seed, options)
+    asked = parser.parse_args(arguments[:end])
+    wrong = check(asked.folder, asked.kills, asked.seed, arguments[end + 1 :])
     print("\n".join(wrong) or "equal to the uninterrupted run; no finished row was computed again")
     sys.exit(bool(wrong))
 

@@ -352,3 +352,22 @@ def test_the_leaderboard_fits_the_terminal(width: int, make_store: MakeStore, mo
     assert max(map(len, shown.splitlines())) <= width
     assert re.search(r"majority +block5_pool avg +edureka4600,.* 20 +50\.0 \(29\.9-70\.1\)", shown)
     assert ("spec." in shown) == (width >= 110)
+
+
+def test_help_shows_the_choices_and_defaults_that_hold() -> None:
+    """They stand in the commands once more, so that help need not load what defines them."""
+    from freezeframe.classify.commands import fit_classifier
+    from freezeframe.data.images import RESIZE_METHODS
+    from freezeframe.extract.commands import extract_features
+    from freezeframe.extract.extraction import Settings
+    from freezeframe.features.layout import LAYER_DTYPES
+    from freezeframe.features.store import POOLINGS
+
+    options = {option.name: option for option in extract_features.params}
+    assert options["layers"].default == Settings.layers
+    for name in ("backbone", "weights", "seed", "resize", "dtype", "batch_size"):
+        assert options[name].default == getattr(Settings, name), name
+    assert tuple(options["resize"].type.choices) == RESIZE_METHODS
+    assert tuple(options["dtype"].type.choices) == tuple(LAYER_DTYPES)
+    (pooling,) = (option for option in fit_classifier.params if option.name == "pooling")
+    assert tuple(pooling.type.choices) == POOLINGS
