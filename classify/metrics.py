@@ -69,8 +69,9 @@ def score(y: NDArray[np.intp], proba: NDArray[np.float64], positive: int | None)
     specificities = _ratio(negatives - (confusion.sum(axis=0) - hits), negatives)
     return {
         "accuracy": right / len(y),
-        "accuracy_low": float(low),
-        "accuracy_high": float(high),
+        # Rounding can leave the accuracy a hair outside when it is 0 or 1.
+        "accuracy_low": min(float(low), right / len(y)),
+        "accuracy_high": max(float(high), right / len(y)),
         "balanced_accuracy": _mean_defined(sensitivities),
         "sensitivity": _mean_defined(sensitivities) if positive is None else float(sensitivities[positive]),
         "specificity": _mean_defined(specificities) if positive is None else float(specificities[positive]),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import ParameterError, StoreError
-from .layout import DECIDING, DONE, FAILED, FORMAT_VERSION, IDENTITY, PENDING, Extent, read_layout
+from .layout import DECIDING, DONE, FAILED, FORMAT_VERSION, IDENTITY, PENDING, Extent, identity_digest, read_layout
 
 if TYPE_CHECKING:
     import pandas
@@ -57,6 +57,7 @@ class FeatureStore:
         self.path = Path(path)
         self._layout = read_layout(path)
         self._identity = self._file_identity()
+        self._check_identity()
         self.layers = {name: extent.shape[1:] for name, extent in self._layout.layers.items()}
         self.provenance = self._layout.provenance
         self.status = self._layout.read_status(path)
@@ -204,6 +205,12 @@ class FeatureStore:
     def _check_layer(self, layer: str) -> None:
         if layer not in self.layers:
             raise ParameterError(f"{self.path} has no layer {layer!r}; it has {', '.join(self.layers)}")
+
+    def _check_identity(self) -> None:
+        """Refuse a store whose list of images was changed, or that another program wrote anew with other places."""
+        columns = {name: self._map(self._layout.rows[name]) for name in IDENTITY}
+        if identity_digest(columns) != self._layout.identity_sha256:
+            raise StoreError(f"{self.path}: damaged: its paths, labels, splits or groups were changed; extract anew")
 
     def _file_identity(self) -> tuple[int, int]:
         status = self.path.stat()

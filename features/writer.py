@@ -30,6 +30,9 @@ from .layout import (
     PENDING,
     REASON_BYTES,
     Extent,
+    Layout,
+    encode_index,
+    identity_digest,
     read_layout,
 )
 
@@ -80,10 +83,7 @@ def create_store(
     path = Path(path)
     unfinished = path.with_name(f"{path.name}.new")  # under the lock nobody else writes to this name
     try:
-        with h5py.File(unfinished, "w", libver=("earliest", "v108"), locking="best-effort") as file:
-            _fill_new(file, rows, layers, provenance)
-        with unfinished.open("r+b") as handle:  # Windows flushes only what may be written
-            os.fsync(handle.fileno())
+        _write_new(unfinished, _new_columns(rows, layers), layers, provenance)
         unfinished.replace(path)
     except OSError as error:
         told = re.search("error message = '([^']*)'", str(error))  # HDF5 wraps the reason in its own state
@@ -102,37 +102,58 @@ def _check_new(rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape], p
         raise ParameterError(f"dtype must be one of {', '.join(LAYER_DTYPES)}, got {provenance['dtype']!r}")
 
 
-def _fill_new(
-    file: h5py.File, rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape], provenance: Mapping[str, Any]
-) -> None:
-    file.attrs["format"] = FORMAT
-    file.attrs["format_version"] = FORMAT_VERSION
-    file.create_group("provenance").attrs.update(provenance)
+def _new_columns(rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape]) -> dict[str, NDArray[Any]]:
+    """All datasets but the layers, as they are when every row is pending, by full name."""
     n = len(rows["path"])
-    for name in IDENTITY:
-        values = [text.encode() for text in rows[name]]
-        kind = h5py.string_dtype("utf-8", max(1, *map(len, values)))
-        if name == "sha256":
-            kind = h5py.string_dtype("ascii", DIGEST_BYTES)
-        column = _dataset(file, f"rows/{name}", (n,), kind)
-        column[...] = np.array(values, dtype=column.dtype)
-    small = {f"rows/{name}": dtype for name, dtype in COLUMNS.items() if name not in IDENTITY}
-    small["rows/reason"] = h5py.string_dtype("utf-8", REASON_BYTES)
-    small |= {f"checksums/{name}": h5py.string_dtype("ascii", DIGEST_BYTES) for name in layers}
-    for name, dtype in small.items():
-        column = _dataset(file, name, (n,), dtype)
-        column[...] = np.zeros(n, dtype=column.dtype)
-    for name, shape in layers.items():
-        _dataset(file, f"layers/{name}", (n, *shape), LAYER_DTYPES[provenance["dtype"]])
+    columns: dict[str, NDArray[Any]] = {}
+    for name, dtype in COLUMNS.items():
+        if name in IDENTITY:
+            values = [text.encode() for text in rows[name]]
+            width = f"S{max(1, *map(len, values))}" if dtype == "S" else dtype
+            columns[f"rows/{name}"] = np.array(values, dtype=width)
+        else:
+            columns[f"rows/{name}"] = np.zeros(n, dtype)
+    return columns | {f"checksums/{name}": np.zeros(n, f"S{DIGEST_BYTES}") for name in layers}
 
 
-def _dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
+def _write_new(
+    path: Path, columns: Mapping[str, NDArray[Any]], layers: Mapping[str, Shape], provenance: Mapping[str, Any]
+) -> None:
+    """Write the HDF5 file, and before it, in the space that HDF5 leaves to others, the index."""
+    n = len(columns["rows/path"])
+    shapes = {name: (column.shape, column.dtype) for name, column in columns.items()}
+    dtype = np.dtype(LAYER_DTYPES[provenance["dtype"]])
+    shapes |= {f"layers/{name}": ((n, *shape), dtype) for name, shape in layers.items()}
+    identity = identity_digest({name: columns[f"rows/{name}"] for name in IDENTITY})
+
+    def index(offsets: Mapping[str, int]) -> bytes:
+        datasets = {name: Extent(offsets[name], *shape) for name, shape in shapes.items()}
+        return encode_index(Layout(datasets, dict(provenance), identity))
+
+    # HDF5 leaves a power of two to others at the head of a file; where the datasets will lie is not known yet.
+    room = max(512, 1 << (len(index(dict.fromkeys(shapes, 2**63))) - 1).bit_length())
+    how = {"userblock_size": room, "alignment_threshold": 64, "alignment_interval": 64, "locking": "best-effort"}
+    with h5py.File(path, "w", libver=("earliest", "v108"), **how) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["format_version"] = FORMAT_VERSION
+        file.create_group("provenance").attrs.update(provenance)
+        offsets = {name: _dataset(file, name, *shape).id.get_offset() for name, shape in shapes.items()}
+        for name, column in columns.items():
+            file[name][...] = column.astype(file[name].dtype)  # h5py notes in the dtype that text is UTF-8
+    with path.open("r+b") as handle:
+        handle.write(index(offsets).ljust(room, b"\0"))
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
     """A contiguous dataset that has its place in the file at once, and holds nothing yet."""
+    kind = h5py.string_dtype("utf-8", dtype.itemsize) if dtype.kind == "S" else dtype
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_layout(h5py.h5d.CONTIGUOUS)
     plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    return file.create_dataset(name, shape, dtype, dcpl=plist)
+    return file.create_dataset(name, shape, kind, dcpl=plist)
 
 
 class StoreWriter:

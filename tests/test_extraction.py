@@ -252,7 +252,7 @@ def test_other_images_are_refused_unless_overwritten(folder: Path, tmp_path: Pat
 
 def test_a_file_that_is_no_store_is_not_touched(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.h5").write_bytes(b"precious")
-    with pytest.raises(StoreError, match=r"thesis\.h5: cannot be read as a feature store"):
+    with pytest.raises(StoreError, match=r"thesis\.h5: not a feature store"):
         extract_features(read_manifest(folder), tmp_path / "thesis.h5", FAST)
     assert (tmp_path / "thesis.h5").read_bytes() == b"precious"
 

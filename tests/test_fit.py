@@ -61,6 +61,8 @@ def test_wilson_interval_of_the_article_s_score() -> None:
     proba = np.column_stack([1 - y, y]).astype(float)
     proba[0] = [1, 0]
     got = score(y, proba, 1)
+    none_right = score(np.zeros(14, dtype=int), np.tile([0.0, 1.0], (14, 1)), 1)
+    assert (none_right["accuracy_low"], none_right["accuracy"]) == (0, 0)
     # 252 of 253: Wilson's interval, by the formula of his paper worked out by hand.
     assert got["accuracy"] == pytest.approx(252 / 253)
     assert (got["accuracy_low"], got["accuracy_high"]) == pytest.approx((0.97797, 0.99930), abs=5e-5)

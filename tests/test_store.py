@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from freezeframe import FeatureStore, ParameterError, StoreError
-from freezeframe.features.layout import IDENTITY
+from freezeframe.features.layout import IDENTITY, identity_digest, read_layout
 from freezeframe.features.store import pool
 from freezeframe.features.writer import StoreWriter, create_store, store_lock
 
@@ -146,12 +148,8 @@ def test_features_that_are_not_finite_are_not_handed_out(make_store: MakeStore) 
 
 def test_provenance_that_is_no_text_or_number_is_left_out(make_store: MakeStore) -> None:
     path = make_store("a.h5", ["x", "y"])
-    with h5py.File(path, "r+") as file:
-        file["provenance"].attrs["odd"] = np.array([b"x"])
-        file["provenance"].attrs["empty"] = h5py.Empty("f")
-        file["provenance"].attrs["weights_source"] = np.bytes_(b"\xff")
-    provenance = FeatureStore(path).provenance
-    assert provenance == PROVENANCE | {"weights_source": "\ufffd"}
+    forge(path, lambda index: index["provenance"].update(odd=["x"], empty=None, weights_source="\ud800"))
+    assert FeatureStore(path).provenance == PROVENANCE | {"weights_source": "\ud800"}
 
 
 def test_wrong_questions_are_told(make_store: MakeStore) -> None:
@@ -231,8 +229,10 @@ def test_fingerprint_is_of_the_content(make_store: MakeStore) -> None:
 
 def test_the_file_is_laid_out_as_the_format_says(make_store: MakeStore) -> None:
     path = make_store("a.h5", ["x", "y"])
-    assert path.read_bytes()[8] == 0  # superblock version 0: no flag that a dead writer could leave set
+    data = path.read_bytes()
+    assert re.match(rb"freezeframe-features 1 \d+ [0-9a-f]{64}\n\{", data)
     with h5py.File(path) as file:
+        assert data[file.userblock_size + 8] == 0  # superblock version 0: no flag that a dead writer could leave set
         for name in ("rows/path", "rows/status", "layers/block5_pool", "checksums/block3_pool"):
             plist = file[name].id.get_create_plist()
             assert plist.get_layout() == h5py.h5d.CONTIGUOUS
@@ -371,112 +371,166 @@ def test_a_full_disk_is_told_and_finished_rows_stay(make_store: MakeStore, monke
     assert FeatureStore(path).verify() == []
 
 
-Edit = Callable[[h5py.File], None]
+Index = dict[str, Any]
+Edit = Callable[[Index], None]
 
 
-def _swap(name: str, **how: Any) -> Edit:
-    def edit(file: h5py.File) -> None:
-        old = file[name]
-        shape, dtype = old.shape, old.dtype
-        del file[name]
-        file.create_dataset(name, **({"shape": shape, "dtype": dtype} | how))
-
-    return edit
-
-
-def _external(file: h5py.File) -> None:
-    del file["layers/block5_pool"]
-    file.create_dataset("layers/block5_pool", (2, 2, 2, 5), "<f4", external=[("/etc/passwd", 0, 160)])
-
-
-def _virtual(file: h5py.File) -> None:
-    del file["layers/block5_pool"]
-    layout = h5py.VirtualLayout((2, 2, 2, 5), "<f4")
-    layout[:] = h5py.VirtualSource("/tmp/other.h5", "x", (2, 2, 2, 5))
-    file.create_virtual_dataset("layers/block5_pool", layout)
+def forge(path: Path, edit: Edit) -> None:
+    """Change the index of a store as somebody would who wants to be believed: its digest is right."""
+    data = path.read_bytes()
+    line, _, rest = data.partition(b"\n")
+    name, version, length, _ = line.split()
+    index = json.loads(rest[: int(length)])
+    with h5py.File(path) as file:
+        room = file.userblock_size
+    edit(index)
+    text = json.dumps(index).encode()
+    head = b"%s %s %d %s\n" % (name, version, len(text), hashlib.sha256(text).hexdigest().encode())
+    path.write_bytes((head + text).ljust(room, b"\0") + data[room:])
 
 
-def _soft(file: h5py.File) -> None:
-    file.move("layers/block5_pool", "elsewhere")
-    file["layers/block5_pool"] = h5py.SoftLink("/elsewhere")
+def _place(name: str, part: int, value: object) -> Edit:
+    """Change the dtype (0), shape (1) or offset (2) of a dataset."""
+    return lambda index: index["datasets"][name].__setitem__(part, value)
 
 
-def _set(name: str, value: object) -> Edit:
-    return lambda file: file.attrs.__setitem__(name, value)
-
-
-def _status(file: h5py.File) -> None:
-    file["rows/status"][0] = 9
+def _drop(name: str) -> Edit:
+    return lambda index: index["datasets"].pop(name)
 
 
 def _provenance(name: str, value: object) -> Edit:
-    return lambda file: file["provenance"].attrs.__setitem__(name, value)
+    return lambda index: index["provenance"].__setitem__(name, value)
 
 
-def _empty(file: h5py.File) -> None:
-    for group in ("rows", "layers", "checksums"):
-        for name, old in list(file[group].items()):
-            shape, dtype = (0, *old.shape[1:]), old.dtype
-            del file[group][name]
-            file[group].create_dataset(name, shape, dtype)
-
-
-def _bytes(file: h5py.File) -> None:
-    file["rows/label"][...] = b"\xff"
+def _all_shapes(first: object) -> Edit:
+    return lambda index: [place[1].__setitem__(0, first) for place in index["datasets"].values()]
 
 
 HOSTILE: dict[str, tuple[Edit, str]] = {
-    "another format": (_set("format", "anndata"), "not a feature store"),
-    "a later version": (_set("format_version", 2), "format version 2 is unknown"),
-    "no version": (lambda file: file.attrs.__delitem__("format_version"), "format version None is unknown"),
-    "no rows": (lambda file: file.__delitem__("rows"), "no group rows"),
-    "no status": (lambda file: file.__delitem__("rows/status"), "no dataset rows/status"),
-    "no layers": (lambda file: (file.__delitem__("layers"), file.create_group("layers"))[0], "at least one layer"),
-    "no rows at all": (_empty, "it has no rows"),
-    "a layer without width": (_swap("layers/block5_pool", shape=(2, 0, 2, 5)), r"has shape \(2, 0, 2, 5\)"),
+    "no datasets": (lambda index: index.pop("datasets"), "not one of a feature store"),
+    "a list of datasets": (lambda index: index.__setitem__("datasets", [1]), "not one of a feature store"),
+    "no provenance": (lambda index: index.pop("provenance"), "not one of a feature store"),
+    "no status": (_drop("rows/status"), "lacks columns"),
+    "no layers": (
+        lambda index: [_drop(name)(index) for name in list(index["datasets"]) if "5_" in name or "3_" in name],
+        "lacks",
+    ),
+    "no checksum": (_drop("checksums/block5_pool"), "lacks"),
+    "an unknown column": (
+        lambda index: index["datasets"].__setitem__("rows/x", ["|u1", [2], 9000]),
+        "KeyError 'x'",
+    ),
+    "an unknown group": (lambda index: index["datasets"].__setitem__("x/x", ["|u1", [2], 9000]), "not one of"),
+    "no rows at all": (_all_shapes(0), "has shape"),
+    "fewer than no rows": (_all_shapes(-1), "has shape"),
+    "half a row": (_all_shapes(0.5), "has shape"),
+    "true rows": (_all_shapes(True), "has shape"),
+    "more rows than there are": (_all_shapes(3), "overlap|truncated"),
+    "rows beyond any disk": (_all_shapes(10**30), "overlap|truncated"),
+    "a layer without width": (_place("layers/block5_pool", 1, [2, 0, 2, 5]), r"has shape \[2, 0, 2, 5\]"),
+    "two dimensions": (_place("layers/block5_pool", 1, [2, 20]), r"has shape \(2, 20\)"),
+    "no dimensions": (_place("rows/width", 1, []), r"has shape \[\]"),
+    "too few rows": (_place("rows/width", 1, [1]), r"has shape \(1,\) in a store of 2 rows"),
+    "in the index": (_place("rows/width", 2, 16), "overlap"),
+    "before the file": (_place("rows/width", 2, -4), "at byte -4"),
+    "in another dataset": (
+        lambda index: _place("rows/width", 2, index["datasets"]["rows/height"][2] + 1)(index),
+        "overlap",
+    ),
+    "behind the end": (_place("layers/block5_pool", 2, 10**9), "truncated: it should have 1000000160 bytes"),
+    "integers for features": (_place("layers/block5_pool", 0, "<i4"), "has type <i4"),
+    "objects": (_place("rows/path", 0, "|O"), r"has type \|O"),
+    "no type": (_place("rows/path", 0, 7), "not one of a feature store"),
+    "a type of a hundred million bytes": (_place("rows/path", 0, "|S100000000"), "has type"),
+    "layers of two types": (_place("layers/block5_pool", 0, "<f2"), "several dtypes"),
+    "a short reason": (_place("rows/reason", 0, "|S50"), r"rows/reason has type \|S50"),
     "numbers for text in the provenance": (_provenance("backbone", 5), "provenance has 5 for backbone"),
-    "bytes in the provenance": (_provenance("backbone", np.array([b"a", b"b"])), "damaged: its provenance has"),
-    "an empty value in the provenance": (_provenance("backbone", h5py.Empty("f")), "damaged: its provenance has"),
-    "a complex number in the provenance": (_provenance("batch_size", 1j), "damaged: its provenance has"),
-    "no checksum": (lambda file: file.__delitem__("checksums/block5_pool"), "no dataset checksums/block5_pool"),
-    "no provenance": (lambda file: file.__delitem__("provenance"), "cannot be read"),
-    "an empty provenance": (
-        lambda file: file["provenance"].attrs.__delitem__("weights_digest"),
-        "provenance has None for weights_digest",
-    ),
-    "a group for a dataset": (
-        lambda file: (file.__delitem__("layers/block5_pool"), file.create_group("layers/block5_pool"))[0],
-        "is no dataset",
-    ),
-    "chunks": (_swap("layers/block5_pool", chunks=(1, 1, 1, 5)), "not stored contiguously"),
-    "a filter": (_swap("layers/block5_pool", compression="gzip"), "not stored contiguously"),
-    "another file's bytes": (_external, "not stored contiguously in the file itself"),
-    "a virtual dataset": (_virtual, "not stored contiguously"),
-    "a soft link": (_soft, "no dataset layers/block5_pool"),
-    "integers for features": (_swap("layers/block5_pool", dtype="<i4"), "has type int32"),
-    "objects for text": (_swap("rows/path", dtype=h5py.string_dtype()), "has type object"),
-    "a short reason": (_swap("rows/reason", dtype="S50", data=np.zeros(2, "S50")), "rows/reason has type"),
-    "two dimensions": (_swap("layers/block5_pool", shape=(2, 5), data=np.zeros((2, 5), "<f4")), r"has shape \(2, 5\)"),
-    "too few rows": (
-        _swap("rows/path", shape=(1,), dtype="S7", data=np.zeros(1, "S7")),
-        r"has shape \(1,\) in a store of 2 rows",
-    ),
-    "never written": (_swap("layers/block5_pool", shape=(2, 10**6, 10**4, 10)), "truncated"),
-    "an unknown status": (_status, "status 9 is unknown"),
-    "text that is not UTF-8": (_bytes, "label is not UTF-8"),
+    "a list in the provenance": (_provenance("backbone", ["vgg16"]), "provenance has None for backbone"),
+    "text for a number in the provenance": (_provenance("batch_size", "8"), "provenance has '8' for batch_size"),
+    "another list of images": (lambda index: index.__setitem__("identity_sha256", "0" * 64), "paths, labels, splits"),
 }
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_hostile_files_are_refused_in_one_line(make_store: MakeStore, case: str) -> None:
+def test_hostile_indexes_are_refused_in_one_line(make_store: MakeStore, case: str) -> None:
     edit, message = HOSTILE[case]
     path = make_store("a.h5", ["x", "y"])
-    with h5py.File(path, "r+") as file:
-        edit(file)
+    forge(path, edit)
     with pytest.raises(StoreError, match=message) as caught:
         FeatureStore(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_an_index_that_is_forged_to_say_the_same_is_taken(make_store: MakeStore) -> None:
+    """So what the cases above are refused for is what they change."""
+    path = make_store("a.h5", ["x", "y"])
+    forge(path, lambda index: None)
+    assert FeatureStore(path).verify() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("rows/status", 9, "status 9 is unknown"),
+        ("rows/label", b"z", "paths, labels, splits or groups were changed"),
+        ("rows/split", b"t", "paths, labels, splits or groups were changed"),
+        ("layers/block5_pool", np.ones((2, 2, 5)), "features of x/0.png are damaged"),
+        ("checksums/block5_pool", b"0" * 64, "features of x/0.png are damaged"),
+    ],
+)
+def test_changed_contents_are_noticed(make_store: MakeStore, name: str, value: Any, message: str) -> None:
+    path = make_store("a.h5", ["x", "y"])
+    with h5py.File(path, "r+") as file:
+        file[name][0] = value
+    with pytest.raises(StoreError, match=message):
+        FeatureStore(path).features("block5_pool")
+
+
+def test_text_that_is_not_utf8_is_refused(make_store: MakeStore) -> None:
+    path = make_store("a.h5", ["x", "y"])
+    with h5py.File(path, "r+") as file:
+        file["rows/label"][...] = b"\xff"
+        columns = {name: file[f"rows/{name}"][...] for name in IDENTITY}
+    forge(path, lambda index: index.__setitem__("identity_sha256", identity_digest(columns)))
+    with pytest.raises(StoreError, match="label is not UTF-8"):
+        FeatureStore(path)
+
+
+def test_any_hdf5_library_reads_what_we_read(make_store: MakeStore) -> None:
+    path = make_store("a.h5", ["x", "ü"], splits=["train", "test"], groups=["a", "b"])
+    store = FeatureStore(path)
+    with h5py.File(path, "r") as file:
+        assert dict(file.attrs) == {"format": "freezeframe-features", "format_version": 1}
+        assert dict(file["provenance"].attrs) == store.provenance
+        text = {"path": store.paths, "sha256": store.sha256s, "label": store.labels, "split": store.splits}
+        for name, values in (text | {"group": store.groups, "reason": store.reasons}).items():
+            assert file[f"rows/{name}"].asstr()[...].tolist() == values.tolist()
+        for name, numbers in {"status": store.status, "width": store.widths, "height": store.heights}.items():
+            np.testing.assert_array_equal(file[f"rows/{name}"][...], numbers)
+        for name in store.layers:
+            np.testing.assert_array_equal(file[f"layers/{name}"][...], store.memmap(name))
+            assert file[f"layers/{name}"].id.get_offset() % 64 == 0
+            assert file[f"checksums/{name}"].asstr()[...].tolist() == store.checksums(name).tolist()
+
+
+def test_a_store_that_another_program_adds_to_is_still_read(make_store: MakeStore) -> None:
+    path = make_store("a.h5", ["x", "y"])
+    with h5py.File(path, "r+") as file:
+        file["notes"] = np.arange(1000)
+        file.attrs["looked at"] = "yes"
+    assert FeatureStore(path).verify() == []
+
+
+def test_a_store_that_another_program_wrote_anew_is_refused(make_store: MakeStore, tmp_path: Path) -> None:
+    path = make_store("a.h5", ["x", "y"])
+    room = h5py.File(path).userblock_size
+    with h5py.File(path) as old, h5py.File(tmp_path / "b.h5", "w", userblock_size=room) as new:
+        for name in reversed(list(old)):
+            old.copy(name, new)
+    (tmp_path / "b.h5").write_bytes(path.read_bytes()[:room] + (tmp_path / "b.h5").read_bytes()[room:])
+    with pytest.raises(StoreError, match=r"truncated|were changed"):
+        FeatureStore(tmp_path / "b.h5")
 
 
 def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path, make_store: MakeStore) -> None:
@@ -484,15 +538,25 @@ def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path, make_store: Mak
     with pytest.raises(StoreError, match="no such file; make it with extract-features"):
         FeatureStore(path)
     whole = make_store("a.h5", ["x", "y"]).read_bytes()
-    for content in (b"", b"\x89HDF\r\n\x1a\n", b"hello", whole[: len(whole) // 2], whole[:-1], whole[:600]):
+    for content, message in {
+        b"": "not a feature store",
+        b"hello": "not a feature store",
+        b"\x89HDF\r\n\x1a\n" + whole: "an HDF5 file, but not a feature store",
+        whole[: len(whole) // 2]: "truncated",
+        whole[: read_layout(tmp_path / "a.h5").layers["block5_pool"].end - 1]: "truncated",
+        whole[:30]: "its first line is not what was written",
+        whole[:600]: "its index is not what was written",
+        whole.replace(b"freezeframe-features 1", b"freezeframe-features 2"): "format version 2 is unknown",
+        whole.replace(b'"backbone": "vgg16"', b'"backbone": "vgg19"'): "its index is not what was written",
+    }.items():
         path.write_bytes(content)
-        with pytest.raises(StoreError, match=r"b\.h5"):
+        with pytest.raises(StoreError, match=rf"b\.h5: .*{message}"):
             FeatureStore(path)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.floats(0, 1), byte=st.integers(0, 255), length=st.integers(1, 8))
-def test_a_damaged_header_never_raises_anything_else(
+def test_a_damaged_file_never_raises_anything_else(
     tmp_path: Path, make_store: MakeStore, position: float, byte: int, length: int
 ) -> None:
     path = tmp_path / "whole.h5"
