@@ -16,6 +16,7 @@ COMMANDS = {
     "fit-classifier": ".classify.commands:fit_classifier",
     "leaderboard": ".classify.commands:leaderboard",
     "predict": ".classify.commands:predict",
+    "store": ".features.commands:store",
     "make-demo-images": ".data.commands:make_demo_images",
 }
 

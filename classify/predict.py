@@ -9,9 +9,9 @@ from pathlib import Path
 
 from .. import ModelFileError, ParameterError, WeightsError
 from ..extract.backbone import BACKBONES
-from ..extract.extraction import Settings
-from ..extract.keras_engine import KerasEngine
-from ..extract.pipeline import Source, run
+from ..extract.filling import make_engine
+from ..extract.pipeline import Engine, Source, run
+from ..extract.settings import Settings
 from ..extract.weights import load_weights, weights_digest
 from ..features.store import pool
 from .model_file import FittedHead
@@ -85,14 +85,16 @@ def _settings(model: FittedHead, weights: str) -> Settings:
             weights="random" if str(made["weights_source"]).startswith("random") else weights,
             seed=made["weights_seed"],
             resize=made["resize"],
+            engine=made["engine"],
+            precision=made["precision"],
             batch_size=made["batch_size"],
-        )
+        ).resolved()
     except (KeyError, TypeError, AttributeError, ParameterError) as error:
         raise ModelFileError(f"model of run {model.run_id}: its provenance is of no use here ({error})") from None
 
 
-def _engine(model: FittedHead, settings: Settings) -> KerasEngine:
+def _engine(model: FittedHead, settings: Settings) -> Engine:
     weights, source = load_weights(settings.weights, settings.seed)
     if weights_digest(weights) != model.provenance.get("weights_digest"):
         raise WeightsError(f"the model of run {model.run_id} was fitted behind other weights than those of {source}")
-    return KerasEngine(BACKBONES[settings.backbone], weights, settings.layers, settings.batch_size)
+    return make_engine(settings, weights, settings.layers)

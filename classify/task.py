@@ -200,5 +200,5 @@ def _check_classes(store: FeatureStore, known: Sequence[str], test: Part) -> Non
     if unknown:
         raise FreezeframeError(
             f"{test.store.path}: class {unknown[0]!r} is none of the training classes {', '.join(known)}; "
-            f"rename with --classes {unknown[0]}={known[0]}"
+            f"rename each with --classes {unknown[0]}=CLASS,..."
         )

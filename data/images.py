@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 132  # of a file's content, so many are needed by `image_kind`
 MAX_PIXELS = 100_000_000
+MAX_FILE_BYTES = 2**30
+"""Files are read as a whole; an image of `MAX_PIXELS` in 16 bits and three colours, unpacked, takes 600 MB."""
 RESIZE_METHODS = ("nearest", "bilinear", "bicubic", "lanczos")
 
+_BLOCK_PIXELS = 2**20
+_SCANS_OF_LARGEST = 50  # a JPEG of the most pixels allowed may have so many; smaller ones may have more
 _ORIENTATION, _PHOTOMETRIC, _TILE_WIDTH, _TILE_HEIGHT = 274, 262, 322, 323  # tags of TIFF; EXIF shares the first
 _MAGIC = {
     b"\xff\xd8\xff": "JPEG",
@@ -88,14 +92,20 @@ def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
     """Content of an image file; of a file that is no image only its first `HEAD_BYTES` bytes.
 
     Raises:
-        ImageError: a directory, pipe or device: the one would be waited for, the other read for ever.
+        ImageError: a directory, pipe or device: the one would be waited for, the other read for ever; or an image
+            file of more than `MAX_FILE_BYTES`.
         OSError: the file cannot be read.
     """
-    if not stat.S_ISREG(mode := Path(path).stat().st_mode):
-        raise ImageError("is a directory" if stat.S_ISDIR(mode) else "not a regular file")
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError("is a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file")
     with Path(path).open("rb") as file:
         head = file.read(HEAD_BYTES)
-        return head + file.read() if image_kind(head) else head
+        if not image_kind(head):
+            return head
+        if status.st_size > MAX_FILE_BYTES:
+            raise ImageError(f"{status.st_size} bytes are more than the limit of {MAX_FILE_BYTES}")
+        return head + file.read()
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -138,6 +148,8 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
         reader = getattr(import_module(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")
         with reader(BytesIO(_bare_png(data) if kind == "PNG" else data)) as image:
             _check_header(image, max_pixels)
+            if kind == "JPEG":
+                _check_scans(image, data, max_pixels)
             image.load()
             # Pillow itself turns TIFFs.
             orientation = 1 if kind == "TIFF" else _orientation(image)
@@ -200,6 +212,17 @@ def _check_header(image: Image.Image, max_pixels: int) -> None:
         check_size(tags.get(_TILE_HEIGHT, max(image.size)), tags.get(_TILE_WIDTH, max(image.size)), max_pixels)
 
 
+def _check_scans(image: Any, data: bytes, max_pixels: int) -> None:
+    """Some kilobytes of JPEG can hold thousands of scans, each of which goes over all pixels: hours of work."""
+    pixels_at = image.fp.tell()  # behind the header of the first scan: what precedes it may hold thumbnails
+    header_bytes = pixels_at - data.rfind(b"\xff\xda", 0, pixels_at)
+    # A first scan of all colours is the only one, and phones append films, in which any bytes may stand.
+    if "progressive" in image.info or header_bytes < 8 + 2 * image.layers:
+        scans = 1 + data.count(b"\xff\xda", pixels_at)
+        if scans * image.height * image.width > _SCANS_OF_LARGEST * max_pixels:
+            raise ImageError(f"JPEG of {image.width} x {image.height} pixels in {scans} scans, which is too many")
+
+
 def _orientation(image: Image.Image) -> Any:
     try:
         return image.getexif().get(_ORIENTATION)
@@ -217,15 +240,25 @@ def _turned(rgb: NDArray[np.uint8], orientation: Any) -> NDArray[np.uint8]:
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        levels = np.asarray(image).astype(np.float64)
+        levels = np.asarray(image)
         if isinstance(transparent := image.info.get("transparency"), int):
-            levels[levels == transparent] = np.nan
-        # Pillow turns "white is zero" round for 8 bits, but not for more.
-        grey = scale_to_bytes(-levels if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0 else levels)
-        return np.repeat(grey[..., np.newaxis], 3, axis=2)
+            levels = np.where(levels == transparent, np.nan, levels)
+        if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
+            levels = -levels.astype(np.float64)  # Pillow turns "white is zero" round for 8 bits, but not for more
+        return np.repeat(scale_to_bytes(levels)[..., np.newaxis], 3, axis=2)
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _BLOCK_PIXELS // image.width)
+    # In blocks: Pillow takes 4 bytes a pixel at each step, and a large image has several.
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        rgb[top:bottom] = _block_to_rgb(image.crop((0, top, image.width, bottom)))
+    return rgb
+
+
+def _block_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
         # RGBa is RGB already multiplied by alpha, which is the same as laid over black.
-        return np.array(image.convert("RGBA").convert("RGBa"))[..., :3]
-    return np.array(image.convert("RGB"))
+        return np.asarray(image.convert("RGBA").convert("RGBa"))[..., :3]
+    return np.asarray(image.convert("RGB"))

@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 
 from .. import FreezeframeError, ImageError, printable
 
+MAX_SIDE = 1_000_000
+"""In pixels. Memory for an image's rows, and for resizing a side, is taken however short the other side is."""
+
+_BLOCK_LEVELS = 2**20
+
 _thread = threading.local()
 
 
@@ -31,24 +36,38 @@ def scale_to_bytes(levels: NDArray[Any]) -> NDArray[np.uint8]:
     >>> scale_to_bytes(np.array([1000, 3000, 5000])).tolist()
     [0, 128, 255]
     """
-    scaled = levels.astype(np.float64) / 2  # half, or the span of values near float64's limits would be infinite
-    finite = np.isfinite(scaled)
-    low = float(np.min(scaled, where=finite, initial=np.inf))
-    high = float(np.max(scaled, where=finite, initial=-np.inf))
+    flat, scaled = levels.ravel(), np.empty(levels.size, np.uint8)
+    # In blocks: as float64, a large image of 16 bits would take four times its memory, several times over.
+    blocks = [slice(start, start + _BLOCK_LEVELS) for start in range(0, flat.size, _BLOCK_LEVELS)]
+    low, high = np.inf, -np.inf
+    for block in blocks:
+        halves = _halves(flat[block])
+        finite = np.isfinite(halves)
+        low = min(low, float(np.min(halves, where=finite, initial=np.inf)))
+        high = max(high, float(np.max(halves, where=finite, initial=-np.inf)))
     if low == high:
         low, high = min(low, 0.0), max(high, 0.0)
-    if low < high:
-        scaled -= low
-        scaled /= high - low
-    np.nan_to_num(scaled, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
-    scaled *= 255
-    return np.rint(scaled, out=scaled).astype(np.uint8)
+    for block in blocks:
+        unit = _halves(flat[block])
+        if low < high:
+            unit -= low
+            unit /= high - low
+        np.nan_to_num(unit, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
+        scaled[block] = np.rint(unit * 255)
+    return scaled.reshape(levels.shape)
+
+
+def _halves(levels: NDArray[Any]) -> NDArray[np.float64]:
+    """Half of each level, or the span of values near float64's limits would be infinite."""
+    return levels.astype(np.float64) / 2
 
 
 def check_size(height: int, width: int, max_pixels: int) -> None:
-    """Raise ImageError if an image of that size has more than `max_pixels` pixels."""
+    """Raise ImageError if an image of that size has more than `max_pixels` pixels, or a side longer than `MAX_SIDE`."""
     if height * width > max_pixels:
         raise ImageError(f"{width} x {height} pixels are more than the limit of {max_pixels}")
+    if max(height, width) > MAX_SIDE:
+        raise ImageError(f"{width} x {height} pixels have a side longer than the limit of {MAX_SIDE}")
 
 
 @contextmanager

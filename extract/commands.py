@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +15,11 @@ from .backbone import BACKBONES
 
 if TYPE_CHECKING:
     from ..data.manifest import Manifest
-    from .extraction import Extraction, Settings
+    from .extraction import Extraction
+    from .filling import Progress
+    from .settings import Settings
+
+STAGES = {"decode": "reading and decoding", "forward": "the forward pass", "write": "writing"}
 
 LISTED = 20
 """How many unreadable images are told on the terminal; the store keeps them all."""
@@ -53,7 +58,29 @@ LISTED = 20
 @click.option(
     "--dtype", default="float32", show_default=True, type=click.Choice(["float32", "float16"]), help="As stored."
 )
-@click.option("--batch-size", default=8, show_default=True, help="Images in one forward pass.")
+@click.option(
+    "--engine",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "keras", "mnn"]),
+    help="What runs the network; auto: mnn on a CPU, keras where there is an NVIDIA GPU.",
+)
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="In which keras computes.",
+)
+@click.option("--batch-size", type=int, help="Images in one forward pass of keras; by default what suits the memory.")
+@click.option("--workers", type=click.IntRange(1), help="Processes of mnn; by default one a core.")
+@click.option(
+    "--reuse",
+    multiple=True,
+    metavar="STORE",
+    type=click.Path(path_type=Path),
+    help="Another store, of the same provenance; images that are in it are not computed. May be given several times.",
+)
 @click.option(
     "--max-failed",
     default=10.0,
@@ -65,28 +92,25 @@ LISTED = 20
 @click.option("--overwrite", is_flag=True, help="Start anew instead of going on with the store that is there.")
 def extract_features(
     source: Path | None,
-    layers: tuple[str, ...],
     output: Path,
-    backbone: str,
-    weights: str,
-    seed: int,
-    resize: str,
-    dtype: str,
-    batch_size: int,
     max_failed: float,
     overwrite: bool,
+    workers: int | None,
+    reuse: tuple[Path, ...],
+    **asked: Any,
 ) -> None:
     """Run a frozen network once over all images of FOLDER and keep the features in one HDF5 file.
 
     FOLDER holds one folder a class (FOLDER/CLASS/IMAGE), or those below train, val and test. A CSV names
     path,label[,split][,group]. Without either, the built-in synthetic demo set is used.
 
-    Stopped at any instant, the same command goes on where it was.
+    Stopped at any instant, the same command goes on where it was; when images were added, removed or changed, it
+    computes those that are new.
     """
     from ..data.manifest import read_manifest
-    from .extraction import Settings
+    from .settings import Settings
 
-    settings = Settings(layers, backbone, weights, seed, resize, dtype, batch_size)
+    settings = Settings(**asked)
     if source is None:
         from ..data.demo import demo_folder
 
@@ -95,7 +119,7 @@ def extract_features(
     manifest = read_manifest(source)
     _tell_manifest(source, manifest)
     try:
-        extraction = _extract(manifest, output, settings, overwrite)
+        extraction = _extract(manifest, output, settings, overwrite=overwrite, workers=workers, reuse=reuse)
     except KeyboardInterrupt:
         click.echo("finished images are kept; the same command goes on", err=True)
         raise
@@ -107,26 +131,27 @@ def extract_features(
         )
 
 
-def _extract(manifest: Manifest, output: Path, settings: Settings, overwrite: bool) -> Extraction:
+def _extract(manifest: Manifest, output: Path, settings: Settings, **how: Any) -> Extraction:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     from .extraction import extract_features
 
-    columns = (TextColumn("extracting"), BarColumn(), MofNCompleteColumn(), TextColumn("images, left"))
     console = Console(stderr=True)
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=None)
-        return extract_features(
-            manifest,
-            output,
-            settings,
-            overwrite=overwrite,
-            command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            progress=lambda finished, total: bar.update(task, completed=finished, total=total),
-        )
+    told = TextColumn("images, {task.fields[rate]} left")
+    columns = (TextColumn("extracting"), BarColumn(), MofNCompleteColumn(), told, TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None, rate="")
+        start = time.perf_counter()
+
+        def show(progress: Progress) -> None:
+            rate = progress.finished / (time.perf_counter() - start)
+            shares = ", ".join(f"{stage} {share:.0%}" for stage, share in progress.seconds.shares().items())
+            bar.update(task, completed=progress.finished, total=progress.total, rate=f"{rate:.1f} images/s ({shares}),")
+
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        return extract_features(manifest, output, settings, command=command, progress=show, **how)
 
 
 def _tell_manifest(source: Path, manifest: Manifest) -> None:
@@ -147,9 +172,20 @@ def _tell_extraction(extraction: Extraction, n_images: int, output: Path) -> Non
         click.echo(f"unreadable: {len(extraction.failed) - LISTED} more; all reasons are in {output}", err=True)
     layers = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in extraction.store.layers.items())
     done = n_images - len(extraction.failed)
-    click.echo(f"{output}: {done} of {n_images} images, {layers}")
+    click.echo(printable(f"{output}: {done} of {n_images} images, {layers}"))
+    if extraction.reused:
+        click.echo(f"{extraction.reused} images were taken from earlier stores", err=True)
     if extraction.computed:
-        rate = extraction.computed / extraction.seconds
-        click.echo(f"{extraction.computed} computed in {extraction.seconds:.1f} s, {rate:.1f} images/s", err=True)
-    else:
+        _tell_speed(extraction)
+    elif not extraction.reused:
         click.echo("all were computed before; nothing to do", err=True)
+
+
+def _tell_speed(extraction: Extraction) -> None:
+    done, seconds = extraction.progress, extraction.seconds
+    same = f", {done.same} of them with the same pixels as another" if done.same else ""
+    click.echo(f"{done.finished} computed in {seconds:.1f} s, {done.finished / seconds:.1f} images/s{same}", err=True)
+    (limit, share), *others = done.seconds.shares().items()
+    if done.computed:
+        rest = ", ".join(f"{stage} {share:.0%}" for stage, share in others)
+        click.echo(f"limited by {STAGES[limit]}: {share:.0%} of the time ({rest})", err=True)

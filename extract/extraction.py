@@ -1,72 +1,34 @@
-"""Extraction: from a manifest to a finished feature store, begun or gone on with."""
+"""Extraction: from a manifest to a finished feature store: begun, gone on with, or made from what others computed."""
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from .. import ParameterError, StoreError, __version__, printable
-from ..data.images import RESIZE_METHODS
+import numpy as np
+
+from .. import StoreError, printable
 from ..data.manifest import Manifest
-from ..features.layout import FAILED, IDENTITY, LAYER_DTYPES
+from ..features.copying import copy_rows
+from ..features.layout import DONE, FAILED, IDENTITY, LAYER_DTYPES, PENDING, begins_as_store
 from ..features.store import FeatureStore
 from ..features.writer import StoreWriter, create_store, store_lock
 from .backbone import BACKBONES
-from .keras_engine import KerasEngine, choose_keras_backend
-from .pipeline import Source, run
-from .weights import load_weights, random_weights, weights_digest
+from .filling import Progress, Tell, check_read, fill
+from .settings import Settings, deciding_fields, versions
+from .stopping import stop_on_signals
+from .weights import Weights, load_weights
 
-BATCH_SIZE = 8
-"""Measured on 2 cores, VGG16 to block5_pool: 13.1 images/s with 1, 15.0 with 4, 15.2 with 8, 15.1 with 16."""
-MAX_BATCH_SIZE = 1024
+_COMPARED = 65536  # rows at a time, or a million rows would take 760 MB
 
-Progress = Callable[[int, int], None]
-"""Called with the rows finished so far in this run and the rows to finish."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is asked of an extraction.
-
-    Attributes:
-        layers: names of the layers whose features are kept.
-        backbone: a name in `BACKBONES`.
-        weights: "imagenet", "random", or the path of a file.
-        seed: of random weights.
-        resize: how images are brought to the input size; one of `RESIZE_METHODS`.
-        dtype: of the stored features, "float32" or "float16".
-        batch_size: images in one forward pass.
-
-    Raises:
-        ParameterError: a value is impossible; the text lists those that are possible.
-    """
-
-    layers: tuple[str, ...] = ("block5_pool",)
-    backbone: str = "vgg16"
-    weights: str = "imagenet"
-    seed: int = 0
-    resize: str = "bilinear"
-    dtype: str = "float32"
-    batch_size: int = BATCH_SIZE
-
-    def __post_init__(self) -> None:
-        for name, known in (("backbone", BACKBONES), ("resize", RESIZE_METHODS), ("dtype", LAYER_DTYPES)):
-            if getattr(self, name) not in known:
-                raise ParameterError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
-        if type(self.batch_size) is not int or not 1 <= self.batch_size <= MAX_BATCH_SIZE:
-            raise ParameterError(f"batch_size must lie between 1 and {MAX_BATCH_SIZE}, got {self.batch_size}")
-        if not self.layers:
-            raise ParameterError("at least one layer must be asked for")
-        if type(self.seed) is not int or not 0 <= self.seed < 2**32:
-            raise ParameterError(f"seed must lie between 0 and {2**32 - 1}, got {self.seed!r}")
-        BACKBONES[self.backbone].check_layers(self.layers)
+FREE_BYTES = 64 * 2**20
+"""Of a disk, to be left free when a store is made."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +37,22 @@ class Extraction:
 
     Attributes:
         store: the finished store.
-        computed: rows computed in this run; the others were finished before.
+        reused: rows copied from an earlier store or from those given to be reused.
+        progress: what was computed in this run, and the time spent per stage.
         failed: (path, reason) of every image that could not be read.
-        seconds: from the first image to the last, loading the backbone not included.
+        seconds: from the first image to the last, the start of the engine included.
     """
 
     store: FeatureStore
-    computed: int
+    reused: int
+    progress: Progress
     failed: list[tuple[str, str]]
     seconds: float
+
+    @property
+    def computed(self) -> int:
+        """Rows dealt with in this run that were not copied from another store."""
+        return self.progress.finished
 
 
 def extract_features(
@@ -92,154 +61,208 @@ def extract_features(
     settings: Settings | None = None,
     *,
     overwrite: bool = False,
+    reuse: Sequence[str | os.PathLike[str]] = (),
+    workers: int | None = None,
     command: str = "",
-    progress: Progress | None = None,
+    progress: Tell | None = None,
 ) -> Extraction:
     """Compute the features of all images that are not finished in the store `output`, which is made if missing.
 
     Rows finished by an earlier run, stopped in whatever way, are never computed again. A finished store is recognised
-    without loading the backbone.
+    without loading the backbone. If images were added, removed, changed or relabelled since, a new store is built
+    beside the old one from its rows, and takes its place when it is finished.
+
+    The first SIGINT or SIGTERM lets the batch in hand be finished, then `KeyboardInterrupt` is raised.
 
     Args:
         manifest: the images.
         output: the store.
         settings: what to compute; by default block5_pool of VGG16 with ImageNet weights.
         overwrite: start anew, replacing what is there.
+        reuse: other stores; rows of the same files are taken from them.
+        workers: processes of the engine mnn; by default one a core.
         command: kept in the store's provenance.
         progress: told after every batch.
 
     Raises:
-        StoreError: the store holds other images or has another provenance (the text names the field), is in use,
-            cannot be written, or is not complete because files could not be read this time.
+        StoreError: a store has another provenance (the text names the field), is in use, cannot be written, would not
+            fit on the disk, or is not complete because files could not be read this time.
         WeightsError: the weights are missing or not the pinned ones.
-        MissingExtraError: Keras is not installed.
+        MissingExtraError: the engine is not installed.
 
     Examples:
         >>> from freezeframe.data.manifest import read_manifest
         >>> extract_features(read_manifest("brain-mri"), "features.h5").store  # doctest: +SKIP
         FeatureStore('features.h5': 253 done, 0 failed, 0 pending; block5_pool (7, 7, 512))
     """
-    output, settings = Path(output), settings or Settings()
-    backbone = BACKBONES[settings.backbone]
-    versions = _versions()
+    output = Path(output).resolve()  # a link to a store stays a link
     with store_lock(output):
+        old = _old_store(output, overwrite)
+        settings = (settings or Settings()).resolved(old.provenance if old else None)
+        donors = [FeatureStore(path) for path in reuse]
+        same_images = old is not None and not _other_images(old, manifest)
+        if old is not None:
+            _check_alike(old, settings, with_versions=not (same_images and old.complete))
+        for donor in donors:
+            _check_alike(donor, settings, with_versions=True)
+        if old is not None and not same_images:
+            _check_same_collection(old, manifest)
+        target = output if old is None or same_images else output.with_name(f".{output.name}.next")
+        layers = tuple(old.layers) if old else BACKBONES[settings.backbone].check_layers(settings.layers)
         weights = None
-        if overwrite and output.exists():
-            FeatureStore(output)  # raises if it is not a store: what is not ours is not overwritten
-        if overwrite or not output.exists():
-            weights, source = load_weights(settings.weights, settings.seed)
-            story = {
-                "weights_source": source,
-                "weights_seed": settings.seed,
-                "source": printable(str(manifest.source.resolve())),
-                "command": command,
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
-            rows = {name: [getattr(image, name) for image in manifest.images] for name in IDENTITY}
-            layers = {name: backbone.layers[name] for name in backbone.check_layers(settings.layers)}
-            create_store(output, rows, layers, deciding_fields(settings) | versions | story)
-        store = FeatureStore(output)
-        _check_same(store, manifest, settings, versions)
-        computed, seconds = 0, 0.0
-        if not store.complete:
-            if weights is None:
-                weights, _ = load_weights(settings.weights, settings.seed)
-            engine = KerasEngine(backbone, weights, tuple(store.layers), settings.batch_size)
-            start = time.perf_counter()
-            computed = _fill(output, engine, manifest, settings, progress)
-            seconds = time.perf_counter() - start
-            store = FeatureStore(output)
-    failed = [(str(store.paths[row]), str(store.reasons[row])) for row in (store.status == FAILED).nonzero()[0]]
-    return Extraction(store, computed, failed, seconds)
+        if target != output and old is not None:
+            donors = [*_begun(target, manifest, settings), old, *donors]
+        if old is None or not target.exists():
+            weights = _create(target, manifest, settings, layers, command)
+        reused = _take_over(FeatureStore(target), donors)
+        _before(target).unlink(missing_ok=True)
+        return _finish(FeatureStore(target), output, manifest, settings, weights, reused, workers, progress)
 
 
-def deciding_fields(settings: Settings) -> dict[str, Any]:
-    """The provenance fields that decide the numbers (see `freezeframe.features.layout.DECIDING`)."""
-    backbone = BACKBONES[settings.backbone]
-    random = settings.weights == "random"
-    return {
-        "backbone": backbone.name,
-        "weights_digest": weights_digest(random_weights(settings.seed)) if random else backbone.digest,
-        "preprocessing": backbone.preprocessing,
-        "resize": settings.resize,
-        "input_height": backbone.input_size[0],
-        "input_width": backbone.input_size[1],
-        "dtype": settings.dtype,
-        "engine": KerasEngine.name,
-        "backend": choose_keras_backend(),
-        "batch_size": settings.batch_size,
-    }
+def _old_store(output: Path, overwrite: bool) -> FeatureStore | None:
+    """The store to be gone on with; what is there and no store of ours is not touched."""
+    if not output.exists():
+        return None
+    if not overwrite:
+        return FeatureStore(output)
+    if not output.is_file() or not begins_as_store(output):
+        raise StoreError(
+            f"{output}: not a feature store, so it is not overwritten; remove it, or give another --output"
+        )
+    return None
 
 
-def _versions() -> dict[str, str]:
-    """Versions of what computes the numbers."""
-    backend = choose_keras_backend()
-    versions = {"version_freezeframe": __version__}
-    for library, packages in {
-        "keras": ["keras"],
-        backend: [backend, f"{backend}-cpu"],  # TensorFlow's CPU build is a package of another name
-        "pillow": ["pillow"],
-    }.items():
-        for package in packages:
-            with suppress(metadata.PackageNotFoundError):
-                versions[f"version_{library}"] = metadata.version(package)
-    return versions
-
-
-def _check_same(store: FeatureStore, manifest: Manifest, settings: Settings, versions: Mapping[str, str]) -> None:
-    """Refuse a store that does not hold, or would not hold once filled, what is asked for."""
-    wanted = deciding_fields(settings)
+def _finish(
+    store: FeatureStore,
+    output: Path,
+    manifest: Manifest,
+    settings: Settings,
+    weights: Weights | None,
+    reused: int,
+    workers: int | None,
+    tell: Tell | None,
+) -> Extraction:
+    """Compute what is pending, and give the store its place."""
+    start, done = time.perf_counter(), Progress(0)
     if not store.complete:
-        wanted |= versions
+        _check_room(store)
+        weights = weights or load_weights(settings.weights, settings.seed)[0]
+        with stop_on_signals() as stop:
+            done = fill(store, manifest, settings, weights, workers=workers, stop=stop, tell=tell)
+        if stop.asked and done.finished < done.total:
+            raise KeyboardInterrupt
+    seconds = time.perf_counter() - start
+    check_read(output, manifest, done)
+    store.path.replace(output)
+    store = FeatureStore(output)
+    failed = [(str(store.paths[row]), str(store.reasons[row])) for row in (store.status == FAILED).nonzero()[0]]
+    return Extraction(store, reused, done, failed, seconds)
+
+
+def _create(path: Path, manifest: Manifest, settings: Settings, layers: Sequence[str], command: str) -> Weights:
+    """Make a store with all rows pending; the weights that its provenance names."""
+    backbone = BACKBONES[settings.backbone]
+    row_bytes = (
+        sum(math.prod(backbone.layers[name]) for name in layers) * np.dtype(LAYER_DTYPES[settings.dtype]).itemsize
+    )
+    _check_free(path, len(manifest.images) * row_bytes)
+    weights, source = load_weights(settings.weights, settings.seed)
+    story = {
+        "weights_source": source,
+        "weights_seed": settings.seed,
+        "source": printable(str(manifest.source.resolve())),
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    rows = {name: [getattr(image, name) for image in manifest.images] for name in IDENTITY}
+    shapes = {name: backbone.layers[name] for name in layers}
+    create_store(path, rows, shapes, deciding_fields(settings) | versions(settings) | story)
+    return weights
+
+
+def _begun(target: Path, manifest: Manifest, settings: Settings) -> list[FeatureStore]:
+    """What earlier runs began to build beside the old store; if it is of other images, as a store to take rows from."""
+    try:
+        begun = FeatureStore(target)
+        _check_alike(begun, settings, with_versions=True)
+        if _other_images(begun, manifest):
+            target.replace(_before(target))
+    except StoreError:
+        target.unlink(missing_ok=True)
+    try:
+        begun = FeatureStore(_before(target))
+        _check_alike(begun, settings, with_versions=True)
+    except StoreError:
+        return []
+    return [begun]
+
+
+def _before(target: Path) -> Path:
+    return target.with_name(f"{target.name}.before")
+
+
+def _take_over(store: FeatureStore, donors: Sequence[FeatureStore]) -> int:
+    """Copy finished rows of the same files from other stores; how many."""
+    taken = 0
+    for donor in donors:
+        rows_by_file = {sha256: row for row, sha256 in enumerate(donor.sha256s) if donor.status[row] == DONE and sha256}
+        with StoreWriter(store.path) as writer:
+            to = [int(row) for row in writer.pending if str(store.sha256s[row]) in rows_by_file]
+            copy_rows(donor, [rows_by_file[str(store.sha256s[row])] for row in to], writer, to)
+        taken += len(to)
+    return taken
+
+
+def _check_alike(store: FeatureStore, settings: Settings, *, with_versions: bool) -> None:
+    """Refuse a store that does not hold, or would not hold once filled, what is asked for."""
+    wanted = deciding_fields(settings) | (versions(settings) if with_versions else {})
+    advice = "give another --output, or --overwrite to start anew"
     for name, value in wanted.items():
         if store.provenance.get(name) != value:
-            raise StoreError(
-                f"{store.path}: made with {name} {store.provenance.get(name)!r}, asked for {value!r}; "
-                "give another --output, or --overwrite to start anew"
-            )
+            made = store.provenance.get(name)
+            raise StoreError(f"{store.path}: made with {name} {made!r}, asked for {value!r}; {advice}")
     for layer in settings.layers:
         if layer not in store.layers:
-            raise StoreError(
-                f"{store.path}: made with layers {', '.join(store.layers)}, asked for {layer}; "
-                "give another --output, or --overwrite to start anew"
-            )
-    have = list(zip(store.paths, store.sha256s, store.labels, store.splits, store.groups, strict=True))
-    want = [(image.path, image.sha256, image.label, image.split, image.group) for image in manifest.images]
-    if have != want:
-        old, new = {row[0]: row for row in have}, {row[0]: row for row in want}
-        changed = sum(old[path] != new[path] for path in old.keys() & new.keys())
+            layers = ", ".join(store.layers)
+            raise StoreError(f"{store.path}: made with layers {layers}, asked for {layer}; {advice}")
+
+
+def _other_images(store: FeatureStore, manifest: Manifest) -> bool:
+    """Whether the rows of a store are not the images of a manifest, in its order."""
+    have = (store.paths, store.sha256s, store.labels, store.splits, store.groups)
+    if len(store) != len(manifest.images):
+        return True
+    return any(
+        column[start : start + _COMPARED].tolist()
+        != [getattr(image, name) for image in manifest.images[start : start + _COMPARED]]
+        for column, name in zip(have, IDENTITY, strict=True)
+        for start in range(0, len(store), _COMPARED)
+    )
+
+
+def _check_same_collection(old: FeatureStore, manifest: Manifest) -> None:
+    """Refuse to replace a store by one of another folder: most of what it holds must be asked for again."""
+    wanted = {image.sha256 for image in manifest.images}
+    kept = sum(sha256 in wanted for sha256 in old.sha256s.tolist())
+    if 2 * kept < len(old):
         raise StoreError(
-            f"{store.path}: made from other images ({len(new.keys() - old.keys())} added since, "
-            f"{len(old.keys() - new.keys())} removed, {changed} changed or relabelled); "
+            f"{old.path}: of its {len(old)} images only {kept} are among those given; "
             "give another --output, or --overwrite to start anew"
         )
 
 
-def _fill(output: Path, engine: KerasEngine, manifest: Manifest, settings: Settings, progress: Progress | None) -> int:
-    """Compute the pending rows; how many there were."""
-    finished = 0
-    unread: list[tuple[int, str]] = []
-    with StoreWriter(output) as writer:
-        total = len(writer.pending)
-        for row in writer.pending:
-            if not manifest.images[row].sha256:
-                writer.fail(int(row), "could not be read when it was listed")
-                finished += 1
-        images = ((int(row), manifest.images[row]) for row in writer.pending if manifest.images[row].sha256)
-        sources = (Source(row, manifest.root / image.path, image.sha256) for row, image in images)
-        for batch in run(engine, sources, BACKBONES[settings.backbone].input_size, settings.resize):
-            if batch.rows:
-                writer.write(batch.rows, batch.features, batch.sizes)
-            for row, reason in batch.failed:
-                writer.fail(row, reason)
-            unread += batch.unread
-            finished += len(batch.rows) + len(batch.failed) + len(batch.unread)
-            if progress is not None:
-                progress(finished, total)
-    if unread:
-        path, reason = manifest.images[unread[0][0]].path, unread[0][1]
+def _check_room(store: FeatureStore) -> None:
+    """Refuse to begin what the disk cannot hold; layers of pending rows take no space yet."""
+    row_bytes = (
+        sum(math.prod(shape) for shape in store.layers.values()) * store.memmap(next(iter(store.layers))).itemsize
+    )
+    _check_free(store.path, int((store.status == PENDING).sum()) * row_bytes)
+
+
+def _check_free(path: Path, needed: int) -> None:
+    free = shutil.disk_usage(path.parent).free
+    if needed + FREE_BYTES > free:
         raise StoreError(
-            f"{output}: {len(unread)} images could not be read this time, first {path}: {reason}; "
-            "all others are finished, the same command tries these again"
+            f"{path}: its features need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free here; "
+            "make room, give another --output, fewer layers or --dtype float16"
         )
-    return total

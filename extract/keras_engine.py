@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +13,13 @@ from numpy.typing import NDArray
 
 from .. import MissingExtraError, ParameterError
 from .backbone import Backbone
+from .quiet import silenced
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 KERAS_BACKENDS = ("tensorflow", "jax", "torch")
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def choose_keras_backend() -> str:
@@ -43,23 +44,10 @@ def import_keras() -> ModuleType:
     """Import Keras on the chosen backend."""
     os.environ["KERAS_BACKEND"] = choose_keras_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _silent_stderr():
+    with silenced(2):
         import keras
 
     return keras  # type: ignore[no-any-return]
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Drop what C++ code writes: TensorFlow prints start-up notes before it heeds any setting. Errors still raise."""
-    saved = os.dup(2)
-    try:
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 class KerasEngine:
@@ -73,16 +61,22 @@ class KerasEngine:
         weights: its convolution tensors by name.
         layers: whose features are wanted.
         batch_size: images in one forward pass.
+        precision: in which it computes, one of `PRECISIONS`; features are float32 all the same.
     """
 
     name = "keras"
 
     def __init__(
-        self, backbone: Backbone, weights: Mapping[str, NDArray[np.float32]], layers: Sequence[str], batch_size: int
+        self,
+        backbone: Backbone,
+        weights: Mapping[str, NDArray[np.float32]],
+        layers: Sequence[str],
+        batch_size: int,
+        precision: str = "float32",
     ) -> None:
         self.layers = backbone.check_layers(layers)
         self.batch_size = batch_size
-        self._model = _build(backbone, weights, self.layers, batch_size)
+        self._model = _build(backbone, weights, self.layers, batch_size, precision)
 
     def forward(self, images: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
         """Features of up to `batch_size` images.
@@ -100,33 +94,47 @@ class KerasEngine:
 
 
 def _build(
-    backbone: Backbone, weights: Mapping[str, NDArray[np.float32]], layers: Sequence[str], batch_size: int
+    backbone: Backbone,
+    weights: Mapping[str, NDArray[np.float32]],
+    layers: Sequence[str],
+    batch_size: int,
+    precision: str,
 ) -> Any:
     keras = import_keras()
     height, width = backbone.input_size
-    with _own_defaults(keras):
+    with _own_defaults(keras, precision):
         images = keras.Input((height, width, 3), batch_size=batch_size, dtype="uint8")
         # Preprocessing is part of the network: pixels go in, and nobody can forget it.
         pixels = keras.applications.vgg16.preprocess_input(keras.ops.cast(images, "float32"))
-        network = keras.applications.VGG16(include_top=False, weights=None, input_tensor=pixels)
-        model = keras.Model(images, {name: network.get_layer(name).output for name in layers})
+        prepared = keras.ops.cast(pixels, precision)
+        network = keras.applications.VGG16(include_top=False, weights=None, input_tensor=prepared)
+        outputs = {name: keras.ops.cast(network.get_layer(name).output, "float32") for name in layers}
+        model = keras.Model(images, outputs)
     for layer in model.layers:
         if layer.weights:
             layer.set_weights([weights[f"{layer.name}/kernel"], weights[f"{layer.name}/bias"]])
     model.trainable = False
-    # XLA was measured slower on CPUs than TensorFlow's own kernels: 11.5 against 15.1 images/s.
-    model.compile(jit_compile=False)
+    # XLA was measured slower on CPUs than TensorFlow's own kernels, 11.5 against 15.1 images/s. JAX knows nothing else;
+    # what would compile PyTorch's graphs may not be installed.
+    backend = keras.backend.backend()
+    model.compile(jit_compile=backend == "jax" or (backend == "tensorflow" and _tensorflow_sees_a_gpu()))
     return model
 
 
+def _tensorflow_sees_a_gpu() -> bool:
+    import tensorflow
+
+    return bool(tensorflow.config.list_physical_devices("GPU"))
+
+
 @contextlib.contextmanager
-def _own_defaults(keras: ModuleType) -> Iterator[None]:
-    """Build with float32 and channels last, whatever the user's keras.json or program has set; then put that back."""
+def _own_defaults(keras: ModuleType, precision: str) -> Iterator[None]:
+    """Build with a precision and channels last, whatever the user's keras.json or program says; then put that back."""
     config = keras.config
     before = config.floatx(), config.image_data_format(), config.dtype_policy()
     config.set_floatx("float32")
     config.set_image_data_format("channels_last")
-    config.set_dtype_policy("float32")
+    config.set_dtype_policy(precision)
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -59,6 +59,7 @@ DECIDING: dict[str, type] = {
     "dtype": str,
     "engine": str,
     "backend": str,
+    "precision": str,
     "batch_size": int,
 }
 """Provenance fields that decide the numbers in a store, and their types."""
@@ -99,11 +100,13 @@ class Layout:
         datasets: extents by full name, "rows/path" say.
         provenance: its fields.
         identity_sha256: see `identity_digest`; what the columns of `IDENTITY` had when the store was made.
+        file: the file that was read; see `file_identity`.
     """
 
     datasets: dict[str, Extent]
     provenance: dict[str, Any]
     identity_sha256: str
+    file: tuple[int, int] = (0, 0)
 
     @cached_property
     def rows(self) -> dict[str, Extent]:
@@ -139,6 +142,17 @@ class Layout:
         return status
 
 
+def file_identity(status: os.stat_result) -> tuple[int, int]:
+    """What tells a file from the one that takes its place under the same name."""
+    return status.st_dev, status.st_ino
+
+
+def begins_as_store(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins as a store of any version does, damaged or not."""
+    with Path(path).open("rb") as file:
+        return file.read(len(FORMAT) + 1) == f"{FORMAT} ".encode()
+
+
 def identity_digest(columns: Mapping[str, NDArray[Any]]) -> str:
     """SHA-256 over the bytes of the columns of `IDENTITY`, which never change: which images a store is of."""
     digest = hashlib.sha256()
@@ -163,17 +177,19 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
     """
     path = Path(path)
     if not path.is_file():
-        raise StoreError(f"{path}: no such file; make it with extract-features")
+        what = "a folder, not a feature store" if path.is_dir() else "no such file; make it with extract-features"
+        raise StoreError(f"{path}: {what}")
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
             line, _, begun = head.partition(b"\n")
             length, digest = _checked_head(line, head)
             text = (begun + file.read(max(0, length - len(begun))))[:length]
-            file_bytes = os.fstat(file.fileno()).st_size
+            status = os.fstat(file.fileno())
         if hashlib.sha256(text).hexdigest() != digest:
             raise StoreError("damaged: its index is not what was written")
-        return _checked_layout(json.loads(text), len(line) + 1 + length, file_bytes)
+        layout = _checked_layout(json.loads(text), len(line) + 1 + length, status.st_size)
+        return replace(layout, file=file_identity(status))
     except StoreError as error:
         raise StoreError(f"{path}: {error}") from None
     except OSError as error:
@@ -186,6 +202,8 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
 def _checked_head(line: bytes, head: bytes) -> tuple[int, str]:
     """Length and SHA-256 of the index, from the line that a store begins with."""
     version = re.match(rb"freezeframe-features (\d{1,9}) ", line)
+    if line.startswith(b"freezeframe-archive "):
+        raise StoreError("an archive, not a working store; make one of it with freezeframe store restore")
     if not version:
         raise StoreError("an HDF5 file, but not a feature store" if head.startswith(_HDF5) else "not a feature store")
     if int(version[1]) != FORMAT_VERSION:
@@ -213,6 +231,9 @@ def _checked_layout(index: Any, index_bytes: int, file_bytes: int) -> Layout:
     for name, kind in DECIDING.items():
         if type(provenance.get(name)) is not kind:
             raise StoreError(f"damaged: its provenance has {provenance.get(name)!r} for {name}")
+    dtype = next(iter(layout.layers.values())).dtype.str
+    if LAYER_DTYPES.get(str(provenance["dtype"])) != dtype:
+        raise StoreError(f"damaged: its provenance says {provenance['dtype']}, its layers are {dtype}")
     _check_places(list(datasets.values()), index_bytes, file_bytes)
     return layout
 
@@ -227,7 +248,7 @@ def _extent(full_name: str, place: Any) -> Extent:
     if wanted == "layer":
         fits = type_name in LAYER_DTYPES.values()
     elif wanted == "S":
-        fits = bool(re.fullmatch(r"\|S[1-9]\d{0,5}", type_name))
+        fits = bool(re.fullmatch(r"\|S[1-9]\d{0,7}", type_name))
     else:
         fits = type_name == np.dtype(wanted).str
     if not fits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import ParameterError, StoreError
-from .layout import DECIDING, DONE, FAILED, FORMAT_VERSION, IDENTITY, PENDING, Extent, identity_digest, read_layout
+from .layout import (
+    DECIDING,
+    DONE,
+    FAILED,
+    FORMAT_VERSION,
+    IDENTITY,
+    PENDING,
+    Extent,
+    file_identity,
+    identity_digest,
+    read_layout,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -41,7 +52,7 @@ class FeatureStore:
         paths, sha256s, labels, splits, groups: text columns, arrays of str of shape (n,).
         widths, heights: pixels, uint32 of shape (n,).
         status: 0 pending, 1 done, 2 failed, uint8 of shape (n,).
-        reasons: why a row failed, str of shape (n,).
+        reasons: why a row failed, objects of type str of shape (n,).
 
     Raises:
         StoreError: the file is missing, no feature store, of an unknown version, or damaged.
@@ -56,7 +67,6 @@ class FeatureStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._layout = read_layout(path)
-        self._identity = self._file_identity()
         self._check_identity()
         self.layers = {name: extent.shape[1:] for name, extent in self._layout.layers.items()}
         self.provenance = self._layout.provenance
@@ -66,7 +76,7 @@ class FeatureStore:
         self.labels = self._text("label")
         self.splits = self._text("split")
         self.groups = self._text("group")
-        self.reasons = self._text("reason")
+        self.reasons = self._reasons()
         self.widths: NDArray[np.uint32] = np.array(self._layout.rows["width"].map(path))
         self.heights: NDArray[np.uint32] = np.array(self._layout.rows["height"].map(path))
 
@@ -156,20 +166,27 @@ class FeatureStore:
                     )
             yield part, pool(block, pooling)
 
-    def verify(self) -> list[tuple[int, str]]:
-        """Recompute every done row's checksums; the pairs (row, layer) that do not match, none if all is well."""
-        wrong = []
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> list[tuple[int, str]]:
+        """Recompute every done row's checksums; the pairs (row, layer) that do not match, none if all is well.
+
+        Args:
+            progress: told what is checked and what is to be checked, in rows of layers.
+        """
+        wrong, finished, total = [], 0, len(self.rows()) * len(self.layers)
         for layer, extent in self._layout.checksums.items():
             data, checksums = self.memmap(layer), self._map(extent)
             for row in self.rows():
                 if _digest(data[row]) != checksums[row]:
                     wrong.append((int(row), layer))
+                finished += 1
+                if progress is not None:
+                    progress(finished, total)
         return wrong
 
     def checksums(self, layer: str) -> NDArray[np.str_]:
         """SHA-256 of each row's feature bytes, hexadecimal, of shape (n,); empty where not done."""
         self._check_layer(layer)
-        return np.array(self._map(self._layout.checksums[layer])).astype(str)
+        return np.char.decode(np.array(self._map(self._layout.checksums[layer])), "ascii", "replace")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -213,12 +230,11 @@ class FeatureStore:
             raise StoreError(f"{self.path}: damaged: its paths, labels, splits or groups were changed; extract anew")
 
     def _file_identity(self) -> tuple[int, int]:
-        status = self.path.stat()
-        return status.st_dev, status.st_ino
+        return file_identity(self.path.stat())
 
     def _map(self, extent: Extent) -> np.memmap[Any, np.dtype[Any]]:
         """A dataset as a memory map, unless another file has taken the place of the one that was opened."""
-        if self._file_identity() != self._identity:
+        if self._file_identity() != self._layout.file:
             raise StoreError(f"{self.path}: replaced by another store since it was opened; open it again")
         return extent.map(self.path)
 
@@ -238,9 +254,21 @@ class FeatureStore:
             raise StoreError(f"{self.path}: features of rows that are not done were asked for")
         return numbers
 
+    def _reasons(self) -> NDArray[np.object_]:
+        reasons = np.full(len(self.status), "", dtype=object)  # as text of fixed length, 800 bytes a row
+        raw = self._map(self._layout.rows["reason"])
+        for row in np.flatnonzero(self.status == FAILED):
+            reasons[row] = bytes(raw[row]).decode("utf-8", "replace")
+        return reasons
+
     def _text(self, name: str) -> NDArray[np.str_]:
+        raw = np.array(self._map(self._layout.rows[name]))
         try:
-            return np.char.decode(np.array(self._layout.rows[name].map(self.path)), "utf-8")
+            return raw.astype(f"U{raw.dtype.itemsize}")  # plain ASCII, with a third of the memory
+        except UnicodeDecodeError:
+            pass
+        try:
+            return np.char.decode(raw, "utf-8")
         except UnicodeDecodeError:
             raise StoreError(f"{self.path}: damaged: {name} is not UTF-8") from None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +34,7 @@ from .layout import (
     identity_digest,
     read_layout,
 )
+from .patient_file import PatientFile
 
 Shape = tuple[int, int, int]
 
@@ -81,13 +81,12 @@ def create_store(
     """
     _check_new(rows, layers, provenance)
     path = Path(path)
-    unfinished = path.with_name(f"{path.name}.new")  # under the lock nobody else writes to this name
+    unfinished = path.with_name(f".{path.name}.new")  # under the lock nobody else writes to this name
     try:
         _write_new(unfinished, _new_columns(rows, layers), layers, provenance)
         unfinished.replace(path)
     except OSError as error:
-        told = re.search("error message = '([^']*)'", str(error))  # HDF5 wraps the reason in its own state
-        raise StoreError(f"{path}: cannot write the store ({told[1] if told else error.strerror or error})") from None
+        raise StoreError(f"{path}: cannot write the store ({error.strerror or error})") from None
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -108,9 +107,11 @@ def _new_columns(rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape])
     columns: dict[str, NDArray[Any]] = {}
     for name, dtype in COLUMNS.items():
         if name in IDENTITY:
-            values = [text.encode() for text in rows[name]]
-            width = f"S{max(1, *map(len, values))}" if dtype == "S" else dtype
-            columns[f"rows/{name}"] = np.array(values, dtype=width)
+            try:
+                values = np.array(rows[name], dtype="S")  # plain ASCII
+            except UnicodeEncodeError:
+                values = np.array([text.encode() for text in rows[name]], dtype="S")
+            columns[f"rows/{name}"] = values.astype(f"S{max(1, values.dtype.itemsize)}" if dtype == "S" else dtype)
         else:
             columns[f"rows/{name}"] = np.zeros(n, dtype)
     return columns | {f"checksums/{name}": np.zeros(n, f"S{DIGEST_BYTES}") for name in layers}
@@ -132,16 +133,18 @@ def _write_new(
 
     # HDF5 leaves a power of two to others at the head of a file; where the datasets will lie is not known yet.
     room = max(512, 1 << (len(index(dict.fromkeys(shapes, 2**63))) - 1).bit_length())
-    how = {"userblock_size": room, "alignment_threshold": 64, "alignment_interval": 64, "locking": "best-effort"}
-    with h5py.File(path, "w", libver=("earliest", "v108"), **how) as file:
+    how = {"userblock_size": room, "alignment_threshold": 64, "alignment_interval": 64}
+    with PatientFile(path) as raw, h5py.File(raw, "w", libver=("earliest", "v108"), **how) as file:
         file.attrs["format"] = FORMAT
         file.attrs["format_version"] = FORMAT_VERSION
         file.create_group("provenance").attrs.update(provenance)
         offsets = {name: _dataset(file, name, *shape).id.get_offset() for name, shape in shapes.items()}
         for name, column in columns.items():
             file[name][...] = column.astype(file[name].dtype)  # h5py notes in the dtype that text is UTF-8
+        file.close()  # the last bytes are written now
+        raw.check()
     with path.open("r+b") as handle:
-        handle.write(index(offsets).ljust(room, b"\0"))
+        handle.write(index(offsets))
         handle.flush()
         os.fsync(handle.fileno())
 
@@ -184,29 +187,47 @@ class StoreWriter:
             rows: row numbers, of length b.
             features: for every layer of the store an array of shape (at least b, height, width, channels); the
                 first b entries are written, what follows is padding.
-            sizes: (height, width) of each image as decoded, in pixels.
+            sizes: (height, width) of each image as decoded, in pixels; at least b.
 
         Raises:
             StoreError: the file cannot be written (a full disk, say); rows finished before stay finished.
         """
-        layers = {name: self._encoded(name, features[name], len(rows)) for name in self._layout.layers}
-        finite = [all(bool(np.isfinite(array[i]).all()) for array in layers.values()) for i in range(len(rows))]
-        good = [i for i in range(len(rows)) if finite[i]]
+        checksums = [self.put(row, {name: features[name][i] for name in features}) for i, row in enumerate(rows)]
+        self.flush()
+        for row, found, size in zip(rows, checksums, sizes, strict=False):
+            self.finish(row, found, size)
+
+    def put(self, row: int, features: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+        """Write the features of one row, by layer (height, width, channels); the first of the three steps of `write`.
+
+        Returns:
+            Their checksums by layer, for `finish`; empty, and nothing is written, if they are not finite in the store's
+            dtype.
+        """
+        layers = {name: self._encoded(name, features[name]) for name in self._layout.layers}
+        if not all(np.isfinite(array).all() for array in layers.values()):
+            return {}
         for name, array in layers.items():
-            for i in good:
-                self._put(self._layout.layers[name], rows[i], array[i].tobytes())
-        self._flush()
-        for i in good:
-            for name, array in layers.items():
-                digest = hashlib.sha256(array[i].tobytes()).hexdigest()
-                self._put(self._layout.checksums[name], rows[i], digest.encode())
-            height, width = sizes[i]
-            self._put(self._layout.rows["height"], rows[i], np.array(height, "<u4").tobytes())
-            self._put(self._layout.rows["width"], rows[i], np.array(width, "<u4").tobytes())
-            self._put(self._layout.rows["status"], rows[i], bytes([DONE]))
-        for i in sorted(set(range(len(rows))) - set(good)):
+            self._put(self._layout.layers[name], row, array.data.cast("B"))
+        return {name: hashlib.sha256(array.data).hexdigest() for name, array in layers.items()}
+
+    def finish(self, row: int, checksums: Mapping[str, str], size: tuple[int, int]) -> None:
+        """Mark a row as done whose features were `put` and, since then, flushed; as failed without checksums."""
+        if not checksums:
             dtype = self._layout.provenance["dtype"]
-            self.fail(rows[i], f"its features are not finite as {dtype}" + "; use float32" * (dtype != "float32"))
+            self.fail(row, f"its features are not finite as {dtype}" + "; use float32" * (dtype != "float32"))
+            return
+        for name, checksum in checksums.items():
+            self._put(self._layout.checksums[name], row, checksum.encode())
+        self._put(self._layout.rows["height"], row, np.array(size[0], "<u4").tobytes())
+        self._put(self._layout.rows["width"], row, np.array(size[1], "<u4").tobytes())
+        self._put(self._layout.rows["status"], row, bytes([DONE]))
+
+    def copy(self, row: int, to: int) -> dict[str, str]:
+        """Put the features of a done row into another row; like `put`."""
+        for extent in self._layout.layers.values():
+            self._put(extent, to, self._get(extent, row))
+        return {name: self._get(extent, row).decode() for name, extent in self._layout.checksums.items()}
 
     def fail(self, row: int, reason: str) -> None:
         """Mark a row as failed, with the reason (cut to 200 bytes)."""
@@ -218,7 +239,7 @@ class StoreWriter:
     def close(self) -> None:
         """Flush and close the file."""
         if not self._file.closed:
-            self._flush()
+            self.flush()
             self._file.close()
 
     def __enter__(self) -> StoreWriter:
@@ -229,15 +250,25 @@ class StoreWriter:
     ) -> None:
         self.close()
 
-    def _encoded(self, name: str, array: NDArray[Any], count: int) -> NDArray[Any]:
-        """The first `count` entries in the store's dtype; what is too large for it becomes infinite."""
+    def _encoded(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        """One row's features in the store's dtype; what is too large for it becomes infinite."""
         extent = self._layout.layers[name]
-        if array.shape[1:] != extent.shape[1:] or len(array) < count:
-            raise ParameterError(f"{name}: features have shape {array.shape}, the store wants (n, {extent.shape[1:]})")
+        if array.shape != extent.shape[1:]:
+            raise ParameterError(
+                f"{name}: a row's features have shape {array.shape}, the store wants {extent.shape[1:]}"
+            )
         with np.errstate(over="ignore"):
-            return np.ascontiguousarray(array[:count], dtype=extent.dtype)
+            return np.ascontiguousarray(array, dtype=extent.dtype)
 
-    def _put(self, extent: Extent, row: int, data: bytes) -> None:
+    def _get(self, extent: Extent, row: int) -> bytes:
+        """One row's bytes."""
+        try:
+            self._file.seek(extent.row_offset(row))
+            return self._file.read(extent.row_bytes)
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be read ({error.strerror})") from None
+
+    def _put(self, extent: Extent, row: int, data: bytes | memoryview) -> None:
         """Write one row's bytes, all of them."""
         if not 0 <= row < extent.shape[0] or len(data) != extent.row_bytes:
             raise ParameterError(f"row {row} of {len(data)} bytes does not fit into {extent}")
@@ -249,7 +280,8 @@ class StoreWriter:
         except OSError as error:
             raise StoreError(f"{self.path}: cannot write ({error.strerror}); finished rows are safe") from None
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Bring what was written to the disk."""
         try:
             os.fsync(self._file.fileno())
         except OSError as error:

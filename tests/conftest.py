@@ -34,6 +34,7 @@ PROVENANCE: dict[str, Any] = {
     "dtype": "float32",
     "engine": "keras",
     "backend": "tensorflow",
+    "precision": "float32",
     "batch_size": 8,
     "source": "/somewhere/scans",
 }

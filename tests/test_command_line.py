@@ -359,14 +359,17 @@ def test_help_shows_the_choices_and_defaults_that_hold() -> None:
     from freezeframe.classify.commands import fit_classifier
     from freezeframe.data.images import RESIZE_METHODS
     from freezeframe.extract.commands import extract_features
-    from freezeframe.extract.extraction import Settings
+    from freezeframe.extract.keras_engine import PRECISIONS
+    from freezeframe.extract.settings import ENGINES, Settings
     from freezeframe.features.layout import LAYER_DTYPES
     from freezeframe.features.store import POOLINGS
 
     options = {option.name: option for option in extract_features.params}
     assert options["layers"].default == Settings.layers
-    for name in ("backbone", "weights", "seed", "resize", "dtype", "batch_size"):
+    for name in ("backbone", "weights", "seed", "resize", "dtype", "engine", "precision"):
         assert options[name].default == getattr(Settings, name), name
+    assert tuple(options["engine"].type.choices) == ENGINES
+    assert tuple(options["precision"].type.choices) == PRECISIONS
     assert tuple(options["resize"].type.choices) == RESIZE_METHODS
     assert tuple(options["dtype"].type.choices) == tuple(LAYER_DTYPES)
     (pooling,) = (option for option in fit_classifier.params if option.name == "pooling")

@@ -17,11 +17,13 @@ from PIL import Image
 from freezeframe import FeatureStore, MissingExtraError, ParameterError, StoreError
 from freezeframe.data.images import read_image, resize_image
 from freezeframe.data.manifest import read_manifest
-from freezeframe.extract import extraction, keras_engine
+from freezeframe.extract import extraction, keras_engine, mnn_engine
 from freezeframe.extract.backbone import BACKBONES
-from freezeframe.extract.extraction import Settings, extract_features
+from freezeframe.extract.extraction import extract_features
+from freezeframe.extract.filling import Progress
 from freezeframe.extract.keras_engine import KerasEngine
 from freezeframe.extract.pipeline import Source, run
+from freezeframe.extract.settings import Settings
 from freezeframe.extract.weights import load_weights, random_weights
 
 VGG16 = BACKBONES["vgg16"]
@@ -52,7 +54,7 @@ def test_the_table_of_layers_is_keras_own(keras_vgg16: object) -> None:
 def test_features_equal_keras_own(folder: Path, tmp_path: Path, keras_vgg16: object) -> None:
     import keras
 
-    settings = Settings(layers=("block5_pool", "block3_pool"), batch_size=8)
+    settings = Settings(layers=("block5_pool", "block3_pool"), engine="keras")
     store = extract_features(read_manifest(folder), tmp_path / "a.h5", settings).store
     pixels = np.stack([resize_image(read_image(folder / path), 224, 224, "bilinear") for path in store.paths])
     prepared = keras.applications.vgg16.preprocess_input(pixels.astype(np.float32))
@@ -117,16 +119,19 @@ def test_a_finished_store_is_recognised_without_a_backbone(
 def test_stopped_anywhere_it_goes_on(folder: Path, tmp_path: Path) -> None:
     whole = extract_features(read_manifest(folder), tmp_path / "whole.h5", FAST).store
 
-    def stop(finished: int, total: int) -> None:
-        if finished >= 8:
+    def stop(progress: Progress) -> None:
+        if progress.finished >= 8:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         extract_features(read_manifest(folder), tmp_path / "a.h5", FAST, progress=stop)
-    seen: list[tuple[int, int]] = []
-    resumed = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST, progress=lambda *x: seen.append(x))
-    assert resumed.computed == 16
-    assert seen[-1] == (16, 16)
+    pending = int((FeatureStore(tmp_path / "a.h5").status == 0).sum())
+    assert 0 < pending <= 16
+    seen: list[int] = []
+    resumed = extract_features(
+        read_manifest(folder), tmp_path / "a.h5", FAST, progress=lambda progress: seen.append(progress.finished)
+    )
+    assert resumed.computed == seen[-1] == resumed.progress.total == pending
     assert resumed.store.fingerprint == whole.fingerprint
 
 
@@ -225,7 +230,7 @@ def test_another_provenance_is_refused(folder: Path, tmp_path: Path, change: dic
         extract_features(manifest, tmp_path / "a.h5", replace(FAST, **change))  # type: ignore[arg-type]
 
 
-def _interrupt(*_: int) -> None:
+def _interrupt(_: Progress) -> None:
     raise KeyboardInterrupt
 
 
@@ -234,20 +239,136 @@ def test_other_libraries_may_not_finish_what_some_began(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         extract_features(read_manifest(folder), tmp_path / "a.h5", FAST, progress=_interrupt)
-    monkeypatch.setattr(extraction, "_versions", lambda: {"version_keras": "99"})
+    monkeypatch.setattr(extraction, "versions", lambda settings: {"version_keras": "99"})
     with pytest.raises(StoreError, match=r"made with version_keras '3.*', asked for '99'"):
         extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
 
 
-def test_other_images_are_refused_unless_overwritten(folder: Path, tmp_path: Path) -> None:
+def test_another_collection_is_refused_unless_overwritten(folder: Path, tmp_path: Path) -> None:
     extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
-    (folder / "tumour" / "00.png").unlink()
-    (folder / "tumour" / "01.png").write_bytes((folder / "tumour" / "02.png").read_bytes())
-    (folder / "tumour" / "99.png").write_bytes((folder / "tumour" / "02.png").read_bytes())
-    with pytest.raises(StoreError, match=r"\(1 added since, 1 removed, 1 changed or relabelled\)"):
+    for path in sorted(folder.glob("*/*"))[::2]:
+        path.unlink()
+    (folder / "tumour" / "11.png").unlink()
+    with pytest.raises(StoreError, match=r"of its 24 images only 11 are among those given"):
         extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
     done = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST, overwrite=True)
-    assert done.computed == 24
+    assert done.computed == 11
+
+
+def _change(folder: Path) -> None:
+    """Remove an image, change one, add one that is new, rename one, move one to the other class."""
+    (folder / "tumour" / "00.png").unlink()
+    Image.new("RGB", (31, 17), (1, 2, 3)).save(folder / "tumour" / "01.png")
+    Image.new("RGB", (31, 17), (3, 2, 1)).save(folder / "tumour" / "99.png")
+    (folder / "tumour" / "02.png").rename(folder / "tumour" / "renamed.png")
+    (folder / "tumour" / "03.png").rename(folder / "healthy" / "99.png")
+
+
+def test_only_new_images_are_computed(folder: Path, tmp_path: Path) -> None:
+    before = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST).store.fingerprint
+    old = (tmp_path / "a.h5").stat().st_ino
+    _change(folder)
+    done = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    assert (done.computed, done.reused) == (2, 22)
+    assert (tmp_path / "a.h5").stat().st_ino != old
+    whole = extract_features(read_manifest(folder), tmp_path / "whole.h5", FAST).store
+    assert done.store.fingerprint == whole.fingerprint != before
+    assert done.store.verify() == []
+    assert [path.name for path in tmp_path.glob(".a.h5*")] == []
+
+
+def test_relabelled_images_need_no_backbone(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    (folder / "tumour").rename(folder / "tumor")
+    monkeypatch.setattr(KerasEngine, "__init__", None)
+    done = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    assert (done.computed, done.reused) == (0, 24)
+    assert set(done.store.labels) == {"healthy", "tumor"}
+
+
+def test_a_new_store_that_was_not_finished_is_gone_on_with(folder: Path, tmp_path: Path) -> None:
+    extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    old = (tmp_path / "a.h5").read_bytes()
+    for number in range(20):
+        Image.new("RGB", (9, 9), (number, 0, 0)).save(folder / "tumour" / f"more {number}.png")
+    manifest = read_manifest(folder)
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(manifest, tmp_path / "a.h5", FAST, progress=_interrupt)
+    assert (tmp_path / "a.h5").read_bytes() == old  # readable all the time
+    done = extract_features(manifest, tmp_path / "a.h5", FAST)
+    assert 0 < done.computed < 20
+    # Once more, and other images still: what was computed for the unfinished one is not lost.
+    for number in range(20):
+        Image.new("RGB", (9, 9), (0, number + 1, 0)).save(folder / "tumour" / f"again {number}.png")
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(read_manifest(folder), tmp_path / "a.h5", FAST, progress=_interrupt)
+    (folder / "tumour" / "more 0.png").unlink()
+    done = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    assert 0 < done.computed < 20
+    assert [path.name for path in tmp_path.glob(".a.h5*")] == []
+    whole = extract_features(read_manifest(folder), tmp_path / "whole.h5", FAST).store
+    assert done.store.fingerprint == whole.fingerprint
+
+
+def test_rows_are_reused_from_another_store(folder: Path, tmp_path: Path) -> None:
+    first = extract_features(
+        read_manifest(folder), tmp_path / "a.h5", replace(FAST, layers=("block1_conv2", "block1_pool"))
+    )
+    (folder / "tumour").rename(tmp_path / "x")
+    (tmp_path / "x").rename(folder / "renamed")
+    Image.new("RGB", (9, 9)).save(folder / "renamed" / "new.png")
+    done = extract_features(read_manifest(folder), tmp_path / "b.h5", FAST, reuse=[tmp_path / "a.h5"])
+    assert (done.computed, done.reused) == (1, 24)
+    assert list(done.store.layers) == ["block1_pool"]
+    assert set(first.store.checksums("block1_pool")) < set(done.store.checksums("block1_pool"))
+    with pytest.raises(StoreError, match=r"a\.h5: made with resize 'bilinear', asked for 'nearest'"):
+        extract_features(
+            read_manifest(folder), tmp_path / "c.h5", replace(FAST, resize="nearest"), reuse=[tmp_path / "a.h5"]
+        )
+    assert not (tmp_path / "c.h5").exists()
+
+
+def test_images_with_the_same_pixels_are_computed_once(folder: Path, tmp_path: Path) -> None:
+    pixels = Image.open(folder / "tumour" / "04.png")
+    for name in ("as.bmp", "as.tif", "as.webp"):
+        pixels.save(folder / "healthy" / name, lossless=True)
+    done = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    assert (done.progress.computed, done.progress.same) == (23, 4)
+    checksums = dict(zip(done.store.paths.tolist(), done.store.checksums("block1_pool").tolist(), strict=True))
+    assert len({checksums[f"healthy/as.{end}"] for end in ("bmp", "tif", "webp")} | {checksums["tumour/04.png"]}) == 1
+    assert done.store.verify() == []
+
+
+def test_a_disk_without_room_is_told_before_anything_is_made(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type("usage", (), {"free": 10**8})
+    monkeypatch.setattr(extraction.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(StoreError, match=r"a\.h5: its features need 0\.0 GB, 0\.1 GB are free here; make room"):
+        extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    assert not list(tmp_path.glob("*a.h5"))
+
+
+def test_a_damaged_store_can_be_overwritten_but_nothing_else(folder: Path, tmp_path: Path) -> None:
+    manifest, path = read_manifest(folder), tmp_path / "a.h5"
+    extract_features(manifest, path, FAST)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(StoreError, match=r"truncated|not what was written"):
+        extract_features(manifest, path, FAST)
+    assert extract_features(manifest, path, FAST, overwrite=True).computed == 24
+    path.write_bytes(b"thesis")
+    with pytest.raises(StoreError, match="not a feature store, so it is not overwritten; remove it"):
+        extract_features(manifest, path, FAST, overwrite=True)
+    assert path.read_bytes() == b"thesis"
+
+
+def test_a_link_to_a_store_stays_a_link(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "a.h5").symlink_to(tmp_path / "far" / "a.h5")
+    for _ in range(2):
+        assert extract_features(read_manifest(folder), tmp_path / "a.h5", FAST, overwrite=True).computed == 24
+        assert (tmp_path / "a.h5").is_symlink()
+        assert len(FeatureStore(tmp_path / "far" / "a.h5")) == 24
 
 
 def test_a_file_that_is_no_store_is_not_touched(folder: Path, tmp_path: Path) -> None:
@@ -281,9 +402,12 @@ def test_without_a_backend_the_error_names_the_extra(
 ) -> None:
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     monkeypatch.setattr(keras_engine, "find_spec", lambda name: None)
+    monkeypatch.setattr(mnn_engine, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"running the backbone needs Keras.*pip install 'freezeframe\[cpu\]'"):
         extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
     assert not (tmp_path / "a.h5").exists()
+    with pytest.raises(MissingExtraError, match=r"the engine mnn needs MNN and ONNX.*pip install 'freezeframe\[cpu\]'"):
+        extract_features(read_manifest(folder), tmp_path / "a.h5", Settings(engine="mnn"))
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     with pytest.raises(MissingExtraError, match="needs Keras with jax"):
         keras_engine.choose_keras_backend()
