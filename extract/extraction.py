@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import StoreError, printable
+from .. import ParameterError, StoreError, printable
 from ..data.manifest import Manifest
 from ..features.copying import copy_rows
 from ..features.layout import DONE, FAILED, IDENTITY, LAYER_DTYPES, PENDING, begins_as_store
@@ -99,7 +99,9 @@ def extract_features(
     with store_lock(output):
         old = _old_store(output, overwrite)
         settings = (settings or Settings()).resolved(old.provenance if old else None)
-        donors = [FeatureStore(path) for path in reuse]
+        donors = [_donor(path, output) for path in reuse]
+        if workers and settings.engine != "mnn":
+            raise ParameterError(f"workers are for the engine mnn, not for {settings.engine}")
         same_images = old is not None and not _other_images(old, manifest)
         if old is not None:
             _check_alike(old, settings, with_versions=not (same_images and old.complete))
@@ -107,16 +109,24 @@ def extract_features(
             _check_alike(donor, settings, with_versions=True)
         if old is not None and not same_images:
             _check_same_collection(old, manifest)
-        target = output if old is None or same_images else output.with_name(f".{output.name}.next")
+        target = output if old is None or same_images else _next(output)
         layers = tuple(old.layers) if old else BACKBONES[settings.backbone].check_layers(settings.layers)
         weights = None
         if target != output and old is not None:
-            donors = [*_begun(target, manifest, settings), old, *donors]
+            donors = [*_begun(output, manifest, settings), old, *donors]
         if old is None or not target.exists():
             weights = _create(target, manifest, settings, layers, command)
         reused = _take_over(FeatureStore(target), donors)
-        _before(target).unlink(missing_ok=True)
+        for left in (_next(output), _before(output)):
+            if left != target:
+                left.unlink(missing_ok=True)
         return _finish(FeatureStore(target), output, manifest, settings, weights, reused, workers, progress)
+
+
+def _donor(path: str | os.PathLike[str], output: Path) -> FeatureStore:
+    if Path(path).resolve() == output:
+        raise ParameterError(f"{path}: is the output itself, whose rows are kept anyway unless it is overwritten")
+    return FeatureStore(path)
 
 
 def _old_store(output: Path, overwrite: bool) -> FeatureStore | None:
@@ -153,6 +163,8 @@ def _finish(
             raise KeyboardInterrupt
     seconds = time.perf_counter() - start
     check_read(output, manifest, done)
+    if pending := int((FeatureStore(store.path).status == PENDING).sum()):
+        raise StoreError(f"{output}: {pending} images were not finished; the same command goes on")
     store.path.replace(output)
     store = FeatureStore(output)
     failed = [(str(store.paths[row]), str(store.reasons[row])) for row in (store.status == FAILED).nonzero()[0]]
@@ -180,25 +192,34 @@ def _create(path: Path, manifest: Manifest, settings: Settings, layers: Sequence
     return weights
 
 
-def _begun(target: Path, manifest: Manifest, settings: Settings) -> list[FeatureStore]:
-    """What earlier runs began to build beside the old store; if it is of other images, as a store to take rows from."""
-    try:
-        begun = FeatureStore(target)
-        _check_alike(begun, settings, with_versions=True)
-        if _other_images(begun, manifest):
-            target.replace(_before(target))
-    except StoreError:
-        target.unlink(missing_ok=True)
-    try:
-        begun = FeatureStore(_before(target))
-        _check_alike(begun, settings, with_versions=True)
-    except StoreError:
-        return []
-    return [begun]
+def _next(output: Path) -> Path:
+    """Where the new store is built while the old one stands."""
+    return output.with_name(f".{output.name}.next")
 
 
-def _before(target: Path) -> Path:
-    return target.with_name(f"{target.name}.before")
+def _before(output: Path) -> Path:
+    """Where a new store goes that was not finished and is not wanted any more, while rows are taken from it."""
+    return output.with_name(f".{output.name}.before")
+
+
+def _begun(output: Path, manifest: Manifest, settings: Settings) -> list[FeatureStore]:
+    """What earlier runs began to build beside the old store, to take rows from; one of these images is gone on with."""
+    usable = {}
+    for path in (_next(output), _before(output)):
+        try:
+            store = FeatureStore(path)
+            _check_alike(store, settings, with_versions=True)
+            usable[path] = store
+        except StoreError:
+            path.unlink(missing_ok=True)
+    begun, before = usable.get(_next(output)), usable.get(_before(output))
+    if begun is not None and _other_images(begun, manifest):
+        if before is None or len(before.rows()) < len(begun.rows()):
+            begun.path.replace(_before(output))
+            before = FeatureStore(_before(output))
+        else:
+            begun.path.unlink()
+    return [before] if before is not None else []
 
 
 def _take_over(store: FeatureStore, donors: Sequence[FeatureStore]) -> int:
@@ -208,8 +229,8 @@ def _take_over(store: FeatureStore, donors: Sequence[FeatureStore]) -> int:
         rows_by_file = {sha256: row for row, sha256 in enumerate(donor.sha256s) if donor.status[row] == DONE and sha256}
         with StoreWriter(store.path) as writer:
             to = [int(row) for row in writer.pending if str(store.sha256s[row]) in rows_by_file]
-            copy_rows(donor, [rows_by_file[str(store.sha256s[row])] for row in to], writer, to)
-        taken += len(to)
+            rows = [rows_by_file[str(store.sha256s[row])] for row in to]
+            taken += copy_rows(donor, rows, writer, to, skip_damaged=True)
     return taken
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -23,8 +25,11 @@ from .pipeline import Batch, Engine, Seconds, Seen, Source, cpu_cores, run
 from .settings import Settings
 from .workers import Job, WorkerPool
 
-BATCHES_BEHIND = 2
-"""How many computed batches may wait to be written."""
+WRITE_THREADS = 4 if hasattr(os, "pwrite") else 1
+"""A GPU computes faster than one thread hashes and writes."""
+
+BATCHES_BEHIND = 1
+"""How many computed batches may wait to be written: what a kill -9 can lose, and the one being computed."""
 
 
 @dataclass(slots=True)
@@ -117,7 +122,7 @@ def _computed(
     weights: Mapping[str, NDArray[np.float32]],
     workers: int,
     stop: Callable[[], bool],
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Batches from the engine that is asked for."""
     backbone, layers = BACKBONES[settings.backbone], tuple(store.layers)
     if settings.engine == "mnn":
@@ -129,7 +134,7 @@ def _computed(
         yield from run(engine, sources, backbone.input_size, settings.resize, seen=Seen(), stop=stop)
 
 
-def _write_behind(writer: StoreWriter, batches: Iterable[Batch], progress: Progress, tell: Tell | None) -> None:
+def _write_behind(writer: StoreWriter, batches: Generator[Batch], progress: Progress, tell: Tell | None) -> None:
     """Write batches in a thread while the next are computed, a bounded number of them behind."""
     waiting: deque[Future[None]] = deque()
 
@@ -139,19 +144,22 @@ def _write_behind(writer: StoreWriter, batches: Iterable[Batch], progress: Progr
             if tell is not None:
                 tell(progress)
 
-    with ThreadPoolExecutor(1) as pool:
+    # The generator is closed here, whatever happens: no worker outlives the lock on the store.
+    with closing(batches), ThreadPoolExecutor(WRITE_THREADS) as putters, ThreadPoolExecutor(1) as pool:
         for batch in batches:
-            waiting.append(pool.submit(_record, writer, batch, progress))
+            waiting.append(pool.submit(_record, writer, putters, batch, progress))
             settle(BATCHES_BEHIND)
         settle(0)
 
 
-def _record(writer: StoreWriter, batch: Batch, progress: Progress) -> None:
+def _record(writer: StoreWriter, putters: ThreadPoolExecutor, batch: Batch, progress: Progress) -> None:
     """Write a batch: features, flush, and only then what says that the rows are finished."""
     start = perf_counter()
-    checksums = batch.checksums or [
-        writer.put(row, {name: array[i] for name, array in batch.features.items()}) for i, row in enumerate(batch.rows)
-    ]
+
+    def put(i: int) -> dict[str, str]:
+        return writer.put(batch.rows[i], {name: array[i] for name, array in batch.features.items()})
+
+    checksums = batch.checksums or list(putters.map(put, range(len(batch.rows))))
     writer.flush()
     for row, found, size in zip(batch.rows, checksums, batch.sizes, strict=True):
         writer.finish(row, found, size)

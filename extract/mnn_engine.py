@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from .. import FreezeframeError, MissingExtraError
 from .backbone import Backbone
-from .quiet import silenced
+from .quiet import OWN_GROUP, silenced
 from .weights import weights_digest
 
 GRAPH_VERSION = 1
@@ -35,7 +35,11 @@ CAFFE_MEANS = (123.68, 116.779, 103.939)
 
 # MNN's command for this, MNN.tools.mnnconvert, is not used: when imported it installs a logging library with pip, and
 # then it reports each conversion to its maker. The compiled converter beneath it does neither.
-_CONVERT = "import sys, MNN, _tools; _tools.mnnconvert(sys.argv)"
+_CONVERT = """
+import sys, MNN, _tools
+_tools.mnnconvert(sys.argv)
+MNN.Interpreter(sys.argv[sys.argv.index("--MNNModel") + 1])
+"""
 
 
 def mnn_installed() -> bool:
@@ -101,10 +105,10 @@ def _convert(onnx_model: bytes, model: Path) -> None:
     try:
         onnx_file.write_bytes(onnx_model)
         options = ["-f", "ONNX", "--modelFile", onnx_file, "--MNNModel", mnn_file, "--bizCode", "freezeframe"]
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", _CONVERT, *map(str, options)], capture_output=True, text=True
-        )
-        if not mnn_file.is_file():
+        command = [sys.executable, "-P", "-c", _CONVERT, *map(str, options)]
+        done = subprocess.run(command, capture_output=True, text=True, process_group=OWN_GROUP)
+        # On a full disk the converter writes half a model and says that all is well; the interpreter refuses it.
+        if done.returncode or not mnn_file.is_file():
             told = " ".join((done.stdout + done.stderr).split())[-200:]
             raise FreezeframeError(f"MNN's converter failed ({told}); take --engine keras")
         digest_file.write_text(hashlib.sha256(mnn_file.read_bytes()).hexdigest())

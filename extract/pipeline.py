@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
 from collections import deque
@@ -18,6 +17,9 @@ from numpy.typing import NDArray
 
 from .. import ImageError
 from ..data.images import decode_image, read_image_bytes, resize_image
+
+MOST_A_BATCH = 128
+"""Images in a batch, those that need not or cannot be computed among them."""
 
 
 class Engine(Protocol):
@@ -122,8 +124,10 @@ def never() -> bool:
 
 
 def cpu_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use, by its affinity and its container's quota."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
 
 
 def load_image(source: Source, input_size: tuple[int, int], resize: str) -> Loaded:
@@ -145,7 +149,8 @@ def load_image(source: Source, input_size: tuple[int, int], resize: str) -> Load
 
 def told_unread(error: OSError | MemoryError) -> str:
     """Why a file could not be read this time."""
-    return f"cannot be read ({getattr(error, 'strerror', None) or 'not enough memory'})"
+    reason = "not enough memory" if isinstance(error, MemoryError) else error.strerror or str(error)
+    return f"cannot be read ({reason})"
 
 
 def run(
@@ -159,8 +164,8 @@ def run(
 ) -> Iterator[Batch]:
     """Compute features of images, in order; a `Batch` whenever the engine's batch is full, and at the end.
 
-    Images that cannot be read take no place in a batch, nor do those whose pixels are in `seen`. At most two batches of
-    images are held.
+    Images that cannot be read take no place in the engine's batch, nor do those whose pixels are in `seen`; many
+    of them end a batch before it is full. At most three batches of images are held.
 
     Args:
         engine: computes the features.
@@ -168,34 +173,42 @@ def run(
         input_size: (height, width) that they are resized to, in pixels.
         resize: how.
         seen: notes pixels, so that the same are computed once; None computes each.
-        stop: asked after each batch; True ends the run.
+        stop: asked after each image; True ends the run with those that are decoded for the next batch.
     """
-    batch, images = Batch(), []
+    batch = Batch()
+    images: list[NDArray[np.uint8]] = []
     waited = time.perf_counter()
     for row, future in _decoded_ahead(sources, input_size, resize, ahead=2 * engine.batch_size):
-        try:
-            loaded = future.result()
-        except ImageError as error:
-            batch.failed.append((row, str(error)))
-            continue
-        except (OSError, MemoryError) as error:
-            batch.unread.append((row, told_unread(error)))
-            continue
-        first = seen.first(loaded.digest, row) if seen is not None else row
-        if first != row:
-            batch.same.append((row, first, loaded.size))
-            continue
-        batch.rows.append(row)
-        batch.sizes.append(loaded.size)
-        images.append(loaded.pixels)
-        if len(images) == engine.batch_size:
+        _sort_in(batch, images, row, future, seen)
+        if len(images) == engine.batch_size or len(batch) >= MOST_A_BATCH:
             yield _forward(engine, batch, images, waited)
-            if stop():
-                return
             batch, images = Batch(), []
             waited = time.perf_counter()
+        if stop():
+            break
     if len(batch):
         yield _forward(engine, batch, images, waited)
+
+
+def _sort_in(
+    batch: Batch, images: list[NDArray[np.uint8]], row: int, future: Future[Loaded], seen: Seen | None
+) -> None:
+    """Put a decoded image among those to be computed, or note why it need not or cannot be."""
+    try:
+        loaded = future.result()
+    except ImageError as error:
+        batch.failed.append((row, str(error)))
+        return
+    except (OSError, MemoryError) as error:
+        batch.unread.append((row, told_unread(error)))
+        return
+    first = seen.first(loaded.digest, row) if seen is not None else row
+    if first != row:
+        batch.same.append((row, first, loaded.size))
+        return
+    batch.rows.append(row)
+    batch.sizes.append(loaded.size)
+    images.append(loaded.pixels)
 
 
 def _forward(engine: Engine, batch: Batch, images: list[NDArray[np.uint8]], waited: float) -> Batch:

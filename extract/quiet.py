@@ -1,4 +1,4 @@
-"""Keeping a C++ library's chatter off the terminal."""
+"""Keeping a C++ library's chatter off the terminal, and the terminal's Ctrl-C off our child processes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+OWN_GROUP = 0 if os.name == "posix" else None
+"""`process_group` of a child process that Ctrl-C is not for: its parent ends it in good order."""
 
 
 @contextlib.contextmanager

@@ -72,6 +72,8 @@ class Settings:
             raise ParameterError(f"seed must lie between 0 and {2**32 - 1}, got {self.seed!r}")
         if self.engine == "mnn" and self.precision != "float32":
             raise ParameterError(f"precision {self.precision} is for the engine keras; mnn computes in float32")
+        if self.engine == "mnn" and size not in (None, MnnEngine.batch_size):
+            raise ParameterError(f"batch_size {size} is for the engine keras; mnn computes one image at a time")
         BACKBONES[self.backbone].check_layers(self.layers)
 
     def resolved(self, made: Mapping[str, Any] | None = None) -> Settings:
@@ -89,7 +91,7 @@ class Settings:
             engine = made["engine"]
         elif engine == "auto":
             # Who asks for a backend, a batch size or a precision means Keras.
-            keras = os.environ.get("KERAS_BACKEND") or self.batch_size or self.precision != "float32" or gpu_megabytes()
+            keras = os.environ.get("KERAS_BACKEND") or self.batch_size or self.precision != "float32" or _usable_gpu()
             engine = "mnn" if mnn_installed() and not keras else "keras"
         if engine == "mnn":
             check_mnn()
@@ -115,9 +117,24 @@ def gpu_megabytes() -> int:
     return 0
 
 
+def _usable_gpu() -> int:
+    """Memory of the GPU that Keras would use, in MB; 0 if there is none, or if TensorFlow is here in its CPU build."""
+    installed = {name for name in ("tensorflow", "tensorflow-cpu") if _version(name)}
+    for_cpus = choose_keras_backend() == "tensorflow" and installed == {"tensorflow-cpu"}
+    return 0 if for_cpus else gpu_megabytes()
+
+
+def _version(package: str) -> str:
+    """A package's version; "" if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
 def _fitting_batch_size() -> int:
     """On a GPU the largest power of two that its memory has room for, from 8 to 64."""
-    fitting = gpu_megabytes() // MEGABYTES_AN_IMAGE
+    fitting = _usable_gpu() // MEGABYTES_AN_IMAGE
     return max(CPU_BATCH_SIZE, min(MAX_GPU_BATCH_SIZE, 1 << max(0, fitting.bit_length() - 1)))
 
 
@@ -156,6 +173,6 @@ def versions(settings: Settings) -> dict[str, str]:
         libraries |= {"keras": ["keras"], backend: [backend, f"{backend}-cpu"]}  # TensorFlow for CPUs has another name
     for library, packages in libraries.items():
         for package in packages:
-            with suppress(metadata.PackageNotFoundError):
-                found[f"version_{library}"] = metadata.version(package)
+            if version := _version(package):
+                found[f"version_{library}"] = version
     return found

@@ -38,8 +38,13 @@ def serve(messages: BinaryIO, answers: BinaryIO) -> None:
     told = (json.loads(line) for line in messages)
     job = next(told)
     backbone = BACKBONES[job["backbone"]]
-    engine = MnnEngine(backbone, Path(job["model"]), job["layers"])
-    with StoreWriter(job["store"]) as writer:
+    try:
+        writer = StoreWriter(job["store"])
+        engine = MnnEngine(backbone, Path(job["model"]), job["layers"])
+    except FreezeframeError as error:
+        answer({"error": str(error), "kind": type(error).__name__})
+        return
+    with writer:
         answer({"ready": True})
         for message in told:
             source = Source(message["row"], Path(message["path"]), message["sha256"])

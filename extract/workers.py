@@ -14,18 +14,22 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import freezeframe
-
-from .. import FreezeframeError
+from .. import FreezeframeError, MissingExtraError, StoreError
 from .pipeline import Batch, Seconds, Seen, Source, never
+from .quiet import OWN_GROUP
 
 ROWS_A_BATCH = 16
 SECONDS_A_BATCH = 1.0
-"""A batch is passed on when it has so many rows, or after so long: what a kill can lose."""
+"""A batch is passed on when it has so many rows, or after so long."""
+START_SECONDS = 120
+IMAGE_SECONDS = 300
+"""A worker that takes longer for one image hangs, and is killed; the slowest that are allowed take some 20 s."""
+
+_ERRORS: dict[str, type[FreezeframeError]] = {kind.__name__: kind for kind in (MissingExtraError, StoreError)}
 
 
 class WorkerDiedError(Exception):
@@ -54,29 +58,34 @@ class Outcome:
 
 
 class Worker:
-    """One worker process and the talk with it.
+    """One worker process and the talk with it."""
 
-    Raises:
-        FreezeframeError: it does not start; the text tells what it printed last.
-    """
-
-    def __init__(self, job: Job) -> None:
+    def __init__(self) -> None:
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "freezeframe.extract.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._printed,
-            process_group=0 if sys.platform != "win32" else None,  # Ctrl-C is for the parent, which ends in good order
+            process_group=OWN_GROUP,
         )
+        self._late = False
+
+    def start(self, job: Job) -> None:
+        """Tell it the job and wait until it is ready.
+
+        Raises:
+            FreezeframeError: it does not start; the text tells what it printed last.
+        """
         told = {"store": job.store, "backbone": job.backbone, "model": job.model, "resize": job.resize}
         try:
             self.say({name: str(value) for name, value in told.items()} | {"layers": job.layers})
-            self.hear()
+            answer = self.hear(START_SECONDS)
         except WorkerDiedError as error:
             self._printed.seek(0)
             last = self._printed.read().decode(errors="replace").strip().rpartition("\n")[2]
             raise FreezeframeError(f"the engine mnn does not start ({error}: {last}); take --engine keras") from None
+        raise_error(answer)
 
     def say(self, message: Any) -> None:
         """Send a message."""
@@ -87,10 +96,14 @@ class Worker:
         except OSError:
             self._died()
 
-    def hear(self) -> dict[str, Any]:
-        """Wait for an answer."""
+    def hear(self, seconds: float = IMAGE_SECONDS) -> dict[str, Any]:
+        """Wait for an answer; a worker that takes too long is killed."""
         assert self._process.stdout is not None
+        alarm = threading.Timer(seconds, self._kill_late)
+        alarm.daemon = True
+        alarm.start()
         line = self._process.stdout.readline()
+        alarm.cancel()
         if not line.endswith(b"\n"):
             self._died()
         answer: dict[str, Any] = json.loads(line)
@@ -98,11 +111,17 @@ class Worker:
 
     def _died(self) -> None:
         code = self._process.wait()
+        if self._late:
+            raise WorkerDiedError(f"it took more than {IMAGE_SECONDS} s")
         raise WorkerDiedError(f"signal {-code}" if code < 0 else f"exit code {code}")
 
     def kill(self) -> None:
         """End it at once."""
         self._process.kill()
+
+    def _kill_late(self) -> None:
+        self._late = True
+        self.kill()
 
     def close(self) -> None:
         """Let it end, and wait for that."""
@@ -196,11 +215,12 @@ class WorkerPool:
             return None if self._abandoned or self._stop() else next(self._sources, None)
 
     def _start(self, number: int) -> None:
-        worker = Worker(self._job)
-        with self._lock:
+        worker = Worker()
+        with self._lock:  # known before it is waited for, so that it can be killed
             self._workers[number] = worker
             if self._abandoned:
                 worker.kill()
+        worker.start(self._job)
 
     def _ask_twice(self, number: int, source: Source) -> Outcome:
         """What became of an image; once more with a new worker if the first one died of it."""
@@ -234,25 +254,35 @@ class WorkerPool:
             raise
 
 
+def raise_error(answer: dict[str, Any]) -> None:
+    """Raise the error that an answer tells of, if it does."""
+    if "error" in answer:
+        kind = _ERRORS.get(answer["kind"], FreezeframeError)
+        raise kind.__new__(kind, answer["error"])  # its text is made already, so without __init__
+
+
 class _Gathering:
     """Sorts outcomes into batches; holds rows back that wait for the row with the same pixels."""
 
     def __init__(self, seen: Seen) -> None:
         self._seen = seen
-        self._finished: set[int] = set()
+        self._computed: dict[int, int] = {}
+        """Of each finished row the one whose features it has: itself, if it was computed."""
+        self._failed: dict[int, dict[str, Any]] = {}
         self._waiting: dict[int, list[Outcome]] = {}
 
     def add(self, batch: Batch, outcome: Outcome) -> None:
         """Put an outcome into a batch, and those that waited for it."""
-        row, answer = outcome.row, outcome.answer
-        if "error" in answer:
-            kind = getattr(freezeframe, answer["kind"], FreezeframeError)
-            raise kind.__new__(kind, answer["error"])  # its text is made already, so without __init__
-        if outcome.first is not None and outcome.first not in self._finished:
-            self._waiting.setdefault(outcome.first, []).append(outcome)
+        row, answer, first = outcome.row, outcome.answer, outcome.first
+        raise_error(answer)
+        if first in self._failed:  # without features to copy, what became of the first becomes of the others, too
+            answer, first = self._failed[first], None
+        elif first is not None and first not in self._computed:
+            self._waiting.setdefault(first, []).append(outcome)
             return
-        if outcome.first is not None:
-            batch.same.append((row, outcome.first, tuple(answer["size"])))
+        if first is not None:
+            batch.same.append((row, self._computed[first], tuple(answer["size"])))
+            self._computed[row] = self._computed[first]
         elif "failed" in answer:
             batch.failed.append((row, answer["failed"]))
         elif "unread" in answer:
@@ -262,10 +292,10 @@ class _Gathering:
             batch.sizes.append(tuple(answer["size"]))
             batch.checksums.append(answer["checksums"])
             batch.seconds.add(Seconds(*answer["seconds"]))
-        if answer.get("checksums") or outcome.first is not None:
-            self._finished.add(row)
-        else:
+            if answer["checksums"]:
+                self._computed[row] = row
+        if row not in self._computed:
             self._seen.forget(outcome.digest)
+            self._failed[row] = answer
         for waiting in self._waiting.pop(row, ()):
-            # Without features to copy, what became of the first becomes of the others, too.
-            self.add(batch, waiting if row in self._finished else replace(waiting, answer=answer, first=None))
+            self.add(batch, waiting)

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from .. import StoreError
 from .compression import Decoder, check_row, compression
 from .layout import Layout, read_layout
-from .new_file import Progress, check_free, new_file
+from .new_file import Tell, check_name, new_file
 from .patient_file import PatientFile
 from .store import FeatureStore
 from .writer import store_lock
@@ -65,7 +65,7 @@ class Index:
         return f"{ARCHIVE} {ARCHIVE_VERSION} {len(text)} {hashlib.sha256(text).hexdigest()}\n".encode() + text + b"\n"
 
 
-def write_archive(store: FeatureStore, path: Path, progress: Progress | None = None) -> None:
+def write_archive(store: FeatureStore, path: Path, progress: Tell | None = None) -> None:
     """Write a store's archive to `path`, and read it back.
 
     Raises:
@@ -74,6 +74,7 @@ def write_archive(store: FeatureStore, path: Path, progress: Progress | None = N
         OSError: the archive cannot be written.
     """
     layout, _ = read_layout(store.path), compression()  # what is not installed is told before anything is written
+    store = FeatureStore(store.path)  # as it is now
     file_bytes = store.path.stat().st_size
     pieces = _outside_layers(layout, file_bytes)
     index = Index(file_bytes, pieces, 2**63, dict.fromkeys(layout.layers, 2**63), store.fingerprint)
@@ -84,7 +85,8 @@ def write_archive(store: FeatureStore, path: Path, progress: Progress | None = N
         raise StoreError(f"{store.path}: cannot be archived ({' '.join(str(error).split())[:150]})") from None
     with path.open("r+b") as handle:
         handle.write(index.encode().ljust(room, b"\0"))
-    if FeatureStore(store.path).fingerprint != index.fingerprint:
+    now = FeatureStore(store.path)
+    if now.fingerprint != index.fingerprint or not np.array_equal(now.status, store.status):
         raise StoreError(f"{store.path}: was written to while it was archived; archive it when that is finished")
     with path.open("rb") as handle:
         for _ in _rows(handle, read_index(path), store, layout):
@@ -92,7 +94,7 @@ def write_archive(store: FeatureStore, path: Path, progress: Progress | None = N
 
 
 def restore(
-    archive: str | os.PathLike[str], out: str | os.PathLike[str], *, progress: Progress | None = None
+    archive: str | os.PathLike[str], out: str | os.PathLike[str], *, progress: Tell | None = None
 ) -> FeatureStore:
     """Make a working store of an archive, equal to the archived one in every byte that means anything.
 
@@ -108,7 +110,7 @@ def restore(
         FeatureStore('features.h5': 253 done, 0 failed, 0 pending; block5_pool (7, 7, 512))
     """
     archive, out = Path(archive), Path(out)
-    check_free(out)
+    check_name(out)
     index = read_index(archive)
     compression()  # what is not installed is told before anything is written
     with store_lock(out), new_file(out) as unfinished:
@@ -172,7 +174,7 @@ def _outside_layers(layout: Layout, file_bytes: int) -> list[Piece]:
 
 
 def _write_hdf5(
-    store: FeatureStore, layout: Layout, path: Path, index: Index, room: int, progress: Progress | None
+    store: FeatureStore, layout: Layout, path: Path, index: Index, room: int, progress: Tell | None
 ) -> Index:
     """Write all of the archive but its head; the index that says where things came to lie."""
     with PatientFile(path) as raw, h5py.File(raw, "w", userblock_size=room) as file:

@@ -15,7 +15,7 @@ import click
 from .. import StoreError, printable
 
 if TYPE_CHECKING:
-    from .new_file import Progress
+    from .new_file import Tell
     from .store import FeatureStore
 
 LISTED = 20
@@ -143,7 +143,7 @@ def diff(context: click.Context, a: Path, b: Path) -> None:
 
 
 @contextmanager
-def _bar(text: str) -> Iterator[Progress]:
+def _bar(text: str) -> Iterator[Tell]:
     """A progress bar on a terminal; nothing elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

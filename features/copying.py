@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ from .writer import StoreWriter
 _BLOCK_BYTES = 64 * 2**20
 
 
-def copy_rows(source: FeatureStore, rows: Sequence[int], writer: StoreWriter, to: Sequence[int]) -> None:
+def copy_rows(
+    source: FeatureStore, rows: Sequence[int], writer: StoreWriter, to: Sequence[int], *, skip_damaged: bool = False
+) -> int:
     """Copy rows of a store into pending rows of a store being written, in blocks of about 64 MB.
 
     Of a done row its features, bit for bit and checked against their checksums on the way, and its size are copied,
@@ -29,6 +31,10 @@ def copy_rows(source: FeatureStore, rows: Sequence[int], writer: StoreWriter, to
         writer: of the store where they go, under its lock.
         to: the numbers of the rows that they become, of length b; row `to[i]` must be of the same image, by SHA-256,
             as row `rows[i]`.
+        skip_damaged: leave rows pending whose features do not match their checksum, instead of raising.
+
+    Returns:
+        How many rows were copied.
 
     Raises:
         ParameterError: a layer is missing in the source, or has another shape or dtype there; rows that do not exist,
@@ -43,15 +49,24 @@ def copy_rows(source: FeatureStore, rows: Sequence[int], writer: StoreWriter, to
     layers = {name: source.memmap(name) for name in read_layout(writer.path).layers}
     checksums = {name: source.checksums(name) for name in layers}
     step = max(1, _BLOCK_BYTES // sum(data[:1].nbytes for data in layers.values()))
+    copied = 0
     for start in range(0, len(done), step):
         block = done[start : start + step]
-        numbers = [row for row, _ in block]
-        features = {name: _checked(source, name, numbers, data, checksums[name]) for name, data in layers.items()}
+        sound = [pair for pair in block if _is_sound(pair[0], layers, checksums)]
+        if len(sound) < len(block) and not skip_damaged:
+            (row, _), *_ = (pair for pair in block if pair not in sound)
+            raise StoreError(
+                f"{source.path}: the features of {source.paths[row]} are damaged; extract anew with --overwrite"
+            )
+        numbers = [row for row, _ in sound]
         sizes = [(int(source.heights[row]), int(source.widths[row])) for row in numbers]
-        writer.write([place for _, place in block], features, sizes)
+        writer.write([place for _, place in sound], {name: data[numbers] for name, data in layers.items()}, sizes)
+        copied += len(sound)
     for row, place in pairs:
         if source.status[row] == FAILED:
             writer.fail(place, str(source.reasons[row]))
+            copied += 1
+    return copied
 
 
 def _check_layers(source: FeatureStore, writer: StoreWriter) -> None:
@@ -81,14 +96,10 @@ def _check_rows(source: FeatureStore, rows: Sequence[int], writer: StoreWriter, 
         raise ParameterError(f"{writer.path}: {source.paths[chosen[other[0]]]} was to be copied to another image's row")
 
 
-def _checked(
-    source: FeatureStore, layer: str, rows: list[int], data: NDArray[Any], checksums: NDArray[np.str_]
-) -> NDArray[Any]:
-    """Features of some rows of a layer, of shape (n_rows, height, width, channels), that are what was written."""
-    block: NDArray[Any] = data[rows]
-    for row, features in zip(rows, block, strict=True):
-        if hashlib.sha256(features.data).hexdigest() != checksums[row] or not np.isfinite(features).all():
-            raise StoreError(
-                f"{source.path}: the {layer} features of {source.paths[row]} are damaged; extract anew with --overwrite"
-            )
-    return block
+def _is_sound(row: int, layers: Mapping[str, NDArray[Any]], checksums: Mapping[str, NDArray[np.str_]]) -> bool:
+    """Whether a row's features are what was written, in every layer."""
+    features = ((name, np.ascontiguousarray(data[row])) for name, data in layers.items())
+    return all(
+        hashlib.sha256(array.data).hexdigest() == checksums[name][row] and bool(np.isfinite(array).all())
+        for name, array in features
+    )

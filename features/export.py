@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import MissingExtraError, ParameterError, StoreError
-from .new_file import Progress, new_file
+from .new_file import Tell, new_file
 from .store import FeatureStore, pool
 
 FORMATS = {"npz": ".npz", "parquet": ".parquet", "archive": ".h5"}
@@ -31,7 +31,7 @@ def export(
     layer: str | None = None,
     pooling: str | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
 ) -> None:
     """Write a store's features to another kind of file, which gets its name when it is complete.
 
@@ -93,7 +93,7 @@ def _texts(store: FeatureStore, rows: NDArray[np.intp]) -> dict[str, NDArray[np.
     return {name: column[rows] for name, column in columns.items()}
 
 
-def _write_npz(store: FeatureStore, path: Path, layer: str, pooling: str | None, progress: Progress | None) -> None:
+def _write_npz(store: FeatureStore, path: Path, layer: str, pooling: str | None, progress: Tell | None) -> None:
     """Write `features` block by block, so that memory holds one block only, then the text columns."""
     rows = store.rows()
     shape = (len(rows), *pool(store.memmap(layer)[:0], pooling).shape[1:])
@@ -116,7 +116,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     return archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)
 
 
-def _write_parquet(store: FeatureStore, path: Path, layer: str, pooling: str, progress: Progress | None) -> None:
+def _write_parquet(store: FeatureStore, path: Path, layer: str, pooling: str, progress: Tell | None) -> None:
     """Write one line an image; blocks of rows are gathered into row groups of about 64 MB."""
     try:
         import pyarrow

@@ -11,7 +11,7 @@ from typing import Any
 from .. import ParameterError, StoreError
 from .copying import copy_rows
 from .layout import DECIDING, IDENTITY
-from .new_file import Progress, check_free, new_file
+from .new_file import Tell, check_name, new_file
 from .store import FeatureStore
 from .writer import StoreWriter, create_store, store_lock
 
@@ -24,7 +24,7 @@ def merge(
     paths: Sequence[str | os.PathLike[str]],
     *,
     command: str = "",
-    progress: Progress | None = None,
+    progress: Tell | None = None,
 ) -> FeatureStore:
     """Join stores into a new one: all rows of the first, then of the second, and so on.
 
@@ -49,7 +49,7 @@ def merge(
     out = Path(out)
     if not paths:
         raise ParameterError("there must be at least one store to merge")
-    check_free(out)
+    check_name(out)
     stores = [FeatureStore(path) for path in paths]
     for store in stores[1:]:
         _check_same(stores[0], store)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .. import ParameterError, StoreError
-from .layout import FORMAT
+from .layout import begins_as_store
 
-Progress = Callable[[int, int], None]
+Tell = Callable[[int, int], None]
 """Called with what is finished so far and what is to finish."""
 
 
-def check_free(path: Path, overwrite: bool = False) -> None:
+def check_name(path: Path, overwrite: bool = False) -> None:
     """Refuse a name that is taken; a feature store is never overwritten.
 
     Raises:
@@ -27,26 +28,25 @@ def check_free(path: Path, overwrite: bool = False) -> None:
         raise ParameterError(f"{path}: exists already; give another output")
     if not path.is_file():
         raise ParameterError(f"{path}: is there and no file; give another output")
-    with path.open("rb") as file:
-        if file.read(len(FORMAT)) == FORMAT.encode():
-            raise ParameterError(f"{path}: is a feature store, which is not overwritten; give another output")
+    if begins_as_store(path):
+        raise ParameterError(f"{path}: is a feature store, which is not overwritten; give another output")
 
 
 @contextmanager
 def new_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Give a name to write to, `.<name>.new` beside it; what is there at the end, without an error, becomes `path`.
+    """Give a name to write to, a name of its own beside it; what is there at the end, without an error, becomes `path`.
 
     Raises:
         ParameterError: something is at `path`, and is not to be overwritten.
         StoreError: the file cannot be written.
     """
-    check_free(path, overwrite)
-    unfinished = path.with_name(f".{path.name}.new")
+    check_name(path, overwrite)
+    unfinished = path.with_name(f".{path.name}-{secrets.token_hex(4)}.new")  # two at once do not mix
     try:
         yield unfinished
         with unfinished.open("r+b") as file:
             os.fsync(file.fileno())
-        check_free(path, overwrite)
+        check_name(path, overwrite)
         unfinished.replace(path)
     except (OSError, RuntimeError) as error:  # h5py tells of a full disk by either
         told = re.search("error message = '([^']*)'", str(error))  # HDF5 wraps the reason in its own state

@@ -159,8 +159,22 @@ def _dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype
     return file.create_dataset(name, shape, kind, dcpl=plist)
 
 
+def write_at(file: io.FileIO, offset: int, data: bytes | memoryview) -> None:
+    """Write all of `data` at an offset; where the system can, several threads may do so at once."""
+    view = memoryview(data)
+    while view:
+        if hasattr(os, "pwrite"):
+            written = os.pwrite(file.fileno(), view, offset)
+        else:
+            file.seek(offset)
+            written = file.write(view)
+        offset, view = offset + written, view[written:]
+
+
 class StoreWriter:
     """Fills the pending rows of a store through plain file I/O at the datasets' offsets. Call under `store_lock`.
+
+    Several threads may `put` different rows at once where the system has `pwrite`, which Windows has not.
 
     Args:
         path: an existing store.
@@ -224,7 +238,9 @@ class StoreWriter:
         self._put(self._layout.rows["status"], row, bytes([DONE]))
 
     def copy(self, row: int, to: int) -> dict[str, str]:
-        """Put the features of a done row into another row; like `put`."""
+        """Put the features of a row that is done into another row; like `put`, with no checksums if it is not done."""
+        if self._get(self._layout.rows["status"], row) != bytes([DONE]):
+            return {}
         for extent in self._layout.layers.values():
             self._put(extent, to, self._get(extent, row))
         return {name: self._get(extent, row).decode() for name, extent in self._layout.checksums.items()}
@@ -273,10 +289,7 @@ class StoreWriter:
         if not 0 <= row < extent.shape[0] or len(data) != extent.row_bytes:
             raise ParameterError(f"row {row} of {len(data)} bytes does not fit into {extent}")
         try:
-            self._file.seek(extent.row_offset(row))
-            view = memoryview(data)
-            while view:
-                view = view[self._file.write(view) :]
+            write_at(self._file, extent.row_offset(row), data)
         except OSError as error:
             raise StoreError(f"{self.path}: cannot write ({error.strerror}); finished rows are safe") from None
 

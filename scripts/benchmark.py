@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 from contestants import CHECKED, CONTESTANTS, LAYERS, VGG16, Work, measure_device, measure_parts, mnn_one, tell
+from measure import family, memory
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -154,29 +155,6 @@ def watch(command: Sequence[str], store: Path | None = None, cache: Path | None 
         last = (errors.read().strip().splitlines() or ["no word"])[-1]
         error = f"exit code {process.returncode}: {last[-200:]}" if process.returncode else ""
         return Watched(start, seconds, peak, done, output.read(), error)
-
-
-def family(root: int) -> Iterator[int]:
-    """A process and all that descend from it."""
-    children: dict[int, list[int]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it ended meanwhile
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(folder.name))
-    waiting = [root]
-    while waiting:
-        process = waiting.pop()
-        yield process
-        waiting += children.get(process, [])
-
-
-def memory(process: int) -> float:
-    """Memory of a process now, MB: a page shared by several counts in parts."""
-    with suppress(OSError):
-        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) / 1e3
-    return 0.0
 
 
 def measure_ours(engine: str, place: Path, most: int, features: Path | None = None) -> Row:

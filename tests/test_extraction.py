@@ -22,7 +22,7 @@ from freezeframe.extract.backbone import BACKBONES
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.filling import Progress
 from freezeframe.extract.keras_engine import KerasEngine
-from freezeframe.extract.pipeline import Source, run
+from freezeframe.extract.pipeline import Seen, Source, run
 from freezeframe.extract.settings import Settings
 from freezeframe.extract.weights import load_weights, random_weights
 
@@ -326,6 +326,38 @@ def test_rows_are_reused_from_another_store(folder: Path, tmp_path: Path) -> Non
             read_manifest(folder), tmp_path / "c.h5", replace(FAST, resize="nearest"), reuse=[tmp_path / "a.h5"]
         )
     assert not (tmp_path / "c.h5").exists()
+
+
+def test_a_store_is_not_reused_for_itself(folder: Path, tmp_path: Path) -> None:
+    store = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST).store
+    with pytest.raises(ParameterError, match="is the output itself"):
+        extract_features(read_manifest(folder), tmp_path / "a.h5", FAST, overwrite=True, reuse=[tmp_path / "a.h5"])
+    assert store.verify() == []
+
+
+def test_a_damaged_row_of_an_earlier_store_is_computed(folder: Path, tmp_path: Path) -> None:
+    extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["layers/block1_pool"][3, 5, 5] = 1
+    (folder / "tumour" / "00.png").unlink()
+    done = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
+    assert (done.computed, done.reused) == (1, 22)
+    assert done.store.verify() == []
+
+
+def test_stopping_works_among_images_that_need_no_computing(folder: Path) -> None:
+    engine = KerasEngine(VGG16, random_weights(0), ("block1_conv1",), 4)
+    asked: list[bool] = []
+
+    def stop() -> bool:
+        asked.append(True)
+        return len(asked) >= 300
+
+    sources = (Source(row, folder / "healthy" / "00.png") for row in range(1000))
+    batches = list(run(engine, sources, (224, 224), "nearest", seen=Seen(), stop=stop))
+    assert sum(map(len, batches)) == 300
+    assert max(map(len, batches)) <= 128
+    assert sum(len(batch.rows) for batch in batches) == 1
 
 
 def test_images_with_the_same_pixels_are_computed_once(folder: Path, tmp_path: Path) -> None:

@@ -353,18 +353,11 @@ def test_a_full_disk_is_told_and_finished_rows_stay(make_store: MakeStore, monke
     path = make_store("a.h5", ["x", "y", "x"], pending=2)
     shapes = FeatureStore(path).layers
 
-    class Full:
-        def __init__(self, file: Any) -> None:
-            self.file = file
-
-        def write(self, data: memoryview) -> int:
-            raise OSError(28, "No space left on device")
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.file, name)
+    def full(*_: Any) -> int:
+        raise OSError(28, "No space left on device")
 
     with StoreWriter(path) as writer:
-        monkeypatch.setattr(writer, "_file", Full(writer._file))
+        monkeypatch.setattr(os, "pwrite", full)
         with pytest.raises(StoreError, match="No space left on device"):
             writer.write([1], {name: np.ones((1, *shape)) for name, shape in shapes.items()}, [(1, 1)])
     assert FeatureStore(path).status.tolist() == [1, 0, 0]

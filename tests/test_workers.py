@@ -15,6 +15,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 from PIL import Image
 
 from freezeframe import FeatureStore, FreezeframeError, MissingExtraError, ParameterError, StoreError
@@ -24,15 +27,17 @@ from freezeframe.data.manifest import read_manifest
 from freezeframe.extract import mnn_engine, settings, workers
 from freezeframe.extract.backbone import BACKBONES
 from freezeframe.extract.extraction import extract_features
-from freezeframe.extract.filling import Progress
+from freezeframe.extract.filling import Progress, _write_behind
 from freezeframe.extract.keras_engine import KerasEngine
 from freezeframe.extract.mnn_engine import MnnEngine, mnn_model
 from freezeframe.extract.pipeline import Batch, Seen, Source
 from freezeframe.extract.settings import Settings
 from freezeframe.extract.weights import load_weights, random_weights
 from freezeframe.extract.workers import Job, Outcome, Worker, WorkerDiedError, WorkerPool
+from freezeframe.features.layout import IDENTITY
+from freezeframe.features.writer import StoreWriter, create_store
 
-from .conftest import fast_environment
+from .conftest import PROVENANCE, MakeStore, fast_environment
 
 VGG16 = BACKBONES["vgg16"]
 SMALL = Settings(layers=("block1_pool",), weights="random", dtype="float16", engine="mnn")
@@ -89,7 +94,8 @@ def test_what_is_recorded(folder: Path, tmp_path: Path) -> None:
 
 def test_auto_takes_what_suits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    monkeypatch.setattr(settings, "gpu_megabytes", lambda: 0)
+    monkeypatch.setattr(settings, "gpu_megabytes", lambda: 8_000)
+    # A GPU is of no use to TensorFlow's CPU build, which tests run with.
     assert (Settings().resolved().engine, Settings().resolved().batch_size) == ("mnn", 1)
     assert Settings(batch_size=4).resolved().engine == "keras"
     assert Settings(precision="bfloat16").resolved().engine == "keras"
@@ -97,13 +103,15 @@ def test_auto_takes_what_suits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().resolved({"engine": "keras", "batch_size": 4}).batch_size == 4
     assert Settings().resolved({"engine": "mnn", "batch_size": 1}).engine == "mnn"
     for megabytes, size in ((1_000, 8), (8_000, 32), (80_000, 64)):
-        monkeypatch.setattr(settings, "gpu_megabytes", lambda found=megabytes: found)
+        monkeypatch.setattr(settings, "_usable_gpu", lambda found=megabytes: found)
         assert (Settings().resolved().engine, Settings().resolved().batch_size) == ("keras", size)
     monkeypatch.setattr(settings, "mnn_installed", lambda: False)
-    monkeypatch.setattr(settings, "gpu_megabytes", lambda: 0)
+    monkeypatch.setattr(settings, "_usable_gpu", lambda: 0)
     assert Settings().resolved().engine == "keras"
     with pytest.raises(ParameterError, match="precision float16 is for the engine keras; mnn computes in float32"):
         Settings(engine="mnn", precision="float16")
+    with pytest.raises(ParameterError, match="batch_size 4 is for the engine keras; mnn computes one image at a time"):
+        Settings(engine="mnn", batch_size=4)
     with pytest.raises(ParameterError, match="engine must be one of auto, keras, mnn, got 'onnx'"):
         Settings(engine="onnx")
 
@@ -165,9 +173,12 @@ class FakeWorker:
     deadly: ClassVar[dict[int, int]] = {}
     started = 0
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self) -> None:
         type(self).started += 1
         self.answers: list[dict[str, Any]] = []
+
+    def start(self, job: Job) -> None:
+        self.job = job
 
     def say(self, message: Any) -> None:
         if isinstance(message, dict):
@@ -231,29 +242,129 @@ def test_rows_wait_for_the_one_with_the_same_pixels() -> None:
     gather.add(batch, Outcome(7, size, b"q", first=2))
     assert len(batch) == 0
     gather.add(batch, Outcome(1, {"checksums": {"l": "c"}, "seconds": [1, 2, 3], **size}, b"p"))
-    assert (batch.rows, batch.same) == ([1], [(5, 1, (3, 4)), (6, 5, (3, 4))])
+    assert (batch.rows, batch.same) == ([1], [(5, 1, (3, 4)), (6, 1, (3, 4))])
     gather.add(batch, Outcome(2, {"failed": "broken"}, b"q"))
-    assert batch.failed == [(2, "broken"), (7, "broken")]
+    gather.add(batch, Outcome(8, size, b"q", first=2))
+    assert batch.failed == [(2, "broken"), (7, "broken"), (8, "broken")]
     with pytest.raises(MissingExtraError, match="pydicom"):
         gather.add(batch, Outcome(8, {"error": "needs pydicom", "kind": "MissingExtraError"}))
     with pytest.raises(StoreError, match="full"):
         gather.add(batch, Outcome(8, {"error": "disk full", "kind": "StoreError"}))
 
 
-def test_a_worker_that_does_not_start_is_told_in_one_line(tmp_path: Path) -> None:
+class WritingWorker(FakeWorker):
+    """Writes features that tell the pixels apart into a store; dies before it answers, or between the two answers."""
+
+    pixels: ClassVar[list[int]] = []
+
+    def say(self, message: Any) -> None:
+        if isinstance(message, dict):
+            self.row = message["row"]
+            self.answers.append({"pixels": f"{self.pixels[self.row]:02x}", "size": [1, 2]})
+        elif message == "compute":
+            value = self.pixels[self.row] or np.inf  # what shows nothing overflows
+            with StoreWriter(self.job.store) as writer:
+                checksums = writer.put(self.row, {"l": np.full((1, 1, 2), value, np.float32)})
+            self.answers.append({"checksums": checksums, "size": [1, 2], "seconds": [0, 0, 0]})
+
+
+@settings_of_hypothesis(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    pixels=st.lists(st.integers(0, 3), min_size=1, max_size=12),
+    deadly=st.dictionaries(st.integers(0, 11), st.integers(1, 4)),
+    count=st.integers(1, 3),
+)
+def test_no_row_is_lost_or_mixed_up_whatever_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pixels: list[int], deadly: dict[int, int], count: int
+) -> None:
+    path, n = tmp_path / "a.h5", len(pixels)
+    rows = {name: [f"{name} {row}" for row in range(n)] for name in IDENTITY}
+    create_store(path, rows, {"l": (1, 1, 2)}, PROVENANCE)
+    job, progress = Job(path, "vgg16", Path("m"), ("l",), "bilinear"), Progress(n)
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "Worker", WritingWorker)
+        patch.setattr(WritingWorker, "pixels", pixels)
+        patch.setattr(FakeWorker, "deadly", dict(deadly))
+        pool = WorkerPool(job, (Source(row, Path("x")) for row in range(n)), count)
+        with StoreWriter(path) as writer:
+            _write_behind(writer, pool.run(), progress, None)
+    store = FeatureStore(path)
+    assert store.complete
+    assert store.verify() == []
+    for row in store.rows():
+        assert (store.features("l", [row]) == pixels[row]).all()
+    for row in np.flatnonzero(store.status == 2):
+        died, twin = (
+            deadly.get(int(row), 0) >= 2,
+            any(deadly.get(r, 0) >= 2 for r in range(n) if pixels[r] == pixels[row]),
+        )
+        assert pixels[row] == 0 or died or twin, store.reasons[row]
+    assert progress.finished == n
+
+
+def test_copies_of_a_row_that_failed_fail_with_it(tmp_path: Path) -> None:
+    """As the engine keras tells it: an image whose features overflow, and another with the same pixels."""
+    path = tmp_path / "a.h5"
+    create_store(path, {name: ["a", "b", "c"] for name in IDENTITY}, {"l": (1, 1, 2)}, PROVENANCE)
+    features = {"l": np.array([[[[np.inf, 1]]], [[[2, 3]]]], np.float32)}
+    batch = Batch(rows=[0, 2], sizes=[(1, 2)] * 2, features=features, same=[(1, 0, (1, 2))])
+    with StoreWriter(path) as writer:
+        _write_behind(writer, (each for each in [batch]), Progress(3), None)
+    store = FeatureStore(path)
+    assert store.status.tolist() == [2, 2, 1]
+    assert store.reasons.tolist() == ["its features are not finite as float32"] * 2 + [""]
+
+
+def test_a_disk_that_is_full_leaves_no_torn_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, resource.RLIM_INFINITY))\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(mnn_engine, "_CONVERT", limit + mnn_engine._CONVERT)
+        with pytest.raises(FreezeframeError, match="MNN's converter failed"):
+            mnn_model(VGG16, random_weights(5), ("block1_pool",))
+    model = mnn_model(VGG16, random_weights(5), ("block1_pool",))
+    assert MnnEngine(VGG16, model, ("block1_pool",)).layers == ("block1_pool",)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="stops a process by a signal")
+def test_a_worker_that_hangs_is_killed_and_replaced(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Worker.hear, "__defaults__", (2.0,))
+    stopped: list[int] = []
+
+    def stop(progress: Progress) -> None:
+        for process in worker_processes()[: 1 - len(stopped)]:
+            os.kill(process, signal.SIGSTOP)
+            stopped.append(process)
+
+    for number in range(60):
+        Image.new("RGB", (9, 9), (number, 0, 0)).save(folder / "healthy" / f"more {number}.png")
+    done = extract_features(read_manifest(folder), tmp_path / "a.h5", SMALL, progress=stop)
+    assert len(stopped) == 1
+    assert done.failed == []
+    assert done.store.complete
+
+
+def test_a_worker_that_does_not_start_is_told_in_one_line(tmp_path: Path, make_store: MakeStore) -> None:
     with pytest.raises(
         FreezeframeError, match=r"the engine mnn does not start \(exit code 1: .*Invalid model file.*\); take --engine"
     ):
-        Worker(Job(tmp_path / "none.h5", "vgg16", tmp_path / "none.mnn", ("block1_pool",), "bilinear"))
+        Worker().start(
+            Job(make_store("a.h5", ["x", "y"]), "vgg16", tmp_path / "none.mnn", ("block1_pool",), "bilinear")
+        )
+    with pytest.raises(StoreError, match=r"none\.h5: no such file"):
+        Worker().start(Job(tmp_path / "none.h5", "vgg16", tmp_path / "none.mnn", ("block1_pool",), "bilinear"))
 
 
 def test_an_error_of_the_reader_leaves_no_worker(folder: Path, tmp_path: Path) -> None:
     def fail(progress: Progress) -> None:
         raise StoreError("enough")
 
-    with pytest.raises(StoreError, match="enough"):
+    with pytest.raises(StoreError, match="enough") as caught:
         extract_features(read_manifest(folder), tmp_path / "a.h5", SMALL, progress=fail)
-    assert worker_processes() == []
+    assert worker_processes() == []  # although the error, and with it every frame, is still held
+    assert caught.tb is not None
 
 
 def wait_for_rows(path: Path, count: int) -> None:
@@ -335,8 +446,6 @@ def test_a_disk_too_small_for_a_new_store_leaves_nothing(tmp_path: Path, folder:
             "rows = {name: [name + str(i) for i in range(40)] for name in names}\n"
             "create_store(sys.argv[1] + '/a.h5', rows, {'l': (7, 7, 512)}, provenance)"
         )
-        from .conftest import PROVENANCE
-
         made = subprocess.run(
             [sys.executable, "-c", code, str(place), str(tmp_path), json.dumps(PROVENANCE)],
             capture_output=True,
