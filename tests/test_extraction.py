@@ -429,6 +429,12 @@ def test_impossible_settings_are_refused() -> None:
             Settings(**change)  # type: ignore[arg-type]
 
 
+def test_workers_are_for_mnn(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="workers are for the engine mnn, not for keras"):
+        extract_features(read_manifest(folder), tmp_path / "a.h5", FAST, workers=2)
+    assert not (tmp_path / "a.h5").exists()
+
+
 def test_without_a_backend_the_error_names_the_extra(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
