@@ -276,7 +276,11 @@ def test_every_command_and_option_of_the_readme_exists() -> None:
     readme = (REPOSITORY / "README.md").read_text()
     for name in COMMANDS:
         assert name in readme, name
-    helps = "".join(call(name, "--help").stdout for name in COMMANDS) + (REPOSITORY / "scripts/test").read_text()
+    helps = "".join(call(name, "--help").stdout for name in COMMANDS)
+    for command in ("info", "verify", "export", "restore", "merge", "diff"):
+        helps += call("store", command, "--help").stdout
+        assert command in readme, command
+    helps += "".join(script.read_text() for script in (REPOSITORY / "scripts").iterdir() if script.is_file())
     for option in set(re.findall(r"(?<![\w-])--[a-z][\w-]+", readme)):
         assert option in helps, option
 

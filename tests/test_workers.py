@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -21,6 +22,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from freezeframe import FeatureStore, FreezeframeError, MissingExtraError, ParameterError, StoreError
+from freezeframe.classify.fit import fit_classifier
+from freezeframe.classify.model_file import load_model
+from freezeframe.classify.predict import predict_images
+from freezeframe.classify.task import make_task
 from freezeframe.data.demo import make_demo_images
 from freezeframe.data.images import read_image, resize_image
 from freezeframe.data.manifest import read_manifest
@@ -90,6 +95,17 @@ def test_what_is_recorded(folder: Path, tmp_path: Path) -> None:
     assert (done.progress.computed, done.progress.same, done.progress.broken) == (23, 1, 0)
     assert done.progress.seconds.shares()["forward"] > 0
     assert done.store.verify() == []
+
+
+def test_a_head_on_its_features_predicts_images(folder: Path, tmp_path: Path) -> None:
+    chosen = replace(SMALL, layers=("block2_pool",), dtype="float32")
+    store = extract_features(read_manifest(folder), tmp_path / "a.h5", chosen).store
+    run = fit_classifier(make_task(store, pooling="avg"), "logreg", leaderboard=tmp_path / "leaderboard.csv")
+    known = list(csv.DictReader((run.folder / "predictions.csv").open()))
+    predicted = predict_images(load_model(run.folder / "model.safetensors"), [folder / line["path"] for line in known])
+    for line, prediction in zip(known, predicted, strict=True):
+        assert prediction.label == line["predicted"]
+        assert prediction.probabilities["tumour"] == pytest.approx(float(line["p_tumour"]), abs=1e-6)
 
 
 def test_auto_takes_what_suits(monkeypatch: pytest.MonkeyPatch) -> None:
