@@ -110,7 +110,11 @@ class Worker:
         return answer
 
     def _died(self) -> None:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:  # it has stopped talking, but lives
+            self.kill()
+            code = self._process.wait()
         if self._late:
             raise WorkerDiedError(f"it took more than {IMAGE_SECONDS} s")
         raise WorkerDiedError(f"signal {-code}" if code < 0 else f"exit code {code}")
