@@ -50,6 +50,7 @@ NAMES = (*CONTESTANTS, *OURS)
 TOLERANCE = 5e-4
 LOOK_SECONDS = 0.2
 POLL_SECONDS = 0.025
+COUNT_SECONDS = 1.0
 
 Row = dict[str, Any]
 
@@ -135,7 +136,7 @@ def watch(command: Sequence[str], store: Path | None = None, cache: Path | None 
         start = time.monotonic()
         process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment)
         done: list[tuple[float, int]] = []
-        peak = next_look = 0.0
+        peak = next_look = next_count = 0.0
         layout = None
         while process.poll() is None:
             if (now := time.monotonic()) >= next_look:
@@ -143,7 +144,9 @@ def watch(command: Sequence[str], store: Path | None = None, cache: Path | None 
                 # Looking costs time on the cores that are measured; no more than 2 % of one.
                 next_look = now + max(LOOK_SECONDS, 50 * (time.monotonic() - now))
             time.sleep(POLL_SECONDS)
-            if store is not None:
+            if store is not None and (now := time.monotonic()) >= next_count:
+                # Often until the first rows are there, then seldom: the others are not looked at like this.
+                next_count = now + (COUNT_SECONDS if done else 0.0)
                 with suppress(StoreError):  # it is not there yet
                     layout = layout or read_layout(store)
                     count = int((layout.read_status(store) == DONE).sum())
