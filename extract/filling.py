@@ -80,7 +80,7 @@ def fill(
         settings: resolved; they agree with the store's provenance.
         weights: of the backbone.
         workers: processes of the engine mnn; None: one a core.
-        stop: asked after every batch; True ends the run in good order.
+        stop: asked before or after every image; True ends the run in good order.
         tell: called after every batch.
 
     Raises:

@@ -114,8 +114,8 @@ def _build(
         if layer.weights:
             layer.set_weights([weights[f"{layer.name}/kernel"], weights[f"{layer.name}/bias"]])
     model.trainable = False
-    # XLA was measured slower on CPUs than TensorFlow's own kernels, 11.5 against 15.1 images/s. JAX knows nothing else;
-    # what would compile PyTorch's graphs may not be installed.
+    # XLA was measured slower on CPUs than TensorFlow's own kernels, 6.1 against 7.1 images/s (`scripts/benchmark.py`).
+    # JAX knows nothing else; what would compile PyTorch's graphs may not be installed.
     backend = keras.backend.backend()
     model.compile(jit_compile=backend == "jax" or (backend == "tensorflow" and _tensorflow_sees_a_gpu()))
     return model
