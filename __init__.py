@@ -70,11 +70,13 @@ def printable(text: str) -> str:
 # Public names load on first use, so that `import freezeframe` stays instant and pulls in no heavy library.
 _PUBLIC = {
     "FeatureStore": ".features.store",
+    "FrozenFeatures": ".extract.frozen_features",
     "read_image": ".data.images",
 }
 
 if TYPE_CHECKING:
     from .data.images import read_image as read_image
+    from .extract.frozen_features import FrozenFeatures as FrozenFeatures
     from .features.store import FeatureStore as FeatureStore
 
 

@@ -14,7 +14,8 @@ from . import FreezeframeError, __version__, printable
 COMMANDS = {
     "extract-features": ".extract.commands:extract_features",
     "fit-classifier": ".classify.commands:fit_classifier",
-    "leaderboard": ".classify.commands:leaderboard",
+    "leaderboard": ".classify.leaderboard_commands:leaderboard",
+    "compare": ".classify.leaderboard_commands:compare",
     "predict": ".classify.commands:predict",
     "store": ".features.commands:store",
     "make-demo-images": ".data.commands:make_demo_images",

@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import FreezeframeError, ParameterError, printable
+from .. import FreezeframeError, MissingExtraError, ParameterError, printable
+from . import tables
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.status import Status
 
-    from .fit import Run
+    from .fit import Fitting, Run
     from .predict import Prediction
 
 LEADERBOARD = click.Path(path_type=Path, dir_okay=False)
@@ -31,17 +33,47 @@ LEADERBOARD = click.Path(path_type=Path, dir_okay=False)
     default=("logreg",),
     show_default=True,
     metavar="HEAD",
-    help="A head to fit; may be given several times. An unknown name lists all.",
+    help="A head to fit, or all; may be given several times. An unknown name lists all.",
 )
 @click.option("--layer", metavar="NAME", help="Whose features; by default the deepest layer of the store.")
 @click.option(
     "--pooling", type=click.Choice(["flat", "avg", "max"]), help="Of the features; by default what suits the head."
 )
-@click.option("--test", type=click.Path(path_type=Path), metavar="STORE", help="Another store, to be tested on.")
+@click.option(
+    "--test",
+    "tests",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="STORE",
+    help="Another store, to be tested on; may be given several times.",
+)
+@click.option("--cv", "n_folds", default=0, metavar="FOLDS", help="Score by cross-validation on grouped folds.")
+@click.option("--repeats", default=1, show_default=True, type=click.IntRange(1), help="Of the cross-validation.")
+@click.option("--test-size", default=0.2, show_default=True, help="Share of the hold-out, where there are no splits.")
 @click.option("--classes", metavar="OLD=NEW,...", help="New names for classes, where two stores name them differently.")
 @click.option("--positive", metavar="CLASS", help="The class that sensitivity speaks of; guessed from its name.")
-@click.option("--test-size", default=0.2, show_default=True, help="Share of the hold-out, where there are no splits.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of hold-out and head.")
+@click.option(
+    "--search",
+    default="default",
+    show_default=True,
+    type=click.Choice(["none", "default", "wide"]),
+    help="How many hyper-parameters to choose from, within the training part.",
+)
+@click.option(
+    "--param",
+    "parameters",
+    multiple=True,
+    metavar="[HEAD.]NAME=VALUE",
+    help="Fix a hyper-parameter, of one head or of all that have it; may be given several times.",
+)
+@click.option("--calibrate", is_flag=True, help="Calibrate probabilities on images that were not fitted on.")
+@click.option(
+    "--sensitivity",
+    type=float,
+    metavar="SHARE",
+    help="Choose the threshold to find this share of the positive class.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of splits and heads.")
 @click.option("--leaderboard", default="leaderboard.csv", show_default=True, type=LEADERBOARD, help="CSV to append to.")
 @click.option(
     "--runs",
@@ -52,59 +84,40 @@ LEADERBOARD = click.Path(path_type=Path, dir_okay=False)
 def fit_classifier(
     store: Path,
     models: tuple[str, ...],
-    layer: str | None,
-    pooling: str | None,
-    test: Path | None,
+    tests: tuple[Path, ...],
     classes: str | None,
-    positive: str | None,
-    test_size: float,
-    seed: int,
+    search: str,
+    parameters: tuple[str, ...],
+    calibrate: bool,
+    sensitivity: float | None,
     leaderboard: Path,
     runs: Path | None,
+    repeats: int,
+    **options: Any,
 ) -> None:
     """Fit heads on the features in STORE, score them on images they have not seen, append to the leaderboard.
 
-    Scored is on the store given with --test; without it on the store's own test split; without splits on a stratified
-    hold-out that keeps byte-identical images on one side.
+    Scored is on every store given with --test, on grouped folds with --cv, and on the store's own test split; with none
+    of these on a stratified hold-out that keeps byte-identical images on one side. Hyper-parameters are chosen within
+    the training part.
     """
     from ..features.store import FeatureStore
-    from .heads import make_head
+    from .heads import HEADS
+    from .search import Wanted
 
-    for model in models:
-        make_head(model)  # an unknown name is told before anything is read
+    everything = "all" in models
+    names = list(HEADS) if everything else list(dict.fromkeys(models))
+    wanted = Wanted(search, _parse_parameters(parameters), calibrate, sensitivity)
+    wanted.check(names)  # an unknown name is told before anything is read
     renamed = _parse_classes(classes)
-    train, test_store = FeatureStore(store), FeatureStore(test) if test else None
+    train, others = FeatureStore(store), [FeatureStore(test) for test in tests]
     from .task import make_task
 
-    task = make_task(
-        train,
-        layer=layer,
-        pooling=pooling,
-        test=test_store,
-        classes=renamed,
-        positive=positive,
-        test_size=test_size,
-        seed=seed,
-    )
-    from .fit import fit_classifier as fit
+    task = make_task(train, tests=others, classes=renamed, n_repeats=repeats, **options)
+    from .fit import Fitting
 
-    done: list[Run] = []
-    try:
-        for model in models:
-            done.append(fit(task, model, leaderboard=leaderboard, runs=runs))
-    finally:  # what is in the leaderboard is told, even if a later head fails
-        if done:
-            _print_runs(done, guessed=positive is None)
-
-
-@click.command()
-@click.argument("path", default="leaderboard.csv", metavar="[CSV]", type=LEADERBOARD)
-def leaderboard(path: Path) -> None:
-    """Show the leaderboard, best accuracy first."""
-    from .leaderboard import read_rows
-
-    rows = read_rows(path)
-    _print_rows(sorted(rows, key=lambda row: float(row["accuracy"] or "nan"), reverse=True))
+    fitting = Fitting(task, wanted, leaderboard=leaderboard, runs=runs)
+    _fit_all(fitting, names, everything, guessed=options["positive"] is None)
 
 
 @click.command()
@@ -127,6 +140,62 @@ def predict(model: Path, images: tuple[Path, ...], output: str, weights: str) ->
         raise FreezeframeError(f"{len(failed)} of {len(images)} images could not be read")
 
 
+def _fit_all(fitting: Fitting, names: list[str], everything: bool, guessed: bool) -> None:
+    """Fit heads one after the other; one that fails does not keep the others from being fitted and shown."""
+    done: list[Run] = []
+    failed: list[str] = []
+    from rich.console import Console
+
+    told = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    try:
+        for number, name in enumerate(names, 1):
+            start = time.monotonic()
+            with told.status("") as status:
+
+                def tell(text: str, name: str = name, number: int = number, status: Status = status) -> None:
+                    status.update(f"{name} ({number} of {len(names)}): {text}")
+
+                try:
+                    done.append(fitting.fit(name, tell))
+                except MissingExtraError as error:
+                    if not everything:
+                        raise
+                    told.print(f"{name}: left out; {error}")
+                    continue
+                except FreezeframeError as error:
+                    if len(names) == 1:
+                        raise
+                    failed.append(name)
+                    told.print(printable(f"{name}: failed; {error}"))
+                    continue
+            if len(names) > 1:
+                told.print(printable(f"{name}: {time.monotonic() - start:.1f} s, {_briefly(done[-1].row)}"))
+    finally:  # what is in the leaderboard is told, even if a later head fails
+        if done:
+            _print_runs(done, guessed)
+    if failed:
+        raise FreezeframeError(f"{len(failed)} of {len(names)} heads could not be fitted: {', '.join(failed)}")
+
+
+def _briefly(row: dict[str, Any]) -> str:
+    low, high = (tables.percent(row[name]) for name in ("accuracy_low", "accuracy_high"))
+    return f"accuracy {tables.percent(row['accuracy'])} ({low}-{high}) on {row['test_set']}, {row['split']}"
+
+
+def _parse_parameters(texts: tuple[str, ...]) -> dict[str, Any]:
+    """`["C=0.1", "knn.weights=distance"]` as a dict; numbers become numbers."""
+    parameters: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise ParameterError(f"--param must be NAME=VALUE or HEAD.NAME=VALUE, got {text!r}")
+        parameters[name] = value
+        for number in (float, int):
+            with suppress(ValueError):
+                parameters[name] = number(value)
+    return parameters
+
+
 def _parse_classes(text: str | None) -> dict[str, str]:
     """`yes=tumor,no=healthy` as a dict."""
     renamed = {}
@@ -139,7 +208,7 @@ def _parse_classes(text: str | None) -> dict[str, str]:
 
 
 def _print_runs(done: list[Run], guessed: bool) -> None:
-    _print_rows([run.row for run in done])
+    tables.print_rows([row for run in done for row in run.rows])
     positive = done[0].row["positive"]
     if positive:
         click.echo(printable(f"sensitivity is that for {positive}" + " (--positive to change)" * guessed), err=True)
@@ -149,59 +218,8 @@ def _print_runs(done: list[Run], guessed: bool) -> None:
         click.echo(printable(f"model and predictions: {run.folder}"), err=True)
 
 
-def _print_rows(rows: list[dict[str, Any]]) -> None:
-    """Leaderboard rows as a table, the columns that a reader compares; the CSV has the rest."""
-    wide = _console().width >= 110
-    table = _table("head", "features", "tested on")
-    table.columns[2].no_wrap = False
-    for heading in ("n", "accuracy (95 %)", *(("sens.", "spec.", "AUC") if wide else ()), "leaked"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    if wide:
-        table.add_column("fit s", justify="right")
-    for row in rows:
-        random = str(row["weights"]).startswith("random")
-        more = [_percent(row[name]) for name in ("sensitivity", "specificity", "roc_auc")]
-        table.add_row(
-            printable(row["head"]),
-            printable(f"{row['layer']} {row['pooling']}" + ", random" * random),
-            printable(f"{row['test_set']}, {row['split']}"),
-            str(row["n_test"]),
-            f"{_percent(row['accuracy'])} ({_percent(row['accuracy_low'])}-{_percent(row['accuracy_high'])})",
-            *(more if wide else ()),
-            str(row["n_test_in_train"]),
-            *([f"{float(row['fit_seconds'] or 'nan'):.1f}"] if wide else ()),
-        )
-    _console().print(table)
-
-
-def _table(*headings: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, no_wrap=True, overflow="fold")
-    return table
-
-
-def _console() -> Console:
-    """A console that takes names for what they are, and never cuts a number off to fit a narrow terminal.
-
-    A pipe or a log has no width to fold to.
-    """
-    from rich.console import Console
-
-    plain = Console(markup=False, emoji=False, highlight=False)
-    width = max(plain.width, 80) if plain.is_terminal else 1000
-    return Console(markup=False, emoji=False, highlight=False, width=width)
-
-
-def _percent(value: float | str) -> str:
-    number = float(value) if value != "" else float("nan")
-    return "-" if number != number else f"{100 * number:.1f}"
-
-
 def _print_table(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
-    table = _table("image", "label")
+    table = tables.table("image", "label")
     table.columns[0].no_wrap = False
     for name in classes:
         table.add_column(f"p({printable(name)})", justify="right", no_wrap=True)
@@ -209,7 +227,7 @@ def _print_table(predictions: list[Prediction], classes: tuple[str, ...]) -> Non
         if not prediction.error:
             shares = [f"{prediction.probabilities[name]:.3f}" for name in classes]
             table.add_row(printable(prediction.path), printable(prediction.label), *shares)
-    _console().print(table)
+    tables.console().print(table)
 
 
 def _print_csv(predictions: list[Prediction], classes: tuple[str, ...]) -> None:

@@ -1,29 +1,36 @@
-"""Fitting a head on features and scoring it on images it has not seen."""
+"""Fitting heads on features and scoring them on images they have not seen."""
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import secrets
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import FreezeframeError, __version__
-from ..features.layout import FAILED
-from ..features.store import FeatureStore
-from .heads import Head, make_head
+from .. import FreezeframeError
+from ..data.splits import grouped_folds
+from .describing import data_set, describe, doubts, test_id
+from .heads import HEADS, make_head
+from .heads.head import Folds, Head, Matrix, take
 from .leaderboard import append_rows, check_leaderboard
-from .metrics import score
+from .metrics import METRICS, score
 from .model_file import FittedHead, save_model
+from .prediction_files import Evaluation, write_predictions
+from .predictions import Predictions
+from .search import Wanted, fit_head, folds_within
 from .task import Part, Task
+from .training import PartFeatures
+
+Tested = tuple[Part, Evaluation]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -31,159 +38,192 @@ class Run:
     """A fitted head and how it did.
 
     Attributes:
-        row: its line in the leaderboard, by column.
+        rows: its lines in the leaderboard, one a test set, by column.
         folder: where its model and its predictions are.
-        warnings: what must be known before the number is believed.
+        warnings: what must be known before the numbers are believed.
     """
 
-    row: dict[str, Any]
+    rows: list[dict[str, Any]]
     folder: Path
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The first of its lines."""
+        return self.rows[0]
+
+
+class Fitting:
+    """Fits one head after the other to one task; what they share is computed once.
+
+    Args:
+        task: from `freezeframe.classify.task.make_task`.
+        wanted: search, fixed hyper-parameters, calibration, threshold.
+        leaderboard: CSV file, made if missing.
+        runs: where the runs' folders go; by default `runs` beside the leaderboard.
+
+    Raises:
+        FreezeframeError: the leaderboard cannot be appended to, or cross-validation asks for too many folds.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        wanted: Wanted | None = None,
+        *,
+        leaderboard: str | os.PathLike[str] = "leaderboard.csv",
+        runs: str | os.PathLike[str] | None = None,
+    ) -> None:
+        check_leaderboard(leaderboard)  # before the work, not after it
+        self.task, self.wanted, self.leaderboard = task, wanted or Wanted(), Path(leaderboard)
+        self.runs = Path(runs or self.leaderboard.parent / "runs")
+        self._classes = task.classes
+        self._positive = None if task.positive is None else self._classes.index(task.positive)
+        self._train = PartFeatures(task.train, task.layer)
+        self._tests = [PartFeatures(test.part, task.layer) for test in task.tests]
+        labels, groups = task.train.labels, task.train.groups
+        self._y = np.searchsorted(self._classes, labels)
+        self._folds = folds_within(labels, groups, task.validation, task.seed)
+        self._outer = [
+            grouped_folds(labels, groups, n_folds=task.n_folds, seed=task.seed + repeat)
+            for repeat in range(task.n_repeats if task.n_folds else 0)
+        ]
+
+    def fit(self, model: str, tell: Tell | None = None) -> Run:
+        """Fit a head, score it, keep its model and predictions in a folder, append its rows to the leaderboard.
+
+        Args:
+            model: name of a head in `HEADS`.
+            tell: told what is being done.
+
+        Raises:
+            ParameterError: an unknown head, or hyper-parameters it does not have.
+            MissingExtraError: the head's library is not installed.
+            FreezeframeError: the head cannot be fitted to these features, or its run cannot be written.
+        """
+        make_head(model, **self.wanted.fixed_for(model))  # what is wrong with a name is told before the work
+        tell = tell or (lambda text: None)
+        kind = HEADS[model]
+        pooling = self.task.pooling or kind.pooling
+        tell("reading features")
+        X, reduction = self._train.for_head(kind.reducible, pooling)
+        tell("fitting")
+        start = time.perf_counter()
+        head, n_searched = self._fit(model, X, self._folds)
+        if reduction is not None:
+            head.to_features(reduction)
+        seconds = time.perf_counter() - start
+        tested, milliseconds = self._test(head, pooling)
+        if self._outer:
+            tested.insert(0, (self.task.train, self._cross_validated(model, X, tell)))
+        about = {
+            "n_searched": n_searched,
+            "reduce_seconds": self._train.reduce_seconds.get(pooling, 0.0) if kind.reducible else 0.0,
+            "fit_seconds": seconds,
+            "predict_ms_per_image": milliseconds,
+        }
+        return self._keep(head, pooling, tested, about)
+
+    def _fit(self, model: str, X: Matrix, folds: Folds, rows: NDArray[np.intp] | None = None) -> tuple[Head, int]:
+        y = self._y if rows is None else self._y[rows]
+        n_classes, seed = len(self._classes), self.task.seed
+        return fit_head(model, X, y, n_classes, folds, self.wanted, positive=self._positive, seed=seed)
+
+    def _test(self, head: Head, pooling: str) -> tuple[list[Tested], float]:
+        """What the head says of each test set, and the milliseconds that one image took."""
+        tested: list[Tested] = []
+        seconds, n = 0.0, 0
+        for test, features in zip(self.task.tests, self._tests, strict=True):
+            X = features.matrix(pooling)
+            start = time.perf_counter()
+            proba = head.predict_proba(X)
+            seconds += time.perf_counter() - start
+            n += len(proba)
+            leaked = test.part.overlap(self.task.train)
+            decided = head.calibration.decide(proba)
+            tested.append((test.part, self._evaluation(test.part, test.split, proba[None], decided[None], leaked)))
+        return tested, 1000 * seconds / n if n else float("nan")
+
+    def _cross_validated(self, model: str, X: Matrix, tell: Tell) -> Evaluation:
+        """What is said of each training image by heads that were neither fitted on it nor chosen by it."""
+        train, n = self.task.train, len(self._y)
+        proba = np.empty((len(self._outer), n, len(self._classes)))
+        predicted = np.empty((len(self._outer), n), dtype=np.intp)
+        for repeat, folds in enumerate(self._outer):
+            for number, (fitted, judged) in enumerate(folds):
+                tell(f"fold {repeat * len(folds) + number + 1} of {len(self._outer) * len(folds)}")
+                inner = folds_within(train.labels[fitted], train.groups[fitted], None, self.task.seed)
+                head, _ = self._fit(model, take(X, fitted), inner, fitted)
+                proba[repeat, judged] = head.predict_proba(take(X, judged))
+                predicted[repeat, judged] = head.calibration.decide(proba[repeat, judged])
+        split = f"{self.task.n_folds}-fold" + (f" x {self.task.n_repeats}" if self.task.n_repeats > 1 else "")
+        return self._evaluation(train, split, proba, predicted, np.zeros(n, dtype=bool))
+
+    def _evaluation(
+        self,
+        part: Part,
+        split: str,
+        proba: NDArray[np.float64],
+        predicted: NDArray[np.intp],
+        leaked: NDArray[np.bool_],
+    ) -> Evaluation:
+        y = np.searchsorted(self._classes, part.labels)
+        return Evaluation(
+            test_id=test_id(part, split),
+            test_set=data_set(part.store),
+            split=split,
+            classes=tuple(self._classes),
+            paths=part.store.paths[part.rows].tolist(),
+            sha256s=part.store.sha256s[part.rows].tolist(),
+            predictions=Predictions(y, proba, predicted, part.groups, self._positive),
+            in_training=leaked,
+        )
+
+    def _keep(self, head: Head, pooling: str, tested: list[Tested], about: dict[str, Any]) -> Run:
+        """Write the run's folder, then its rows: a row in the leaderboard has its model and predictions."""
+        run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{head.name}-{secrets.token_hex(3)}"
+        rows = [
+            {"run_id": run_id, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+            | describe(self.task, head, pooling, part, evaluation)
+            | score(evaluation.predictions)
+            | about
+            for part, evaluation in tested
+        ]
+        folder = self.runs / run_id
+        try:
+            folder.mkdir(parents=True)
+            save_model(folder / "model.safetensors", self._fitted(head, pooling, run_id, rows))
+            write_predictions(folder / "predictions.csv", [evaluation for _, evaluation in tested])
+            for row in rows:
+                row["model_bytes"] = (folder / "model.safetensors").stat().st_size
+            append_rows(self.leaderboard, rows)
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)  # half a run is none
+            if isinstance(error, OSError):
+                raise FreezeframeError(f"{folder}: cannot be written ({error.strerror or error})") from None
+            raise
+        return Run(rows, folder, [*doubts(self.task, tested), *head.notes])
+
+    def _fitted(self, head: Head, pooling: str, run_id: str, rows: list[dict[str, Any]]) -> FittedHead:
+        store, told = self.task.train.store, ("test_set", "split", "n_test", "n_test_in_train", *METRICS)
+        scores = [{name: row[name] for name in told if row[name] == row[name]} for row in rows]  # NaN is no JSON
+        layer, classes = self.task.layer, tuple(self._classes)
+        return FittedHead(head, classes, layer, pooling, store.provenance, store.fingerprint, run_id, scores)
 
 
 def fit_classifier(
     task: Task,
     model: str,
+    wanted: Wanted | None = None,
     *,
     leaderboard: str | os.PathLike[str] = "leaderboard.csv",
     runs: str | os.PathLike[str] | None = None,
 ) -> Run:
-    """Fit a head, score it, keep its model and predictions in a folder of the run's name, append to the leaderboard.
-
-    Args:
-        task: from `freezeframe.classify.task.make_task`.
-        model: name of a head in `HEADS`.
-        leaderboard: CSV file, made if missing.
-        runs: where the run's folder goes; by default `runs` beside the leaderboard.
-
-    Raises:
-        ParameterError: an unknown head.
-        MissingExtraError: the head's library is not installed.
-        FreezeframeError: the leaderboard or the run folder cannot be written.
+    """Fit and score one head; see `Fitting`, which shares what several heads have in common.
 
     Examples:
         >>> run = fit_classifier(make_task(FeatureStore("features.h5")), "logreg")  # doctest: +SKIP
-        >>> run.row["accuracy"]                                                    # doctest: +SKIP
-        0.875
+        >>> run.row["accuracy"], run.row["accuracy_low"], run.row["accuracy_high"]  # doctest: +SKIP
+        (0.875, 0.7529, 0.9414)
     """
-    head = make_head(model)
-    check_leaderboard(leaderboard)  # before the work, not after it
-    pooling = task.pooling or head.pooling
-    proba, seconds = _fit_and_predict(task, head, pooling)
-    leaked = task.test.overlap(task.train)
-    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{head.name}-{secrets.token_hex(3)}"
-    row = {
-        "run_id": run_id,
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        **_describe(task, head, pooling),
-        "n_test_in_train": int(leaked.sum()),
-        **score(_numbers(task, task.test), proba, task.classes.index(task.positive) if task.positive else None),
-        "fit_seconds": seconds[0],
-        "predict_ms_per_image": 1000 * seconds[1] / len(proba),
-    }
-    store = task.train.store
-    fitted = FittedHead(head, tuple(task.classes), task.layer, pooling, store.provenance, store.fingerprint, run_id)
-    folder = Path(runs or Path(leaderboard).parent / "runs") / run_id
-    try:
-        folder.mkdir(parents=True)
-        save_model(folder / "model.safetensors", fitted)
-        _write_predictions(folder / "predictions.csv", task, proba, leaked)
-        append_rows(leaderboard, [row])  # last: a row in the leaderboard has its model and predictions
-    except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)  # half a run is none
-        if isinstance(error, OSError):
-            raise FreezeframeError(f"{folder}: cannot be written ({error.strerror or error})") from None
-        raise
-    return Run(row, folder, _warnings(task, int(leaked.sum())) + head.notes)
-
-
-def _fit_and_predict(task: Task, head: Head, pooling: str) -> tuple[NDArray[np.float64], tuple[float, float]]:
-    """Probabilities of the test rows, of shape (n_rows, n_classes), and the seconds that fit and prediction took."""
-    X = task.train.store.features(task.layer, task.train.rows, pooling)
-    start = time.perf_counter()
-    head.fit(X, _numbers(task, task.train), len(task.classes), task.seed)
-    fit_seconds = time.perf_counter() - start
-    X = task.test.store.features(task.layer, task.test.rows, pooling)
-    start = time.perf_counter()
-    proba = head.predict_proba(X)
-    return proba, (fit_seconds, time.perf_counter() - start)
-
-
-def _numbers(task: Task, part: Part) -> NDArray[np.intp]:
-    return np.searchsorted(task.classes, part.labels)
-
-
-def _describe(task: Task, head: Head, pooling: str) -> dict[str, Any]:
-    """The leaderboard columns that say what was done to what."""
-    train, test = task.train.store, task.test.store
-    return {
-        "head": head.name,
-        "layer": task.layer,
-        "pooling": pooling,
-        "hyperparameters": json.dumps(head.parameters),
-        "data_set": _data_set(train),
-        "test_set": _data_set(test),
-        "split": task.split,
-        "classes": json.dumps(task.classes, ensure_ascii=False),
-        "positive": task.positive or "",
-        "n_train": len(task.train.rows),
-        "n_test": len(task.test.rows),
-        "store_fingerprint": train.fingerprint,
-        "test_fingerprint": test.fingerprint,
-        "weights": train.provenance.get("weights_source", ""),
-        "weights_digest": train.provenance["weights_digest"],
-        "seed": task.seed,
-        "version": __version__,
-    }
-
-
-def _data_set(store: FeatureStore) -> str:
-    return PurePath(str(store.provenance.get("source", ""))).name or store.path.stem
-
-
-def _warnings(task: Task, n_leaked: int) -> list[str]:
-    warnings = []
-    n_test = len(task.test.rows)
-    if n_leaked:
-        warnings.append(
-            f"{n_leaked} of {n_test} test images are byte for byte among the training images: "
-            "this score is not one on unseen data"
-        )
-    source = str(task.train.store.provenance.get("weights_source", ""))
-    if source.startswith("random"):
-        warnings.append(f"the backbone's weights are {source}: this score says nothing about VGG16")
-    related = int(task.test.shared_groups(task.train).sum())
-    if related:
-        warnings.append(f"{related} of {n_test} test images are of a group that is trained on, too")
-    unused = len(task.train.store.rows()) - len(task.train.rows)
-    unused -= n_test if task.test.store is task.train.store else 0
-    if unused:
-        warnings.append(f"{task.train.store.path.name}: {unused} images are of no split that is used, and are left out")
-    untested = sorted(set(task.classes) - set(map(str, task.test.labels)))
-    if untested:
-        warnings.append(f"no test image is of class {', '.join(untested)}")
-    for store in (task.train.store, task.test.store):
-        failed = int((store.status == FAILED).sum())
-        if failed:
-            warnings.append(f"{store.path.name}: {failed} unreadable images are left out")
-    return list(dict.fromkeys(warnings))
-
-
-def _write_predictions(path: Path, task: Task, proba: NDArray[np.float64], leaked: NDArray[np.bool_]) -> None:
-    store, predicted = task.test.store, proba.argmax(axis=1)
-    with path.open("x", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["path", "sha256", "label", "predicted", *(f"p_{name}" for name in task.classes), "in_training"]
-        )
-        for i, row in enumerate(task.test.rows):
-            writer.writerow(
-                [
-                    store.paths[row],
-                    store.sha256s[row],
-                    task.test.labels[i],
-                    task.classes[predicted[i]],
-                    *(f"{p:.6f}" for p in proba[i]),
-                    "yes" if leaked[i] else "no",
-                ]
-            )
+    return Fitting(task, wanted, leaderboard=leaderboard, runs=runs).fit(model)

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import ModelFileError
+from .. import FreezeframeError, ModelFileError
 from ..extract.backbone import BACKBONES
-from ..features.store import pool
-from .heads import Head, make_head
+from ..features.pooling import pool
+from .heads import make_head
+from .heads.calibration import Calibration
+from .heads.head import Head
 
 FORMAT = "freezeframe-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = ("1", "2")
+"""Version 1 had neither a calibration nor scores."""
+
+DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, MemoryError)
+"""What taking over a file's content can raise if the content is not ours."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,7 @@ class FittedHead:
         provenance: of the store it was fitted on.
         training_fingerprint: fingerprint of that store.
         run_id: the run that fitted it.
+        scores: how it did on each test set, by the names of the leaderboard's columns.
     """
 
     head: Head
@@ -42,6 +52,7 @@ class FittedHead:
     provenance: dict[str, Any]
     training_fingerprint: str
     run_id: str
+    scores: list[dict[str, Any]] = field(default_factory=list)
 
 
 def save_model(path: str | os.PathLike[str], model: FittedHead) -> None:
@@ -50,7 +61,9 @@ def save_model(path: str | os.PathLike[str], model: FittedHead) -> None:
 
     arrays = {name: np.ascontiguousarray(array) for name, array in model.head.arrays.items()}
     text = {name: value for name, value in _shallow(model).items() if name != "head"}
-    about = json.dumps(text | {"head": model.head.name, "parameters": model.head.parameters}, sort_keys=True)
+    head = model.head
+    text |= {"head": head.name, "parameters": head.parameters, "calibration": asdict(head.calibration)}
+    about = json.dumps(text, sort_keys=True)
     metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "about": about}
     metadata["digest"] = _digest(arrays, about)
     with Path(path).open("xb") as file:
@@ -74,7 +87,7 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
         raise ModelFileError(f"{path}: not a model file of freezeframe ({reason})") from None
     if metadata.get("format") != FORMAT:
         raise ModelFileError(f"{path}: not a model file of freezeframe")
-    if metadata.get("format_version") != str(FORMAT_VERSION):
+    if metadata.get("format_version") not in READABLE:
         raise ModelFileError(
             f"{path}: format version {metadata.get('format_version')!r} is unknown to this freezeframe"
         )
@@ -82,7 +95,16 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
         raise ModelFileError(f"{path}: changed since it was written; its digest does not match")
     try:
         return _restored(arrays, json.loads(metadata["about"]))
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
+    except (
+        FreezeframeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise ModelFileError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
 
 
@@ -94,9 +116,9 @@ def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
 
 
 def _restored(arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> FittedHead:
-    head = make_head(about["head"])
+    head = make_head(about["head"], **about["parameters"])
     head.restore(arrays)
-    head.parameters = dict(about["parameters"])
+    head.calibration = _calibration(about.get("calibration"), len(about["classes"]))
     model = FittedHead(
         head=head,
         classes=tuple(about["classes"]),
@@ -105,6 +127,7 @@ def _restored(arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> FittedH
         provenance=dict(about["provenance"]),
         training_fingerprint=str(about["training_fingerprint"]),
         run_id=str(about["run_id"]),
+        scores=[dict(found) for found in about.get("scores", ())],
     )
     named = isinstance(about["classes"], list) and all(isinstance(name, str) for name in model.classes)
     if not named or len(set(model.classes)) != len(model.classes):
@@ -114,6 +137,20 @@ def _restored(arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> FittedH
     if model.head.predict_proba(pool(np.zeros((1, *shape)), model.pooling)).shape != (1, len(model.classes)):
         raise ValueError("head and classes do not fit together")
     return model
+
+
+def _calibration(about: Mapping[str, Any] | None, n_classes: int) -> Calibration:
+    if about is None:
+        return Calibration()
+    threshold = about["threshold"]
+    numbers = [about["slope"], *about["biases"], *([] if threshold is None else [threshold])]
+    if any(type(number) is not float or not math.isfinite(number) for number in numbers):
+        raise ValueError("its calibration is no list of numbers")
+    if len(about["biases"]) not in (0, n_classes) or about["positive"] not in (0, 1):
+        raise ValueError("calibration and classes do not fit together")
+    if threshold is not None and n_classes != 2:
+        raise ValueError("a threshold is for two classes")
+    return Calibration(about["slope"], tuple(about["biases"]), threshold, about["positive"])
 
 
 def _shallow(model: FittedHead) -> dict[str, Any]:

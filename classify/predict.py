@@ -13,7 +13,7 @@ from ..extract.filling import make_engine
 from ..extract.pipeline import Engine, Source, run
 from ..extract.settings import Settings
 from ..extract.weights import load_weights, weights_digest
-from ..features.store import pool
+from ..features.pooling import pool
 from .model_file import FittedHead
 
 
@@ -23,7 +23,7 @@ class Prediction:
 
     Attributes:
         path: the image file, as given.
-        label: the likeliest class; "" if the image could not be read.
+        label: the likeliest class, or what the head's threshold says; "" if the image could not be read.
         probabilities: of each class, by name.
         error: why the image could not be read; "" if it could.
     """
@@ -69,10 +69,10 @@ def predict_images(
             found[row] = Prediction(os.fspath(paths[row]), "", {}, reason)
         if batch.rows:
             proba = model.head.predict_proba(pool(batch.features[model.layer], model.pooling))
-            for row, p in zip(batch.rows, proba.tolist(), strict=True):
+            decided = model.head.calibration.decide(proba)
+            for row, p, number in zip(batch.rows, proba.tolist(), decided.tolist(), strict=True):
                 probabilities = dict(zip(model.classes, p, strict=True))
-                label = max(probabilities, key=lambda name: probabilities[name])
-                found[row] = Prediction(os.fspath(paths[row]), label, probabilities)
+                found[row] = Prediction(os.fspath(paths[row]), model.classes[number], probabilities)
     return [found[row] for row in range(len(paths))]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 from .. import FreezeframeError, ParameterError, StoreError
 from ..data.splits import hold_out, join_groups
 from ..features.layout import PENDING
-from ..features.store import POOLINGS, FeatureStore
+from ..features.pooling import POOLINGS
+from ..features.store import FeatureStore
 from .metrics import guess_positive
 
 COMPARABLE = ("backbone", "weights_digest", "preprocessing", "resize", "input_height", "input_width")
@@ -32,6 +35,15 @@ class Part:
     rows: NDArray[np.intp]
     labels: NDArray[np.str_]
 
+    def take(self, numbers: NDArray[Any]) -> Part:
+        """Some of these rows, by their place among them or by a boolean."""
+        return Part(self.store, self.rows[numbers], self.labels[numbers])
+
+    @cached_property
+    def groups(self) -> NDArray[np.intp]:
+        """Group numbers, of shape (n_rows,): byte-identical images, and those of one group of the store, are one."""
+        return join_groups(self.store.sha256s[self.rows].tolist(), self.store.groups[self.rows].tolist())
+
     def overlap(self, other: Part) -> NDArray[np.bool_]:
         """Which rows have the very same file, byte for byte, among the rows of `other`; of shape (n_rows,)."""
         sha256s = self.store.sha256s[self.rows]
@@ -46,20 +58,37 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Task:
-    """What is to be fitted and scored: a training part, a test part, and the features to use.
+class Test:
+    """A test set: rows that no head is fitted on.
 
     Attributes:
-        train, test: rows that share no image unless the user's own split does.
-        split: how the test part came about, for the leaderboard.
+        part: its rows.
+        split: how it came about: "hold-out 20%", "test", "validation" or "external".
+    """
+
+    part: Part
+    split: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """What heads are fitted and scored on, and which features they use.
+
+    Attributes:
+        train: all rows that the final head is fitted on.
+        validation: which of them choose hyper-parameters, bool of shape (n_train,); where none do, folds are made.
+        tests: the test sets.
+        n_folds, n_repeats: of cross-validation within `train`; 0 folds: none.
         layer, pooling: which features; pooling None leaves the choice to the head.
         positive: the class that sensitivity speaks of; None with more than two classes.
-        seed: of the split and of the heads.
+        seed: of the splits and of the heads.
     """
 
     train: Part
-    test: Part
-    split: str
+    validation: NDArray[np.bool_]
+    tests: tuple[Test, ...]
+    n_folds: int
+    n_repeats: int
     layer: str
     pooling: str | None
     positive: str | None
@@ -76,27 +105,32 @@ def make_task(
     *,
     layer: str | None = None,
     pooling: str | None = None,
-    test: FeatureStore | None = None,
+    tests: Sequence[FeatureStore] = (),
     classes: Mapping[str, str] | None = None,
     positive: str | None = None,
     test_size: float = 0.2,
+    n_folds: int = 0,
+    n_repeats: int = 1,
     seed: int = 0,
 ) -> Task:
     """Choose training and test rows.
 
-    With `test`, all rows of `store` train (its training split, where it has splits) and all rows of `test` are
-    predicted. Without, the store's own test split is used, or its validation split; failing both, a stratified hold-out
-    that keeps byte-identical images and groups on one side.
+    A store with splits trains on its training split, is tested on its test split, and chooses hyper-parameters by its
+    validation split, which is then trained on, too; where there is no other test, the validation split is the test. A
+    store without splits trains on all its rows if there are `tests` or `n_folds`, and otherwise is cut by a stratified
+    hold-out that keeps byte-identical images and groups on one side.
 
     Args:
         store: features to train on, complete.
         layer: by default the deepest layer of the store.
         pooling: "flat", "avg" or "max"; by default what suits the head.
-        test: features to test on.
-        classes: new names for classes of either store.
+        tests: other stores, all of whose rows are tests.
+        classes: new names for classes of any store.
         positive: the class that sensitivity speaks of; by default the one that is no negation.
         test_size: share of the hold-out.
-        seed: of the hold-out and of the heads.
+        n_folds: of cross-validation; 0: none.
+        n_repeats: how often it is repeated, with other folds.
+        seed: of the hold-out, the folds and the heads.
 
     Raises:
         StoreError: a store is not finished, or the stores are not comparable (the text names the field).
@@ -104,28 +138,32 @@ def make_task(
         FreezeframeError: there is one class only, or the stores' classes differ.
     """
     layer = layer or list(store.layers)[-1]
-    for each in filter(None, (store, test)):
+    for each in (store, *tests):
         if layer not in each.layers:
             raise ParameterError(f"{each.path} has no layer {layer!r}; it has {', '.join(each.layers)}")
     if pooling is not None and pooling not in POOLINGS:
         raise ParameterError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
-    whole = _part(store, classes or {})
-    if test is not None:
-        _check_comparable(store, test, layer)
-        train_part, split = _to_train_on(whole), "external"
-        test_part = _part(test, classes or {})
-    else:
-        train_part, test_part, split = _own_split(whole, test_size, seed)
-    _check_renamed(classes or {}, [store, *filter(None, [test])])
-    known = sorted(map(str, set(train_part.labels)))
-    _check_classes(store, known, test_part)
+    if n_folds < 0 or n_folds == 1 or n_repeats < 1:
+        raise ParameterError(f"cross-validation needs 2 folds and 1 repeat at least, got {n_folds} and {n_repeats}")
+    twice = [each.path for number, each in enumerate(tests) if each.path in [other.path for other in tests[:number]]]
+    if twice:
+        raise ParameterError(f"{twice[0]}: given twice to be tested on")
+    renamed = classes or {}
+    whole = _part(store, renamed)
+    train, validation, own = _own_splits(whole, other_tests=bool(tests or n_folds), test_size=test_size, seed=seed)
+    for other in tests:
+        _check_comparable(store, other, layer)
+    found = (*own, *(Test(_part(other, renamed), "external") for other in tests))
+    _check_renamed(renamed, [store, *tests])
+    known = sorted(map(str, set(train.labels)))
+    _check_classes(store, known, found)
     if positive is not None and positive not in known:
         raise ParameterError(f"positive must be one of {', '.join(known)}, got {positive!r}")
     if len(known) == 2:
         positive = positive or guess_positive(known)
     elif positive is not None:
         raise ParameterError(f"positive is for two classes; there are {len(known)}")
-    return Task(train_part, test_part, split, layer, pooling, positive, seed)
+    return Task(train, validation, found, n_folds, n_repeats, layer, pooling, positive, seed)
 
 
 def _part(store: FeatureStore, renamed: Mapping[str, str]) -> Part:
@@ -141,38 +179,37 @@ def _part(store: FeatureStore, renamed: Mapping[str, str]) -> Part:
     return Part(store, rows, labels)
 
 
-def _of_split(part: Part, split: str) -> Part:
-    wanted = part.store.splits[part.rows] == split
-    return Part(part.store, part.rows[wanted], part.labels[wanted])
-
-
-def _to_train_on(whole: Part) -> Part:
-    """The training split, where there are splits; else everything."""
-    splits = sorted(set(map(str, whole.store.splits[whole.rows])) - {""})
-    if not splits:
-        return whole
-    if "train" not in splits:
-        raise FreezeframeError(
-            f"{whole.store.path}: its images are split into {', '.join(splits)}, but none are for training"
-        )
-    return _of_split(whole, "train")
-
-
-def _own_split(whole: Part, test_size: float, seed: int) -> tuple[Part, Part, str]:
-    """Training and test part of one store: by its own splits, else by a hold-out."""
+def _own_splits(
+    whole: Part, *, other_tests: bool, test_size: float, seed: int
+) -> tuple[Part, NDArray[np.bool_], list[Test]]:
+    """Training part, which of its rows validate, and test sets of one store: by its own splits, else by a hold-out."""
     store = whole.store
-    train = _to_train_on(whole)
-    for name in ("test", "validation"):
-        if (store.splits[whole.rows] == name).any():
-            return train, _of_split(whole, name), name
-    if len(set(train.labels)) < 2:
-        raise FreezeframeError(f"{store.path}: two classes are needed, all its images are {str(train.labels[0])!r}")
-    groups = join_groups(store.sha256s[train.rows].tolist(), store.groups[train.rows].tolist())
-    first, second = (
-        Part(store, train.rows[side], train.labels[side])
-        for side in hold_out(train.labels, groups, test_size=test_size, seed=seed)
-    )
-    return first, second, f"hold-out {test_size:.0%}"
+    splits = store.splits[whole.rows]
+    names = sorted(set(map(str, splits)) - {""})
+    if names and "train" not in names:
+        raise FreezeframeError(f"{store.path}: its images are split into {', '.join(names)}, but none are for training")
+    if names:
+        whole, validation, tests = _by_splits(whole, splits, other_tests)
+        if tests or other_tests:
+            return whole, validation, tests
+    if other_tests:
+        return _unvalidated(whole, [])
+    if len(set(whole.labels)) < 2:
+        raise FreezeframeError(f"{store.path}: two classes are needed, all its images are {str(whole.labels[0])!r}")
+    first, second = hold_out(whole.labels, whole.groups, test_size=test_size, seed=seed)
+    return _unvalidated(whole.take(first), [Test(whole.take(second), f"hold-out {test_size:.0%}")])
+
+
+def _by_splits(whole: Part, splits: NDArray[np.str_], other_tests: bool) -> tuple[Part, NDArray[np.bool_], list[Test]]:
+    tests = [Test(whole.take(splits == "test"), "test")] if (splits == "test").any() else []
+    if not tests and not other_tests and (splits == "validation").any():
+        return _unvalidated(whole.take(splits == "train"), [Test(whole.take(splits == "validation"), "validation")])
+    used = (splits == "train") | (splits == "validation")
+    return whole.take(used), splits[used] == "validation", tests
+
+
+def _unvalidated(train: Part, tests: list[Test]) -> tuple[Part, NDArray[np.bool_], list[Test]]:
+    return train, np.zeros(len(train.rows), dtype=bool), tests
 
 
 def _check_comparable(store: FeatureStore, test: FeatureStore, layer: str) -> None:
@@ -193,12 +230,13 @@ def _check_renamed(renamed: Mapping[str, str], stores: Sequence[FeatureStore]) -
             raise ParameterError(f"classes: no image is labelled {name!r}; labels are {', '.join(labels)}")
 
 
-def _check_classes(store: FeatureStore, known: Sequence[str], test: Part) -> None:
+def _check_classes(store: FeatureStore, known: Sequence[str], tests: Sequence[Test]) -> None:
     if len(known) < 2:
         raise FreezeframeError(f"{store.path}: two classes are needed, its training images have {known}")
-    unknown = sorted(set(map(str, test.labels)) - set(known))
-    if unknown:
-        raise FreezeframeError(
-            f"{test.store.path}: class {unknown[0]!r} is none of the training classes {', '.join(known)}; "
-            f"rename each with --classes {unknown[0]}=CLASS,..."
-        )
+    for test in tests:
+        unknown = sorted(set(map(str, test.part.labels)) - set(known))
+        if unknown:
+            raise FreezeframeError(
+                f"{test.part.store.path}: class {unknown[0]!r} is none of the training classes {', '.join(known)}; "
+                f"rename each with --classes {unknown[0]}=CLASS,..."
+            )

@@ -110,3 +110,45 @@ def _deal(members: NDArray[np.intp], wanted: NDArray[np.float64], rng: np.random
 
 def _each_side_has_each_class(in_test: NDArray[np.bool_], members: NDArray[np.intp]) -> bool:
     return all(members[side].any(axis=0).all() for side in (in_test, ~in_test))
+
+
+def grouped_folds(
+    labels: Sequence[str] | NDArray[Any], groups: NDArray[np.intp], *, n_folds: int = 5, seed: int = 0
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Stratified folds that cut through no group (scikit-learn's `StratifiedGroupKFold`).
+
+    Args:
+        labels: class of each row, of shape (n,).
+        groups: group number of each row, of shape (n,).
+        n_folds: how many, at least 2.
+        seed: of the order in which groups are dealt out.
+
+    Returns:
+        Pairs of row numbers, those to fit on and those to judge by; every class is on both sides of each.
+
+    Raises:
+        ParameterError: n_folds is less than 2.
+        FreezeframeError: a class has fewer independent images than there are folds.
+
+    Examples:
+        >>> folds = grouped_folds(["a", "b"] * 4, np.array([0, 1, 0, 1, 2, 3, 4, 5]), n_folds=2)
+        >>> [(sorted(fitted.tolist()), sorted(judged.tolist())) for fitted, judged in folds]
+        [([0, 2, 5, 7], [1, 3, 4, 6]), ([1, 3, 4, 6], [0, 2, 5, 7])]
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    if n_folds < 2:
+        raise ParameterError(f"there must be 2 folds at least, got {n_folds}")
+    names, codes = np.unique(np.asarray(labels), return_inverse=True)
+    independent = [len(np.unique(groups[codes == code])) for code in range(len(names))]
+    rarest = int(np.argmin(independent))
+    if independent[rarest] >= n_folds:
+        for attempt in range(ATTEMPTS):
+            splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=(seed + 7919 * attempt) % 2**32)
+            folds = list(splitter.split(codes, codes, groups))
+            if all(len(np.unique(codes[side])) == len(names) for fold in folds for side in fold):
+                return folds
+    raise FreezeframeError(
+        f"{n_folds} folds are too many: class {str(names[rarest])!r} has {independent[rarest]} independent images "
+        "(copies and groups count once)"
+    )

@@ -27,6 +27,8 @@ from .weights import Weights, load_weights
 
 _COMPARED = 65536  # rows at a time, or a million rows would take 760 MB
 
+_ADVICE = "give another --output, or --overwrite to start anew"
+
 FREE_BYTES = 64 * 2**20
 """Of a disk, to be left free when a store is made."""
 
@@ -104,9 +106,9 @@ def extract_features(
             raise ParameterError(f"workers are for the engine mnn, not for {settings.engine}")
         same_images = old is not None and not _other_images(old, manifest)
         if old is not None:
-            _check_alike(old, settings, with_versions=not (same_images and old.complete))
+            check_alike(old, settings, with_versions=not (same_images and old.complete))
         for donor in donors:
-            _check_alike(donor, settings, with_versions=True)
+            check_alike(donor, settings, with_versions=True)
         if old is not None and not same_images:
             _check_same_collection(old, manifest)
         target = output if old is None or same_images else _next(output)
@@ -208,7 +210,7 @@ def _begun(output: Path, manifest: Manifest, settings: Settings) -> list[Feature
     for path in (_next(output), _before(output)):
         try:
             store = FeatureStore(path)
-            _check_alike(store, settings, with_versions=True)
+            check_alike(store, settings, with_versions=True)
             usable[path] = store
         except StoreError:
             path.unlink(missing_ok=True)
@@ -234,10 +236,19 @@ def _take_over(store: FeatureStore, donors: Sequence[FeatureStore]) -> int:
     return taken
 
 
-def _check_alike(store: FeatureStore, settings: Settings, *, with_versions: bool) -> None:
-    """Refuse a store that does not hold, or would not hold once filled, what is asked for."""
+def check_alike(store: FeatureStore, settings: Settings, *, with_versions: bool, advice: str = _ADVICE) -> None:
+    """Refuse a store that does not hold, or would not hold once filled, what is asked for.
+
+    Args:
+        store: any store.
+        settings: resolved.
+        with_versions: compare the versions of the libraries, too: rows are to be computed or copied.
+        advice: what the user can do about it.
+
+    Raises:
+        StoreError: the text names the field that differs.
+    """
     wanted = deciding_fields(settings) | (versions(settings) if with_versions else {})
-    advice = "give another --output, or --overwrite to start anew"
     for name, value in wanted.items():
         if store.provenance.get(name) != value:
             made = store.provenance.get(name)

@@ -41,11 +41,19 @@ def choose_keras_backend() -> str:
 
 
 def import_keras() -> ModuleType:
-    """Import Keras on the chosen backend."""
+    """Import Keras on the chosen backend.
+
+    `KERAS_BACKEND` is left as it was: set, it would tell a later extraction that its user had asked for Keras.
+    """
+    asked = os.environ.get("KERAS_BACKEND")
     os.environ["KERAS_BACKEND"] = choose_keras_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with silenced(2):
-        import keras
+    try:
+        with silenced(2):
+            import keras
+    finally:
+        if asked is None:
+            del os.environ["KERAS_BACKEND"]
 
     return keras  # type: ignore[no-any-return]
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from .. import MissingExtraError, ParameterError, StoreError
 from .new_file import Tell, new_file
-from .store import FeatureStore, pool
+from .pooling import pool
+from .store import FeatureStore
 
 FORMATS = {"npz": ".npz", "parquet": ".parquet", "archive": ".h5"}
 """Formats, and the ending of a file's name that asks for each."""

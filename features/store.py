@@ -26,13 +26,12 @@ from .layout import (
     identity_digest,
     read_layout,
 )
+from .rows import FeatureRows
 
 if TYPE_CHECKING:
     import pandas
 
-POOLINGS = ("flat", "avg", "max")
 SPLITS = ("train", "validation", "test", "")
-_BLOCK_BYTES = 64 * 2**20
 
 Rows = Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
 
@@ -136,14 +135,12 @@ class FeatureStore:
             ParameterError: an unknown layer or pooling.
             StoreError: a row is not done, or its features are not what was written.
         """
+        return self.select(layer, rows, pooling)[:]
+
+    def select(self, layer: str, rows: Rows | None = None, pooling: str | None = None) -> FeatureRows:
+        """Features of some rows as a matrix that is read block by block when asked for; arguments as for `features`."""
         numbers = self.rows() if rows is None else self._numbers(rows)
-        shape = pool(self.memmap(layer)[:0], pooling).shape[1:]
-        features = np.empty((len(numbers), *shape), np.float32)
-        filled = 0
-        for _, block in self.blocks(layer, numbers, pooling):
-            features[filled : filled + len(block)] = block
-            filled += len(block)
-        return features
+        return FeatureRows(self, layer, numbers, pooling, np.zeros(len(self), dtype=bool))
 
     def blocks(
         self, layer: str, rows: Rows, pooling: str | None = None
@@ -152,19 +149,9 @@ class FeatureStore:
 
         Each row is checked against its checksum on the way: a score must not rest on damaged features.
         """
-        data, checksums = self.memmap(layer), self._map(self._layout.checksums[layer])
-        numbers = self._numbers(rows)
-        step = max(1, _BLOCK_BYTES // self._layout.layers[layer].row_bytes)
-        for start in range(0, len(numbers), step):
-            part = numbers[start : start + step]
-            block = data[part]
-            for row, features in zip(part, block, strict=True):
-                if _digest(features) != checksums[row] or not np.isfinite(features).all():
-                    raise StoreError(
-                        f"{self.path}: the {layer} features of {self.paths[row]} are damaged; "
-                        "extract anew with --overwrite"
-                    )
-            yield part, pool(block, pooling)
+        selected = self.select(layer, rows, pooling)
+        for part, block in selected.blocks():
+            yield selected.rows[part], block
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> list[tuple[int, str]]:
         """Recompute every done row's checksums; the pairs (row, layer) that do not match, none if all is well.
@@ -183,10 +170,11 @@ class FeatureStore:
                     progress(finished, total)
         return wrong
 
-    def checksums(self, layer: str) -> NDArray[np.str_]:
-        """SHA-256 of each row's feature bytes, hexadecimal, of shape (n,); empty where not done."""
+    def checksums(self, layer: str, rows: Rows | None = None) -> NDArray[np.str_]:
+        """SHA-256 of the feature bytes of all rows, or of some, hexadecimal, of shape (n,); empty where not done."""
         self._check_layer(layer)
-        return np.char.decode(np.array(self._map(self._layout.checksums[layer])), "ascii", "replace")
+        checksums = self._map(self._layout.checksums[layer])
+        return np.char.decode(np.array(checksums if rows is None else checksums[rows]), "ascii", "replace")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -275,32 +263,3 @@ class FeatureStore:
 
 def _digest(features: NDArray[Any]) -> bytes:
     return hashlib.sha256(np.ascontiguousarray(features).data).hexdigest().encode()
-
-
-def pool(features: NDArray[Any], pooling: str | None) -> NDArray[np.float32]:
-    """Pool features of shape (n, height, width, channels); always float32.
-
-    Args:
-        features: any float dtype.
-        pooling: None leaves the shape; "flat" gives (n, height * width * channels), "avg" and "max" the mean or the
-            maximum over the positions, (n, channels).
-
-    Raises:
-        ParameterError: an unknown pooling.
-
-    Examples:
-        >>> pool(np.ones((2, 7, 7, 512)), "avg").shape
-        (2, 512)
-    """
-    values: NDArray[np.float32] = np.asarray(features, dtype=np.float32)
-    match pooling:
-        case None:
-            return values
-        case "flat":
-            # The product is spelled out because reshape cannot infer -1 for no rows.
-            return values.reshape(len(values), int(np.prod(values.shape[1:])))
-        case "avg":
-            return np.asarray(values.mean(axis=(1, 2)))
-        case "max":
-            return np.asarray(values.max(axis=(1, 2)))
-    raise ParameterError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")

@@ -65,7 +65,7 @@ def test_the_whole_job(folder: Path) -> None:
     board = call("leaderboard")
     assert board.exit_code == 0
     assert "block1_pool avg, random" in board.stdout
-    assert [line.split()[0] for line in board.stdout.splitlines()] == ["head", "logreg", "majority"]
+    assert re.findall(r"^(?:rank|\d(?: [=?])?) +(\w+)", board.stdout, re.MULTILINE) == ["head", "logreg", "majority"]
 
     model = Path("runs") / rows[0]["run_id"] / "model.safetensors"
     images = [folder / "tumour" / "03.png", folder / "healthy" / "03.png"]
@@ -159,7 +159,16 @@ def mistakes(folder: Path, make_store: MakeStore, tmp_path: Path) -> dict[str, t
         "fit on another file": ([f, "results.csv"], 1, "results.csv: not a feature store"),
         "half a store": ([f, half], 1, "half.h5: 5 of 20 rows are not computed yet; run extract-features again"),
         "half a test store": ([f, good, "--test", half], 1, "half.h5: 5 of 20 rows are not computed yet"),
-        "unknown head": ([f, good, "--model", "svm"], 2, "there is no head 'svm'; there are logreg, xgboost, majority"),
+        "unknown head": (
+            [f, good, "--model", "svm"],
+            2,
+            "there is no head 'svm'; there are logreg, ridge, linear-svm, .*, majority",
+        ),
+        "no such parameter": ([f, good, "--param", "depth=3"], 2, "no head asked for has a parameter 'depth'"),
+        "bad parameter": ([f, good, "--param", "C=big"], 2, "logreg: C must be float, got 'big'"),
+        "no parameter": ([f, good, "--param", "C"], 2, "--param must be NAME=VALUE or HEAD.NAME=VALUE, got 'C'"),
+        "bad sensitivity": ([f, good, "--sensitivity", "95"], 2, "sensitivity must lie between 0 and 1, got 95"),
+        "one fold": ([f, good, "--cv", "1"], 2, "cross-validation needs 2 folds"),
         "layer not kept": (
             [f, good, "--layer", "block1_pool"],
             2,
@@ -349,13 +358,13 @@ def test_the_leaderboard_fits_the_terminal(width: int, make_store: MakeStore, mo
     store = make_store("a.h5", ["x", "y"] * 50, provenance={"source": "/scans/edureka4600"})
     call("fit-classifier", store, "--model", "majority", "--model", "logreg")
     out = io.StringIO()
-    monkeypatch.setattr("freezeframe.classify.commands._console", lambda: Console(width=width, file=out))
-    assert call("leaderboard").exit_code == 0
+    monkeypatch.setattr("freezeframe.classify.tables.console", lambda: Console(width=width, file=out))
+    assert call("leaderboard").stdout.startswith("edureka4600, hold-out 20%: 20 images")
     shown = out.getvalue()
     assert "…" not in shown
     assert max(map(len, shown.splitlines())) <= width
-    assert re.search(r"majority +block5_pool avg +edureka4600,.* 20 +50\.0 \(29\.9-70\.1\)", shown)
-    assert ("spec." in shown) == (width >= 110)
+    assert re.search(r"majority +block5_pool avg +50\.0 \(29\.9-70\.1\)", shown)
+    assert ("Brier" in shown) == (width >= 110)
 
 
 def test_help_shows_the_choices_and_defaults_that_hold() -> None:
@@ -366,7 +375,7 @@ def test_help_shows_the_choices_and_defaults_that_hold() -> None:
     from freezeframe.extract.keras_engine import PRECISIONS
     from freezeframe.extract.settings import ENGINES, Settings
     from freezeframe.features.layout import LAYER_DTYPES
-    from freezeframe.features.store import POOLINGS
+    from freezeframe.features.pooling import POOLINGS
 
     options = {option.name: option for option in extract_features.params}
     assert options["layers"].default == Settings.layers

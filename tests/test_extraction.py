@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import threading
@@ -452,6 +453,15 @@ def test_without_a_backend_the_error_names_the_extra(
     monkeypatch.setenv("KERAS_BACKEND", "os")
     with pytest.raises(ParameterError, match="KERAS_BACKEND must be one of tensorflow, jax, torch, got 'os'"):
         keras_engine.choose_keras_backend()
+
+
+def test_loading_keras_asks_nobody_for_keras(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    keras_engine.import_keras()
+    assert "KERAS_BACKEND" not in os.environ
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    keras_engine.import_keras()
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
 
 
 def test_decoding_runs_ahead_but_not_far(folder: Path) -> None:

@@ -1,102 +1,31 @@
-"""Scores, choosing training and test rows, and the leaderboard."""
+"""Scores, choosing training and test rows, and what a run leaves."""
 
 from __future__ import annotations
 
-import csv
-import json
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
 from freezeframe import FeatureStore, FreezeframeError, ParameterError, StoreError
 from freezeframe.classify.fit import fit_classifier
-from freezeframe.classify.heads import Majority
-from freezeframe.classify.leaderboard import COLUMNS, append_rows, read_rows
-from freezeframe.classify.metrics import METRICS, guess_positive, score
+from freezeframe.classify.heads import HEADS
+from freezeframe.classify.heads.neighbours import NearestNeighbours
+from freezeframe.classify.heads.simple import Majority
+from freezeframe.classify.leaderboard import COLUMNS, read_rows
+from freezeframe.classify.metrics import METRICS, score
 from freezeframe.classify.model_file import load_model
-from freezeframe.classify.task import COMPARABLE, make_task
+from freezeframe.classify.prediction_files import read_predictions
+from freezeframe.classify.search import Wanted
+from freezeframe.classify.task import COMPARABLE, Task, make_task
+from freezeframe.data.splits import grouped_folds
 
 from .conftest import MakeStore
 
 TWO = ["sick", "healthy"] * 20
-
-
-@given(st.integers(2, 4), st.integers(8, 40), st.integers(0, 10**6))
-def test_scores_equal_scikit_learn_s(n_classes: int, n: int, seed: int) -> None:
-    from sklearn import metrics
-
-    rng = np.random.default_rng(seed)
-    y = np.concatenate([np.arange(n_classes), rng.integers(0, n_classes, n)])
-    proba = rng.dirichlet(np.ones(n_classes), len(y))
-    predicted = proba.argmax(axis=1)
-    positive = 1 if n_classes == 2 else None
-    got = score(y, proba, positive)
-    assert list(got) == list(METRICS)
-    assert got["accuracy"] == pytest.approx(metrics.accuracy_score(y, predicted))
-    assert got["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(y, predicted))
-    assert got["macro_f1"] == pytest.approx(metrics.f1_score(y, predicted, average="macro"))
-    assert got["mcc"] == pytest.approx(metrics.matthews_corrcoef(y, predicted))
-    if n_classes == 2:
-        assert got["sensitivity"] == pytest.approx(metrics.recall_score(y, predicted))
-        assert got["specificity"] == pytest.approx(metrics.recall_score(y, predicted, pos_label=0))
-        assert got["roc_auc"] == pytest.approx(metrics.roc_auc_score(y, proba[:, 1]))
-    else:
-        assert got["sensitivity"] == pytest.approx(metrics.recall_score(y, predicted, average="macro"))
-        assert got["roc_auc"] == pytest.approx(metrics.roc_auc_score(y, proba, multi_class="ovr"))
-    assert got["accuracy_low"] <= got["accuracy"] <= got["accuracy_high"]
-
-
-def test_wilson_interval_of_the_article_s_score() -> None:
-    y = np.zeros(253, dtype=int)
-    y[:155] = 1
-    proba = np.column_stack([1 - y, y]).astype(float)
-    proba[0] = [1, 0]
-    got = score(y, proba, 1)
-    none_right = score(np.zeros(14, dtype=int), np.tile([0.0, 1.0], (14, 1)), 1)
-    assert (none_right["accuracy_low"], none_right["accuracy"]) == (0, 0)
-    # 252 of 253: Wilson's interval, by the formula of his paper worked out by hand.
-    assert got["accuracy"] == pytest.approx(252 / 253)
-    assert (got["accuracy_low"], got["accuracy_high"]) == pytest.approx((0.97797, 0.99930), abs=5e-5)
-
-
-def test_positive_0_turns_sensitivity_round() -> None:
-    y, proba = np.array([0, 0, 0, 1]), np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]])
-    as_one, as_zero = score(y, proba, 1), score(y, proba, 0)
-    assert (as_one["sensitivity"], as_one["specificity"]) == (as_zero["specificity"], as_zero["sensitivity"])
-    assert as_zero["sensitivity"] == pytest.approx(2 / 3)
-
-
-def test_what_is_not_defined_is_nan() -> None:
-    got = score(np.array([1, 1]), np.array([[0.2, 0.8], [0.6, 0.4]]), 1)
-    assert {name for name, value in got.items() if np.isnan(value)} == {"specificity", "mcc", "roc_auc"}
-
-
-@pytest.mark.parametrize(
-    ("classes", "positive"),
-    [
-        (["no_tumor", "brain_tumor"], "brain_tumor"),
-        (["yes", "no"], "yes"),
-        (["Healthy", "glioma"], "glioma"),
-        (["0", "1"], "1"),
-        (["normal", "abnormal"], "abnormal"),
-        (["lesion", "no_lesion"], "lesion"),
-        (["cat", "dog"], "dog"),
-        (["clear", "nodule"], "nodule"),
-        (["node", "tissue"], "tissue"),
-        (["notumor", "glioma"], "glioma"),
-    ],
-)
-def test_the_positive_class_is_the_one_that_is_no_negation(classes: list[str], positive: str) -> None:
-    assert guess_positive(classes) == positive
 
 
 def test_hold_out_keeps_copies_and_groups_on_one_side(make_store: MakeStore) -> None:
@@ -106,21 +35,31 @@ def test_hold_out_keeps_copies_and_groups_on_one_side(make_store: MakeStore) -> 
     store = FeatureStore(make_store("a.h5", labels, sha256s=sha256s, groups=groups))
     for seed in range(5):
         task = make_task(store, seed=seed)
-        assert not task.test.overlap(task.train).any()
-        assert not ({"g"} & set(store.groups[task.train.rows]) and {"g"} & set(store.groups[task.test.rows]))
-        assert len(task.train.rows) + len(task.test.rows) == 80
-        assert task.split == "hold-out 20%"
+        (test,) = task.tests
+        assert not test.part.overlap(task.train).any()
+        assert not ({"g"} & set(store.groups[task.train.rows]) and {"g"} & set(store.groups[test.part.rows]))
+        assert len(task.train.rows) + len(test.part.rows) == 80
+        assert test.split == "hold-out 20%"
+
+
+def parts(task: Task) -> tuple[int, int, list[tuple[str, int]]]:
+    """How many rows train, how many of them validate, and the test sets with theirs."""
+    return len(task.train.rows), int(task.validation.sum()), [(test.split, len(test.part.rows)) for test in task.tests]
 
 
 def test_the_store_s_own_splits_are_used(make_store: MakeStore) -> None:
     splits = ["train"] * 20 + ["validation"] * 10 + ["test"] * 10
     store = FeatureStore(make_store("a.h5", TWO, splits=splits))
-    task = make_task(store)
-    assert (len(task.train.rows), len(task.test.rows), task.split) == (20, 10, "test")
+    other, more = FeatureStore(make_store("o.h5", TWO)), FeatureStore(make_store("p.h5", TWO[:6]))
+    assert parts(make_task(store)) == (30, 10, [("test", 10)])
+    assert parts(make_task(store, tests=[other, more])) == (30, 10, [("test", 10), ("external", 40), ("external", 6)])
     no_test = FeatureStore(make_store("b.h5", TWO, splits=["train"] * 30 + ["validation"] * 10))
-    task = make_task(no_test)
-    assert (len(task.train.rows), len(task.test.rows), task.split) == (30, 10, "validation")
-    assert make_task(FeatureStore(make_store("c.h5", TWO, splits=["train"] * 40))).split == "hold-out 20%"
+    assert parts(make_task(no_test)) == (30, 0, [("validation", 10)])
+    assert parts(make_task(no_test, tests=[other])) == (40, 10, [("external", 40)])
+    assert parts(make_task(no_test, n_folds=3)) == (40, 10, [])
+    only_train = FeatureStore(make_store("c.h5", TWO, splits=["train"] * 40))
+    assert parts(make_task(only_train)) == (32, 0, [("hold-out 20%", 8)])
+    assert parts(make_task(only_train, tests=[other], n_folds=5)) == (40, 0, [("external", 40)])
 
 
 def test_rows_that_the_splits_leave_out_and_groups_they_cut_are_told(make_store: MakeStore, tmp_path: Path) -> None:
@@ -133,13 +72,13 @@ def test_rows_that_the_splits_leave_out_and_groups_they_cut_are_told(make_store:
         "a.h5: 8 images are of no split that is used, and are left out",
     ]
     no_test = FeatureStore(make_store("c.h5", TWO, splits=["train"] * 20 + [""] * 20))
-    for task in (make_task(no_test), make_task(no_test, test=store)):
+    for task in (make_task(no_test), make_task(no_test, tests=[store])):
         run = fit_classifier(task, "majority", leaderboard=tmp_path / "l.csv")
         assert "c.h5: 20 images are of no split that is used, and are left out" in run.warnings
     other = FeatureStore(make_store("b.h5", TWO, groups=groups))
-    task = make_task(store, test=other)
+    task = make_task(store, tests=[other])
     assert len(task.train.rows) == 20
-    assert not task.test.shared_groups(task.train).any()
+    assert not task.tests[1].part.shared_groups(task.train).any()
 
 
 def test_a_head_gets_the_seed_of_the_task(
@@ -147,9 +86,9 @@ def test_a_head_gets_the_seed_of_the_task(
 ) -> None:
     seeds, fit = [], Majority.fit
 
-    def spied(self: Majority, X: Any, y: Any, n_classes: int, seed: int) -> None:
+    def spied(self: Majority, X: Any, y: Any, n_classes: int, *, seed: int = 0, folds: Any = ()) -> None:
         seeds.append(seed)
-        fit(self, X, y, n_classes, seed)
+        fit(self, X, y, n_classes, seed=seed)
 
     monkeypatch.setattr(Majority, "fit", spied)
     task = make_task(FeatureStore(make_store("a.h5", TWO)), seed=7)
@@ -163,22 +102,23 @@ def test_stores_that_cannot_be_compared_are_refused(make_store: MakeStore, name:
     old = store.provenance[name]
     other = FeatureStore(make_store("b.h5", TWO, provenance={name: 7 if isinstance(old, int) else "other"}))
     with pytest.raises(StoreError, match=rf"b\.h5: made with {name} "):
-        make_task(store, test=other)
+        make_task(store, tests=[other])
 
 
 def test_a_test_store_of_other_shape_or_without_a_class(make_store: MakeStore, tmp_path: Path) -> None:
     store = FeatureStore(make_store("a.h5", ["a", "b", "c"] * 10))
     other = FeatureStore(make_store("b.h5", ["a", "b"] * 10))
-    run = fit_classifier(make_task(store, test=other), "majority", leaderboard=tmp_path / "l.csv")
+    run = fit_classifier(make_task(store, tests=[other]), "majority", leaderboard=tmp_path / "l.csv")
     assert "no test image is of class c" in run.warnings
     other.layers["block5_pool"] = (9, 9, 9)
     with pytest.raises(StoreError, match=r"block5_pool has shape \(9, 9, 9\), in .*a\.h5 \(2, 2, 5\)"):
-        make_task(store, test=other)
+        make_task(store, tests=[other])
 
 
 def test_images_without_a_checksum_are_not_taken_for_copies(make_store: MakeStore) -> None:
     store = FeatureStore(make_store("a.h5", TWO, sha256s=[""] * 40))
-    assert not make_task(store, test=store).test.overlap(make_task(store).train).any()
+    task = make_task(store, tests=[store])
+    assert not task.tests[0].part.overlap(task.train).any()
 
 
 def test_damaged_features_are_not_scored(make_store: MakeStore, tmp_path: Path) -> None:
@@ -205,9 +145,9 @@ def test_a_run_whose_row_cannot_be_appended_is_none(
 def test_another_store_tests(make_store: MakeStore) -> None:
     store = FeatureStore(make_store("a.h5", TWO))
     other = FeatureStore(make_store("b.h5", ["ill", "no"] * 5, sha256s=[f"{i + 35:064x}" for i in range(10)]))
-    task = make_task(store, test=other, classes={"ill": "sick", "no": "healthy"})
-    assert (len(task.train.rows), len(task.test.rows), task.split) == (40, 10, "external")
-    assert task.test.overlap(task.train).sum() == 5
+    task = make_task(store, tests=[other], classes={"ill": "sick", "no": "healthy"})
+    assert parts(task) == (40, 0, [("external", 10)])
+    assert task.tests[0].part.overlap(task.train).sum() == 5
     assert task.positive == "sick"
     assert task.classes == ["healthy", "sick"]
 
@@ -227,13 +167,13 @@ def test_tasks_that_make_no_sense_are_refused(make_store: MakeStore) -> None:
         with pytest.raises(kind, match=message):
             make_task(store, **options)
 
-    refused(FreezeframeError, "class 'ill' is none of the training classes healthy, sick; rename", store, test=other)
-    refused(StoreError, r"c\.h5: made with weights_digest '1+', but .*a\.h5 with '0+'", store, test=foreign)
-    refused(StoreError, r"i\.h5: made with resize 'nearest', but .*a\.h5 with 'bilinear'", store, test=resized)
+    refused(FreezeframeError, "class 'ill' is none of the training classes healthy, sick; rename", store, tests=[other])
+    refused(StoreError, r"c\.h5: made with weights_digest '1+', but .*a\.h5 with '0+'", store, tests=[foreign])
+    refused(StoreError, r"i\.h5: made with resize 'nearest', but .*a\.h5 with 'bilinear'", store, tests=[resized])
     refused(StoreError, r"d\.h5: 3 of 40 rows are not computed yet; run extract-features again", half)
-    refused(StoreError, r"d\.h5: 3 of 40 rows", store, test=half)
+    refused(StoreError, r"d\.h5: 3 of 40 rows", store, tests=[half])
     refused(FreezeframeError, "two classes are needed, all its images are 'sick'", one)
-    refused(FreezeframeError, "images are split into test, but none are for training", only_test, test=store)
+    refused(FreezeframeError, "images are split into test, but none are for training", only_test, tests=[store])
     refused(FreezeframeError, "images are split into test, but none are for training", only_test)
     refused(StoreError, "none of its images could be read", broken)
     refused(ParameterError, "has no layer 'block9_pool'; it has block3_pool, block5_pool", store, layer="block9_pool")
@@ -241,6 +181,8 @@ def test_tasks_that_make_no_sense_are_refused(make_store: MakeStore) -> None:
     refused(ParameterError, "positive must be one of healthy, sick, got 'yes'", store, positive="yes")
     refused(ParameterError, "positive is for two classes; there are 3", three, positive="a")
     refused(ParameterError, "no image is labelled 'sik'; labels are healthy, sick", store, classes={"sik": "x"})
+    refused(ParameterError, r"f\.h5: given twice to be tested on", store, tests=[only_test, only_test])
+    refused(ParameterError, "needs 2 folds and 1 repeat at least, got 1 and 1", store, n_folds=1)
     refused(ParameterError, "test_size must lie between 0 and 1", store, test_size=1.5)
 
 
@@ -249,125 +191,123 @@ def test_a_run_leaves_a_row_a_model_and_its_predictions(make_store: MakeStore, t
     run = fit_classifier(make_task(store), "majority", leaderboard=tmp_path / "l.csv", runs=tmp_path / "runs")
     (row,) = read_rows(tmp_path / "l.csv")
     assert tuple(row) == COLUMNS
-    assert (row["schema"], row["head"], row["layer"], row["pooling"]) == ("1", "majority", "block5_pool", "avg")
-    assert (row["data_set"], row["test_set"], row["split"], row["classes"]) == (
-        "brain",
-        "brain",
-        "hold-out 20%",
-        '["healthy", "sick"]',
-    )
-    assert (row["n_train"], row["n_test"], row["n_test_in_train"], row["positive"]) == ("30", "8", "0", "sick")
+    assert (row["schema"], row["head"], row["layer"], row["pooling"]) == ("2", "majority", "block5_pool", "avg")
+    names = ("data_set", "test_set", "split", "classes")
+    assert [row[name] for name in names] == ["brain", "brain", "hold-out 20%", '["healthy", "sick"]']
+    numbers = ("n_train", "n_test", "n_test_groups", "n_test_in_train", "positive")
+    assert [row[name] for name in numbers] == ["30", "8", "8", "0", "sick"]
     assert row["accuracy"] == "0.500000"
     assert row["store_fingerprint"] == row["test_fingerprint"] == store.fingerprint
     assert row["weights_digest"] == "0" * 64
     assert run.warnings == ["a.h5: 2 unreadable images are left out"]
     folder = tmp_path / "runs" / row["run_id"]
-    predictions = list(csv.DictReader((folder / "predictions.csv").open()))
-    assert len(predictions) == 8
-    assert predictions[0].keys() == {"path", "sha256", "label", "predicted", "p_sick", "p_healthy", "in_training"}
-    right = sum(line["label"] == line["predicted"] for line in predictions) / 8
-    assert right == float(row["accuracy"])
-    assert load_model(folder / "model.safetensors").run_id == row["run_id"]
+    assert int(row["model_bytes"]) == (folder / "model.safetensors").stat().st_size
+    (evaluation,) = read_predictions(folder).values()
+    assert (evaluation.test_id, evaluation.test_set, evaluation.classes) == (
+        row["test_id"],
+        "brain",
+        ("healthy", "sick"),
+    )
+    again = score(evaluation.predictions)
+    for name in METRICS:
+        assert row[name] == ("" if np.isnan(again[name]) else f"{again[name]:.6f}")
+    model = load_model(folder / "model.safetensors")
+    assert model.run_id == row["run_id"]
+    assert model.scores[0]["accuracy"] == 0.5
 
 
-def test_three_classes(make_store: MakeStore, tmp_path: Path) -> None:
+def test_every_test_set_has_a_row(make_store: MakeStore, tmp_path: Path) -> None:
+    store = FeatureStore(make_store("a.h5", TWO, splits=["train"] * 30 + ["test"] * 10))
+    others = [FeatureStore(make_store(name, TWO[:n], provenance={"source": name})) for name, n in (("b", 8), ("c", 6))]
+    run = fit_classifier(make_task(store, tests=others, n_folds=3), "logreg", leaderboard=tmp_path / "l.csv")
+    rows = read_rows(tmp_path / "l.csv")
+    assert [(row["split"], row["test_set"], row["n_test"], row["n_test_in_train"]) for row in rows] == [
+        ("3-fold", "scans", "30", "0"),
+        ("test", "scans", "10", "0"),
+        ("external", "b", "8", "8"),
+        ("external", "c", "6", "6"),
+    ]
+    assert len({row["run_id"] for row in rows}) == 1
+    assert len({row["test_id"] for row in rows}) == 4
+    assert list(read_predictions(run.folder)) == [row["test_id"] for row in rows]
+    assert rows[2]["test_fingerprint"] == others[0].fingerprint
+    assert "8 of 8 test images of b are byte for byte among the training images" in run.warnings[0]
+
+
+def test_test_sets_are_told_apart_by_their_images(make_store: MakeStore, tmp_path: Path) -> None:
+    def test_id(name: str, seed: int = 0, **options: Any) -> str:
+        task = make_task(FeatureStore(make_store(name, TWO, **options)), seed=seed)
+        return str(fit_classifier(task, "majority", leaderboard=tmp_path / "l.csv").row["test_id"])
+
+    assert test_id("a.h5") == test_id("b.h5", provenance={"source": "elsewhere"})
+    assert test_id("a.h5") != test_id("a.h5", seed=1)
+    assert test_id("a.h5") != test_id("c.h5", sha256s=[f"{i:063x}f" for i in range(40)])
+
+
+def test_cross_validation_judges_no_image_by_its_relatives(
+    make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = [f"patient {i // 4}" for i in range(40)]
+    store = FeatureStore(make_store("a.h5", TWO, groups=groups))
+    X = store.features("block5_pool", pooling="avg")
+    row_of = {features.tobytes(): row for row, features in enumerate(X)}
+    fitted: list[set[str]] = []
+    fit, scores = NearestNeighbours.fit, NearestNeighbours.scores
+
+    def spied_fit(self: Any, X: Any, *others: Any, **options: Any) -> None:
+        fitted.append({groups[row_of[x.tobytes()]] for x in X})
+        fit(self, X, *others, **options)
+
+    def spied_scores(self: Any, X: Any) -> Any:
+        if len(X) < 40:  # the last fit, on everything, is not what is scored
+            assert not fitted[-1] & {groups[row_of[x.tobytes()]] for x in X}
+        return scores(self, X)
+
+    monkeypatch.setattr(NearestNeighbours, "fit", spied_fit)
+    monkeypatch.setattr(NearestNeighbours, "scores", spied_scores)
+    task = make_task(store, n_folds=5, n_repeats=2)
+    run = fit_classifier(task, "knn", leaderboard=tmp_path / "l.csv", runs=tmp_path / "runs")
+    assert len(fitted) == 11
+    assert (run.row["split"], run.row["n_test"], run.row["n_test_groups"]) == ("5-fold x 2", 40, 10)
+    (evaluation,) = read_predictions(run.folder).values()
+    assert evaluation.predictions.proba.shape == (2, 40, 2)
+    with pytest.raises(FreezeframeError, match="11 folds are too many: class 'healthy' has 10 independent images"):
+        fit_classifier(make_task(store, n_folds=11), "knn", leaderboard=tmp_path / "l.csv")
+
+
+def test_cross_validation_of_a_reduced_head_is_that_on_the_features(make_store: MakeStore, tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    store = FeatureStore(make_store("a.h5", TWO))
+    task = make_task(store, layer="block3_pool", n_folds=4)  # 48 features, 40 images
+    wanted = Wanted("none", {"C": 0.1, "tol": 1e-8})
+    run = fit_classifier(task, "logreg", wanted, leaderboard=tmp_path / "l.csv")
+    assert run.row["reduce_seconds"] > 0
+    (evaluation,) = read_predictions(run.folder).values()
+    X, y = store.features("block3_pool", pooling="flat"), store.labels == "sick"
+    proba = np.empty(40)
+    for fitted, judged in grouped_folds(store.labels, np.arange(40), n_folds=4):
+        solver = LogisticRegression(C=0.1, tol=1e-8).fit(X[fitted], y[fitted])
+        proba[judged] = solver.predict_proba(X[judged])[:, 1]
+    np.testing.assert_allclose(evaluation.predictions.proba[0, :, 1], proba, atol=1e-4)
+    kept = load_file(run.folder / "model.safetensors")  # fitted on everything, and brought back to features
+    np.testing.assert_allclose(kept["coef"], LogisticRegression(C=0.1, tol=1e-8).fit(X, y).coef_, atol=1e-4)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_three_classes(make_store: MakeStore, tmp_path: Path, head: str) -> None:
     store = FeatureStore(make_store("a.h5", ["a", "b", "c"] * 20))
-    for head in ("logreg", "xgboost", "majority"):
-        run = fit_classifier(make_task(store), head, leaderboard=tmp_path / "l.csv", runs=tmp_path / "runs")
-        assert run.row["positive"] == ""
-        assert 0 <= run.row["roc_auc"] <= 1
+    run = fit_classifier(make_task(store), head, leaderboard=tmp_path / "l.csv", runs=tmp_path / "runs")
+    assert run.row["positive"] == ""
+    assert 0 <= run.row["roc_auc"] <= 1
 
 
 def test_leaks_and_random_weights_are_told(make_store: MakeStore, tmp_path: Path) -> None:
     store = FeatureStore(make_store("a.h5", TWO, provenance={"weights_source": "random, seed 3"}))
-    run = fit_classifier(make_task(store, test=store), "logreg", leaderboard=tmp_path / "l.csv", runs=tmp_path / "runs")
+    run = fit_classifier(
+        make_task(store, tests=[store]), "logreg", leaderboard=tmp_path / "l.csv", runs=tmp_path / "runs"
+    )
     assert run.row["n_test_in_train"] == 40
     assert run.row["weights"] == "random, seed 3"
     assert "40 of 40 test images are byte for byte among the training images" in run.warnings[0]
     assert "random, seed 3" in run.warnings[1]
-
-
-def some_row(run_id: str) -> dict[str, Any]:
-    return dict.fromkeys(COLUMNS[1:], "") | {"run_id": run_id, "accuracy": 0.5, "roc_auc": float("nan")}
-
-
-APPENDING = """
-import json, sys
-from freezeframe.classify.leaderboard import append_rows
-path, number, row = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-print("go", flush=True)
-for i in range(50):
-    append_rows(path, [row | {"run_id": f"{number}-{i}", "roc_auc": float("nan")}])
-"""
-
-
-def appending(path: Path, number: int) -> subprocess.Popen[str]:
-    """A process that appends 50 rows."""
-    row = json.dumps(some_row("") | {"roc_auc": ""})
-    command = [sys.executable, "-c", APPENDING, str(path), str(number), row]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def test_sixteen_processes_lose_no_row(tmp_path: Path) -> None:
-    path = tmp_path / "leaderboard.csv"
-    processes = [appending(path, number) for number in range(16)]
-    assert [process.wait() for process in processes] == [0] * 16
-    rows = read_rows(path)
-    assert sorted(row["run_id"] for row in rows) == sorted(f"{n}-{i}" for n in range(16) for i in range(50))
-    assert {row["accuracy"] for row in rows} == {"0.500000"}
-    assert {row["roc_auc"] for row in rows} == {""}
-
-
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-def test_a_killed_process_leaves_whole_rows_and_no_lock(tmp_path: Path) -> None:
-    path = tmp_path / "leaderboard.csv"
-    for number in range(5):
-        process = appending(path, number)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(0.01 * number)
-        process.kill()
-        process.wait()
-        append_rows(path, [some_row("after")])
-    rows = read_rows(path)
-    assert all(tuple(row) == COLUMNS and None not in row.values() for row in rows)
-    assert [row["run_id"] for row in rows].count("after") == 5
-
-
-def test_other_files_are_not_touched(tmp_path: Path) -> None:
-    path = tmp_path / "results.csv"
-    for content in ("a,b\n1,2\n", ",".join(COLUMNS), ",".join(COLUMNS[:-1]) + "\n", "\x00\xff"):
-        path.write_bytes(content.encode("latin-1"))
-        with pytest.raises(FreezeframeError, match="not a leaderboard of schema 1"):
-            append_rows(path, [some_row("x")])
-        assert path.read_bytes() == content.encode("latin-1")
-    with pytest.raises(FreezeframeError, match="no leaderboard here; fit-classifier makes it"):
-        read_rows(tmp_path / "none.csv")
-    with pytest.raises(FreezeframeError, match="cannot be written"):
-        append_rows(tmp_path, [some_row("x")])
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "l.csv"
-    append_rows(path, [some_row("first")])
-    before = path.read_bytes()
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(FreezeframeError, match="No space left on device"):
-        append_rows(path, [some_row("second")])
-    assert path.read_bytes() == before
-    assert {file.name for file in tmp_path.iterdir()} == {"l.csv", "l.csv.lock"}
-
-
-def test_a_link_stays_a_link_and_a_mode_stays(tmp_path: Path) -> None:
-    real = tmp_path / "real.csv"
-    append_rows(real, [some_row("first")])
-    real.chmod(0o640)
-    (tmp_path / "link.csv").symlink_to(real)
-    append_rows(tmp_path / "link.csv", [some_row("second")])
-    assert (tmp_path / "link.csv").is_symlink()
-    assert real.stat().st_mode & 0o777 == 0o640
-    assert len(read_rows(real)) == 2

@@ -23,7 +23,7 @@ from hypothesis.extra import numpy as hnp
 
 from freezeframe import FeatureStore, ParameterError, StoreError
 from freezeframe.features.layout import IDENTITY, identity_digest, read_layout
-from freezeframe.features.store import pool
+from freezeframe.features.pooling import pool
 from freezeframe.features.writer import StoreWriter, create_store, store_lock
 
 from .conftest import PROVENANCE, MakeStore
@@ -164,7 +164,7 @@ def test_wrong_questions_are_told(make_store: MakeStore) -> None:
 
 
 def test_blocks_are_the_whole(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("freezeframe.features.store._BLOCK_BYTES", 400)
+    monkeypatch.setattr("freezeframe.features.rows.BLOCK_BYTES", 400)
     store = FeatureStore(make_store("a.h5", ["x", "y"] * 5))
     blocks = list(store.blocks("block3_pool", store.rows(), "flat"))
     assert len(blocks) == 5

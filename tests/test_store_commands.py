@@ -31,7 +31,7 @@ from freezeframe.features.inspecting import difference
 from freezeframe.features.layout import IDENTITY, Extent
 from freezeframe.features.merging import merge
 from freezeframe.features.patient_file import PatientFile
-from freezeframe.features.store import pool
+from freezeframe.features.pooling import pool
 from freezeframe.features.writer import StoreWriter, create_store, store_lock
 
 from .conftest import PROVENANCE, MakeStore
@@ -188,7 +188,7 @@ def test_verify(make_store: MakeStore) -> None:
 
 @pytest.mark.parametrize("pooling", [None, "flat", "avg", "max"])
 def test_npz_holds_the_done_rows(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, pooling: str | None) -> None:
-    monkeypatch.setattr("freezeframe.features.store._BLOCK_BYTES", 500)
+    monkeypatch.setattr("freezeframe.features.rows.BLOCK_BYTES", 500)
     path = make_store("a.h5", LABELS, splits=["train"] * 3 + [""] * 3, pending=1, failed=1)
     more = ["--pooling", pooling] if pooling else []
     result = call("export", path, "a.npz", "--layer", "block3_pool", *more)
@@ -210,7 +210,7 @@ def test_parquet_has_one_line_an_image(
     make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, pooling: str | None
 ) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr("freezeframe.features.store._BLOCK_BYTES", 100)
+    monkeypatch.setattr("freezeframe.features.rows.BLOCK_BYTES", 100)
     monkeypatch.setattr(exporting, "_GROUP_BYTES", 300)
     path = make_store("a.h5", LABELS, groups=["g"] * 6, failed=1, provenance={"dtype": "float16"})
     more = ["--pooling", pooling] if pooling else []

@@ -1,0 +1,105 @@
+"""What must be told of a run beside its scores: what was done to what, and why a number may not be believed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..features.layout import FAILED
+from ..features.store import FeatureStore
+from .heads.head import Head
+from .prediction_files import Evaluation
+from .task import Part, Task
+
+
+def describe(task: Task, head: Head, pooling: str, part: Part, evaluation: Evaluation) -> dict[str, Any]:
+    """The leaderboard columns that say what was done to what.
+
+    Args:
+        part: the rows that the evaluation is of.
+    """
+    train = task.train.store
+    return {
+        "head": head.name,
+        "layer": task.layer,
+        "pooling": pooling,
+        "hyperparameters": json.dumps(head.parameters),
+        "calibration": "sigmoid" if head.calibration.biases else "",
+        "threshold": "" if head.calibration.threshold is None else head.calibration.threshold,
+        "data_set": data_set(train),
+        "test_set": evaluation.test_set,
+        "test_id": evaluation.test_id,
+        "split": evaluation.split,
+        "classes": json.dumps(task.classes, ensure_ascii=False),
+        "positive": task.positive or "",
+        "n_train": len(task.train.rows),
+        "n_test": len(part.rows),
+        "n_test_groups": len(np.unique(part.groups)),
+        "n_test_in_train": int(evaluation.in_training.sum()),
+        "store_fingerprint": train.fingerprint,
+        "test_fingerprint": part.store.fingerprint,
+        "weights": train.provenance.get("weights_source", ""),
+        "weights_digest": train.provenance["weights_digest"],
+        "seed": task.seed,
+        "version": __version__,
+    }
+
+
+def data_set(store: FeatureStore) -> str:
+    """What a store's images are called: their folder."""
+    return PurePath(str(store.provenance.get("source", ""))).name or store.path.stem
+
+
+def test_id(part: Part, split: str) -> str:
+    """12 hexadecimal digits that two runs share if they were tested on the same images in the same way.
+
+    Images are told by their bytes, so that a store of another layer, or of a folder that was moved, counts as the same.
+    """
+    store = part.store
+    images = sorted(
+        f"{store.sha256s[row] or store.paths[row]}\t{label}" for row, label in zip(part.rows, part.labels, strict=True)
+    )
+    return hashlib.sha256("\n".join([split, *images]).encode()).hexdigest()[:12]
+
+
+def doubts(task: Task, tested: list[tuple[Part, Evaluation]]) -> list[str]:
+    """What must be known before the scores are believed."""
+    found = []
+    for part, evaluation in tested:
+        n_leaked, n = int(evaluation.in_training.sum()), len(part.rows)
+        on = f" of {data_set(part.store)}" if len(tested) > 1 else ""
+        if n_leaked:
+            found.append(
+                f"{n_leaked} of {n} test images{on} are byte for byte among the training images: "
+                "this score is not one on unseen data"
+            )
+    source = str(task.train.store.provenance.get("weights_source", ""))
+    if source.startswith("random"):
+        found.append(f"the backbone's weights are {source}: this score says nothing about VGG16")
+    for test in task.tests:
+        related = int(test.part.shared_groups(task.train).sum())
+        if related:
+            found.append(f"{related} of {len(test.part.rows)} test images are of a group that is trained on, too")
+        untested = sorted(set(task.classes) - set(map(str, test.part.labels)))
+        if untested:
+            found.append(f"no test image is of class {', '.join(untested)}")
+    return list(dict.fromkeys([*found, *_left_out(task)]))
+
+
+def _left_out(task: Task) -> list[str]:
+    """Images of the stores that are neither trained nor tested on."""
+    found, store = [], task.train.store
+    used = len(task.train.rows) + sum(len(test.part.rows) for test in task.tests if test.part.store is store)
+    unused = len(store.rows()) - used
+    if unused > 0:
+        found.append(f"{store.path.name}: {unused} images are of no split that is used, and are left out")
+    for each in (store, *(test.part.store for test in task.tests)):
+        failed = int((each.status == FAILED).sum())
+        if failed:
+            found.append(f"{each.path.name}: {failed} unreadable images are left out")
+    return found

@@ -1,0 +1,44 @@
+"""Heads by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import ParameterError
+from .boosting import XGBoost
+from .dense import Dense128, Dense128x64x32
+from .forest import ExtraTrees
+from .head import Head
+from .linear import LinearDiscriminant, LogisticRegression, Ridge
+from .neighbours import NearestNeighbours
+from .simple import Majority, NaiveBayes
+from .svm import LinearSVM, RbfSVM
+
+_KINDS: tuple[type[Head], ...] = (
+    LogisticRegression,
+    Ridge,
+    LinearSVM,
+    RbfSVM,
+    NearestNeighbours,
+    LinearDiscriminant,
+    NaiveBayes,
+    ExtraTrees,
+    XGBoost,
+    Dense128,
+    Dense128x64x32,
+    Majority,
+)
+
+HEADS: dict[str, type[Head]] = {head.name: head for head in _KINDS}
+"""Heads by name."""
+
+
+def make_head(name: str, **parameters: Any) -> Head:
+    """A new, unfitted head.
+
+    Raises:
+        ParameterError: there is no head of this name, or it has no such parameter; the text lists those there are.
+    """
+    if name not in HEADS:
+        raise ParameterError(f"there is no head {name!r}; there are {', '.join(HEADS)}")
+    return HEADS[name](**parameters)

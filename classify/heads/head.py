@@ -1,0 +1,153 @@
+"""What every head is: a classifier that is fitted on features and can be written as plain arrays."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import ParameterError
+from ...features.rows import FeatureRows
+from .arrays import Arrays
+from .calibration import Calibration
+
+if TYPE_CHECKING:
+    from ..reduction import Reduction
+
+Matrix = NDArray[np.floating[Any]] | FeatureRows
+"""Features of shape (n_rows, n_features): an array, or rows of a store that are read when asked for."""
+
+Folds = Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
+"""Pairs of row numbers of a training part: those to fit on, and those to judge the fit by."""
+
+Parameters = Mapping[str, Any]
+
+
+class Head(ABC):
+    """A classifier on features of shape (n_rows, n_features), with classes 0 ... n_classes - 1.
+
+    A head is fitted once and then only predicts. Its `arrays` are all it needs for that, so that what was saved and
+    loaded predicts exactly what the fitted one did.
+
+    Args:
+        parameters: hyper-parameters that differ from `defaults`.
+
+    Attributes:
+        name: as given to `fit-classifier --model`.
+        pooling: how features are pooled for it unless asked otherwise.
+        reducible: it depends on features through their inner products alone, so that it may be fitted on any matrix
+            with the same inner products and brought back to features by `to_features`.
+        margins: its scores are margins, not logarithms of probabilities, so that it must be calibrated.
+        proper: it is fitted to the log loss, so that candidates are judged by its probabilities as they are; others are
+            judged after calibration.
+        defaults: all hyper-parameters, with the values they have unless asked otherwise.
+        spaces: for "default" and "wide", values of hyper-parameters to choose from, the simplest head first.
+        parameters: the hyper-parameters it has.
+        calibration: turns scores into probabilities.
+        notes: what the user should know of the fit.
+
+    Raises:
+        ParameterError: there is no hyper-parameter of that name, or it is of another type.
+    """
+
+    name: ClassVar[str]
+    pooling: ClassVar[str] = "flat"
+    reducible: ClassVar[bool] = False
+    margins: ClassVar[bool] = False
+    proper: ClassVar[bool] = False
+    defaults: ClassVar[Parameters] = {}
+    spaces: ClassVar[Mapping[str, Mapping[str, Sequence[Any]]]] = {}
+
+    def __init__(self, **parameters: Any) -> None:
+        for name, value in parameters.items():
+            if name not in self.defaults:
+                known = ", ".join(self.defaults) or "none"
+                raise ParameterError(f"{self.name} has no parameter {name!r}; it has {known}")
+            wanted = type(self.defaults[name])
+            if not isinstance(value, (int, float) if wanted is float else wanted) or isinstance(value, bool):
+                raise ParameterError(f"{self.name}: {name} must be {wanted.__name__}, got {value!r}")
+        self.parameters: dict[str, Any] = {**self.defaults, **parameters}
+        self.calibration = Calibration()
+        self.notes: list[str] = []
+
+    @abstractmethod
+    def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
+        """Fit on features of shape (n_rows, n_features) and class numbers of shape (n_rows,).
+
+        Args:
+            folds: the first serves heads that stop early.
+        """
+
+    @abstractmethod
+    def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Of each class, of shape (n_rows, n_classes): log-probabilities but for a constant a row, or `margins`."""
+
+    @property
+    @abstractmethod
+    def arrays(self) -> Arrays:
+        """What was learnt, as plain arrays by name."""
+
+    @abstractmethod
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over arrays that were saved. Raises KeyError or ValueError if they are not this head's."""
+
+    def space(self, search: str, X: Matrix) -> Mapping[str, Sequence[Any]]:
+        """Values of hyper-parameters to choose from, the simplest head first; none if `search` is "none".
+
+        Args:
+            search: "none", "default" or "wide".
+            X: what is to be fitted on, for heads whose parameters depend on the scale of the features.
+        """
+        return self.spaces.get(search, {})
+
+    def to_features(self, reduction: Reduction) -> None:
+        """Turn what was learnt on a reduced matrix into what predicts from features themselves (reducible heads)."""
+        raise NotImplementedError
+
+    def cross_validate(
+        self, X: Matrix, y: NDArray[np.intp], n_classes: int, folds: Folds, candidates: Sequence[Parameters], seed: int
+    ) -> Iterator[tuple[Parameters, NDArray[np.float64]]]:
+        """Scores of the rows that each candidate was not fitted on.
+
+        Args:
+            candidates: hyper-parameters to try, in order.
+
+        Yields:
+            The candidate, with what was learnt of it (rounds of early stopping, say), and scores of shape
+            (n_rows, n_classes), NaN for rows that no fold judges by.
+        """
+        for candidate in candidates:
+            scores = np.full((len(y), n_classes), np.nan)
+            for fitted, judged in folds:
+                head = type(self)(**{**self.parameters, **candidate})
+                head.fit(take(X, fitted), y[fitted], n_classes, seed=seed)
+                scores[judged] = head.scores_of(take(X, judged))
+            yield candidate, scores
+
+    def predict_proba(self, X: Matrix) -> NDArray[np.float64]:
+        """Probability of each class, of shape (n_rows, n_classes); each row sums to 1."""
+        return self.calibration.proba(self.scores_of(X))
+
+    def predict(self, X: Matrix) -> NDArray[np.intp]:
+        """Class numbers, of shape (n_rows,): the likeliest, or what the chosen threshold says."""
+        return self.calibration.decide(self.predict_proba(X))
+
+    def scores_of(self, X: Matrix) -> NDArray[np.float64]:
+        """`scores` of any matrix, block by block."""
+        return np.concatenate([self.scores(block) for _, block in blocks_of(X)])
+
+
+def take(X: Any, numbers: NDArray[np.intp]) -> Any:
+    """Some rows of a matrix; those that are read when asked for are not read yet."""
+    return X[numbers] if isinstance(X, np.ndarray) else X.take(numbers)
+
+
+def blocks_of(X: Any) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """The rows of a matrix in order, in blocks: where they stand, and their features."""
+    if isinstance(X, np.ndarray) or not len(X):
+        yield slice(0, len(X)), np.asarray(X)
+    else:
+        yield from X.blocks()

@@ -1,0 +1,76 @@
+"""Heads that need no search: the baseline, and naive Bayes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import Arrays, checked_array
+from .head import Folds, Head, Matrix, Parameters
+
+
+class Majority(Head):
+    """Answers with the class shares of the training rows, whatever it sees: the score every head must beat."""
+
+    name = "majority"
+    pooling = "avg"
+
+    def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
+        self._shares = np.bincount(y, minlength=n_classes) / len(y)
+
+    def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        return np.tile(np.log(np.maximum(self._shares, 1e-300)), (len(X), 1))
+
+    @property
+    def arrays(self) -> Arrays:
+        return {"shares": self._shares}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._shares = checked_array(arrays, "shares", 1, np.float64)
+        if (self._shares < 0).any() or not np.isclose(self._shares.sum(), 1):
+            raise ValueError("shares are not shares")
+
+
+class NaiveBayes(Head):
+    """A Gaussian a feature and class, features taken for independent (scikit-learn's `GaussianNB`).
+
+    Its probabilities are far too sure of themselves, since features are not independent.
+    """
+
+    name = "naive-bayes"
+    pooling = "avg"
+    defaults: ClassVar[Parameters] = {"var_smoothing": 1e-9}
+    spaces: ClassVar = {
+        "default": {"var_smoothing": [1e-1, 1e-2, 1e-4, 1e-9]},
+        "wide": {"var_smoothing": [10.0**n for n in range(1, -10, -1)]},
+    }
+
+    def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
+        from sklearn.naive_bayes import GaussianNB
+
+        # All at once where they are in memory: smoothing goes by the variances of the first rows that are seen.
+        solver = GaussianNB(**self.parameters).fit(np.asarray(X, dtype=np.float64), y)
+        self._mean, self._variance, self._shares = solver.theta_, solver.var_, solver.class_prior_
+
+    def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        scores = np.empty((len(X), len(self._shares)))
+        X = X.astype(np.float64)
+        for number, (mean, variance, share) in enumerate(zip(self._mean, self._variance, self._shares, strict=True)):
+            squares = ((X - mean) ** 2 / variance).sum(axis=1)
+            scores[:, number] = np.log(share) - 0.5 * (np.log(2 * np.pi * variance).sum() + squares)
+        return scores
+
+    @property
+    def arrays(self) -> Arrays:
+        return {"mean": self._mean, "variance": self._variance, "shares": self._shares}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._mean = checked_array(arrays, "mean", 2, np.float64)
+        self._variance = checked_array(arrays, "variance", 2, np.float64)
+        self._shares = checked_array(arrays, "shares", 1, np.float64)
+        fitting = self._mean.shape == self._variance.shape and len(self._mean) == len(self._shares)
+        if not fitting or (self._variance <= 0).any() or (self._shares <= 0).any():
+            raise ValueError("its means and variances are impossible")

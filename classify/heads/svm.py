@@ -1,0 +1,153 @@
+"""Support vector machines: on the Gram matrix of the reduced features, so that all folds and strengths share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import FreezeframeError
+from .arrays import Arrays, checked_array
+from .head import Folds, Head, Matrix, Parameters, blocks_of, take
+from .linear import LinearHead, spread
+
+if TYPE_CHECKING:
+    from ..reduction import Reduction
+
+MOST_ROWS = 16384
+"""Rows whose kernel matrix is made: 2 GiB."""
+
+
+class _KernelHead(Head):
+    """A support vector machine a class, against the rest; one for two classes. libsvm, through scikit-learn's `SVC`."""
+
+    reducible = True
+    margins = True
+
+    def kernel(self, squares: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
+        """Kernel of all pairs of rows, from their inner products."""
+        raise NotImplementedError
+
+    def cross_validate(
+        self, X: Matrix, y: NDArray[np.intp], n_classes: int, folds: Folds, candidates: Sequence[Parameters], seed: int
+    ) -> Iterator[tuple[Parameters, NDArray[np.float64]]]:
+        products = _products(self.name, X)
+        for candidate in candidates:
+            parameters = {**self.parameters, **candidate}
+            K = self.kernel(products, parameters)
+            scores = np.full((len(y), n_classes), np.nan)
+            for fitted, judged in folds:
+                dual, intercept = fit_svm(K[np.ix_(fitted, fitted)], y[fitted], n_classes, parameters["C"])
+                scores[judged] = _columns(K[np.ix_(judged, fitted)] @ dual.T + intercept)
+            yield candidate, scores
+
+
+class LinearSVM(_KernelHead, LinearHead):
+    """Linear support vector machine (hinge loss)."""
+
+    name = "linear-svm"
+    defaults: ClassVar[Parameters] = {"C": 1.0}
+    relative: ClassVar[Mapping[str, Sequence[float]]] = {
+        "default": [0.1, 1, 10, 100],
+        "wide": [10 ** (n / 2) for n in range(-6, 9)],
+    }
+
+    def space(self, search: str, X: Matrix) -> Mapping[str, Sequence[Any]]:
+        if search not in self.relative:
+            return {}
+        scale = spread(X)
+        return {"C": [float(f"{value / scale:.3g}") for value in self.relative[search]]}
+
+    def kernel(self, squares: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
+        return np.asarray(squares, dtype=np.float64)
+
+    def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
+        K = self.kernel(_products(self.name, X), self.parameters)
+        dual, intercept = fit_svm(K, y, n_classes, self.parameters["C"])
+        self.keep(dual @ np.asarray(X), intercept)
+
+
+class RbfSVM(_KernelHead):
+    """Support vector machine with a Gaussian kernel.
+
+    Its width is relative: `gamma` 1 gives rows at the mean squared distance of all pairs a kernel of exp(-1), whatever
+    the scale of the features.
+    """
+
+    name = "rbf-svm"
+    pooling = "avg"
+    defaults: ClassVar[Parameters] = {"C": 1.0, "gamma": 1.0}
+    spaces: ClassVar = {
+        "default": {"C": [1.0, 10.0], "gamma": [0.5, 1.0, 3.0]},
+        "wide": {"C": [0.1, 1.0, 10.0, 100.0, 1000.0], "gamma": [0.1, 0.3, 1.0, 3.0, 10.0]},
+    }
+
+    def kernel(self, squares: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
+        norms = np.diag(squares).astype(np.float64)
+        # The mean over pairs is had without the matrix of distances: 2 * (mean norm - squared norm of the mean).
+        self._mean_distance = max(2 * (norms.mean() - float(squares.mean(dtype=np.float64))), 1e-30)
+        K = norms[:, None] + norms - 2.0 * squares
+        np.maximum(K, 0, out=K)
+        K *= -parameters["gamma"] / self._mean_distance
+        return np.exp(K, out=K)
+
+    def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
+        K = self.kernel(_products(self.name, X), self.parameters)
+        dual, self._intercept = fit_svm(K, y, n_classes, self.parameters["C"])
+        self._rows = np.flatnonzero(dual.any(axis=0))
+        self._dual = dual[:, self._rows]
+        self._gamma = np.array([self.parameters["gamma"] / self._mean_distance])
+        self._support = np.asarray(take(X, self._rows))
+
+    def to_features(self, reduction: Reduction) -> None:
+        self._support = np.asarray(take(reduction.X, self._rows))
+
+    def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        from sklearn.metrics.pairwise import rbf_kernel
+
+        K = rbf_kernel(X.astype(np.float64), self._support.astype(np.float64), gamma=float(self._gamma[0]))
+        return _columns(K @ self._dual.T + self._intercept)
+
+    @property
+    def arrays(self) -> Arrays:
+        support = self._support.astype(np.float32)
+        return {"support": support, "dual": self._dual, "intercept": self._intercept, "gamma": self._gamma}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._support = checked_array(arrays, "support", 2, np.float32)
+        self._dual = checked_array(arrays, "dual", 2, np.float64)
+        self._intercept = checked_array(arrays, "intercept", 1, np.float64)
+        self._gamma = checked_array(arrays, "gamma", 1, np.float64)
+        if self._dual.shape != (len(self._intercept), len(self._support)) or self._gamma[0] <= 0:
+            raise ValueError("support vectors and their weights do not fit together")
+
+
+def fit_svm(
+    K: NDArray[np.float64], y: NDArray[np.intp], n_classes: int, C: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights of all rows, of shape (n_outputs, n_rows), and intercepts, from the kernel of all pairs of rows."""
+    from sklearn.svm import SVC
+
+    outputs = range(1, 2) if n_classes == 2 else range(n_classes)
+    dual, intercept = np.zeros((len(outputs), len(K))), np.zeros(len(outputs))
+    for i, number in enumerate(outputs):
+        solver = SVC(C=C, kernel="precomputed").fit(K, y == number)
+        dual[i, solver.support_] = solver.dual_coef_[0]
+        intercept[i] = solver.intercept_[0]
+    return dual, intercept
+
+
+def _columns(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
+
+
+def _products(name: str, X: Matrix) -> NDArray[Any]:
+    """Inner products of all pairs of rows, of shape (n_rows, n_rows)."""
+    if len(X) > MOST_ROWS:
+        raise FreezeframeError(
+            f"{name} compares all pairs of rows, and {len(X)} are more than {MOST_ROWS}; take logreg or xgboost"
+        )
+    whole = np.concatenate([block for _, block in blocks_of(X)])
+    return np.asarray(whole @ whole.T)

@@ -1,0 +1,260 @@
+"""How leaderboard rows and comparisons are shown: as many columns as the terminal has room for, no number cut."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .. import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from .comparing import Difference
+    from .pairs import Pair
+
+HEADINGS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "bal. acc.",
+    "sensitivity": "sens.",
+    "specificity": "spec.",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "f1": "F1",
+    "mcc": "MCC",
+    "roc_auc": "AUC",
+    "average_precision": "AP",
+    "log_loss": "log loss",
+    "brier": "Brier",
+    "ece": "ECE",
+}
+"""What a metric is called at the head of a column, and in a sentence."""
+
+NO_SHARES = frozenset({"mcc", "log_loss", "brier", "ece"})
+"""Metrics that are not shown in per cent."""
+
+SHOWN = {"accuracy": 9, "roc_auc": 8, "sensitivity": 7, "specificity": 6, "average_precision": 3, "brier": 4, "ece": 2}
+"""Metrics that stand beside the one that is asked for, and how gladly they are kept where there is little room."""
+
+ALWAYS = 100
+NAME_WIDTH = 24
+GAP = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        heading, cells: what stands in it.
+        keep: where there is too little room, the column of the least number goes first; those of ALWAYS stay.
+        name: it holds names, which stand left; numbers stand right.
+        instead: a narrower one that takes its place.
+    """
+
+    heading: str
+    cells: Sequence[str]
+    keep: int = ALWAYS
+    name: bool = False
+    instead: Column | None = None
+
+    @property
+    def width(self) -> int:
+        """In letters of the terminal."""
+        from rich.cells import cell_len
+
+        return max(map(cell_len, (self.heading, *self.cells)))
+
+    @property
+    def folds(self) -> bool:
+        """Whether it may take several lines: names that must stay."""
+        return self.name and self.keep == ALWAYS
+
+    @property
+    def least_width(self) -> int:
+        """What it is not made narrower than while there are columns to leave out."""
+        return min(self.width, NAME_WIDTH) if self.folds else self.width
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Leaderboard rows in their order, the columns that a reader compares; the CSV has the rest."""
+    tested = Column("tested on", [printable(f"{row['test_set']}, {row['split']}") for row in rows], name=True)
+    n = Column("n", [str(row["n_test"]) for row in rows])
+    names, numbers = row_columns(rows, "accuracy")
+    screen = console()
+    screen.print(as_table(fitted([*names, tested, n, *numbers], screen.width)))
+
+
+def row_columns(rows: Sequence[Mapping[str, Any]], metric: str) -> tuple[list[Column], list[Column]]:
+    """What was fitted, and how it did, the metric that matters first and with its interval."""
+    names = [
+        Column("head", [printable(_head(row)) for row in rows], name=True),
+        Column("features", [printable(_features(row)) for row in rows], name=True),
+    ]
+    numbers = [Column(f"{HEADINGS[metric]} (95 %)", [with_interval(row, metric) for row in rows])]
+    for name, keep in SHOWN.items():
+        if name != metric:
+            plain = Column(HEADINGS[name], [shown(name, row[name]) for row in rows], keep)
+            if name in ("accuracy", "roc_auc"):
+                cells = [with_interval(row, name) for row in rows]
+                plain = Column(f"{HEADINGS[name]} (95 %)", cells, keep=1, instead=plain)
+            numbers.append(plain)
+    numbers += [
+        Column("leaked", [str(row["n_test_in_train"]) for row in rows]),
+        Column("fit s", [_decimals(row["fit_seconds"], 1) for row in rows], keep=5),
+        Column("size", [_size(row.get("model_bytes", "")) for row in rows], keep=0),
+    ]
+    return names, numbers
+
+
+def pair_columns(pairs: Sequence[Pair]) -> list[Column]:
+    """Pairs of runs, both scores and their difference, and the test's p-value before and after its adjustment."""
+    adjusted = len({(pair.first, pair.second) for pair in pairs}) > 1
+    return [
+        Column("metric", [HEADINGS[pair.difference.metric] for pair in pairs], name=True),
+        Column("A", [printable(pair.first) for pair in pairs], name=True),
+        Column("B", [printable(pair.second) for pair in pairs], name=True),
+        Column("of A", [shown(pair.difference.metric, pair.difference.first) for pair in pairs], keep=2),
+        Column("of B", [shown(pair.difference.metric, pair.difference.second) for pair in pairs], keep=2),
+        Column("A - B (95 %)", [_difference(pair.difference) for pair in pairs]),
+        *([Column("p", [p_text(pair.difference.p) for pair in pairs], keep=1)] if adjusted else []),
+        Column("p (Holm)" if adjusted else "p", [p_text(pair.p_holm) for pair in pairs]),
+        Column("test", [pair.difference.test for pair in pairs], keep=0, name=True),
+    ]
+
+
+def _difference(found: Difference) -> str:
+    """+0.4 (-0.9 to +1.7), in the metric's own unit."""
+    value, low, high = (_signed(shown(found.metric, part)) for part in (found.difference, found.low, found.high))
+    return value if "-" in (low, high) else f"{value} ({low} to {high})"
+
+
+def _signed(text: str) -> str:
+    if text.startswith("-"):
+        return text if text == "-" or float(text) else f"+{text[1:]}"  # not -0.0
+    return f"+{text}"
+
+
+def _head(row: Mapping[str, Any]) -> str:
+    threshold = number(row.get("threshold", ""))
+    at = f", at {threshold:.3g}" if threshold == threshold else ""
+    return str(row["head"]) + (f", {row['calibration']}" if row.get("calibration") else "") + at
+
+
+def _features(row: Mapping[str, Any]) -> str:
+    return f"{row['layer']} {row['pooling']}" + ", random" * is_random(row)
+
+
+def is_random(row: Mapping[str, Any]) -> bool:
+    """Whether the backbone's weights are random ones, so that the score says nothing about it."""
+    return str(row["weights"]).startswith("random")
+
+
+def number(value: Any) -> float:
+    """NaN for what is empty."""
+    return float("nan") if value in ("", None) else float(value)
+
+
+def shown(metric: str, value: Any) -> str:
+    """A metric in per cent, or with three decimals; "-" where it is not defined."""
+    return _decimals(value, 3) if metric in NO_SHARES else percent(value)
+
+
+def with_interval(row: Mapping[str, Any], metric: str) -> str:
+    """96.8 (95.5-97.8), without what is not known."""
+    low, high = (row.get(f"{metric}_{end}", "") for end in ("low", "high"))
+    value = shown(metric, row[metric])
+    if number(low) != number(low) or number(high) != number(high):
+        return value
+    dash = " to " if metric == "mcc" else "-"  # it may be negative
+    return f"{value} ({shown(metric, low)}{dash}{shown(metric, high)})"
+
+
+def percent(value: Any) -> str:
+    """96.8 for 0.968; "-" for what is empty or NaN."""
+    return _decimals(100 * number(value), 1)
+
+
+def _decimals(value: Any, n: int) -> str:
+    found = number(value)
+    return "-" if found != found else f"{found:.{n}f}"
+
+
+def _size(value: Any) -> str:
+    n_bytes = number(value)
+    if n_bytes != n_bytes:
+        return "-"
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"
+
+
+def fitted(columns: Sequence[Column], width: int) -> list[Column]:
+    """Those columns for which there is room; long names count as ones that are folded."""
+    kept = list(columns)
+    while sum(column.least_width for column in kept) + GAP * (len(kept) - 1) > width:
+        least = min(kept, key=lambda column: column.keep)
+        if least.keep == ALWAYS:
+            break
+        place = kept.index(least)
+        kept[place : place + 1] = [least.instead] if least.instead else []
+    return kept
+
+
+def as_table(columns: Sequence[Column], rows: slice = slice(None)) -> Table:
+    """Some rows of columns as a table for `console`; tables of the same columns stand in line."""
+    made = table()
+    for column in columns:
+        made.add_column(
+            column.heading,
+            justify="left" if column.name else "right",
+            no_wrap=not column.folds,
+            overflow="fold",
+            min_width=column.least_width,
+        )
+    for cells in zip(*(column.cells[rows] for column in columns), strict=True):
+        made.add_row(*cells)
+    return made
+
+
+def as_markdown(columns: Sequence[Column], rows: slice = slice(None)) -> str:
+    """Some rows of columns as a table of a README; names are shown, not obeyed."""
+    lines = [
+        [column.heading for column in columns],
+        ["---" if column.name else "---:" for column in columns],
+        *zip(*([as_text(cell) for cell in column.cells[rows]] for column in columns), strict=True),
+    ]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def as_text(text: str) -> str:
+    """Text that Markdown shows as it stands."""
+    return re.sub(r"([\\|<>\[\]*`])", r"\\\1", printable(text))
+
+
+def table(*headings: str) -> Table:
+    """A table without lines."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False)
+    for heading in headings:
+        made.add_column(heading, no_wrap=True, overflow="fold")
+    return made
+
+
+def console() -> Console:
+    """A console that takes names for what they are, and never cuts a number off to fit a narrow terminal.
+
+    A pipe or a log has no width to fold to.
+    """
+    from rich.console import Console
+
+    plain = Console(markup=False, emoji=False, highlight=False)
+    width = max(plain.width, 80) if plain.is_terminal else 1000
+    return Console(markup=False, emoji=False, highlight=False, width=width)
+
+
+def p_text(p: float) -> str:
+    """A p-value with three decimals."""
+    return "-" if p != p else "<0.001" if p < 0.001 else f"{p:.3f}"

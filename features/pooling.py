@@ -1,0 +1,41 @@
+"""Pooling: what becomes of the positions of a feature map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import ParameterError
+
+POOLINGS = ("flat", "avg", "max")
+
+
+def pool(features: NDArray[Any], pooling: str | None) -> NDArray[np.float32]:
+    """Pool features of shape (n, height, width, channels); always float32.
+
+    Args:
+        features: any float dtype.
+        pooling: None leaves the shape; "flat" gives (n, height * width * channels), "avg" and "max" the mean or the
+            maximum over the positions, (n, channels).
+
+    Raises:
+        ParameterError: an unknown pooling.
+
+    Examples:
+        >>> pool(np.ones((2, 7, 7, 512)), "avg").shape
+        (2, 512)
+    """
+    values: NDArray[np.float32] = np.asarray(features, dtype=np.float32)
+    match pooling:
+        case None:
+            return values
+        case "flat":
+            # The product is spelled out because reshape cannot infer -1 for no rows.
+            return values.reshape(len(values), int(np.prod(values.shape[1:])))
+        case "avg":
+            return np.asarray(values.mean(axis=(1, 2)))
+        case "max":
+            return np.asarray(values.max(axis=(1, 2)))
+    raise ParameterError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
