@@ -71,10 +71,12 @@ def printable(text: str) -> str:
 _PUBLIC = {
     "FeatureStore": ".features.store",
     "FrozenFeatures": ".extract.frozen_features",
+    "ReducedSearchCV": ".classify.linear_search",
     "read_image": ".data.images",
 }
 
 if TYPE_CHECKING:
+    from .classify.linear_search import ReducedSearchCV as ReducedSearchCV
     from .data.images import read_image as read_image
     from .extract.frozen_features import FrozenFeatures as FrozenFeatures
     from .features.store import FeatureStore as FeatureStore

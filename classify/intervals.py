@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .metrics import (
+    LOSSES,
     LOWER_IS_BETTER,
     NAMES,
     Floats,
@@ -303,24 +304,46 @@ def _bootstrapped(
 ) -> dict[str, Interval]:
     """Intervals of the given metrics by one bootstrap of the groups."""
     metrics = WeightedMetrics(predictions, values)
-    everywhere = metrics.gaps(np.ones((1, len(predictions.y))))
+    errors = {
+        name: _standard_error(np.mean([repeat.losses[name] for repeat in metrics.repeats], axis=0), predictions.groups)
+        for name in LOSSES
+    }
 
     def measure(weights: Floats) -> dict[str, Floats]:
-        return metrics(weights) | {"gaps": metrics.gaps(weights)}
+        found = metrics(weights) | {"gaps": metrics.gaps(weights)}
+        return found | {f"{name} error": error(weights, found[name]) for name, error in errors.items()}
 
     resampled, left_out = bootstrap(measure, predictions.groups, seed, n_resamples)
     n_groups = len(np.unique(predictions.groups))
     if n_groups < 2:
         return dict.fromkeys(values, UNKNOWN)
-    noise = resampled.pop("gaps") - everywhere
-    found = {name: bca_interval(values[name], resampled[name], left_out[name], n_groups) for name in resampled}
+    found = {name: bca_interval(values[name], resampled[name], left_out[name], n_groups) for name in values}
     found["average_precision"] = logit_interval(values["average_precision"], resampled["average_precision"], n_groups)
-    found["ece"] = calibration_interval(everywhere[0], noise, n_groups)
+    everywhere = measure(np.ones((1, len(predictions.y))))
+    for name in LOSSES:
+        drawn = resampled[name], resampled[f"{name} error"]
+        found[name] = studentized_interval(values[name], float(everywhere[f"{name} error"][0]), *drawn, n_groups)
+    found["ece"] = calibration_interval(everywhere["gaps"][0], resampled["gaps"] - everywhere["gaps"], n_groups)
     perfect = [name for name in set(found) - LOWER_IS_BETTER if values[name] == 1 and found[name] == (1, 1)]
     if perfect:
         worse = unseen_errors(predictions, seed, n_resamples)
         found |= {name: (float(np.quantile(worse[name], ALPHA / 2)), 1.0) for name in perfect}
     return found
+
+
+def _standard_error(losses: Floats, groups: NDArray[np.intp]) -> Callable[[Floats, Floats], Floats]:
+    """Gives the standard error of the mean loss under weights that are equal within groups."""
+    numbers = group_numbers(groups)
+    sums, sizes = np.bincount(numbers, losses)[numbers], np.bincount(numbers)[numbers]
+    columns = np.column_stack([sums**2 / sizes, sums, sizes])
+
+    def error(weights: Floats, means: Floats) -> Floats:
+        squares, products, sizes = (weights @ columns).T
+        scatter = np.maximum(squares - 2 * means * products + means**2 * sizes, 0)
+        found: Floats = np.sqrt(scatter) / weights.sum(axis=1)
+        return found
+
+    return error
 
 
 def bootstrap(
@@ -385,6 +408,30 @@ def bca_interval(value: float, resampled: Floats, left_out: Floats, n_groups: in
     ends = bias + ndtri(tail(n_groups)) * np.array([1, -1])
     low, high = np.quantile(drawn, ndtr(bias + ends / np.maximum(1 - acceleration * ends, 1e-9)))
     return float(low), float(high)
+
+
+def studentized_interval(
+    value: float, error: float, resampled: Floats, errors: Floats, n_groups: int, floor: float = 1 / 3
+) -> Interval:
+    """The bootstrap-t interval of a mean loss: losses are skewed, and their mean goes with its standard error.
+
+    Args:
+        value: the mean loss.
+        error: its standard error.
+        resampled: of each resample.
+        errors: of each resample.
+        n_groups: at least 2.
+        floor: share of `error` that a resample's counts as at least. Without it the few resamples that miss the one
+            bad loss of a head that is nearly always right, and sure, would leave the mean's upper end to chance.
+
+    References:
+        Efron and Tibshirani (1993): An Introduction to the Bootstrap, chapter 12. Chapman and Hall.
+    """
+    if not error > 0:
+        return value, value
+    share = tail(n_groups)
+    low, high = np.quantile((resampled - value) / np.maximum(errors, floor * error), [share, 1 - share])
+    return float(max(0, value - high * error)), float(value - low * error)
 
 
 def logit_interval(value: float, resampled: Floats, n_groups: int) -> Interval:

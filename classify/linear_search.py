@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
@@ -13,6 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits
 
 from ..features.rows import FeatureRows
 from .heads.head import Folds, Matrix, blocks_of, take
@@ -28,6 +30,9 @@ def decisions(
 ) -> Iterator[NDArray[np.float64]]:
     """Decision values, for each value of a parameter, of the rows that each fold judges by.
 
+    Folds are fitted beside each other, each with one BLAS thread: solvers are bound by memory, and threads that wait
+    for each other within a small factorisation cost far more than they save as soon as another program wants a core.
+
     Args:
         estimator: a linear classifier of scikit-learn; one that can starts from the solution for the value before.
         values: best in such an order that neighbours are alike.
@@ -37,14 +42,13 @@ def decisions(
         Arrays of shape (n_rows, n_outputs), one a value, NaN for rows that no fold judges by.
     """
     models = [Path(estimator, parameter, X, y, fitted) for fitted, _ in folds]
+    beside = Parallel(effective_n_jobs(-1), prefer="threads")
     for value in values:
-        found = None
-        for model, (_, judged) in zip(models, folds, strict=True):
-            coef, intercept = model.fit(value)
-            if found is None:
-                found = np.full((len(y), len(coef)), np.nan)
+        with threadpool_limits(1, "blas"):
+            fits = beside(delayed(model.fit)(value) for model in models)
+        found = np.full((len(y), len(fits[0][0])), np.nan)
+        for (coef, intercept), (_, judged) in zip(fits, folds, strict=True):
             found[judged] = linear_scores(take(X, judged), coef, intercept)
-        assert found is not None
         yield found
 
 
@@ -88,11 +92,11 @@ class _Ridge:
         self._K = (self._X @ self._X.T).astype(np.float64)
 
     def fit(self, alpha: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        from scipy.linalg import solve
+        from scipy.linalg import cho_factor, cho_solve
 
         K = self._K.copy()
         K[np.diag_indices_from(K)] += alpha
-        dual = solve(K, self._y, assume_a="pos", overwrite_a=True)
+        dual = cho_solve(cho_factor(K, overwrite_a=True, check_finite=False), self._y)
         coef = dual.T @ self._X
         return coef, self._offset - coef @ self._mean
 

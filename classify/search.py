@@ -100,6 +100,8 @@ def fit_head(
     Raises:
         ParameterError: a sensitivity is wanted, but there are more than two classes.
     """
+    from threadpoolctl import threadpool_limits
+
     if wanted.sensitivity is not None and positive is None:
         raise ParameterError("a sensitivity can be asked for with two classes only")
     fixed = wanted.fixed_for(name)
@@ -107,9 +109,11 @@ def fit_head(
     space = {key: values for key, values in head.space(wanted.search, X).items() if key not in fixed}
     candidates = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
     unseen = head.margins or wanted.calibrate or wanted.sensitivity is not None
-    chosen, scores = _choose(head, X, y, n_classes, folds, candidates if len(candidates) > 1 or unseen else [], seed)
-    head = make_head(name, **{**fixed, **chosen})
-    head.fit(X, y, n_classes, seed=seed, folds=folds)
+    with threadpool_limits(1, "blas"):  # see `linear_search.decisions`
+        tried = candidates if len(candidates) > 1 or unseen else []
+        chosen, scores = _choose(head, X, y, n_classes, folds, tried, seed)
+        head = make_head(name, **{**fixed, **chosen})
+        head.fit(X, y, n_classes, seed=seed, folds=folds)
     if unseen and scores is None:
         head.notes.append(f"{name}: too few independent images to calibrate it; its probabilities mean little")
     elif scores is not None:

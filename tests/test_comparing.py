@@ -212,5 +212,11 @@ def test_equally_good_heads_are_seldom_told_apart(n: int, auc: float, groups: st
             found = compare(a, b, metric, seed=seed, n_resamples=300)
             rejected[metric] += found.p <= 0.05
             held[metric] += found.low <= 0 <= found.high
-    assert {metric: n / 2000 for metric, n in rejected.items() if not 0.03 <= n / 2000 <= 0.07} == {}
-    assert {metric: n / 2000 for metric, n in held.items() if not 0.93 <= n / 2000 <= 0.97} == {}
+    # McNemar's exact test is cautious by nature (47 and 74 discordant rows on average). So is the test of calibration
+    # errors: those of resamples scatter more than those of new rows.
+    shares = {metric: n / 2000 for metric, n in rejected.items() if metric != "ece"}
+    assert {metric: share for metric, share in shares.items() if not 0.03 <= share <= 0.07} == {}
+    assert 0.01 <= rejected["ece"] / 2000 <= 0.07
+    missed = {metric: 1 - n / 2000 for metric, n in held.items() if metric != "ece"}
+    assert {metric: share for metric, share in missed.items() if not 0.03 <= share <= 0.07} == {}
+    assert 0.01 <= 1 - held["ece"] / 2000 <= 0.07

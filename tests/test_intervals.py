@@ -305,6 +305,25 @@ def test_bca_is_scipy_s() -> None:
     assert got == pytest.approx(tuple(wanted), abs=0.03 * (wanted.high - wanted.low))
 
 
+def test_bootstrap_t_of_losses() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.random(100)
+    head = of_scores((rng.random(100) < scores).astype(int), scores)
+    losses = (head.proba[0, :, 1] - head.y) ** 2
+    mean, error = losses.mean(), losses.std() / 10
+    drawn = losses[rng.integers(0, 100, (20_000, 100))]
+    low, high = np.quantile((drawn.mean(axis=1) - mean) / (drawn.std(axis=1) / 10), [0.025, 0.975])
+    wanted = (mean - high * error, mean - low * error)
+    # `tail` makes ours wider by 2 %.
+    assert intervals(head, n_resamples=20_000)["brier"] == pytest.approx(wanted, abs=0.05 * (wanted[1] - wanted[0]))
+    # Always right, sure, and once badly wrong: the upper end is far, but not beyond measure.
+    scores = head.y * 0.999 + 0.0005
+    scores[0] = 1 - scores[0]
+    low, high = intervals(of_scores(head.y, scores))["log_loss"]
+    assert 0 <= low < 0.01
+    assert 0.15 < high < 1
+
+
 def test_whole_groups_are_drawn_and_left_out() -> None:
     groups = np.array([7, 3, 3, 9, 7, 7])
 

@@ -17,6 +17,9 @@ from .trees import check_limits
 COLLAPSED = 0.97
 """A head that predicts one class for this share of its training rows, and 0.1 fewer are of it, has learnt nothing."""
 
+LEAST_BATCHES = 20
+"""In an epoch, if there are so many rows."""
+
 Layers = list[NDArray[np.float32]]
 """Kernel, of shape (n_inputs, n_units), and bias, of shape (n_units,), of one layer after the other."""
 
@@ -27,9 +30,9 @@ class _Dense(Head):
     Two classes share one output, more have one each. Features are read batch by batch. Training stops early on the rows
     that the first fold judges by, and the weights of the best epoch are kept.
 
-    Parameters are `epochs` (at most), `batch_size`, `learning_rate`, `dropout` (arXiv:1207.0580; the share dropped
-    behind the first layer), `patience` (epochs without a better loss before it stops) and `scale` (1: features are
-    divided by their root mean square over the training rows; 0: they are taken as they are).
+    Parameters are `epochs` and `batch_size` (both at most), `learning_rate`, `dropout` (arXiv:1207.0580; the share
+    dropped behind the first layer), `patience` (epochs without a better loss before it stops) and `scale` (1: features
+    are divided by their root mean square over the training rows; 0: they are taken as they are).
 
     Attributes:
         units: of the hidden layers.
@@ -68,7 +71,9 @@ class _Dense(Head):
         if not folds:
             epochs = self.parameters["epochs"]
             self.notes.append(f"{self.name} had no images to stop by, and was trained for all its {epochs} epochs")
-        self._note_collapse(X, y)
+        # Who collapsed shows it on any rows; most did not, and need not look at all training rows for that.
+        if not len(judged) or self._commonest(take(X, judged))[1] > COLLAPSED - 0.1:
+            self._note_collapse(X, y)
 
     def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
         outputs = np.asarray(X, dtype=np.float32) / self._scale
@@ -99,10 +104,11 @@ class _Dense(Head):
         """Weights after each epoch.
 
         Every batch has one size, so that the network is compiled once; the rows left over differ from epoch to epoch.
+        Few rows are cut into as many batches as many are, or an epoch would be but a step or two.
         """
         model = self._network(X.shape[1], n_classes, seed)
         targets = y[:, None].astype(np.float32 if n_classes == 2 else np.int32)
-        size = min(int(self.parameters["batch_size"]), len(y))
+        size = max(1, min(self.parameters["batch_size"], len(y) // LEAST_BATCHES))
         rng = np.random.default_rng(seed)
         for _ in range(self.parameters["epochs"]):
             order = rng.permutation(len(y))
@@ -110,7 +116,7 @@ class _Dense(Head):
                 rows = np.sort(order[start : start + size])
                 features = np.asarray(X[rows], dtype=np.float32)
                 model.train_on_batch(features / self._scale, targets[rows])
-            yield [np.asarray(array) for array in model.get_weights()]
+            yield [np.array(array) for array in model.get_weights()]  # copies: PyTorch's arrays change under our hands
 
     def _network(self, n_features: int, n_classes: int, seed: int) -> Any:
         """An untrained network. Seeds are its own: the program's random numbers stay as they are."""
@@ -141,14 +147,18 @@ class _Dense(Head):
         with np.errstate(all="ignore"):
             return -float(log_softmax(self.scores_of(X), axis=1)[np.arange(len(y)), y].mean())
 
+    def _commonest(self, X: Matrix) -> tuple[int, float]:
+        """The class that is predicted most often, and for which share of the rows."""
+        shares = np.bincount(self.scores_of(X).argmax(axis=1)) / len(X)
+        return int(shares.argmax()), float(shares.max())
+
     def _note_collapse(self, X: Matrix, y: NDArray[np.intp]) -> None:
-        predicted = np.bincount(self.scores_of(X).argmax(axis=1)) / len(y)
-        most = int(predicted.argmax())
-        share = float(np.mean(y == most))
-        if predicted[most] >= COLLAPSED and predicted[most] >= share + 0.1:
+        number, predicted = self._commonest(X)
+        share = float(np.mean(y == number))
+        if predicted >= COLLAPSED and predicted >= share + 0.1:
             self.notes.append(
-                f"{self.name} collapsed: predicts one class for {predicted[most]:.1%} of its training images, though "
-                f"only {share:.1%} are of it; a lower learning_rate or scale=1 may help"
+                f"{self.name} collapsed: predicts one class for {predicted:.1%} of its training images, though only "
+                f"{share:.1%} are of it; a lower learning_rate or scale=1 may help"
             )
 
 
@@ -160,7 +170,7 @@ class Dense128(_Dense):
     units = (128,)
     defaults: ClassVar[Parameters] = {
         "epochs": 15,
-        "batch_size": 64,
+        "batch_size": 128,
         "learning_rate": 1e-4,
         "dropout": 0.0,
         "patience": 4,
