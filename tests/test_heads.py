@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -216,3 +217,39 @@ def test_a_covariance_matrix_of_too_many_features_is_refused() -> None:
     X, y = problem(2, d=5000)
     with pytest.raises(ParameterError, match="lda takes at most 4096 features, these are 5000; give --pooling avg"):
         make_head("lda").fit(X, y, 2)
+
+
+def test_golden_model_of_version_2() -> None:
+    model = load_model(Path(__file__).parent / "golden" / "model-v2.safetensors")
+    assert model.classes == ("lesion", "none ä")
+    assert (model.head.name, model.run_id) == ("xgboost", "20261124-183000-xgboost-000000")
+    assert model.scores == [{"test_set": "scans", "split": "5-fold", "n_test": 48, "accuracy": 0.875}]
+    X = np.zeros((2, 512), np.float32)
+    X[1, 300] = 1  # the trees split feature 300 at 0.25: a score of 0.5 for one class, of -0.5 for the other
+    margins = 2 * np.array([-1.0, 1.0]) + 1  # slope and bias of the calibration
+    positive = 1 / (1 + np.exp(-margins))
+    np.testing.assert_allclose(model.head.predict_proba(X), np.column_stack([1 - positive, positive]))
+    assert model.head.calibration.threshold == 0.3
+    assert model.head.predict(X).tolist() == [0, 1]
+
+
+def test_a_calibration_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    model, _ = fitted("logreg")
+    save_model(path, model)
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        about = json.loads(file.metadata()["about"])
+    for change in (
+        {"slope": "1"},
+        {"slope": float("inf")},
+        {"biases": [0.0]},
+        {"biases": [0.0, True]},
+        {"threshold": "high"},
+        {"positive": 2},
+        {"positive": [1]},
+    ):
+        edited(path, {"about": json.dumps(about | {"calibration": about["calibration"] | change})})
+        with pytest.raises(ModelFileError, match="damaged"):
+            load_model(path)

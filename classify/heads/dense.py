@@ -17,7 +17,7 @@ from .trees import check_limits
 COLLAPSED = 0.97
 """A head that predicts one class for this share of its training rows, and 0.1 fewer are of it, has learnt nothing."""
 
-LEAST_BATCHES = 20
+LEAST_BATCHES = 10
 """In an epoch, if there are so many rows."""
 
 Layers = list[NDArray[np.float32]]
