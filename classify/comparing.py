@@ -62,7 +62,10 @@ def compare(a: Predictions, b: Predictions, metric: str, seed: int = 0, n_resamp
       difference is as far from the one found as that is from 0, never below 1 / (n_resamples + 1); the interval reaches
       as far as 95 % of them do (Hall 1988). Both allow for few groups.
 
-    COMPARISON_TABLE
+    Of 2,000 pairs of equally good heads in each of six settings (200 rows and an AUC of 0.85, 400 and 0.92; rows alone,
+    in patients' groups, in mixed groups) these per cent were told apart at 5 %: accuracy 3.3 to 5.2 (47 and 74
+    discordant rows; fewer make an exact test more cautious still), AUC 4.4 to 6.1, balanced accuracy, F1 and MCC 4.2 to
+    6.6, average precision 3.9 to 5.2, log loss 4.3 to 6.0, Brier score 4.6 to 6.5, calibration error 1.8 to 3.7.
 
     Args:
         a: of one head.

@@ -28,9 +28,18 @@ from numpy.typing import NDArray
 from freezeframe import FeatureStore
 from freezeframe.data.splits import grouped_folds, join_groups
 
-VALUES = np.logspace(-8, 3, 45)
+N_VALUES = 45
+RANGE = [0.01, 1e9]
+"""Of C, times the mean squared distance of rows from their mean: the same penalties for features of any scale."""
 N_FOLDS = 5
 POOLING = "flat"
+
+
+def penalties(store: FeatureStore, rows: NDArray[np.intp], layer: str) -> list[float]:
+    """Values of C, ascending."""
+    from freezeframe.classify.heads.linear import spread
+
+    return list(np.geomspace(*RANGE, N_VALUES) / spread(store.select(layer, rows[::10], POOLING)))
 
 
 def problem(path: Path) -> tuple[FeatureStore, NDArray[np.intp], NDArray[np.str_], list[Any]]:
@@ -52,19 +61,21 @@ def run_ours(path: Path, layer: str) -> dict[str, Any]:
     from freezeframe.classify.reduction import reduce
 
     store, rows, labels, folds = problem(path)
+    values = penalties(store, rows, layer)
     start = time.perf_counter()
     reduction = reduce(store.select(layer, rows, POOLING))
     assert reduction is not None
     reduced = time.perf_counter() - start
-    search = ReducedSearchCV(LogisticRegression(max_iter=1000), values=list(VALUES), cv=folds).fit(reduction, labels)
+    search = ReducedSearchCV(LogisticRegression(max_iter=1000), values=values, cv=folds).fit(reduction, labels)
     seconds = time.perf_counter() - start
-    by_loss = ReducedSearchCV(
-        LogisticRegression(max_iter=1000), values=list(VALUES), cv=folds, scoring="neg_log_loss"
-    ).fit(reduction, labels)
+    by_loss = ReducedSearchCV(LogisticRegression(max_iter=1000), values=values, cv=folds, scoring="neg_log_loss").fit(
+        reduction, labels
+    )
     return {
         "seconds": seconds,
         "reduce_seconds": reduced,
         "shape": [len(rows), int(search.n_features_in_)],
+        "values": values,
         "rank": reduction.matrix.shape[1],
         "accuracy": search.cv_scores_.mean(axis=1).tolist(),
         "log_loss": (-by_loss.cv_scores_.mean(axis=1)).tolist(),
@@ -77,18 +88,18 @@ def run_raw(path: Path, layer: str, fits: list[tuple[int, int]]) -> dict[str, An
     from sklearn.metrics import log_loss
 
     store, rows, labels, folds = problem(path)
-    X = store.features(layer, rows, POOLING)
+    X, values = store.features(layer, rows, POOLING), penalties(store, rows, layer)
     found = []
     for number, (value, fold) in enumerate(fits, 1):
         fitted, judged = folds[fold]
         start = time.perf_counter()
-        solver = LogisticRegression(C=VALUES[value], max_iter=1000).fit(X[fitted], labels[fitted])
+        solver = LogisticRegression(C=values[value], max_iter=1000).fit(X[fitted], labels[fitted])
         proba = solver.predict_proba(X[judged])
         seconds = time.perf_counter() - start
         right = solver.classes_[proba.argmax(axis=1)] == labels[judged]
         loss = float(log_loss(labels[judged], proba, labels=solver.classes_))
         found.append([value, fold, seconds, float(right.mean()), loss])
-        print(f"raw fit {number} of {len(fits)}: C {VALUES[value]:.2e}, fold {fold}, {seconds:.1f} s", file=sys.stderr)
+        print(f"raw fit {number} of {len(fits)}: C {values[value]:.2e}, fold {fold}, {seconds:.1f} s", file=sys.stderr)
     return {"fits": found}
 
 
@@ -106,16 +117,13 @@ def contest(arguments: list[str]) -> tuple[dict[str, Any], float]:
     return json.loads(text.splitlines()[-1]), peak
 
 
-def show(
-    ours: dict[str, Any], ours_mb: float, raw: dict[str, Any], raw_mb: float, sample: set[tuple[int, int]]
-) -> bool:
-    """Print the comparison; whether ours chose as the raw fits that were run would."""
-    fits = raw["fits"]
-    timed = [fit[2] for fit in fits if (fit[0], fit[1]) in sample]
-    n_fits = len(VALUES) * N_FOLDS
+def show_times(ours: Any, ours_mb: float, raw: Any, raw_mb: float) -> None:
+    """What both take."""
+    timed = [fit[2] for fit in raw["fits"]]
+    n_fits = N_VALUES * N_FOLDS
     expected = float(np.mean(timed)) * n_fits
     n, d = ours["shape"]
-    print(f"{n} rows of {d} features, {len(VALUES)} penalties x {N_FOLDS} folds, rank {ours['rank']}")
+    print(f"{n} rows of {d} features, {N_VALUES} penalties x {N_FOLDS} folds, rank {ours['rank']}")
     print(
         f"reduced: {ours['seconds']:.1f} s (reading, Gram and Cholesky {ours['reduce_seconds']:.1f}, the rest "
         f"{n_fits} fits, one more and the way back), peak {ours_mb:.0f} MB"
@@ -124,7 +132,11 @@ def show(
         f"raw: {np.mean(timed):.2f} s a fit ({len(timed)} of {n_fits} timed), {expected:.0f} s for {n_fits} fits, "
         f"peak {raw_mb:.0f} MB"
     )
-    print(f"ratio: {expected / ours['seconds']:.1f} x")
+    print(f"ratio: {expected / ours['seconds']:.1f} x", flush=True)
+
+
+def show_choice(ours: Any, fits: list[Any]) -> bool:
+    """What both choose; whether it is the same by log loss but for one step, and by accuracy but for 0.002 of it."""
     whole: dict[int, dict[int, Any]] = {}
     for value, fold, _, accuracy, loss in fits:
         whole.setdefault(value, {})[fold] = (accuracy, loss)
@@ -132,7 +144,7 @@ def show(
     print("C         accuracy: reduced  raw     log loss: reduced  raw")
     for value in sorted(known):
         found = (ours["accuracy"][value], known[value][0], ours["log_loss"][value], known[value][1])
-        print("{:.2e}            {:.4f}   {:.4f}             {:.4f}   {:.4f}".format(VALUES[value], *found))
+        print("{:.2e}            {:.4f}   {:.4f}             {:.4f}   {:.4f}".format(ours["values"][value], *found))
     good = True
     for name, column, best in (("accuracy", 0, max), ("log_loss", 1, min)):
         values = ours[name]
@@ -141,10 +153,12 @@ def show(
         difference = abs(values[chosen] - known[would][column])
         steps = abs(chosen - would)
         print(
-            f"chosen by {name}: reduced {VALUES[chosen]:.2e}, raw {VALUES[would]:.2e} of {len(known)} run whole "
-            f"({steps} steps apart), {values[chosen]:.4f} and {known[would][column]:.4f} ({difference:.4f} apart)"
+            f"chosen by {name}: reduced {ours['values'][chosen]:.2e}, raw {ours['values'][would]:.2e} of {len(known)} "
+            f"run whole ({steps} steps apart), {values[chosen]:.4f} and {known[would][column]:.4f} "
+            f"({difference:.4f} apart)"
         )
-        good &= steps <= 1 and (name != "accuracy" or difference <= 0.002)
+        # By accuracy neighbours differ by a handful of images, so that only its value can be held to anything.
+        good &= difference <= 0.002 if name == "accuracy" else steps <= 1
     return good
 
 
@@ -164,15 +178,16 @@ def main() -> None:
         return print(json.dumps(run_raw(options.store, options.layer, json.loads(options.only))))
     arguments = [str(options.store), "--layer", options.layer, "--only"]
     ours, ours_mb = contest([*arguments, "ours"])
-    whole = [(value, fold) for value in range(len(VALUES)) for fold in range(N_FOLDS)]
-    # A step that shares a factor with the number of folds would always time the same fold.
-    sample = {(i, (i // options.raw_step) % N_FOLDS) for i in range(0, len(VALUES), options.raw_step)}
-    sample = set(whole) if options.raw_step == 1 else sample
+    whole = [(value, fold) for value in range(N_VALUES) for fold in range(N_FOLDS)]
+    # The fold goes up with the penalty, lest always the same one be timed.
+    steps = range(0, N_VALUES, options.raw_step)
+    sample = whole if options.raw_step == 1 else [(value, i % N_FOLDS) for i, value in enumerate(steps)]
+    raw, raw_mb = contest([*arguments, json.dumps(sample)])
+    show_times(ours, ours_mb, raw, raw_mb)
     chosen = {ours["accuracy"].index(max(ours["accuracy"])), ours["log_loss"].index(min(ours["log_loss"]))}
     near = {value + step for value in chosen for step in range(-options.raw_near, options.raw_near + 1)}
-    fits = [fit for fit in whole if fit in sample or fit[0] in near]
-    raw, raw_mb = contest([*arguments, json.dumps(fits)])
-    sys.exit(not show(ours, ours_mb, raw, raw_mb, sample))
+    more, _ = contest([*arguments, json.dumps([fit for fit in whole if fit[0] in near and fit not in sample])])
+    sys.exit(not show_choice(ours, raw["fits"] + more["fits"]))
 
 
 if __name__ == "__main__":
