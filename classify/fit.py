@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import FreezeframeError
+from .. import FreezeframeError, ParameterError
 from ..data.splits import grouped_folds
 from .describing import data_set, describe, doubts, test_id
 from .heads import HEADS, make_head
@@ -79,6 +79,8 @@ class Fitting:
         self.runs = Path(runs or self.leaderboard.parent / "runs")
         self._classes = task.classes
         self._positive = None if task.positive is None else self._classes.index(task.positive)
+        if self.wanted.sensitivity is not None and task.positive is None:
+            raise ParameterError("a sensitivity can be asked for with two classes only")
         self._train = PartFeatures(task.train, task.layer)
         self._tests = [PartFeatures(test.part, task.layer) for test in task.tests]
         labels, groups = task.train.labels, task.train.groups
@@ -115,7 +117,7 @@ class Fitting:
         seconds = time.perf_counter() - start
         tested, milliseconds = self._test(head, pooling)
         if self._outer:
-            tested.insert(0, (self.task.train, self._cross_validated(model, X, tell)))
+            tested.insert(0, (self.task.train, self._cross_validated(model, X, head.notes, tell)))
         about = {
             "n_searched": n_searched,
             "reduce_seconds": self._train.reduce_seconds.get(pooling, 0.0) if kind.reducible else 0.0,
@@ -144,8 +146,12 @@ class Fitting:
             tested.append((test.part, self._evaluation(test.part, test.split, proba[None], decided[None], leaked)))
         return tested, 1000 * seconds / n if n else float("nan")
 
-    def _cross_validated(self, model: str, X: Matrix, tell: Tell) -> Evaluation:
-        """What is said of each training image by heads that were neither fitted on it nor chosen by it."""
+    def _cross_validated(self, model: str, X: Matrix, notes: list[str], tell: Tell) -> Evaluation:
+        """What is said of each training image by heads that were neither fitted on it nor chosen by it.
+
+        Args:
+            notes: to which theirs are added.
+        """
         train, n = self.task.train, len(self._y)
         proba = np.empty((len(self._outer), n, len(self._classes)))
         predicted = np.empty((len(self._outer), n), dtype=np.intp)
@@ -154,6 +160,7 @@ class Fitting:
                 tell(f"fold {repeat * len(folds) + number + 1} of {len(self._outer) * len(folds)}")
                 inner = folds_within(train.labels[fitted], train.groups[fitted], None, self.task.seed)
                 head, _ = self._fit(model, take(X, fitted), inner, fitted)
+                notes += [f"in cross-validation: {note}" for note in head.notes]
                 proba[repeat, judged] = head.predict_proba(take(X, judged))
                 predicted[repeat, judged] = head.calibration.decide(proba[repeat, judged])
         split = f"{self.task.n_folds}-fold" + (f" x {self.task.n_repeats}" if self.task.n_repeats > 1 else "")
@@ -202,7 +209,7 @@ class Fitting:
             if isinstance(error, OSError):
                 raise FreezeframeError(f"{folder}: cannot be written ({error.strerror or error})") from None
             raise
-        return Run(rows, folder, [*doubts(self.task, tested), *head.notes])
+        return Run(rows, folder, [*doubts(self.task, tested), *dict.fromkeys(head.notes)])
 
     def _fitted(self, head: Head, pooling: str, run_id: str, rows: list[dict[str, Any]]) -> FittedHead:
         store, told = self.task.train.store, ("test_set", "split", "n_test", "n_test_in_train", *METRICS)

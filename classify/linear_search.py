@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.svm import LinearSVC
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -92,11 +93,16 @@ class _Ridge:
         self._K = (self._X @ self._X.T).astype(np.float64)
 
     def fit(self, alpha: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        from scipy.linalg import cho_factor, cho_solve
+        from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
 
         K = self._K.copy()
         K[np.diag_indices_from(K)] += alpha
-        dual = cho_solve(cho_factor(K, overwrite_a=True, check_finite=False), self._y)
+        try:
+            dual = cho_solve(cho_factor(K, check_finite=False), self._y)
+        except LinAlgError:  # the centred matrix is singular, and so small a penalty does not help it over rounding
+            values, vectors = eigh(K, check_finite=False)
+            kept = values > len(K) * np.finfo(self._X.dtype).eps * values[-1]
+            dual = vectors[:, kept] @ (vectors[:, kept].T @ self._y / values[kept, None])
         coef = dual.T @ self._X
         return coef, self._offset - coef @ self._mean
 
@@ -161,10 +167,14 @@ class ReducedSearchCV(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # ty
             groups: of shape (n_rows,); rows of one are in one fold.
 
         Raises:
-            ValueError: there is one class only, or scoring is unknown or of no use for the estimator.
+            ValueError: there is one class only, the estimator is none that the reduction is exact for, or scoring is
+                unknown or of no use for it.
         """
         if self.scoring != "accuracy" and not (self.scoring == "neg_log_loss" and self._is_logistic()):
             raise ValueError(f"scoring must be accuracy, or neg_log_loss of logistic regression, got {self.scoring!r}")
+        _check_estimator(LogisticRegression() if self.estimator is None else self.estimator)
+        if self.values is not None and not len(self.values):
+            raise ValueError("values are empty; give None to fit with the estimator's own")
         if not isinstance(X, Reduction | FeatureRows):
             X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         y = np.asarray(y)
@@ -227,6 +237,29 @@ class ReducedSearchCV(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # ty
         from scipy.special import softmax
 
         return np.asarray(softmax(two_columns(self.decision_function(X)), axis=1))
+
+
+def _check_estimator(estimator: Any) -> None:
+    """Refuse what is not a function of inner products, and options that are not heeded here."""
+    if not isinstance(estimator, LogisticRegression | RidgeClassifier | LinearSVC):
+        raise ValueError(f"the estimator must be a linear classifier with an L2 penalty, got {estimator!r}")
+    options = estimator.get_params()
+    heeded = {
+        "penalty": ("l2", "deprecated"),
+        "l1_ratio": (None, 0, 0.0),
+        "fit_intercept": (True,),
+        "class_weight": (None,),
+        "dual": (False, "auto", True) if isinstance(estimator, LinearSVC) else (False,),
+        "loss": ("squared_hinge",),
+        "intercept_scaling": (1, 1.0),
+        "positive": (False,),
+        "solver": ("lbfgs", "newton-cg", "newton-cholesky", "auto", "cholesky", "svd", "lsqr", "sparse_cg"),
+    }
+    for name, values in heeded.items():
+        if name in options and options[name] not in values:
+            raise ValueError(
+                f"{name}={options[name]!r} is not heeded on reduced features; leave it as it is by default"
+            )
 
 
 def linear_scores(X: Source, coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[np.float64]:

@@ -95,16 +95,7 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
         raise ModelFileError(f"{path}: changed since it was written; its digest does not match")
     try:
         return _restored(arrays, json.loads(metadata["about"]))
-    except (
-        FreezeframeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-        MemoryError,
-    ) as error:
+    except (FreezeframeError, *DAMAGE) as error:
         raise ModelFileError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
 
 
@@ -134,7 +125,9 @@ def _restored(arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> FittedH
         raise ValueError("its classes are no list of different names")
     "".join(model.classes).encode()  # raises for what no terminal and no file can show
     shape = BACKBONES[model.provenance["backbone"]].layers[model.layer]
-    if model.head.predict_proba(pool(np.zeros((1, *shape)), model.pooling)).shape != (1, len(model.classes)):
+    with np.errstate(all="ignore"):
+        proba = head.predict_proba(pool(np.ones((1, *shape)), model.pooling))
+    if proba.shape != (1, len(model.classes)) or not np.isfinite(proba).all():
         raise ValueError("head and classes do not fit together")
     return model
 
@@ -146,8 +139,10 @@ def _calibration(about: Mapping[str, Any] | None, n_classes: int) -> Calibration
     numbers = [about["slope"], *about["biases"], *([] if threshold is None else [threshold])]
     if any(type(number) is not float or not math.isfinite(number) for number in numbers):
         raise ValueError("its calibration is no list of numbers")
-    if len(about["biases"]) not in (0, n_classes) or about["positive"] not in (0, 1):
+    if len(about["biases"]) not in (0, n_classes) or type(about["positive"]) is not int:
         raise ValueError("calibration and classes do not fit together")
+    if about["positive"] not in (0, 1):
+        raise ValueError("its positive class is none of two")
     if threshold is not None and n_classes != 2:
         raise ValueError("a threshold is for two classes")
     return Calibration(about["slope"], tuple(about["biases"]), threshold, about["positive"])

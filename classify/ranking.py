@@ -58,7 +58,7 @@ class RunFolders:
                 folder = self.folder(run_id)
                 if (folder / NAME).exists():
                     self._read[run_id] = read_predictions(folder)
-            except FreezeframeError as error:
+            except (FreezeframeError, OSError) as error:
                 self.problems.append(str(error))
         return self._read[run_id].get(test_id)
 

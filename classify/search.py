@@ -112,7 +112,7 @@ def fit_head(
     with threadpool_limits(1, "blas"):  # see `linear_search.decisions`
         tried = candidates if len(candidates) > 1 or unseen else []
         chosen, scores = _choose(head, X, y, n_classes, folds, tried, seed)
-        head = make_head(name, **{**fixed, **chosen})
+        head = make_head(name, **{**chosen, **fixed})
         head.fit(X, y, n_classes, seed=seed, folds=folds)
     if unseen and scores is None:
         head.notes.append(f"{name}: too few independent images to calibrate it; its probabilities mean little")
@@ -139,6 +139,8 @@ def _choose(
             loss = float(np.mean([losses[judged].mean() for _, judged in folds]))
             if loss < best:
                 best, chosen, scores = loss, dict(candidate), found
+        if scores is None:
+            raise FreezeframeError(f"{head.name}: no candidate gives probabilities that are numbers")
     return chosen, scores
 
 

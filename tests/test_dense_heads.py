@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from freezeframe import FeatureStore, FreezeframeError, MissingExtraError, ParameterError
+from freezeframe.classify.heads import dense
 from freezeframe.classify.heads.dense import Dense128, Dense128x64x32
 from freezeframe.classify.heads.head import Folds, Head
 from freezeframe.data.splits import grouped_folds
 
 from .conftest import MakeStore
 
+loss_of = dense._log_loss
 KINDS: list[type[Head]] = [Dense128, Dense128x64x32]
 QUICK = {"epochs": 8, "batch_size": 16, "learning_rate": 3e-3}
 
@@ -81,11 +83,10 @@ def test_the_weights_of_the_best_epoch_are_kept(monkeypatch: pytest.MonkeyPatch)
     folds = folds_of(y)
     head = Dense128(epochs=30, batch_size=16, learning_rate=0.01, patience=3)
     losses: list[float] = []
-    loss_of = head._loss
-    monkeypatch.setattr(head, "_loss", lambda *given: losses.append(loss_of(*given)) or losses[-1])
+    monkeypatch.setattr(dense, "_log_loss", lambda *given: losses.append(loss_of(*given)) or losses[-1])
     head.fit(X, y, 2, folds=folds)
     assert len(losses) == np.argmin(losses) + 4 < 30
-    assert loss_of(X[folds[0][1]], y[folds[0][1]]) == min(losses)
+    assert loss_of(head.scores(X[folds[0][1]]), y[folds[0][1]]) == pytest.approx(min(losses), abs=1e-5)
     assert head.notes == []
 
 

@@ -249,6 +249,8 @@ def test_a_calibration_that_is_none_is_refused(tmp_path: Path) -> None:
         {"threshold": "high"},
         {"positive": 2},
         {"positive": [1]},
+        {"positive": True},
+        {"positive": 1.0},
     ):
         edited(path, {"about": json.dumps(about | {"calibration": about["calibration"] | change})})
         with pytest.raises(ModelFileError, match="damaged"):

@@ -107,6 +107,49 @@ def test_the_penalty_may_be_chosen_by_log_loss(n_classes: int) -> None:
         ReducedSearchCV(scoring="f1").fit(X, y)
 
 
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        RidgeClassifier(fit_intercept=False),
+        RidgeClassifier(class_weight="balanced"),
+        LogisticRegression(fit_intercept=False),
+        LogisticRegression(C=1.0, solver="saga"),
+        LinearSVC(loss="hinge"),
+        LinearSVC(penalty="l1"),
+    ],
+)
+def test_options_that_are_not_heeded_are_refused(estimator: Any) -> None:
+    X, y = problem(2, 300)
+    with pytest.raises(ValueError, match="is not heeded on reduced features"):
+        ReducedSearchCV(estimator).fit(X, y)
+
+
+def test_what_is_no_linear_classifier_is_refused() -> None:
+    from sklearn.svm import SVC
+
+    with pytest.raises(ValueError, match="must be a linear classifier with an L2 penalty, got SVC"):
+        ReducedSearchCV(SVC()).fit(*problem(2, 300))
+    with pytest.raises(ValueError, match="values are empty"):
+        ReducedSearchCV(values=[]).fit(*problem(2, 300))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-12])
+def test_a_ridge_without_a_penalty_has_a_solution(alpha: float) -> None:
+    X, y = problem(2, 300)
+    found = ReducedSearchCV(RidgeClassifier(alpha=alpha), parameter="alpha").fit(X.astype(np.float32), y)
+    assert found.score(X.astype(np.float32), y) > 0.97  # the copy has the label of its twin
+
+
+def test_single_precision_with_copies_gives_what_double_precision_gives() -> None:
+    X, y = problem(2, 3000, n=120)
+    X = np.concatenate([np.abs(X) * 100, np.abs(X[:40]) * 100])
+    y = np.concatenate([y, y[:40]])
+    for C in (1e-8, 1e-5, 1e-2):
+        solver = LogisticRegression(C=C, tol=1e-7, max_iter=5000)
+        single = ReducedSearchCV(solver).fit(X.astype(np.float32), y).predict_proba(X.astype(np.float32))
+        np.testing.assert_allclose(single, solver.fit(X, y).predict_proba(X), atol=2e-3)
+
+
 def test_rows_of_a_store_are_searched_without_being_loaded(make_store: MakeStore, monkeypatch: Any) -> None:
     from freezeframe.features.rows import FeatureRows
 

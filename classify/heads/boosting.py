@@ -14,7 +14,7 @@ from ... import FreezeframeError, MissingExtraError
 from ...features.rows import FeatureRows
 from .arrays import Arrays
 from .head import Folds, Head, Matrix, Parameters, take
-from .trees import Trees, check_limits
+from .trees import Trees
 
 IN_MEMORY_BYTES = 2**30
 """Features of more bytes are read from the store block by block, twice, and only their bins are held."""
@@ -52,10 +52,6 @@ class XGBoost(Head):
         "default": {"max_depth": [2, 4, 6]},
         "wide": {"max_depth": [2, 3, 4, 6], "colsample_bytree": [0.1, 0.3, 1.0], "learning_rate": [0.1, 0.2]},
     }
-
-    def __init__(self, **parameters: Any) -> None:
-        super().__init__(**parameters)
-        check_limits(self, self.limits)
 
     def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
         X = _in_memory(X)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from ... import FreezeframeError, MissingExtraError
 from .arrays import Arrays, checked_array
 from .head import Folds, Head, Matrix, Parameters, blocks_of, take
-from .trees import check_limits
 
 COLLAPSED = 0.97
 """A head that predicts one class for this share of its training rows, and 0.1 fewer are of it, has learnt nothing."""
@@ -48,39 +47,48 @@ class _Dense(Head):
         "scale": (0, 1),
     }
 
-    def __init__(self, **parameters: Any) -> None:
-        super().__init__(**parameters)
-        check_limits(self, self.limits)
-
     def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
         fitted, judged = folds[0] if folds else (np.arange(len(y)), np.arange(0))
         self._scale = np.array([_root_mean_square(take(X, fitted)) if self.parameters["scale"] else 1], np.float32)
-        least, waited, best = np.inf, 0, Layers()
-        for epoch, layers in enumerate(self._epochs(take(X, fitted), y[fitted], n_classes, seed)):
-            self._layers = layers
-            loss = self._loss(take(X, judged), y[judged]) if len(judged) else -epoch
+        least, waited, best, seen = np.inf, 0, Layers(), np.empty((0, n_classes))
+        for epoch, model in enumerate(self._epochs(take(X, fitted), y[fitted], n_classes, seed)):
+            scores = self._scores_by(model, take(X, judged)) if len(judged) else seen
+            loss = _log_loss(scores, y[judged]) if len(judged) else -epoch
             if loss < least:
-                least, waited, best = loss, 0, layers
+                # Copies, for PyTorch's arrays go on changing.
+                least, waited, best, seen = loss, 0, [np.array(array) for array in model.get_weights()], scores
             elif (waited := waited + 1) == self.parameters["patience"]:
                 break
+        del model
         gc.collect()  # a network of Keras refers to itself, and Adam's moments are twice its size
         if not best or not all(np.isfinite(array).all() for array in best):
             rate = self.parameters["learning_rate"]
             raise FreezeframeError(f"{self.name}: training diverged with a learning_rate of {rate}; choose a lower one")
         self._layers = best
-        if not folds:
+        if not len(judged):
             epochs = self.parameters["epochs"]
             self.notes.append(f"{self.name} had no images to stop by, and was trained for all its {epochs} epochs")
         # Who collapsed shows it on any rows; most did not, and need not look at all training rows for that.
-        if not len(judged) or self._commonest(take(X, judged))[1] > COLLAPSED - 0.1:
-            self._note_collapse(X, y)
+        if not len(judged) or _commonest(seen)[1] > COLLAPSED - 0.1:
+            self._note_collapse(_commonest(self.scores_of(X)), y)
+
+    def cross_validate(
+        self, X: Matrix, y: NDArray[np.intp], n_classes: int, folds: Folds, candidates: Sequence[Parameters], seed: int
+    ) -> Iterator[tuple[Parameters, NDArray[np.float64]]]:
+        """As every head's, but each fold stops early by the rows it judges, as the head itself does by the first."""
+        for candidate in candidates:
+            scores = np.full((len(y), n_classes), np.nan)
+            for fold in folds:
+                head = type(self)(**{**self.parameters, **candidate})
+                head.fit(X, y, n_classes, seed=seed, folds=[fold])
+                scores[fold[1]] = head.scores_of(take(X, fold[1]))
+            yield candidate, scores
 
     def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
         outputs = np.asarray(X, dtype=np.float32) / self._scale
         for number, (kernel, bias) in enumerate(zip(self._layers[::2], self._layers[1::2], strict=True)):
             outputs = (np.maximum(outputs, 0) if number else outputs) @ kernel + bias
-        scores = outputs.astype(np.float64)
-        return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
+        return _per_class(outputs)
 
     @property
     def arrays(self) -> Arrays:
@@ -100,8 +108,8 @@ class _Dense(Head):
         if [len(kernel) for kernel in kernels[1:]] != widths[:-1] or self._scale.shape != (1,) or self._scale[0] <= 0:
             raise ValueError("its layers do not fit together")
 
-    def _epochs(self, X: Matrix, y: NDArray[np.intp], n_classes: int, seed: int) -> Iterator[Layers]:
-        """Weights after each epoch.
+    def _epochs(self, X: Matrix, y: NDArray[np.intp], n_classes: int, seed: int) -> Iterator[Any]:
+        """The network after each epoch.
 
         Every batch has one size, so that the network is compiled once; the rows left over differ from epoch to epoch.
         Few rows are cut into as many batches as many are, or an epoch would be but a step or two.
@@ -116,7 +124,7 @@ class _Dense(Head):
                 rows = np.sort(order[start : start + size])
                 features = np.asarray(X[rows], dtype=np.float32)
                 model.train_on_batch(features / self._scale, targets[rows])
-            yield [np.array(array) for array in model.get_weights()]  # copies: PyTorch's arrays change under our hands
+            yield model
 
     def _network(self, n_features: int, n_classes: int, seed: int) -> Any:
         """An untrained network. Seeds are its own: the program's random numbers stay as they are."""
@@ -140,20 +148,13 @@ class _Dense(Head):
         )
         return model
 
-    def _loss(self, X: Matrix, y: NDArray[np.intp]) -> float:
-        """Mean cross-entropy; not a number once training has diverged."""
-        from scipy.special import log_softmax
+    def _scores_by(self, model: Any, X: Matrix) -> NDArray[np.float64]:
+        """`scores_of` while it is trained, by Keras, which may have a GPU."""
+        blocks = (np.asarray(block, dtype=np.float32) for _, block in blocks_of(X))
+        return _per_class(np.concatenate([model.predict_on_batch(block / self._scale) for block in blocks]))
 
-        with np.errstate(all="ignore"):
-            return -float(log_softmax(self.scores_of(X), axis=1)[np.arange(len(y)), y].mean())
-
-    def _commonest(self, X: Matrix) -> tuple[int, float]:
-        """The class that is predicted most often, and for which share of the rows."""
-        shares = np.bincount(self.scores_of(X).argmax(axis=1)) / len(X)
-        return int(shares.argmax()), float(shares.max())
-
-    def _note_collapse(self, X: Matrix, y: NDArray[np.intp]) -> None:
-        number, predicted = self._commonest(X)
+    def _note_collapse(self, commonest: tuple[int, float], y: NDArray[np.intp]) -> None:
+        number, predicted = commonest
         share = float(np.mean(y == number))
         if predicted >= COLLAPSED and predicted >= share + 0.1:
             self.notes.append(
@@ -187,6 +188,26 @@ class Dense128x64x32(_Dense):
     units = (128, 64, 32)
     defaults: ClassVar[Parameters] = {**Dense128.defaults, "dropout": 0.3}
     spaces: ClassVar = {"wide": {"learning_rate": [3e-5, 1e-4, 3e-4], "dropout": [0.0, 0.3, 0.5]}}
+
+
+def _per_class(outputs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Scores of shape (n_rows, n_classes) from outputs; a single one is that of class 1 against class 0."""
+    scores = outputs.astype(np.float64)
+    return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
+
+
+def _log_loss(scores: NDArray[np.float64], y: NDArray[np.intp]) -> float:
+    """Mean cross-entropy; not a number once training has diverged."""
+    from scipy.special import log_softmax
+
+    with np.errstate(all="ignore"):
+        return -float(log_softmax(scores, axis=1)[np.arange(len(y)), y].mean())
+
+
+def _commonest(scores: NDArray[np.float64]) -> tuple[int, float]:
+    """The class that is predicted most often, and for which share of the rows."""
+    shares = np.bincount(scores.argmax(axis=1)) / len(scores)
+    return int(shares.argmax()), float(shares.max())
 
 
 def _root_mean_square(X: Matrix) -> float:

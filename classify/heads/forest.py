@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .arrays import SMALLEST, Arrays
 from .head import Folds, Head, Matrix, Parameters
-from .trees import MAX_DEPTH, Trees, check_limits
+from .trees import MAX_DEPTH, Trees
 
 
 class ExtraTrees(Head):
@@ -32,10 +32,6 @@ class ExtraTrees(Head):
         "min_samples_leaf": (1, 2**31 - 1),
     }
     spaces: ClassVar = {"wide": {"min_samples_leaf": [3, 1], "max_features": [0.05, 0.1, 0.3]}}
-
-    def __init__(self, **parameters: Any) -> None:
-        super().__init__(**parameters)
-        check_limits(self, self.limits)
 
     def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
         from sklearn.ensemble import ExtraTreesClassifier

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -44,13 +45,15 @@ class Head(ABC):
         proper: it is fitted to the log loss, so that candidates are judged by its probabilities as they are; others are
             judged after calibration.
         defaults: all hyper-parameters, with the values they have unless asked otherwise.
+        limits: least and greatest value of hyper-parameters that are numbers.
+        choices: values of hyper-parameters that are texts.
         spaces: for "default" and "wide", values of hyper-parameters to choose from, the simplest head first.
         parameters: the hyper-parameters it has.
         calibration: turns scores into probabilities.
         notes: what the user should know of the fit.
 
     Raises:
-        ParameterError: there is no hyper-parameter of that name, or it is of another type.
+        ParameterError: there is no hyper-parameter of that name, or it has a value it cannot have.
     """
 
     name: ClassVar[str]
@@ -59,6 +62,8 @@ class Head(ABC):
     margins: ClassVar[bool] = False
     proper: ClassVar[bool] = False
     defaults: ClassVar[Parameters] = {}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    choices: ClassVar[Mapping[str, Sequence[str]]] = {}
     spaces: ClassVar[Mapping[str, Mapping[str, Sequence[Any]]]] = {}
 
     def __init__(self, **parameters: Any) -> None:
@@ -69,6 +74,11 @@ class Head(ABC):
             wanted = type(self.defaults[name])
             if not isinstance(value, (int, float) if wanted is float else wanted) or isinstance(value, bool):
                 raise ParameterError(f"{self.name}: {name} must be {wanted.__name__}, got {value!r}")
+            if isinstance(value, str) and value not in self.choices.get(name, (value,)):
+                raise ParameterError(f"{self.name}: {name} must be {' or '.join(self.choices[name])}, got {value!r}")
+            low, high = self.limits.get(name, (-math.inf, math.inf))
+            if not isinstance(value, str) and not low <= value <= high:  # NaN is between no two numbers
+                raise ParameterError(f"{self.name}: {name} must lie between {low} and {high}, got {value}")
         self.parameters: dict[str, Any] = {**self.defaults, **parameters}
         self.calibration = Calibration()
         self.notes: list[str] = []

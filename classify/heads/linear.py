@@ -97,6 +97,7 @@ class LogisticRegression(_PenalisedHead):
     name = "logreg"
     proper = True
     defaults: ClassVar[Parameters] = {"C": 1.0, "max_iter": 1000, "tol": 1e-4}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"C": (1e-30, 1e30), "max_iter": (1, 10**9), "tol": (0, 1)}
     penalty = "C"
     relative: ClassVar = {
         "default": [1, 10, 100, 1000, 10**4, 10**5],
@@ -115,6 +116,7 @@ class Ridge(_PenalisedHead):
     name = "ridge"
     margins = True
     defaults: ClassVar[Parameters] = {"alpha": 1.0}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"alpha": (0, 1e30)}
     penalty = "alpha"
     relative: ClassVar = {
         "default": [1, 0.3, 0.1, 0.03, 0.01, 0.001],
@@ -137,6 +139,7 @@ class LinearDiscriminant(LinearHead):
     pooling = "avg"
     reducible = False
     defaults: ClassVar[Parameters] = {"shrinkage": 0.1}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"shrinkage": (0, 1)}
     spaces: ClassVar = {
         "default": {"shrinkage": [0.5, 0.2, 0.1, 0.03, 0.01, 0.001]},
         "wide": {"shrinkage": [0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.01, 0.003, 0.001, 0.0001]},

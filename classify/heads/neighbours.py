@@ -14,6 +14,9 @@ from .head import Folds, Head, Matrix, Parameters, take
 if TYPE_CHECKING:
     from ..reduction import Reduction
 
+MOST_CLASSES = 10_000
+"""In a file, that is: a small one must not be a long loop."""
+
 
 class NearestNeighbours(Head):
     """Votes of the nearest training rows (Cover and Hart, 1967), by Euclidean distance, found by scikit-learn.
@@ -25,6 +28,8 @@ class NearestNeighbours(Head):
     pooling = "avg"
     reducible = True
     defaults: ClassVar[Parameters] = {"n_neighbors": 5, "weights": "uniform"}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"n_neighbors": (1, 10**6)}
+    choices: ClassVar[Mapping[str, Sequence[str]]] = {"weights": ("uniform", "distance")}
     spaces: ClassVar = {
         "default": {"n_neighbors": [25, 9, 5, 3, 1], "weights": ["uniform", "distance"]},
         "wide": {"n_neighbors": [101, 51, 25, 15, 9, 7, 5, 3, 1], "weights": ["uniform", "distance"]},
@@ -77,10 +82,8 @@ class NearestNeighbours(Head):
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         X, y = checked_array(arrays, "X", 2, np.float32), checked_array(arrays, "y", 1, np.int64)
         n_classes = int(checked_array(arrays, "n_classes", 1, np.int64)[0])
-        if len(X) != len(y) or not 0 <= y.min() <= y.max() < n_classes <= 10**6:
+        if len(X) != len(y) or not 0 <= y.min() <= y.max() < n_classes <= MOST_CLASSES:
             raise ValueError("its rows and classes do not fit together")
-        if self.parameters["n_neighbors"] < 1 or self.parameters["weights"] not in ("uniform", "distance"):
-            raise ValueError("its parameters are impossible")
         self._keep(X, y, n_classes)
 
 

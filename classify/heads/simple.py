@@ -43,6 +43,7 @@ class NaiveBayes(Head):
     name = "naive-bayes"
     pooling = "avg"
     defaults: ClassVar[Parameters] = {"var_smoothing": 1e-9}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"var_smoothing": (0, 1e30)}
     spaces: ClassVar = {
         "default": {"var_smoothing": [1e-1, 1e-2, 1e-4, 1e-9]},
         "wide": {"var_smoothing": [10.0**n for n in range(1, -10, -1)]},

@@ -49,6 +49,7 @@ class LinearSVM(_KernelHead, LinearHead):
 
     name = "linear-svm"
     defaults: ClassVar[Parameters] = {"C": 1.0}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"C": (1e-30, 1e30)}
     relative: ClassVar[Mapping[str, Sequence[float]]] = {
         "default": [0.1, 1, 10, 100],
         "wide": [10 ** (n / 2) for n in range(-6, 9)],
@@ -79,6 +80,7 @@ class RbfSVM(_KernelHead):
     name = "rbf-svm"
     pooling = "avg"
     defaults: ClassVar[Parameters] = {"C": 1.0, "gamma": 1.0}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"C": (1e-30, 1e30), "gamma": (1e-30, 1e30)}
     spaces: ClassVar = {
         "default": {"C": [1.0, 10.0], "gamma": [0.5, 1.0, 3.0]},
         "wide": {"C": [0.1, 1.0, 10.0, 100.0, 1000.0], "gamma": [0.1, 0.3, 1.0, 3.0, 10.0]},

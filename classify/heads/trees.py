@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import ParameterError
 from .arrays import Arrays, checked_array
-from .head import Head
 
 MAX_DEPTH = 512
 """Of a tree in a model file; forests grown until each leaf is of one class are some 30 deep."""
@@ -120,14 +118,6 @@ class Trees:
             node[walking] = onward
             walking = walking[left[onward] >= 0]
         return node.reshape(len(root), len(X)).T
-
-
-def check_limits(head: Head, limits: Mapping[str, tuple[float, float]]) -> None:
-    """Raise ParameterError if a hyper-parameter lies outside its limits."""
-    for name, (low, high) in limits.items():
-        if not low <= head.parameters[name] <= high:
-            value = head.parameters[name]
-            raise ParameterError(f"{head.name}: {name} must lie between {low} and {high}, got {value}")
 
 
 def _joined(trees: Sequence[tuple[Any, ...]]) -> Arrays:
