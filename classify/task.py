@@ -116,9 +116,9 @@ def make_task(
     """Choose training and test rows.
 
     A store with splits trains on its training split, is tested on its test split, and chooses hyper-parameters by its
-    validation split, which is then trained on, too (dense heads only stop by it); where there is no other test, the validation split is the test. A
-    store without splits trains on all its rows if there are `tests` or `n_folds`, and otherwise is cut by a stratified
-    hold-out that keeps byte-identical images and groups on one side.
+    validation split, which is then trained on, too (dense heads only stop by it); where there is no other test, the
+    validation split is the test. A store without splits trains on all its rows if there are `tests` or `n_folds`, and
+    otherwise is cut by a stratified hold-out that keeps byte-identical images and groups on one side.
 
     Args:
         store: features to train on, complete.
