@@ -45,7 +45,8 @@ def intervals(predictions: Predictions, seed: int = 0, n_resamples: int = N_RESA
     - The area under the ROC curve: from DeLong's variance, on the logit scale, with Student's t; at 0 and 1, where that
       variance is 0, Newcombe's method 5 (`area_interval`).
     - The expected calibration error: `calibration_interval`.
-    - All others: bootstrap of whole groups, one set of resamples for all, by the BCa method (`bca_interval`).
+    - All others: bootstrap of whole groups, one set of resamples for all. Average precision by `logit_interval`, log
+      loss and Brier score by bootstrap-t (`studentized_interval`), the rest by the BCa method (`bca_interval`).
       Resamples in which a metric is not defined are left out. A perfect score, which no resample can lower, gets the
       lower end that unseen errors might leave (`unseen_errors`).
 
