@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,39 +143,35 @@ def predict(model: Path, images: tuple[Path, ...], output: str, weights: str) ->
 
 def _fit_all(fitting: Fitting, names: list[str], everything: bool, guessed: bool) -> None:
     """Fit heads one after the other; one that fails does not keep the others from being fitted and shown."""
-    done: list[Run] = []
-    failed: list[str] = []
     from rich.console import Console
 
     told = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    done: list[Run] = []
+    failed: list[str] = []
     try:
         for number, name in enumerate(names, 1):
             start = time.monotonic()
-            with told.status("") as status:
-
-                def tell(text: str, name: str = name, number: int = number, status: Status = status) -> None:
-                    status.update(f"{name} ({number} of {len(names)}): {text}")
-
-                try:
-                    done.append(fitting.fit(name, tell))
-                except MissingExtraError as error:
-                    if not everything:
-                        raise
-                    told.print(f"{name}: left out; {error}")
-                    continue
-                except FreezeframeError as error:
-                    if len(names) == 1:
-                        raise
-                    failed.append(name)
-                    told.print(printable(f"{name}: failed; {error}"))
-                    continue
+            try:
+                with told.status("") as status:
+                    done.append(fitting.fit(name, partial(_tell, status, f"{name} ({number} of {len(names)})")))
+                outcome = f"{time.monotonic() - start:.1f} s, {_briefly(done[-1].row)}"
+            except FreezeframeError as error:
+                missing = isinstance(error, MissingExtraError)
+                if len(names) == 1 or (missing and not everything):
+                    raise
+                failed += [] if missing else [name]
+                outcome = f"{'left out' if missing else 'failed'}; {error}"
             if len(names) > 1:
-                told.print(printable(f"{name}: {time.monotonic() - start:.1f} s, {_briefly(done[-1].row)}"))
+                told.print(printable(f"{name}: {outcome}"))
     finally:  # what is in the leaderboard is told, even if a later head fails
         if done:
             _print_runs(done, guessed)
     if failed:
         raise FreezeframeError(f"{len(failed)} of {len(names)} heads could not be fitted: {', '.join(failed)}")
+
+
+def _tell(status: Status, head: str, text: str) -> None:
+    status.update(f"{head}: {text}")
 
 
 def _briefly(row: dict[str, Any]) -> str:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import ParameterError
-from .intervals import (
-    ALPHA,
-    N_RESAMPLES,
-    Area,
-    Interval,
-    area_under_curve,
-    bootstrap,
-    effective_size,
-    group_numbers,
-    hanley_variance,
-    tail,
-)
-from .metrics import LOWER_IS_BETTER, NAMES, Floats, WeightedMetrics, point_values
-from .predictions import Predictions
+from .areas import ALPHA, Area, Interval, area_under_curve, hanley_variance
+from .bootstrap import N_RESAMPLES, bootstrap, tail
+from .intervals import effective_size
+from .metrics import NAMES, Floats, WeightedMetrics, point_values
+from .predictions import Predictions, group_numbers
 
 
 @dataclass(frozen=True)
@@ -228,42 +219,3 @@ def holm(p_values: Sequence[float] | Floats) -> Floats:
     if defined.any():
         adjusted[defined] = multipletests(adjusted[defined], method="holm")[1]
     return adjusted
-
-
-def indistinguishable(
-    candidates: Mapping[str, Predictions], metric: str, seed: int = 0, n_resamples: int = N_RESAMPLES
-) -> tuple[str, dict[str, float]]:
-    """The best of several heads by a metric, and for each other one Holm's adjusted p of being just as good.
-
-    Those with p above 5 % cannot be told from the best with these test rows. The best was chosen by the same rows,
-    which makes the p-values somewhat too small: of five equally good heads on 300 rows one at least was told from the
-    best in 7.0 to 8.8 per cent of 1,000 simulations (accuracy and AUC; rows alone and in patients' groups).
-
-    Args:
-        candidates: by name, all of the same rows.
-        metric: one of `metrics.NAMES`.
-
-    Returns:
-        The name of the best, the first of equals; and by name the adjusted p-values of the others.
-
-    Raises:
-        ParameterError: there is no candidate, no such metric, or they are not of the same rows.
-
-    Examples:
-        >>> y = np.repeat([0, 1], 10)
-        >>> good, bad = np.column_stack([1 - y, y]) * 0.8 + 0.1, np.full((20, 2), 0.5)
-        >>> heads = {"bad": Predictions.of(y, bad), "good": Predictions.of(y, good)}
-        >>> best, others = indistinguishable(heads, "accuracy")
-        >>> best, {name: round(p, 4) for name, p in others.items()}
-        ('good', {'bad': 0.002})
-    """
-    if not candidates:
-        raise ParameterError("candidates must hold at least one head's predictions, got none")
-    if metric not in NAMES:
-        raise ParameterError(f"metric must be one of {', '.join(NAMES)}, got {metric!r}")
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    values = {name: sign * point_values(each, [metric])[metric] for name, each in candidates.items()}
-    best = max(values, key=lambda name: -np.inf if np.isnan(values[name]) else values[name])
-    others = [name for name in candidates if name != best]
-    p_values = [compare(candidates[best], candidates[name], metric, seed, n_resamples).p for name in others]
-    return best, dict(zip(others, holm(p_values).tolist(), strict=True))

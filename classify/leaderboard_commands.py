@@ -140,7 +140,7 @@ def _title(places: Sequence[Place]) -> str:
 
 
 def _legend(places: Sequence[Place], metric: str) -> list[str]:
-    from .intervals import ALPHA
+    from .areas import ALPHA
     from .tables import HEADINGS, is_random
 
     standings = {place.standing for place in places}

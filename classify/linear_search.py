@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from ..features.rows import FeatureRows
-from .heads.head import Folds, Matrix, blocks_of, take
+from .heads.head import Folds, Matrix, blocks_of, take, two_columns
 from .reduction import MAX_BYTES, Reduction, reduce
 from .streamed import ArrayRows, fit_streamed
 
@@ -36,7 +36,7 @@ def decisions(
 
     Args:
         estimator: a linear classifier of scikit-learn; one that can starts from the solution for the value before.
-        values: best in such an order that neighbours are alike.
+        values: to be tried, in such an order that neighbours are alike.
         X: a reduced matrix, or rows of a store, which are then streamed.
 
     Yields:
@@ -172,7 +172,8 @@ class ReducedSearchCV(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # ty
         """
         if self.scoring != "accuracy" and not (self.scoring == "neg_log_loss" and self._is_logistic()):
             raise ValueError(f"scoring must be accuracy, or neg_log_loss of logistic regression, got {self.scoring!r}")
-        _check_estimator(LogisticRegression() if self.estimator is None else self.estimator)
+        estimator = LogisticRegression() if self.estimator is None else self.estimator
+        _check_estimator(estimator)
         if self.values is not None and not len(self.values):
             raise ValueError("values are empty; give None to fit with the estimator's own")
         if not isinstance(X, Reduction | FeatureRows):
@@ -185,10 +186,7 @@ class ReducedSearchCV(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # ty
         if len(self.classes_) < 2:
             raise ValueError(f"ReducedSearchCV needs two classes, but y has one class: {self.classes_[0]!r}")
         reduction = X if isinstance(X, Reduction) else reduce(X, self.max_bytes)
-        matrix = (
-            reduction.matrix if reduction else ArrayRows(features) if isinstance(features, np.ndarray) else features
-        )
-        estimator = LogisticRegression() if self.estimator is None else self.estimator
+        matrix = _streamed(features) if reduction is None else reduction.matrix
         self.best_value_ = self._choose(estimator, matrix, codes, groups)
         path = Path(estimator, self.parameter, matrix, codes, np.arange(len(codes)))
         coef, self.intercept_ = path.fit(self.best_value_)
@@ -196,9 +194,11 @@ class ReducedSearchCV(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # ty
         return self
 
     def _choose(self, estimator: Any, X: Source, y: NDArray[np.intp], groups: ArrayLike | None) -> float | None:
+        if self.values is None:
+            return None
         folds = self._folds(y, groups)
-        if self.values is None or not folds:
-            return None if self.values is None else self.values[0]
+        if not folds:
+            return self.values[0]
         scores = []
         for found in decisions(estimator, self.parameter, self.values, X, y, folds):
             good = _predicted(found) == y if self.scoring == "accuracy" else _log_probabilities(found, y)
@@ -210,7 +210,7 @@ class ReducedSearchCV(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # ty
         if not isinstance(self.cv, int):
             return list(self.cv)
         n_splits = min(self.cv, int(np.bincount(y).min()))
-        if self.values is None or n_splits < 2:
+        if n_splits < 2:
             return []
         kind = StratifiedKFold if groups is None else StratifiedGroupKFold
         return list(kind(n_splits).split(np.empty((len(y), 0)), y, groups))
@@ -239,6 +239,10 @@ class ReducedSearchCV(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # ty
         return np.asarray(softmax(two_columns(self.decision_function(X)), axis=1))
 
 
+def _streamed(X: Matrix) -> Source:
+    return ArrayRows(X) if isinstance(X, np.ndarray) else X
+
+
 def _check_estimator(estimator: Any) -> None:
     """Refuse what is not a function of inner products, and options that are not heeded here."""
     if not isinstance(estimator, LogisticRegression | RidgeClassifier | LinearSVC):
@@ -265,12 +269,6 @@ def _check_estimator(estimator: Any) -> None:
 def linear_scores(X: Source, coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[np.float64]:
     """X @ coef.T + intercept, of shape (n_rows, n_outputs), block by block."""
     return np.asarray(np.concatenate([block @ coef.T.astype(block.dtype) for _, block in blocks_of(X)]) + intercept)
-
-
-def two_columns(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scores with a column a class: with two classes there is one score, of class 1 against class 0."""
-    scores = scores.reshape(len(scores), -1)
-    return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
 
 
 def _log_probabilities(scores: NDArray[np.float64], y: NDArray[np.intp]) -> NDArray[np.float64]:

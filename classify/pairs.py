@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import FreezeframeError, ParameterError
-from .intervals import ALPHA
+from .areas import ALPHA
 from .leaderboard import read_rows
 from .metrics import LOWER_IS_BETTER, point_values
 from .prediction_files import NAME, Evaluation, read_predictions

@@ -50,3 +50,8 @@ class Predictions:
     def n_classes(self) -> int:
         """How many classes there are, those without test rows included."""
         return int(self.proba.shape[2])
+
+
+def group_numbers(groups: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Groups numbered from 0 on without gaps."""
+    return np.unique(groups, return_inverse=True)[1].reshape(-1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from .. import FreezeframeError
-from .intervals import ALPHA
+from .areas import ALPHA
 from .metrics import LOWER_IS_BETTER
 from .prediction_files import NAME, Evaluation, read_predictions
 from .tables import number
@@ -103,7 +103,10 @@ def _rank(rows: Sequence[Mapping[str, str]], metric: str, folders: RunFolders) -
 def _against(
     best: Mapping[str, str], others: Sequence[Mapping[str, str]], metric: str, folders: RunFolders
 ) -> list[float]:
-    """Adjusted p-values of paired tests of one row against others; NaN where predictions are missing."""
+    """Adjusted p-values of paired tests of one row against others; NaN where predictions are missing.
+
+    The best was chosen by the very images that test it, which makes the p-values somewhat too small.
+    """
     from .comparing import compare, holm
 
     found = [float("nan")] * len(others)

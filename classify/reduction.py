@@ -23,7 +23,7 @@ MAX_BYTES = 2 * 2**30
 """A Gram matrix larger than this (16,384 rows), or features of more rows than features, are not held in memory."""
 
 PANEL = 4096
-"""Columns of one product: sums of so few float32 products are exact to 1e-7 of the largest, then added in float64."""
+"""Columns of one product: sums of so few float32 products are exact to float32's rounding, then added in float64."""
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ class FeatureRows:
                     digests[i].update(np.ascontiguousarray(stored).data)
                 panel[i] = stored
             del data, flat, stored
-            self._check_finite(panel)
+            self._check_finite(panel, self.rows)
             yield columns, panel
         if digests is not None:
             checksums = self.store.checksums(self.layer)
@@ -117,7 +117,7 @@ class FeatureRows:
                 checksums = self.store.checksums(self.layer, part[unchecked])
                 for i, checksum in zip(unchecked, checksums, strict=True):
                     self._check(part[i], hashlib.sha256(np.ascontiguousarray(block[i]).data).hexdigest(), checksum)
-                self._check_finite(block)
+                self._check_finite(block, part)
                 self._checked[part] = True
             yield slice(start, start + len(part)), pool(block, self.pooling)
 
@@ -125,10 +125,10 @@ class FeatureRows:
         if found != wanted:
             raise self._damaged(row)
 
-    def _check_finite(self, values: NDArray[Any]) -> None:
+    def _check_finite(self, values: NDArray[Any], rows: NDArray[np.intp]) -> None:
         if not np.isfinite(values).all():
             first = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0])
-            raise self._damaged(int(self.rows[first]))
+            raise self._damaged(int(rows[first]))
 
     def _damaged(self, row: int) -> StoreError:
         return StoreError(

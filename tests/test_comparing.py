@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freezeframe import ParameterError
-from freezeframe.classify.comparing import Difference, compare, holm, indistinguishable, sign_flip_p
+from freezeframe.classify.comparing import Difference, compare, holm, sign_flip_p
 from freezeframe.classify.metrics import NAMES, point_values
 from freezeframe.classify.predictions import Predictions
 
@@ -164,33 +164,6 @@ def test_holm() -> None:
     assert holm([]).shape == (0,)
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "roc_auc", "brier"])
-def test_those_as_good_as_the_best_are_found(metric: str) -> None:
-    best, as_good = draw_heads(np.random.default_rng(3), 300, 0.95, n_heads=2)
-    candidates = {"bad": of_scores(best.y, np.random.default_rng(0).random(300)), "a": best, "b": as_good}
-    name, others = indistinguishable(candidates, metric)
-    values = {key: point_values(each)[metric] for key, each in candidates.items()}
-    assert name == (min if metric == "brier" else max)(values, key=lambda key: values[key])
-    assert set(others) == set(candidates) - {name}
-    assert others["bad"] < 0.01
-    assert others["b" if name == "a" else "a"] > 0.05
-    alone = compare(candidates[name], candidates["bad"], metric).p
-    assert others["bad"] == pytest.approx(min(1, 2 * alone))
-
-
-def test_the_best_of_one_or_none() -> None:
-    head = of_scores(np.array([0, 1]), np.array([0.2, 0.7]))
-    assert indistinguishable({"only": head}, "accuracy") == ("only", {})
-    ones = of_scores(np.array([1, 1]), np.array([0.2, 0.7]))
-    best, others = indistinguishable({"a": ones, "b": ones}, "roc_auc")
-    assert best == "a"
-    assert np.isnan(others["b"])
-    with pytest.raises(ParameterError, match="candidates must hold at least one head's predictions"):
-        indistinguishable({}, "accuracy")
-    with pytest.raises(ParameterError, match="metric must be one of"):
-        indistinguishable({"only": head}, "f2")
-
-
 COMPARED = ("accuracy", "roc_auc", "balanced_accuracy", "f1", "mcc", "average_precision", "log_loss", "brier", "ece")
 
 
@@ -212,6 +185,7 @@ def test_equally_good_heads_are_seldom_told_apart(n: int, auc: float, groups: st
             found = compare(a, b, metric, seed=seed, n_resamples=300)
             rejected[metric] += found.p <= 0.05
             held[metric] += found.low <= 0 <= found.high
+    print(n, auc, groups, {metric: f"{100 * n / 2000:.1f}" for metric, n in rejected.items()})
     # McNemar's exact test is cautious by nature (47 and 74 discordant rows on average). So is the test of calibration
     # errors: those of resamples scatter more than those of new rows.
     shares = {metric: n / 2000 for metric, n in rejected.items() if metric != "ece"}

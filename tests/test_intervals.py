@@ -11,19 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freezeframe.classify import intervals as module
-from freezeframe.classify.intervals import (
-    Area,
-    area_interval,
-    area_under_curve,
-    bca_interval,
-    bootstrap,
-    effective_size,
-    intervals,
-    newcombe,
-    proportion_interval,
-    wilson,
-)
+from freezeframe.classify import bootstrap as module
+from freezeframe.classify.areas import Area, area_interval, area_under_curve, newcombe
+from freezeframe.classify.bootstrap import bca_interval, bootstrap
+from freezeframe.classify.intervals import effective_size, intervals, proportion_interval, wilson
 from freezeframe.classify.metrics import NAMES, WeightedMetrics, point_values, score
 from freezeframe.classify.predictions import Predictions
 
@@ -408,6 +399,7 @@ def coverage(n: int, auc: float, groups: str, names: Sequence[str], overconfiden
         found = intervals(head, seed=seed, n_resamples=1000)
         for name in names:
             held[name] += found[name][0] <= truth[name] <= found[name][1]
+    print(n, auc, groups, overconfidence, {name: f"{count / 20:.1f}" for name, count in held.items()})
     return {name: count / 2000 for name, count in held.items()}
 
 

@@ -584,3 +584,19 @@ def test_golden_store_of_version_1() -> None:
     assert (store.widths[0], store.heights[0]) == (181, 217)
     assert store.verify() == []
     assert store.fingerprint == "7d9aac07eb050a4de7425219376f02c230ab60456cefc7384b4965be353204e8"
+
+
+@pytest.mark.parametrize("rows", [[3], [0, 3], None])
+def test_the_image_whose_features_are_no_numbers_is_named(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, rows: list[int] | None
+) -> None:
+    path = make_store("a.h5", ["a"] * 6)
+    with h5py.File(path, "r+") as file:
+        file["layers/block5_pool"][3, 0, 0, 0] = np.nan
+        digest = hashlib.sha256(file["layers/block5_pool"][3].tobytes()).hexdigest()
+        file["checksums/block5_pool"][3] = digest.encode()
+    monkeypatch.setattr("freezeframe.features.rows.BLOCK_BYTES", 160)  # two rows at a time
+    with pytest.raises(StoreError, match=r"the block5_pool features of a/3\.png are damaged"):
+        FeatureStore(path).features("block5_pool", rows)
+    with pytest.raises(StoreError, match=r"the block5_pool features of a/3\.png are damaged"):
+        list(FeatureStore(path).select("block5_pool", rows, "flat").panels())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ... import FreezeframeError, MissingExtraError
 from .arrays import Arrays, checked_array
-from .head import Folds, Head, Matrix, Parameters, blocks_of, take
+from .head import Folds, Head, Matrix, Parameters, blocks_of, take, two_columns
 
 COLLAPSED = 0.97
 """A head that predicts one class for this share of its training rows, and 0.1 fewer are of it, has learnt nothing."""
@@ -88,7 +88,7 @@ class _Dense(Head):
         outputs = np.asarray(X, dtype=np.float32) / self._scale
         for number, (kernel, bias) in enumerate(zip(self._layers[::2], self._layers[1::2], strict=True)):
             outputs = (np.maximum(outputs, 0) if number else outputs) @ kernel + bias
-        return _per_class(outputs)
+        return two_columns(outputs)
 
     @property
     def arrays(self) -> Arrays:
@@ -140,7 +140,7 @@ class _Dense(Head):
         losses = keras.losses
         kind = losses.BinaryCrossentropy if n_classes == 2 else losses.SparseCategoricalCrossentropy
         model = keras.Sequential(layers)
-        # XLA was measured slower on CPUs from batches of 64 on, and takes seconds to compile; JAX knows nothing else.
+        # XLA takes seconds to compile what is trained in seconds; JAX knows nothing else.
         model.compile(
             optimizer=keras.optimizers.Adam(self.parameters["learning_rate"]),
             loss=kind(from_logits=True, dtype="float32"),
@@ -151,7 +151,7 @@ class _Dense(Head):
     def _scores_by(self, model: Any, X: Matrix) -> NDArray[np.float64]:
         """`scores_of` while it is trained, by Keras, which may have a GPU."""
         blocks = (np.asarray(block, dtype=np.float32) for _, block in blocks_of(X))
-        return _per_class(np.concatenate([model.predict_on_batch(block / self._scale) for block in blocks]))
+        return two_columns(np.concatenate([model.predict_on_batch(block / self._scale) for block in blocks]))
 
     def _note_collapse(self, commonest: tuple[int, float], y: NDArray[np.intp]) -> None:
         number, predicted = commonest
@@ -188,12 +188,6 @@ class Dense128x64x32(_Dense):
     units = (128, 64, 32)
     defaults: ClassVar[Parameters] = {**Dense128.defaults, "dropout": 0.3}
     spaces: ClassVar = {"wide": {"learning_rate": [3e-5, 1e-4, 3e-4], "dropout": [0.0, 0.3, 0.5]}}
-
-
-def _per_class(outputs: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Scores of shape (n_rows, n_classes) from outputs; a single one is that of class 1 against class 0."""
-    scores = outputs.astype(np.float64)
-    return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
 
 
 def _log_loss(scores: NDArray[np.float64], y: NDArray[np.intp]) -> float:

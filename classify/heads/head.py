@@ -150,6 +150,12 @@ class Head(ABC):
         return np.concatenate([self.scores(block) for _, block in blocks_of(X)])
 
 
+def two_columns(scores: NDArray[Any]) -> NDArray[np.float64]:
+    """Scores with a column a class: with two classes there is one score, of class 1 against class 0."""
+    scores = np.asarray(scores, dtype=np.float64).reshape(len(scores), -1)
+    return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
+
+
 def take(X: Any, numbers: NDArray[np.intp]) -> Any:
     """Some rows of a matrix; those that are read when asked for are not read yet."""
     return X[numbers] if isinstance(X, np.ndarray) else X.take(numbers)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ... import ParameterError
 from .arrays import Arrays, checked_array
-from .head import Folds, Head, Matrix, Parameters
+from .head import Folds, Head, Matrix, Parameters, blocks_of, two_columns
 
 if TYPE_CHECKING:
     from ..reduction import Reduction
@@ -26,8 +26,7 @@ class LinearHead(Head):
     reducible = True
 
     def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
-        scores = np.asarray(X @ self._coef.T, dtype=np.float64) + self._intercept
-        return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
+        return two_columns(np.asarray(X @ self._coef.T, dtype=np.float64) + self._intercept)
 
     def keep(self, coef: NDArray[Any], intercept: NDArray[Any]) -> None:
         """Take over what a solver found: coefficients (n_outputs, n_columns) and intercepts (n_outputs,)."""
@@ -49,16 +48,12 @@ class LinearHead(Head):
             raise ValueError("coef and intercept differ in length")
 
 
-class _PenalisedHead(LinearHead):
-    """A linear classifier of scikit-learn's with one penalty, searched for on a path."""
+class PenalisedHead(LinearHead):
+    """A linear head whose one penalty is chosen by the scale of the features."""
 
     penalty: ClassVar[str]
     relative: ClassVar[Mapping[str, Sequence[float]]]
     """Penalties to choose from, the strongest first, for features whose rows are at a mean distance 1 from the mean."""
-
-    def solver(self, seed: int) -> Any:
-        """scikit-learn's classifier, unfitted."""
-        raise NotImplementedError
 
     def space(self, search: str, X: Matrix) -> Mapping[str, Sequence[Any]]:
         if search not in self.relative:
@@ -66,6 +61,14 @@ class _PenalisedHead(LinearHead):
         power = -1 if self.penalty == "C" else 1
         scale = spread(X) ** power
         return {self.penalty: [float(f"{value * scale:.3g}") for value in self.relative[search]]}
+
+
+class _PathHead(PenalisedHead):
+    """A linear classifier of scikit-learn's, its penalties tried on a path."""
+
+    def solver(self, seed: int) -> Any:
+        """scikit-learn's classifier, unfitted."""
+        raise NotImplementedError
 
     def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
         from sklearn.exceptions import ConvergenceWarning
@@ -81,7 +84,7 @@ class _PenalisedHead(LinearHead):
     def cross_validate(
         self, X: Matrix, y: NDArray[np.intp], n_classes: int, folds: Folds, candidates: Sequence[Parameters], seed: int
     ) -> Iterator[tuple[Parameters, NDArray[np.float64]]]:
-        from ..linear_search import decisions, two_columns
+        from ..linear_search import decisions
 
         values = [candidate.get(self.penalty, self.parameters[self.penalty]) for candidate in candidates]
         with warnings.catch_warnings():
@@ -91,7 +94,7 @@ class _PenalisedHead(LinearHead):
                 yield candidate, two_columns(scores)
 
 
-class LogisticRegression(_PenalisedHead):
+class LogisticRegression(_PathHead):
     """L2-penalised logistic regression, multinomial for more than two classes (scikit-learn, L-BFGS)."""
 
     name = "logreg"
@@ -110,7 +113,7 @@ class LogisticRegression(_PenalisedHead):
         return LogisticRegression(**self.parameters, random_state=seed)
 
 
-class Ridge(_PenalisedHead):
+class Ridge(_PathHead):
     """Ridge regression on class indicators (scikit-learn's `RidgeClassifier`)."""
 
     name = "ridge"
@@ -158,8 +161,6 @@ class LinearDiscriminant(LinearHead):
 
 def spread(X: Matrix) -> float:
     """Mean squared distance of rows from their mean: what makes a penalty mean the same for features of any scale."""
-    from .head import blocks_of
-
     total, squares = np.zeros(X.shape[1]), 0.0
     for _, block in blocks_of(X):
         total += block.sum(axis=0, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Heads that need no search: the baseline, and naive Bayes."""
+"""The plainest heads: the baseline, and naive Bayes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class NaiveBayes(Head):
     def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
         from sklearn.naive_bayes import GaussianNB
 
-        # All at once where they are in memory: smoothing goes by the variances of the first rows that are seen.
+        # All at once: `partial_fit` would smooth by the variances of each block for itself.
         solver = GaussianNB(**self.parameters).fit(np.asarray(X, dtype=np.float64), y)
         self._mean, self._variance, self._shares = solver.theta_, solver.var_, solver.class_prior_
 

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from ... import FreezeframeError
 from .arrays import Arrays, checked_array
-from .head import Folds, Head, Matrix, Parameters, blocks_of, take
-from .linear import LinearHead, spread
+from .head import Folds, Head, Matrix, Parameters, blocks_of, take, two_columns
+from .linear import PenalisedHead
 
 if TYPE_CHECKING:
     from ..reduction import Reduction
 
 MOST_ROWS = 16384
-"""Rows whose kernel matrix is made: 2 GiB."""
+"""Rows whose kernel matrix is made: 2 GiB, and as much again while a fold is cut out of it."""
 
 
 class _KernelHead(Head):
@@ -40,26 +40,21 @@ class _KernelHead(Head):
             scores = np.full((len(y), n_classes), np.nan)
             for fitted, judged in folds:
                 dual, intercept = fit_svm(K[np.ix_(fitted, fitted)], y[fitted], n_classes, parameters["C"])
-                scores[judged] = _columns(K[np.ix_(judged, fitted)] @ dual.T + intercept)
+                scores[judged] = two_columns(K[np.ix_(judged, fitted)] @ dual.T + intercept)
             yield candidate, scores
 
 
-class LinearSVM(_KernelHead, LinearHead):
+class LinearSVM(_KernelHead, PenalisedHead):
     """Linear support vector machine (hinge loss)."""
 
     name = "linear-svm"
     defaults: ClassVar[Parameters] = {"C": 1.0}
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"C": (1e-30, 1e30)}
-    relative: ClassVar[Mapping[str, Sequence[float]]] = {
+    penalty = "C"
+    relative: ClassVar = {
         "default": [0.1, 1, 10, 100],
         "wide": [10 ** (n / 2) for n in range(-6, 9)],
     }
-
-    def space(self, search: str, X: Matrix) -> Mapping[str, Sequence[Any]]:
-        if search not in self.relative:
-            return {}
-        scale = spread(X)
-        return {"C": [float(f"{value / scale:.3g}") for value in self.relative[search]]}
 
     def kernel(self, squares: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
         return np.asarray(squares, dtype=np.float64)
@@ -110,7 +105,7 @@ class RbfSVM(_KernelHead):
         from sklearn.metrics.pairwise import rbf_kernel
 
         K = rbf_kernel(X.astype(np.float64), self._support.astype(np.float64), gamma=float(self._gamma[0]))
-        return _columns(K @ self._dual.T + self._intercept)
+        return two_columns(K @ self._dual.T + self._intercept)
 
     @property
     def arrays(self) -> Arrays:
@@ -139,10 +134,6 @@ def fit_svm(
         dual[i, solver.support_] = solver.dual_coef_[0]
         intercept[i] = solver.intercept_[0]
     return dual, intercept
-
-
-def _columns(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
 
 
 def _products(name: str, X: Matrix) -> NDArray[Any]:
