@@ -152,7 +152,9 @@ class Head(ABC):
 
 def two_columns(scores: NDArray[Any]) -> NDArray[np.float64]:
     """Scores with a column a class: with two classes there is one score, of class 1 against class 0."""
-    scores = np.asarray(scores, dtype=np.float64).reshape(len(scores), -1)
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim == 1:
+        scores = scores[:, None]
     return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
 
 
