@@ -44,9 +44,9 @@ def intervals(predictions: Predictions, seed: int = 0, n_resamples: int = N_RESA
     that it has not met: a head that is sure and right in every row gets too narrow intervals of its log loss, Brier
     score and calibration error.
 
-    How often they held the truth, per cent of 2,000 simulated test sets each (so +-1), as the slow tests print it: rows,
-    AUC of the head, and whether rows stand alone, in groups of one to five of one class (a patient's images, alike), or
-    in groups of mixed classes.
+    How often they held the truth, per cent of 2,000 simulated test sets each (so +-1), as the slow tests print it:
+    rows, AUC of the head, and whether rows stand alone, in groups of one to five of one class (a patient's images,
+    alike), or in groups of mixed classes.
 
                               acc.  bal. sens. spec.   PPV   NPV    F1   MCC   AUC    AP  loss Brier   ECE
         150, 0.80, alone      95.0  95.6  95.8  94.8  95.2  94.3  95.8  95.4  95.7  94.6  95.5  95.4  95.0
