@@ -1,0 +1,193 @@
+"""Which pairs of thumbnails are worth comparing: an index, so that not all pairs need be.
+
+A thumbnail is faded out towards its borders, and the magnitudes of its low Fourier frequencies are taken: they hardly
+change when a picture is shifted, and with both signs and both axes of a frequency in order of size they are the same
+under all eight symmetries. What crops and changes of brightness do to them is learnt from the collection itself: a
+sample of its thumbnails is edited, and the linear discriminants (Fisher) of the differences that edits make against
+those between pictures are kept. In their space the edits have unit variance. Since crops scale a picture, each is
+indexed three times: whole, and as crops of it would be. A k-d tree over the first dimensions finds neighbours, all
+dimensions decide; the radii are those that hold nearly all of the sample's edits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .alignment import resampling
+
+Floats = NDArray[np.float32]
+
+FEW = 200
+"""So many pictures need no index: all their pairs are candidates."""
+NEIGHBOURS = 128
+"""Of each picture only so many are looked at, the nearest, so that time grows with the number of pictures; a family of
+more copies hangs together all the same."""
+SLACK = 2.0
+"""The farthest of these may be so much farther, as a share, than the one that an exact search would find."""
+SAMPLE = 500
+"""Pictures that are edited to learn what edits do."""
+DIMENSIONS = 32
+SEARCHED = 12
+"""Dimensions of the tree: with more of them it would have to look at nearly all pictures."""
+FOUND = 0.995
+"""The share of the sample's edits that a radius holds."""
+KEPT = (1.0, 0.95, 0.9, 0.85, 0.8)
+"""Shares of its sides by which a picture is indexed."""
+CROPS = ((0.95, 0.95), (0.95, 0.95), (0.92, 0.92), (0.9, 0.9), (0.9, 0.9), (0.97, 0.93))
+"""Shares of height and width that the sample's crops leave."""
+
+_FREQUENCIES = 8
+_BLOCK = 2048
+
+
+def candidate_pairs(thumbnails: NDArray[np.uint8], sides: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
+    """Pairs of thumbnails that may show the same picture.
+
+    Args:
+        thumbnails: uint8 of shape (n, side, side).
+        sides: a number per thumbnail, of shape (n,); if given, only pairs from two sides are taken.
+
+    Returns:
+        Numbers of thumbnails, of shape (n_pairs, 2), the smaller first; sorted, each pair once.
+    """
+    n = len(thumbnails)
+    if n <= FEW:
+        pairs = np.stack(np.triu_indices(n, 1), axis=1)
+        return pairs if sides is None else pairs[sides[pairs[:, 0]] != sides[pairs[:, 1]]]
+    index, rows = Index.of(thumbnails), np.arange(n)
+    if sides is None:
+        return index.neighbours(rows, rows)
+    found = [index.neighbours(rows[sides == side], rows[sides != side]) for side in np.unique(sides)]
+    return np.unique(np.concatenate(found), axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Where each picture stands among those that edits would make of it.
+
+    Attributes:
+        points: float32 of shape (len(KEPT), n, DIMENSIONS), the most telling dimension first: of the pictures as they
+            are, and of their crops; edits have unit variance in each dimension.
+        radius: nearly all edits of a picture lie so near to it, or to one of its crops.
+        radius_searched: the same by the first `SEARCHED` dimensions alone.
+    """
+
+    points: Floats
+    radius: float
+    radius_searched: float
+
+    @classmethod
+    def of(cls, thumbnails: NDArray[np.uint8]) -> Index:
+        """Learn from thumbnails of shape (n, side, side), more than one."""
+        from scipy.linalg import eigh
+
+        features = np.stack([_in_blocks(thumbnails, kept) for kept in KEPT])
+        chosen = np.random.default_rng(0).permutation(len(thumbnails))[:SAMPLE]
+        differences = _differences(thumbnails[chosen].astype(np.float32), features[:, chosen]).astype(np.float64)
+        within = differences.T @ differences / len(differences)
+        # Shrunk: the sample is not all that can be done to a picture.
+        within += 0.3 * np.diag(np.diag(within)) + 1e-6 * max(np.trace(within), 1e-9) * np.eye(len(within))
+        between = np.cov(features[0].T.astype(np.float64))
+        _, ascending = eigh(between, within, subset_by_index=(len(within) - DIMENSIONS, len(within) - 1))
+        directions = ascending[:, ::-1]
+        moved = (differences @ directions) ** 2
+        radii = (float(np.quantile(np.sqrt(moved[:, :n].sum(axis=1)), FOUND)) for n in (DIMENSIONS, SEARCHED))
+        return cls((features @ directions.astype(np.float32)).astype(np.float32), *radii)
+
+    def neighbours(self, rows: NDArray[np.intp], among: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Pairs of one of `rows` and one of its neighbours in `among`, of shape (n_pairs, 2); sorted, each once."""
+        from scipy.spatial import cKDTree
+
+        owners = np.tile(among, len(KEPT))
+        indexed = self.points[:, among].reshape(len(owners), DIMENSIONS)
+        tree = cKDTree(indexed[:, :SEARCHED], leafsize=32)
+        places = [*range(1, min(NEIGHBOURS, len(owners)) + 1)]
+        found = []
+        for part in _slices(len(rows)):
+            points = self.points[0, rows[part]]
+            near = tree.query(
+                points[:, :SEARCHED], places, SLACK, distance_upper_bound=self.radius_searched, workers=-1
+            )[1]
+            row, place = np.nonzero(near < len(owners))
+            near = near[row, place]
+            close = np.linalg.norm(points[row] - indexed[near], axis=1) <= self.radius
+            one, other = rows[part][row[close]], owners[near[close]]
+            found.append((np.minimum(one, other) * self.points.shape[1] + np.maximum(one, other))[one != other])
+        return np.stack(np.divmod(np.unique(np.concatenate(found)), self.points.shape[1]), axis=1)
+
+
+def _slices(n: int) -> list[slice]:
+    return [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
+
+
+def _in_blocks(thumbnails: NDArray[np.uint8], kept: float) -> Floats:
+    """Spectra of thumbnails, or of crops of them that keep a share of each side."""
+    found = np.empty((len(thumbnails), 2 * _FREQUENCIES**2), np.float32)
+    for part in _slices(len(thumbnails)):
+        grey = thumbnails[part].astype(np.float32)
+        found[part] = spectra(grey if kept == 1 else _cropped(grey, (kept, kept), np.zeros((2, 1))))
+    return found
+
+
+def _differences(grey: Floats, features: Floats) -> Floats:
+    """What edits change in the spectra of pictures, of shape (n_edits * n, 128).
+
+    Args:
+        grey: pictures of shape (n, side, side).
+        features: theirs, of shape (len(KEPT), n, 128); a crop is compared with the likest of these.
+    """
+    rng = np.random.default_rng(1)
+    changed = []
+    for shares in CROPS:
+        likest = int(np.argmin([abs(kept - sum(shares) / 2) for kept in KEPT]))
+        changed.append(spectra(_cropped(grey, shares, rng.random((2, len(grey))) - 0.5)) - features[likest])
+    for gamma in (0.7, 1.4):
+        changed.append(spectra(255 * (grey / 255) ** gamma) - features[0])
+    for gain, offset in ((1.5, 0), (2, 0), (1.5, -30)):
+        changed.append(spectra(np.clip(grey * gain + offset, 0, 255)) - features[0])
+    return np.concatenate(changed)
+
+
+def _cropped(grey: Floats, shares: tuple[float, float], places: NDArray[np.float64]) -> Floats:
+    """Crops that keep shares of height and width, brought to the old size.
+
+    Args:
+        places: where, down and across, from -0.5 to 0.5; 0 is the centre; of shape (2, n), or (2, 1) for all.
+    """
+    side = grey.shape[-1]
+    down, across = (
+        resampling(np.full(len(place), kept), place * (1 - kept) * side, side)[0]
+        for kept, place in zip(shares, places, strict=True)
+    )
+    return down @ grey @ across.swapaxes(1, 2)
+
+
+def spectra(grey: Floats) -> Floats:
+    """Magnitudes of low Fourier frequencies, the same under all eight symmetries, of shape (n, 128)."""
+    n, side = len(grey), grey.shape[-1]
+    at = np.arange(side)
+    fade = np.sin(np.pi * (at + 0.5) / side) ** 2
+    window = np.outer(fade, fade).astype(np.float32)
+    faded = (grey - np.einsum("nij,ij->n", grey, window)[:, None, None] / window.sum()) * window
+    norms = np.sqrt(np.einsum("nij,nij->n", faded, faded)) * side
+    # In real numbers: cosines and sines across, then down, each by one product of two matrices.
+    angles = 2 * np.pi / side * np.outer(at, np.arange(_FREQUENCIES))
+    waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    across = (faded.reshape(n * side, side) @ waves).reshape(n, side, -1).swapaxes(1, 2)
+    both = (across.reshape(-1, side) @ waves).reshape(n, 2, _FREQUENCIES, 2, _FREQUENCIES)
+    cc, cs, sc, ss = both[:, 0, :, 0], both[:, 0, :, 1], both[:, 1, :, 0], both[:, 1, :, 1]
+    found: Floats = _ordered(np.hypot(cc - ss, cs + sc), np.hypot(cc + ss, cs - sc))
+    return found / np.maximum(norms, 1e-6)[:, None]
+
+
+def _ordered(positive: Floats, negative: Floats) -> Floats:
+    """Magnitudes at (u, v) and (u, -v), with those at (v, u) and (v, -u), in an order that no symmetry changes."""
+    upper, strict = np.triu_indices(_FREQUENCIES), np.triu_indices(_FREQUENCIES, 1)
+    parts = []
+    for both in (np.maximum(positive, negative), np.minimum(positive, negative)):
+        across = both.swapaxes(-1, -2)
+        parts += [np.maximum(both, across)[..., *upper], np.minimum(both, across)[..., *strict]]
+    return np.concatenate(parts, axis=-1)
