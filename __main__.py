@@ -12,6 +12,7 @@ import click
 from . import FreezeframeError, __version__, printable
 
 COMMANDS = {
+    "explore": ".data.explore_command:explore",
     "extract-features": ".extract.commands:extract_features",
     "fit-classifier": ".classify.commands:fit_classifier",
     "leaderboard": ".classify.leaderboard_commands:leaderboard",

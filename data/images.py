@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import ImageError, ParameterError, printable
+from .. import ImageError, MissingExtraError, ParameterError, printable
 from .pixels import check_size, reading, scale_to_bytes
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ _MAGIC = {
 _BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
 # Names in Pillow's classes, which are called directly: Image.open would ask a limit on sizes that the process shares.
 _READERS = {"JPEG": "Jpeg", "PNG": "Png", "TIFF": "Tiff", "BMP": "Bmp", "GIF": "Gif", "WebP": "WebP"}
+KINDS = (*_READERS, "DICOM")
 _PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")
 
 
@@ -143,18 +144,34 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
         from .dicom import decode_dicom
 
         return decode_dicom(data, max_pixels=max_pixels)
-    with reading(kind):
-        name = _READERS[kind]
-        reader = getattr(import_module(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")
-        with reader(BytesIO(_bare_png(data) if kind == "PNG" else data)) as image:
-            _check_header(image, max_pixels)
-            if kind == "JPEG":
-                _check_scans(image, data, max_pixels)
-            image.load()
-            # Pillow itself turns TIFFs.
-            orientation = 1 if kind == "TIFF" else _orientation(image)
-            rgb: NDArray[np.uint8] = np.require(_turned(_to_rgb(image), orientation), np.uint8, ["C", "O", "W"])
-            return rgb
+    with reading(kind), _opened(data, kind) as image:
+        _check_header(image, max_pixels)
+        if kind == "JPEG":
+            _check_scans(image, data, max_pixels)
+        image.load()
+        # Pillow itself turns TIFFs.
+        orientation = 1 if kind == "TIFF" else _orientation(image)
+        rgb: NDArray[np.uint8] = np.require(_turned(_to_rgb(image), orientation), np.uint8, ["C", "O", "W"])
+        return rgb
+
+
+def image_mode(data: bytes) -> str:
+    """How a file that `decode_image` reads keeps its pixels; they are not unpacked.
+
+    Returns:
+        Pillow's mode ("1", "L", "P", "RGB", "RGBA", "I;16", ...), or the photometric interpretation of a DICOM file.
+
+    Raises:
+        ImageError: the file's header cannot be read.
+        MissingExtraError: it is a DICOM file and pydicom is not installed.
+    """
+    kind = image_kind(data[:HEAD_BYTES])
+    if kind is None:
+        raise ImageError(f"not a {', '.join(_READERS)} or DICOM file")
+    if kind == "DICOM":
+        return _photometric_interpretation(data)
+    with reading(kind), _opened(data, kind) as image:
+        return str(image.mode)
 
 
 def resize_image(image: NDArray[np.uint8], height: int, width: int, method: str) -> NDArray[np.uint8]:
@@ -186,6 +203,23 @@ def resize_image(image: NDArray[np.uint8], height: int, width: int, method: str)
         raise ParameterError(f"height and width must be at least 1, got {height} and {width}")
     resized = Image.fromarray(image).resize((width, height), Image.Resampling[method.upper()])
     return np.array(resized)
+
+
+def _photometric_interpretation(data: bytes) -> str:
+    try:
+        from pydicom import dcmread
+    except ImportError as error:
+        raise MissingExtraError("pydicom", "dicom", "reading DICOM files") from error
+    with reading("DICOM"):
+        header = dcmread(BytesIO(data), stop_before_pixels=True)
+        return str(header.get("PhotometricInterpretation", ""))
+
+
+def _opened(data: bytes, kind: str) -> Any:
+    """Pillow's image of a file, of which only the header is read as yet."""
+    name = _READERS[kind]
+    reader = getattr(import_module(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")
+    return reader(BytesIO(_bare_png(data) if kind == "PNG" else data))
 
 
 def _bare_png(data: bytes) -> bytes:
