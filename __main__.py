@@ -13,6 +13,8 @@ from . import FreezeframeError, __version__, printable
 
 COMMANDS = {
     "explore": ".data.explore_command:explore",
+    "audit": ".classify.audit_command:audit",
+    "split": ".data.split_command:split",
     "extract-features": ".extract.commands:extract_features",
     "fit-classifier": ".classify.commands:fit_classifier",
     "leaderboard": ".classify.leaderboard_commands:leaderboard",

@@ -26,8 +26,8 @@ from .symmetries import NAMES, applied, each_applied
 
 Floats = NDArray[np.float32]
 
-TRIED = 2
-"""Symmetries that are followed up, the likeliest."""
+TRIED = 4
+"""Symmetries that are followed up, the likeliest: heads look nearly the same under four."""
 COARSE = 16
 MEDIUM = 32
 HOPELESS = 0.4

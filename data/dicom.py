@@ -8,8 +8,11 @@ References:
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import MutableSequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,9 @@ from numpy.typing import NDArray
 from .. import ImageError, MissingExtraError
 from .pixels import check_size, reading, scale_to_bytes
 
+_MAGIC_END = 132
+_HEADER_BYTES = 2**20
+"""What precedes the pixels is shorter, but for private data."""
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -62,6 +68,39 @@ def decode_dicom(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
         # The shape below also finds out what an embedded JPEG's own header says otherwise.
         rgb = np.broadcast_to(_to_rgb(pixels, header), (header.Rows, header.Columns, 3))
         return np.array(np.clip(rgb, 0, 255), dtype=np.uint8, order="C")
+
+
+def patient_group(path: str | os.PathLike[str]) -> str:
+    """A name for the patient of a DICOM file: the same for all files of one PatientID, which it does not show.
+
+    It is a digest, so the identifier is in no list, store or report; who has a list of identifiers can still find out
+    whose it is. Only the first `_HEADER_BYTES` of the file are looked at.
+
+    Returns:
+        "patient-" and 16 hexadecimal digits; "" if the file is none of DICOM, names no patient or cannot be read, or
+        pydicom is not installed.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(_MAGIC_END)
+            if data[_MAGIC_END - 4 :] != b"DICM":
+                return ""
+            data += file.read(_HEADER_BYTES)
+    except (OSError, ValueError):
+        return ""
+    try:
+        from pydicom import dcmread
+    except ImportError:
+        return ""
+    try:
+        with reading("DICOM"):
+            if _DEFLATED in data:
+                return ""
+            header = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=["PatientID"])
+            patient = str(header.get("PatientID", "") or "").strip()
+    except ImageError:
+        return ""
+    return f"patient-{hashlib.sha256(patient.encode(errors='replace')).hexdigest()[:16]}" if patient else ""
 
 
 def _check_header(header: Any, max_pixels: int) -> None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from .. import ParameterError, printable
+from .. import printable
 
 if TYPE_CHECKING:
     from .confounding import Hint
     from .exploration import Exploration
-    from .inspection import Progress
 
 LISTED = 20
 """How many unreadable images are told on the terminal; the page tells `LISTED_ON_PAGE`, explore.csv all."""
@@ -46,36 +44,17 @@ def explore(source: Path, output: Path, no_cache: bool) -> None:
     from .exploration import explore as look
     from .inspection import inspect_images
     from .manifest import read_manifest
+    from .pages import refuse_output_within
+    from .terminal import bar
 
-    _refuse_output_within(source, output)
-    manifest = read_manifest(source)
-    with _bar("looking at") as progress:
+    refuse_output_within(source, output)
+    manifest = read_manifest(source, least_classes=1)
+    with bar("looking at", "images") as progress:
         inspected = inspect_images(manifest, cache=not no_cache, progress=progress)
     found = look(manifest, inspected)
     page = _write_report(found, output)
     _print(found)
     click.echo(printable(f"report: {page}"))
-
-
-def _refuse_output_within(source: Path, output: Path) -> None:
-    """The plots would be images of a class the next time."""
-    place = output.resolve()
-    if source.is_dir() and any(folder.exists() and folder.samefile(source) for folder in (place, *place.parents)):
-        raise ParameterError(f"--output {output} lies within {source}, among its images; name a folder elsewhere")
-
-
-@contextmanager
-def _bar(text: str) -> Iterator[Progress]:
-    """A progress bar on a terminal; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda finished, total: bar.update(task, completed=finished, total=total)
 
 
 def _write_report(found: Exploration, output: Path) -> Path:

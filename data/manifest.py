@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from .. import ManifestError
+from .. import ManifestError, ParameterError
+from .dicom import patient_group
 from .images import HEAD_BYTES, image_kind
 
 SPLIT_NAMES = {
@@ -72,34 +74,79 @@ class Manifest:
         return dict(sorted(Counter(image.label for image in self.images).items()))
 
 
-def read_manifest(source: str | os.PathLike[str]) -> Manifest:
+def read_manifest(
+    source: str | os.PathLike[str],
+    *,
+    group_column: str | None = None,
+    group_regex: str | None = None,
+    least_classes: int = 2,
+) -> Manifest:
     """The images of a folder (`FOLDER/<class>/...`, `FOLDER/{train,val,test}/<class>/...`) or a CSV file.
 
     The CSV has a header and the columns `path,label[,split][,group]`; its paths are relative to its own folder.
+    Images without a group of their own that are DICOM files are grouped by their patient; see `dicom.patient_group`.
+
+    Args:
+        source: the folder or CSV.
+        group_column: column of the CSV that names the group, instead of `group`.
+        group_regex: searched in each path; what its first group holds, or else all that it matches, names the group of
+            an image that has none yet. Paths in which it is not found have none.
+        least_classes: fewer are refused.
 
     Raises:
-        ManifestError: nothing is there, no images are found, or they have fewer than two classes.
+        ManifestError: nothing is there, no images are found, they have too few classes, or the regular expression
+            is found in no path.
+        ParameterError: a column for a folder, or no regular expression.
 
     Examples:
         >>> from freezeframe.data.demo import make_demo_images
         >>> read_manifest(make_demo_images("demo", per_class=10)).classes
         {'lesion': 10, 'no_lesion': 10}
     """
-    source = Path(source)
+    source, grouping = Path(source), _compiled(group_regex)
     if source.is_dir():
+        if group_column is not None:
+            raise ParameterError(
+                f"{source}: a folder has no column {group_column!r}; use a regular expression of the path"
+            )
         manifest = _from_folder(source)
     elif source.is_file():
-        manifest = _from_csv(source)
+        manifest = _from_csv(source, group_column or "group")
     else:
         raise ManifestError(f"{source}: no such folder or file")
+    manifest = _grouped(manifest, grouping)
     classes = manifest.classes
-    if len(classes) < 2:
+    if len(classes) < least_classes:
         (label,) = classes
         raise ManifestError(
             f"{source}: all {len(manifest.images)} images are of one class, {label!r}; two are needed"
             + f" (is {source / label} the folder you mean?)" * (source / label).is_dir()
         )
     return manifest
+
+
+def _compiled(expression: str | None) -> re.Pattern[str] | None:
+    try:
+        return None if expression is None else re.compile(expression)
+    except re.error as error:
+        raise ParameterError(f"{expression!r} is no regular expression: {error}") from None
+
+
+def _grouped(manifest: Manifest, expression: re.Pattern[str] | None) -> Manifest:
+    """The manifest with groups for images that have none: by the expression, else by the patient of a DICOM file."""
+    images, found = [], 0
+    for image in manifest.images:
+        group = image.group
+        match = expression.search(image.path) if expression is not None and not group else None
+        if match is not None:
+            group = next((part for part in match.groups() if part), match[0])
+            found += bool(group)
+        images.append(replace(image, group=group or patient_group(manifest.root / image.path)))
+    if expression is not None and not found:
+        raise ManifestError(
+            f"{manifest.source}: {expression.pattern!r} is found in no path; the first is {manifest.images[0].path}"
+        )
+    return replace(manifest, images=tuple(images))
 
 
 def _from_folder(root: Path) -> Manifest:
@@ -247,7 +294,7 @@ def _from_class(image: Image) -> tuple[str, ...]:
     return PurePosixPath(image.path).parts[1 if image.split else 0 :]
 
 
-def _from_csv(source: Path) -> Manifest:
+def _from_csv(source: Path, group_column: str) -> Manifest:
     images: dict[str, Image] = {}
     skipped: list[tuple[str, str]] = []
     try:
@@ -256,9 +303,11 @@ def _from_csv(source: Path) -> Manifest:
             columns = set(reader.fieldnames or ())
             if not {"path", "label"} <= columns:
                 raise ManifestError(f"{source}: the first line must name the columns path,label[,split][,group]")
+            if group_column not in columns and group_column != "group":
+                raise ManifestError(f"{source}: has no column {group_column!r}; it has {', '.join(sorted(columns))}")
             for row in reader:
                 where = f"{source}, line {reader.line_num}"
-                image = _from_csv_row(row, source.parent, where)
+                image = _from_csv_row(row, source.parent, where, group_column)
                 known = images.setdefault(image.path, image)
                 if known is not image:
                     if known != image:
@@ -271,7 +320,7 @@ def _from_csv(source: Path) -> Manifest:
     return Manifest(source, source.parent, tuple(images[path] for path in sorted(images)), tuple(skipped))
 
 
-def _from_csv_row(row: dict[str, str | None], root: Path, where: str) -> Image:
+def _from_csv_row(row: dict[str, str | None], root: Path, where: str, group_column: str) -> Image:
     path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
     if not path or not label:
         raise ManifestError(f"{where}: path and label must not be empty")
@@ -285,5 +334,5 @@ def _from_csv_row(row: dict[str, str | None], root: Path, where: str) -> Image:
     sha256 = ""  # if it cannot be read it is listed all the same: extraction reports it among the unreadable images
     with suppress(OSError), (root / path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    group = (row.get("group") or "").strip()
+    group = (row.get(group_column) or "").strip()
     return Image(Path(os.path.normpath(path)).as_posix(), sha256, label, SPLIT_NAMES.get(split.lower(), ""), group)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from .. import printable
+from .. import ParameterError, printable
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -35,6 +35,7 @@ th { color: #666; font-weight: 500; }
 figure { margin: .5rem 0 1rem; break-inside: avoid; }
 figure img { max-width: 100%; height: auto; }
 figcaption { color: #666; font-size: .9em; overflow-wrap: anywhere; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, 330px); gap: .3rem 1.2rem; }
 @media print { body { max-width: none; padding: 0; font-size: 11px; } h2 { break-after: avoid; } }
 """
 
@@ -111,6 +112,11 @@ def figure(png: bytes, alt: str, caption: str = "") -> str:
     return f'<figure><img alt="{escape(alt)}" src="{source}">{told}</figure>'
 
 
+def gallery(figures: Iterable[str]) -> str:
+    """Small figures beside each other."""
+    return f'<div class="gallery">{"".join(figures)}</div>'
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file that is there as a whole, or is what it was before."""
     unfinished = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
@@ -120,3 +126,10 @@ def write_whole(path: Path, content: str | bytes) -> None:
     finally:
         with suppress(FileNotFoundError):
             unfinished.unlink()
+
+
+def refuse_output_within(source: Path, output: Path) -> None:
+    """The plots would be images of a class the next time."""
+    place = output.resolve()
+    if source.is_dir() and any(folder.exists() and folder.samefile(source) for folder in (place, *place.parents)):
+        raise ParameterError(f"--output {output} lies within {source}, among its images; name a folder elsewhere")

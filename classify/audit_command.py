@@ -1,0 +1,181 @@
+"""Command line of the audit: it takes stores, too, so it lives above the rooms of images and of features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+
+from .. import LeakError, ParameterError, printable
+from ..features.layout import begins_as_store
+from ..features.store import FeatureStore
+from .task import check_comparable
+
+if TYPE_CHECKING:
+    from ..data.audit import Audit
+    from ..data.duplicates import Progress
+    from ..data.image_sets import ImageSet
+
+
+@click.command()
+@click.argument("source", metavar="FOLDER|CSV|STORE", type=click.Path(path_type=Path))
+@click.option(
+    "--against",
+    "others",
+    multiple=True,
+    metavar="FOLDER|CSV|STORE",
+    type=click.Path(path_type=Path),
+    help="Another set, a test set say, that should have nothing in common with it; may be given several times.",
+)
+@click.option(
+    "--output", default="audit", show_default=True, type=click.Path(path_type=Path), help="Folder of the report."
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0.5, 1),
+    help="From which score on two thumbnails count as one picture; by default 0.85. 1 finds copies only.",
+)
+@click.option(
+    "--cosine",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="SIMILARITY",
+    help="Of stores: pictures with features so alike count as one, too; 0.99, say.",
+)
+@click.option("--layer", metavar="NAME", help="Whose features --cosine compares; by default the deepest of the store.")
+@click.option("--classes", metavar="OLD=NEW,...", help="New names for classes, where two sets name them differently.")
+@click.option("--group-column", metavar="NAME", help="Column of the CSV that names the patient or study.")
+@click.option(
+    "--group-regex",
+    metavar="REGEX",
+    help="Searched in each path; its first group, or else all of the match, names the patient or study.",
+)
+@click.option("--strict", is_flag=True, help="End with exit code 3 if anything is on both sides of a split or set.")
+@click.option("--no-cache", is_flag=True, help="Look at every image anew, and keep nothing of it.")
+def audit(
+    source: Path,
+    others: tuple[Path, ...],
+    output: Path,
+    threshold: float | None,
+    cosine: float | None,
+    layer: str | None,
+    classes: str | None,
+    group_column: str | None,
+    group_regex: str | None,
+    strict: bool,
+    no_cache: bool,
+) -> None:
+    """Find images that are the same, or nearly: in one set, on both sides of its split, or in another set.
+
+    Nearly the same are pictures that were saved anew, resized, made brighter, cropped a little, mirrored or turned by
+    quarter turns. The report is a page to open (index.html) that shows pairs side by side, one line a pair
+    (audit.csv), and the group of each image (groups.csv), which no split should cut.
+    """
+    from ..data.audit import audit as compare
+    from ..data.duplicates import THRESHOLD
+    from ..data.pages import refuse_output_within
+    from ..data.terminal import bar
+    from .commands import _parse_classes as parse_classes
+
+    for place in (source, *others):
+        refuse_output_within(place, output)
+    with bar("looking at", "images") as progress:
+        grouping = {"group_column": group_column, "group_regex": group_regex}
+        sets = [_read(path, grouping, cache=not no_cache, progress=progress) for path in (source, *others)]
+    alike = [] if cosine is None else _alike((source, *others), sets, cosine, layer)
+    with bar("comparing", "pairs") as progress:
+        found = compare(
+            sets,
+            threshold=THRESHOLD if threshold is None else threshold,
+            classes=parse_classes(classes),
+            alike=alike,
+            cache=not no_cache,
+            progress=progress,
+        )
+    _tell(found, _write(found, output))
+    if strict and found.leaks:
+        raise LeakError("images are on both sides of a split or in two sets (--strict)")
+
+
+def _read(path: Path, grouping: Mapping[str, str | None], cache: bool, progress: Progress) -> ImageSet:
+    from ..data.image_sets import ImageSet
+    from ..data.inspection import inspect_images
+    from ..data.manifest import read_manifest
+
+    if _is_store(path):
+        return set_of_store(FeatureStore(path))
+    manifest = read_manifest(path, **grouping, least_classes=1)
+    return ImageSet.of(manifest, inspect_images(manifest, cache=cache, progress=progress))
+
+
+def _is_store(path: Path) -> bool:
+    return path.is_file() and begins_as_store(path)
+
+
+def set_of_store(store: FeatureStore) -> ImageSet:
+    """The images of a store, as it remembers them.
+
+    Raises:
+        StoreError: it was made by a version that did not remember what they look like.
+    """
+    from ..data.fingerprints import THUMBNAIL
+    from ..data.image_sets import ImageSet
+
+    known = store.pixels != ""
+    if not known[store.rows()].all():
+        known[store.rows()] = True  # of one of these there is no thumbnail, which is an error that tells what to do
+    thumbnails = np.zeros((len(store), THUMBNAIL, THUMBNAIL), np.uint8)
+    thumbnails[known] = store.thumbnails(np.flatnonzero(known))
+    source = Path(str(store.provenance.get("source", "")))
+    root = source if source.is_dir() else source.parent if source.is_file() else None
+    texts = (store.paths, store.sha256s, store.labels, store.splits, store.groups, store.pixels)
+    return ImageSet(source.name or store.path.stem, *(column.tolist() for column in texts), thumbnails, root)
+
+
+def _alike(
+    paths: Sequence[Path], sets: Sequence[ImageSet], similarity: float, layer: str | None
+) -> list[tuple[int, int, float]]:
+    """Pairs of images of stores whose features are alike, numbered through all sets."""
+    from ..data.cosine import cosine_pairs
+
+    for path in paths:
+        if not _is_store(path):
+            raise ParameterError(f"{path}: no feature store, so there are no features for --cosine to compare")
+    stores = [FeatureStore(path) for path in paths]
+    layer = layer or list(stores[0].layers)[-1]
+    for store in stores[1:]:
+        check_comparable(stores[0], store, layer)
+    rows = [store.rows() for store in stores]
+    features = [store.features(layer, chosen, "avg") for store, chosen in zip(stores, rows, strict=True)]
+    starts = np.cumsum([0, *map(len, sets)])
+    numbers = np.concatenate([start + chosen for start, chosen in zip(starts, rows, strict=False)])
+    found = cosine_pairs(np.concatenate(features), similarity)
+    return [(int(numbers[a]), int(numbers[b]), float(score)) for a, b, score in zip(*found, strict=True)]
+
+
+def _write(found: Audit, output: Path) -> Path:
+    """Everything that belongs to the report; the page comes last."""
+    from ..data import audit_report
+    from ..data.pages import write_whole
+
+    output.mkdir(parents=True, exist_ok=True)
+    write_whole(output / "audit.csv", "".join(audit_report.audit_csv(found)))
+    write_whole(output / "groups.csv", "".join(audit_report.groups_csv(found)))
+    write_whole(output / "index.html", audit_report.page(found))
+    return output / "index.html"
+
+
+def _tell(found: Audit, page: Path) -> None:
+    """What must be known comes first."""
+    from ..data.audit_report import headlines, remarks
+
+    worrying = headlines(found)
+    for text in worrying:
+        click.secho(printable(f"LEAK: {text}" if "labels" not in text else f"CONFLICT: {text}"), fg="red", bold=True)
+    if not worrying:
+        click.echo("nothing crosses a split or a set, and no picture has two labels")
+    for text in remarks(found):
+        click.echo(printable(text))
+    click.echo(printable(f"report: {page} (pairs side by side), audit.csv, groups.csv"))

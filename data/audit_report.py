@@ -1,0 +1,217 @@
+"""What an audit is told as: a few sentences, two CSV files, and a page with pairs side by side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import FreezeframeError
+from . import pages
+from .audit import GROUP, LEVELS, NEAR, Audit, Crossing, Pair
+from .cells import csv_line, defused
+from .symmetries import NAMES
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+TEST_SIZE = 0.2
+"""Of the random split whose leaks are foretold."""
+
+SHOWN = 60
+"""Pairs of each kind on the page; audit.csv has all."""
+
+SHOWN_OF_ONE = 4
+
+_TILE = 160
+
+
+def headlines(found: Audit) -> list[str]:
+    """What crosses parts that should have nothing in common, and pictures with two labels: what must be known."""
+    told = [_crossing(crossing) for crossing in found.crossings if crossing.n_related]
+    conflicts = [pair for pair in found.pairs if found.is_conflict(pair)]
+    if conflicts:
+        images = {row for pair in conflicts for row in (pair.first, pair.second)}
+        pictures = len({int(found.pictures[row]) for row in images})
+        what = "picture has" if pictures == 1 else "pictures have"
+        told.append(f"{pictures} {what} two labels: {len(images)} images, in {len(conflicts)} pairs")
+    return told
+
+
+def _crossing(crossing: Crossing) -> str:
+    levels = ", ".join(f"{count} {LEVELS[level]}" for level, count in crossing.levels.items())
+    what = "also occur in" if GROUP not in crossing.levels else "have a relative in"
+    return f"{crossing.n_related} of {crossing.n} {crossing.of} {what} {crossing.within} ({levels})"
+
+
+def remarks(found: Audit) -> list[str]:
+    """How much there is of everything, and what a careless split would do."""
+    told = []
+    for number, each in enumerate(found.sets):
+        rows = found.set_numbers == number
+        sha256s = [sha256 for sha256 in each.sha256s if sha256]
+        pictures = found.pictures[rows]
+        told.append(
+            f"{each.name}: {_number(len(each), 'image')}, {len(set(sha256s))} distinct files "
+            f"({len(sha256s) - len(set(sha256s))} redundant), {len(set(each.pixels) - {''})} with distinct pixels, "
+            f"{len(set(pictures.tolist()))} different pictures"
+        )
+        groups = found.groups[rows]
+        if not any(each.splits) and len(np.unique(groups)) < len(groups):
+            told.append(
+                f"{each.name}: a random split would put a relative of {_per_cent(expected_leak(groups))} of its test "
+                f"images ({TEST_SIZE:.0%} of all) into the training part; freezeframe split makes one that does not"
+            )
+        unread = sum(not pixels for pixels in each.pixels)
+        if unread:
+            told.append(f"{each.name}: {_number(unread, 'image')} could not be read, and only bytes are compared")
+    told += [f"none of {crossing.n} {crossing.of} occur in {crossing.within}" for crossing in _clean(found)]
+    for number in range(1, len(found.sets)):
+        if not found.comparable(0, number):
+            told.append(
+                f"labels of {found.sets[number].name} and {found.sets[0].name} are not compared, since their classes "
+                "are named differently; --classes OLD=NEW,... names them alike"
+            )
+    return told
+
+
+def _clean(found: Audit) -> list[Crossing]:
+    return [crossing for crossing in found.crossings if not crossing.n_related]
+
+
+def expected_leak(groups: NDArray[np.intp], test_size: float = TEST_SIZE) -> float:
+    """Share of the test images of a random split that would have one of their group in the training part.
+
+    Each image is taken to be tested with that probability, independently of the others: one of a group of g has no
+    relative in the training part with the probability test_size ** (g - 1).
+
+    Examples:
+        >>> expected_leak(np.array([0, 0, 1, 2]))
+        0.4
+    """
+    _, numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    return float(np.mean(1 - test_size ** (sizes[numbers] - 1.0)))
+
+
+def _per_cent(share: float) -> str:
+    return f"{100 * share:.0f} %" if 0.01 < share < 0.99 else f"{100 * share:.1f} %"
+
+
+def _number(n: int, thing: str) -> str:
+    return f"{n} {thing}{'s' * (n != 1)}"
+
+
+def audit_csv(found: Audit) -> Iterator[str]:
+    """Lines of audit.csv: one for each pair, what crosses a split first."""
+    sides = [f"{name}_{side}" for side in "ab" for name in ("set", "path", "label", "split")]
+    yield csv_line(("leak", "conflict", "level", "score", "symmetry", *sides, "picture"))
+    for pair in sorted(found.pairs, key=lambda pair: (not found.is_leak(pair), not found.is_conflict(pair))):
+        yes = ["yes" if each else "" for each in (found.is_leak(pair), found.is_conflict(pair))]
+        told = [LEVELS[pair.level], f"{pair.score:.4f}", NAMES[pair.symmetry] if pair.level == NEAR else ""]
+        images = [*_told(found, pair.first), *_told(found, pair.second)]
+        yield csv_line([*yes, *told, *map(defused, images), str(found.pictures[pair.first])])
+
+
+def groups_csv(found: Audit) -> Iterator[str]:
+    """Lines of groups.csv: one for each image, with what must not be cut."""
+    yield csv_line(("set", "path", "label", "split", "given_group", "picture", "group", "images_in_group"))
+    given, sizes = found.column("groups"), np.bincount(found.groups)
+    for row, group in enumerate(found.groups.tolist()):
+        told = [*_told(found, row), given[row]]
+        yield csv_line([*map(defused, told), str(found.pictures[row]), str(group), str(sizes[group])])
+
+
+def _told(found: Audit, row: int) -> list[str]:
+    """Set, path, label and split of an image."""
+    images = found.sets[found.set_numbers[row]]
+    place = row - found.starts[found.set_numbers[row]]
+    return [images.name, images.paths[place], found.labels[row], images.splits[place]]
+
+
+def page(found: Audit) -> str:
+    """The page: what must be known, how much there is, and pairs side by side."""
+    copies = [pair for pair in found.pairs if pair.level < NEAR]
+    near = [pair for pair in found.pairs if pair.level >= NEAR]
+    body = [
+        pages.warnings(headlines(found), none="nothing crosses a split or a set, and no picture has two labels"),
+        pages.facts(
+            [
+                ("images", len(found.groups)),
+                ("different pictures", len(set(found.pictures.tolist()))),
+                ("pairs of copies", len(copies)),
+                ("pairs nearly the same", len(near)),
+            ]
+        ),
+        *(pages.paragraph(text) for text in remarks(found)),
+    ]
+    # The least alike first: these are for eyes to judge.
+    doubtful = sorted(near, key=lambda pair: pair.score)
+    kinds: list[tuple[str, Sequence[Pair]]] = [
+        ("Pictures with two labels", [pair for pair in found.pairs if found.is_conflict(pair)]),
+        ("On both sides, nearly the same", [pair for pair in doubtful if found.is_leak(pair)]),
+        ("On both sides, copies", [pair for pair in copies if found.is_leak(pair)]),
+        ("On one side, nearly the same", [pair for pair in doubtful if not found.is_leak(pair)]),
+    ]
+    for title, pairs in kinds:
+        if pairs:
+            more = f" ({min(SHOWN, len(pairs))} of {len(pairs)} pairs, at most {SHOWN_OF_ONE} of a picture)"
+            chosen = _varied(found, pairs)
+            body += [pages.heading(title + more * (len(pairs) > len(chosen))), pages.gallery(_figures(found, chosen))]
+    settings = f"Two thumbnails count as one picture from a score of {found.threshold:g} on; --threshold changes it."
+    return pages.page("Audit of " + " and ".join(each.name for each in found.sets), [*body, pages.paragraph(settings)])
+
+
+def _varied(found: Audit, pairs: Sequence[Pair]) -> list[Pair]:
+    """The first pairs, few of each picture: a family of fifty copies has a thousand."""
+    seen: Counter[int] = Counter()
+    chosen = []
+    for pair in pairs:
+        seen[int(found.pictures[pair.first])] += 1
+        if seen[int(found.pictures[pair.first])] <= SHOWN_OF_ONE:
+            chosen.append(pair)
+        if len(chosen) == SHOWN:
+            break
+    return chosen
+
+
+def _figures(found: Audit, pairs: Iterable[Pair]) -> Iterator[str]:
+    for pair in pairs:
+        told = [_told(found, row) for row in (pair.first, pair.second)]
+        how = LEVELS[pair.level] + f", {pair.score:.3f}" * (pair.level >= NEAR)
+        how += f", the second shown {NAMES[pair.symmetry]}" * bool(pair.symmetry)
+        names = " | ".join(", ".join(filter(None, (name, path, label, split))) for name, path, label, split in told)
+        yield pages.figure(_side_by_side(found, pair), f"two images, {how}", f"{how}: {names}")
+
+
+def _side_by_side(found: Audit, pair: Pair) -> bytes:
+    from PIL import Image
+
+    both = Image.new("RGB", (2 * _TILE + 4, _TILE), "white")
+    for number, row in enumerate((pair.first, pair.second)):
+        tile = _tile(found, row, pair.symmetry if number else 0)
+        both.paste(tile, (number * (_TILE + 4) + (_TILE - tile.width) // 2, (_TILE - tile.height) // 2))
+    both.quantize(64).save(file := BytesIO(), "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _tile(found: Audit, row: int, symmetry: int) -> Image.Image:
+    """The image, small, under a symmetry; its thumbnail if the file is not at hand."""
+    from PIL import Image
+
+    from .images import read_image
+
+    images = found.sets[found.set_numbers[row]]
+    place = row - found.starts[found.set_numbers[row]]
+    tile = Image.fromarray(images.thumbnails[place]).convert("RGB").resize((_TILE, _TILE))
+    if images.root is not None:
+        with suppress(FreezeframeError, OSError):
+            tile = Image.fromarray(read_image(images.root / images.paths[place]))
+    tile.thumbnail((_TILE, _TILE))
+    quarters, mirrored = divmod(symmetry, 2)
+    tile = tile.rotate(90 * quarters, expand=True)
+    return tile.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else tile

@@ -1,0 +1,82 @@
+"""Sets of images to be held against each other, from folders, lists or stores."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .fingerprints import THUMBNAIL
+from .inspection import Inspected
+from .manifest import Manifest
+
+PATIENT = "patient-"
+"""Names of groups that begin so are digests of a PatientID and mean the same in every set; others only in their own."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """The images of one folder, list or store.
+
+    Attributes:
+        name: what it is called.
+        paths, sha256s, labels, splits, groups: of each image, as in a manifest.
+        pixels: digests of the decoded pixels; "" of an image that could not be read.
+        thumbnails: uint8 of shape (n, THUMBNAIL, THUMBNAIL); of no meaning where `pixels` is empty.
+        root: the folder that paths are relative to; None if the files are not at hand.
+    """
+
+    name: str
+    paths: Sequence[str]
+    sha256s: Sequence[str]
+    labels: Sequence[str]
+    splits: Sequence[str]
+    groups: Sequence[str]
+    pixels: Sequence[str]
+    thumbnails: NDArray[np.uint8]
+    root: Path | None = None
+
+    @classmethod
+    def of(cls, manifest: Manifest, inspected: Sequence[Inspected]) -> ImageSet:
+        """The images of a manifest, and what `inspect_images` found of them."""
+        prints = [found.fingerprint for found in inspected]
+        thumbnails = np.zeros((len(prints), THUMBNAIL, THUMBNAIL), np.uint8)
+        for place, found in zip(thumbnails, prints, strict=True):
+            if found is not None:
+                place[:] = found.thumbnail
+        columns = ([getattr(image, name) for image in manifest.images] for name in ("path", "sha256", "label"))
+        sides = ([getattr(image, name) for image in manifest.images] for name in ("split", "group"))
+        pixels = ["" if found is None else found.pixels for found in prints]
+        return cls(manifest.source.resolve().name, *columns, *sides, pixels, thumbnails, manifest.root)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def named_apart(sets: Sequence[ImageSet]) -> list[ImageSet]:
+    """Sets of one name get a number."""
+    seen: Counter[str] = Counter()
+    apart = []
+    for each in sets:
+        seen[each.name] += 1
+        apart.append(each if seen[each.name] == 1 else replace(each, name=f"{each.name} ({seen[each.name]})"))
+    return apart
+
+
+def renamed(images: ImageSet, classes: Mapping[str, str]) -> ImageSet:
+    """The same images with other names for some classes."""
+    return replace(images, labels=[classes.get(label, label) for label in images.labels])
+
+
+def thumbnails_of(sets: Sequence[ImageSet], rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+    """Thumbnails of images by their numbers through all sets, ascending."""
+    starts = np.cumsum([0, *(len(each) for each in sets)])
+    parts = [
+        each.thumbnails[rows[(rows >= start) & (rows < end)] - start]
+        for each, start, end in zip(sets, starts[:-1], starts[1:], strict=True)
+    ]
+    return np.concatenate([np.empty((0, THUMBNAIL, THUMBNAIL), np.uint8), *parts])

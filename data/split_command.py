@@ -1,0 +1,103 @@
+"""Command line of splits: a list of images in which no picture, and no patient, is on two sides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+
+from .. import ParameterError, printable
+
+if TYPE_CHECKING:
+    from .audit import Audit
+    from .manifest import Manifest
+    from .splitting import Split
+
+
+@click.command()
+@click.argument("source", metavar="FOLDER|CSV", type=click.Path(path_type=Path))
+@click.option(
+    "--output", default="manifest.csv", show_default=True, type=click.Path(path_type=Path), help="The list to be made."
+)
+@click.option("--test", default=0.2, show_default=True, help="Share of the images to test on; 0 for none.")
+@click.option("--validation", default=0.0, show_default=True, help="Share of the images to choose by; 0 for none.")
+@click.option("--folds", default=0, metavar="FOLDS", help="Number folds of those that are not tested, too.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of the dealing.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0.5, 1),
+    help="From which score on two thumbnails count as one picture; by default 0.85. See freezeframe audit.",
+)
+@click.option("--group-column", metavar="NAME", help="Column of the CSV that names the patient or study.")
+@click.option(
+    "--group-regex",
+    metavar="REGEX",
+    help="Searched in each path; its first group, or else all of the match, names the patient or study.",
+)
+@click.option("--no-cache", is_flag=True, help="Look at every image anew, and keep nothing of it.")
+def split(
+    source: Path,
+    output: Path,
+    test: float,
+    validation: float,
+    folds: int,
+    seed: int,
+    threshold: float | None,
+    group_column: str | None,
+    group_regex: str | None,
+    no_cache: bool,
+) -> None:
+    """Make a list of the images in FOLDER or CSV with a split that cuts no group.
+
+    Copies, near-duplicates and images of one patient or study stay on one side; classes are dealt out evenly. Splits
+    that were there before are replaced. The list is what extract-features and other tools take.
+    """
+    from .audit import audit
+    from .duplicates import THRESHOLD
+    from .image_sets import ImageSet
+    from .inspection import inspect_images
+    from .manifest import read_manifest
+    from .pages import write_whole
+    from .splitting import manifest_lines, split_groups
+    from .terminal import bar
+
+    if output.exists():
+        raise ParameterError(f"{output}: is there already; remove it, or give another --output")
+    manifest = read_manifest(source, group_column=group_column, group_regex=group_regex)
+    with bar("looking at", "images") as progress:
+        inspected = inspect_images(manifest, cache=not no_cache, progress=progress)
+    unread = [image.path for image, found in zip(manifest.images, inspected, strict=True) if found.fingerprint is None]
+    readable = [found for found in inspected if found.fingerprint is not None]
+    kept = tuple(image for image in manifest.images if image.path not in set(unread))
+    manifest = replace(manifest, images=tuple(replace(image, split="") for image in kept))
+    with bar("comparing", "pairs") as progress:
+        limit = THRESHOLD if threshold is None else threshold
+        found = audit([ImageSet.of(manifest, readable)], threshold=limit, cache=not no_cache, progress=progress)
+    made = split_groups(found.labels, found.groups, test=test, validation=validation, n_folds=folds, seed=seed)
+    write_whole(output, "".join(manifest_lines(manifest, found.groups, made, output.resolve().parent)))
+    _tell(manifest, found, made, output, unread)
+
+
+def _tell(manifest: Manifest, found: Audit, made: Split, output: Path, unread: list[str]) -> None:
+    labels = np.array(found.labels)
+    for side in ("train", "validation", "test", ""):
+        rows = made.sides == side
+        if rows.any():
+            classes = ", ".join(f"{name} {int((labels[rows] == name).sum())}" for name in sorted(set(found.labels)))
+            n_groups = len(np.unique(found.groups[rows]))
+            click.echo(printable(f"{side or 'all'}: {int(rows.sum())} images in {n_groups} groups ({classes})"))
+    if made.folds.any():
+        sizes = ", ".join(str(size) for size in np.bincount(made.folds)[1:])
+        click.echo(f"folds: {sizes} images")
+    click.echo(printable(f"list: {output}; no group is on two sides"))
+    if unread:
+        click.echo(printable(f"left out, unreadable: {', '.join(unread[:3])}{' ...' * (len(unread) > 3)}"), err=True)
+    conflicts = {row for pair in found.pairs if found.is_conflict(pair) for row in (pair.first, pair.second)}
+    if conflicts:
+        click.echo(
+            f"warning: {len(conflicts)} images show a picture that has two labels; freezeframe audit lists them",
+            err=True,
+        )
