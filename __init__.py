@@ -12,7 +12,8 @@ Everything that can go wrong in a way a user can mend is a `FreezeframeError`, t
     ├── MissingExtraError     a library of an optional extra is not installed
     ├── WeightsError          weights that are missing, or are not the pinned ones
     ├── StoreError            a feature store that is broken, unfinished, in use or of another provenance
-    └── ModelFileError        a file that is no fitted head of ours, or was changed
+    ├── ModelFileError        a file that is no fitted head of ours, or was changed
+    └── LeakError             exit code 3: most of a test set has relatives in training; all scores were written
 """
 
 from __future__ import annotations
@@ -60,6 +61,12 @@ class StoreError(FreezeframeError):
 
 class ModelFileError(FreezeframeError):
     """A file is no fitted head of ours, or was changed since it was written."""
+
+
+class LeakError(FreezeframeError):
+    """More than half of a test set has relatives among the training images; its scores were written all the same."""
+
+    exit_code = 3
 
 
 def printable(text: str) -> str:

@@ -77,7 +77,7 @@ def audit(
     from ..data.duplicates import THRESHOLD
     from ..data.pages import refuse_output_within
     from ..data.terminal import bar
-    from .commands import _parse_classes as parse_classes
+    from .commands import parse_classes
 
     for place in (source, *others):
         refuse_output_within(place, output)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import FreezeframeError, MissingExtraError, ParameterError, printable
+from .. import FreezeframeError, LeakError, MissingExtraError, ParameterError, printable
 from . import tables
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.status import Status
 
     from .fit import Fitting, Run
@@ -74,6 +75,7 @@ LEADERBOARD = click.Path(path_type=Path, dir_okay=False)
     metavar="SHARE",
     help="Choose the threshold to find this share of the positive class.",
 )
+@click.option("--allow-leaks", is_flag=True, help="End with exit code 0 even if more than half of a test set leaks.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of splits and heads.")
 @click.option("--leaderboard", default="leaderboard.csv", show_default=True, type=LEADERBOARD, help="CSV to append to.")
 @click.option(
@@ -94,13 +96,17 @@ def fit_classifier(
     leaderboard: Path,
     runs: Path | None,
     repeats: int,
+    allow_leaks: bool,
     **options: Any,
 ) -> None:
     """Fit heads on the features in STORE, score them on images they have not seen, append to the leaderboard.
 
     Scored is on every store given with --test, on grouped folds with --cv, and on the store's own test split; with none
-    of these on a stratified hold-out that keeps byte-identical images on one side. Hyper-parameters are chosen within
-    the training part.
+    of these on a stratified hold-out. Hyper-parameters are chosen within the training part. Hold-out and folds keep
+    relatives on one side: copies, also those saved anew, resized, cropped or mirrored, and images of one group.
+
+    Other test images that have a relative among the training images leak. They are counted, everything is scored with
+    and without them, and if more than half of a test set leaks the exit code is 3.
     """
     from ..features.store import FeatureStore
     from .heads import HEADS
@@ -110,15 +116,18 @@ def fit_classifier(
     names = list(HEADS) if everything else list(dict.fromkeys(models))
     wanted = Wanted(search, _parse_parameters(parameters), calibrate, sensitivity)
     wanted.check(names)  # an unknown name is told before anything is read
-    renamed = _parse_classes(classes)
+    renamed = parse_classes(classes)
     train, others = FeatureStore(store), [FeatureStore(test) for test in tests]
     from .task import make_task
 
-    task = make_task(train, tests=others, classes=renamed, n_repeats=repeats, **options)
+    with _told().status("") as status:
+        task = make_task(train, tests=others, classes=renamed, n_repeats=repeats, tell=status.update, **options)
     from .fit import Fitting
 
     fitting = Fitting(task, wanted, leaderboard=leaderboard, runs=runs)
-    _fit_all(fitting, names, everything, guessed=options["positive"] is None)
+    rows = _fit_all(fitting, names, everything, guessed=options["positive"] is None)
+    if not allow_leaks:
+        _check_leaks(rows)
 
 
 @click.command()
@@ -141,11 +150,13 @@ def predict(model: Path, images: tuple[Path, ...], output: str, weights: str) ->
         raise FreezeframeError(f"{len(failed)} of {len(images)} images could not be read")
 
 
-def _fit_all(fitting: Fitting, names: list[str], everything: bool, guessed: bool) -> None:
-    """Fit heads one after the other; one that fails does not keep the others from being fitted and shown."""
-    from rich.console import Console
+def _fit_all(fitting: Fitting, names: list[str], everything: bool, guessed: bool) -> list[dict[str, Any]]:
+    """Fit heads one after the other; one that fails does not keep the others from being fitted and shown.
 
-    told = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    Returns:
+        The rows of all.
+    """
+    told = _told()
     done: list[Run] = []
     failed: list[str] = []
     try:
@@ -168,6 +179,27 @@ def _fit_all(fitting: Fitting, names: list[str], everything: bool, guessed: bool
             _print_runs(done, guessed)
     if failed:
         raise FreezeframeError(f"{len(failed)} of {len(names)} heads could not be fitted: {', '.join(failed)}")
+    return [row for run in done for row in run.rows]
+
+
+def _check_leaks(rows: list[dict[str, Any]]) -> None:
+    """Raise LeakError if more than half of a test set has relatives in training."""
+    found = dict.fromkeys(
+        f"{row['n_test_leaking']} of {row['n_test']} of {row['test_set']}, {row['split']}"
+        for row in rows
+        if 2 * row["n_test_leaking"] > row["n_test"]
+    )
+    if found:
+        raise LeakError(
+            f"more than half of the test images leak ({'; '.join(found)}); --allow-leaks to end with exit code 0"
+        )
+
+
+def _told() -> Console:
+    """Where it is told how far the work is."""
+    from rich.console import Console
+
+    return Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def _tell(status: Status, head: str, text: str) -> None:
@@ -193,7 +225,7 @@ def _parse_parameters(texts: tuple[str, ...]) -> dict[str, Any]:
     return parameters
 
 
-def _parse_classes(text: str | None) -> dict[str, str]:
+def parse_classes(text: str | None) -> dict[str, str]:
     """`yes=tumor,no=healthy` as a dict."""
     renamed = {}
     for pair in text.split(",") if text else ():

@@ -12,8 +12,9 @@ import numpy as np
 from .. import __version__
 from ..features.layout import FAILED
 from ..features.store import FeatureStore
+from .clean import leak_doubts
+from .evaluation import Evaluation
 from .heads.head import Head
-from .prediction_files import Evaluation
 from .task import Part, Task
 
 
@@ -23,7 +24,7 @@ def describe(task: Task, head: Head, pooling: str, part: Part, evaluation: Evalu
     Args:
         part: the rows that the evaluation is of.
     """
-    train = task.train.store
+    train, clean = task.train.store, evaluation.clean
     return {
         "head": head.name,
         "layer": task.layer,
@@ -41,6 +42,9 @@ def describe(task: Task, head: Head, pooling: str, part: Part, evaluation: Evalu
         "n_test": len(part.rows),
         "n_test_groups": len(np.unique(part.groups)),
         "n_test_in_train": int(evaluation.in_training.sum()),
+        "n_test_leaking": int((~clean).sum()),
+        "n_test_clean": int(clean.sum()),
+        "n_test_clean_groups": len(np.unique(part.groups[clean])),
         "store_fingerprint": train.fingerprint,
         "test_fingerprint": part.store.fingerprint,
         "weights": train.provenance.get("weights_source", ""),
@@ -68,27 +72,30 @@ def test_id(part: Part, split: str) -> str:
 
 
 def doubts(task: Task, tested: list[tuple[Part, Evaluation]]) -> list[str]:
-    """What must be known before the scores are believed."""
-    found = []
-    for part, evaluation in tested:
-        n_leaked, n = int(evaluation.in_training.sum()), len(part.rows)
-        on = f" of {data_set(part.store)}" if len(tested) > 1 else ""
-        if n_leaked:
-            found.append(
-                f"{n_leaked} of {n} test images{on} are byte for byte among the training images: "
-                "this score is not one on unseen data"
-            )
+    """What must be known before the scores are believed, what matters most first."""
+    found = [text for _, evaluation in tested for text in leak_doubts(evaluation)]
     source = str(task.train.store.provenance.get("weights_source", ""))
     if source.startswith("random"):
         found.append(f"the backbone's weights are {source}: this score says nothing about VGG16")
+    for part in (task.train, *(test.part for test in task.tests)):
+        found += _unrecognised(part.store)
     for test in task.tests:
-        related = int(test.part.shared_groups(task.train).sum())
-        if related:
-            found.append(f"{related} of {len(test.part.rows)} test images are of a group that is trained on, too")
         untested = sorted(set(task.classes) - set(map(str, test.part.labels)))
         if untested:
             found.append(f"no test image is of class {', '.join(untested)}")
     return list(dict.fromkeys([*found, *_left_out(task)]))
+
+
+def _unrecognised(store: FeatureStore) -> list[str]:
+    """Images whose copies are noticed only if they are the same file."""
+    rows = store.rows()
+    unknown = int((store.pixels[rows] == "").sum())
+    if not unknown:
+        return []
+    again = "only byte-identical copies are noticed; run extract-features again, which computes no feature anew"
+    if store.format_version == 1:
+        return [f"{store.path.name} was made by an older version: {again}"]
+    return [f"{store.path.name} lacks what {unknown} of {len(rows)} images are recognised by: of these {again}"]
 
 
 def _left_out(task: Task) -> list[str]:

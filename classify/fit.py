@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,20 +16,22 @@ from numpy.typing import NDArray
 
 from .. import FreezeframeError, ParameterError
 from ..data.splits import grouped_folds
+from .clean import CLEAN_METRICS, clean_scores
 from .describing import data_set, describe, doubts, test_id
+from .evaluation import Evaluation
 from .heads import HEADS, make_head
 from .heads.head import Folds, Head, Matrix, take
 from .leaderboard import append_rows, check_leaderboard
 from .metrics import METRICS, score
 from .model_file import FittedHead, save_model
-from .prediction_files import Evaluation, write_predictions
+from .prediction_files import write_predictions
 from .predictions import Predictions
+from .relatives import relatives
 from .search import Wanted, fit_head, folds_within
-from .task import Part, Task
+from .task import Part, Task, Tell
 from .training import PartFeatures
 
 Tested = tuple[Part, Evaluation]
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Run:
 
 
 class Fitting:
-    """Fits one head after the other to one task; what they share is computed once.
+    """Fits one head after the other to one task; what they share, relatives of test images too, is computed once.
 
     Args:
         task: from `freezeframe.classify.task.make_task`.
@@ -83,6 +84,7 @@ class Fitting:
             raise ParameterError("a sensitivity can be asked for with two classes only")
         self._train = PartFeatures(task.train, task.layer)
         self._tests = [PartFeatures(test.part, task.layer) for test in task.tests]
+        self._relatives: list[NDArray[np.str_]] = []
         labels, groups = task.train.labels, task.train.groups
         self._y = np.searchsorted(self._classes, labels)
         self._folds = folds_within(labels, groups, task.validation, task.seed)
@@ -107,6 +109,7 @@ class Fitting:
         tell = tell or (lambda text: None)
         kind = HEADS[model]
         pooling = self.task.pooling or kind.pooling
+        self._look_for_relatives(tell)
         tell("reading features")
         X, reduction = self._train.for_head(kind.reducible, pooling)
         tell("fitting")
@@ -126,6 +129,15 @@ class Fitting:
         }
         return self._keep(head, pooling, tested, about)
 
+    def _look_for_relatives(self, tell: Tell) -> None:
+        """How each test image is related to the training images, for all heads."""
+
+        def progress(finished: int, total: int) -> None:
+            tell(f"comparing test with training images: {finished} of {total} pairs")
+
+        for test in self.task.tests[len(self._relatives) :]:
+            self._relatives.append(relatives(test.part, self.task.train, progress))
+
     def _fit(self, model: str, X: Matrix, folds: Folds, rows: NDArray[np.intp] | None = None) -> tuple[Head, int]:
         y = self._y if rows is None else self._y[rows]
         n_classes, seed = len(self._classes), self.task.seed
@@ -135,15 +147,14 @@ class Fitting:
         """What the head says of each test set, and the milliseconds that one image took."""
         tested: list[Tested] = []
         seconds, n = 0.0, 0
-        for test, features in zip(self.task.tests, self._tests, strict=True):
+        for test, features, related in zip(self.task.tests, self._tests, self._relatives, strict=True):
             X = features.matrix(pooling)
             start = time.perf_counter()
             proba = head.predict_proba(X)
             seconds += time.perf_counter() - start
             n += len(proba)
-            leaked = test.part.overlap(self.task.train)
             decided = head.calibration.decide(proba)
-            tested.append((test.part, self._evaluation(test.part, test.split, proba[None], decided[None], leaked)))
+            tested.append((test.part, self._evaluation(test.part, test.split, proba[None], decided[None], related)))
         return tested, 1000 * seconds / n if n else float("nan")
 
     def _cross_validated(self, model: str, X: Matrix, notes: list[str], tell: Tell) -> Evaluation:
@@ -164,7 +175,7 @@ class Fitting:
                 proba[repeat, judged] = head.predict_proba(take(X, judged))
                 predicted[repeat, judged] = head.calibration.decide(proba[repeat, judged])
         split = f"{self.task.n_folds}-fold" + (f" x {self.task.n_repeats}" if self.task.n_repeats > 1 else "")
-        return self._evaluation(train, split, proba, predicted, np.zeros(n, dtype=bool))
+        return self._evaluation(train, split, proba, predicted, np.full(n, ""))
 
     def _evaluation(
         self,
@@ -172,7 +183,7 @@ class Fitting:
         split: str,
         proba: NDArray[np.float64],
         predicted: NDArray[np.intp],
-        leaked: NDArray[np.bool_],
+        related: NDArray[np.str_],
     ) -> Evaluation:
         y = np.searchsorted(self._classes, part.labels)
         return Evaluation(
@@ -181,9 +192,9 @@ class Fitting:
             split=split,
             classes=tuple(self._classes),
             paths=part.store.paths[part.rows].tolist(),
-            sha256s=part.store.sha256s[part.rows].tolist(),
+            sha256s=part.sha256s.tolist(),
             predictions=Predictions(y, proba, predicted, part.groups, self._positive),
-            in_training=leaked,
+            relatives=related,
         )
 
     def _keep(self, head: Head, pooling: str, tested: list[Tested], about: dict[str, Any]) -> Run:
@@ -192,7 +203,7 @@ class Fitting:
         rows = [
             {"run_id": run_id, "time": datetime.now(UTC).isoformat(timespec="seconds")}
             | describe(self.task, head, pooling, part, evaluation)
-            | score(evaluation.predictions)
+            | _scores(evaluation)
             | about
             for part, evaluation in tested
         ]
@@ -212,10 +223,17 @@ class Fitting:
         return Run(rows, folder, [*doubts(self.task, tested), *dict.fromkeys(head.notes)])
 
     def _fitted(self, head: Head, pooling: str, run_id: str, rows: list[dict[str, Any]]) -> FittedHead:
-        store, told = self.task.train.store, ("test_set", "split", "n_test", "n_test_in_train", *METRICS)
+        store = self.task.train.store
+        told = ("test_set", "split", "n_test", "n_test_in_train", "n_test_leaking", *METRICS, *CLEAN_METRICS)
         scores = [{name: row[name] for name in told if row[name] == row[name]} for row in rows]  # NaN is no JSON
         layer, classes = self.task.layer, tuple(self._classes)
         return FittedHead(head, classes, layer, pooling, store.provenance, store.fingerprint, run_id, scores)
+
+
+def _scores(evaluation: Evaluation) -> dict[str, float]:
+    """Of all test rows, and of those without a relative in training."""
+    found = score(evaluation.predictions)
+    return found | clean_scores(evaluation.predictions, evaluation.clean, found)
 
 
 def fit_classifier(

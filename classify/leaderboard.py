@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,67 +13,17 @@ from typing import Any
 import filelock
 
 from .. import FreezeframeError
-from .cells import csv_line, csv_lines, defused, restored
-from .metrics import METRICS
+from ..data.cells import csv_line, csv_lines, defused, restored
+from .schemas import COLUMNS, COLUMNS_BY_SCHEMA, NUMBERS, SCHEMA, upgraded, wrong_number
 
-SCHEMA = 2
-COLUMNS = (
-    "schema",
-    "run_id",
-    "time",
-    "head",
-    "layer",
-    "pooling",
-    "hyperparameters",
-    "calibration",
-    "threshold",
-    "data_set",
-    "test_set",
-    "test_id",
-    "split",
-    "classes",
-    "positive",
-    "n_train",
-    "n_test",
-    "n_test_groups",
-    "n_test_in_train",
-    *METRICS,
-    "n_searched",
-    "reduce_seconds",
-    "fit_seconds",
-    "predict_ms_per_image",
-    "model_bytes",
-    "store_fingerprint",
-    "test_fingerprint",
-    "weights",
-    "weights_digest",
-    "seed",
-    "version",
-)
-"""Of schema 2. One row stands for one run on one test set: (run_id, test_id) tells it from all others."""
-
-COLUMNS_1 = (
-    *("schema", "run_id", "time", "head", "layer", "pooling", "hyperparameters", "data_set", "test_set", "split"),
-    *("classes", "positive", "n_train", "n_test", "n_test_in_train", "accuracy", "accuracy_low", "accuracy_high"),
-    *("balanced_accuracy", "sensitivity", "specificity", "macro_f1", "mcc", "roc_auc", "fit_seconds"),
-    *("predict_ms_per_image", "store_fingerprint", "test_fingerprint", "weights", "weights_digest", "seed", "version"),
-)
-"""Of schema 1, which is read for ever."""
-
-INTEGERS = ("n_train", "n_test", "n_test_groups", "n_test_in_train", "n_searched", "model_bytes", "seed")
-NUMBERS = frozenset(
-    (*INTEGERS, *METRICS, "macro_f1", "threshold", "reduce_seconds", "fit_seconds", "predict_ms_per_image")
-)
-"""Columns of numbers, any of which may be empty; all others but "schema" hold text."""
-
-INTEGER = re.compile(r"\d{0,18}", re.ASCII)
 LOCK_SECONDS = 60
 
 
 def append_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Append rows, all or none, under a lock; the file is replaced as a whole, so no reader ever sees half a row.
 
-    A file of schema 1 is first kept as `<name>.schema-1`, then replaced by one of this schema with all its rows.
+    A file of an older schema is first kept, as `<name>.schema-2` say, then replaced by one of this schema with all its
+    rows.
 
     Args:
         path: the CSV file, made with its header if missing.
@@ -94,7 +42,7 @@ def append_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]])
             elif schema is None:
                 _replace(path, (csv_line(COLUMNS) + lines).encode())
             else:
-                _upgrade(path, lines)
+                _upgrade(path, schema, lines)
     except filelock.Timeout:
         raise FreezeframeError(f"{path}: another process has held {path.name}.lock for {LOCK_SECONDS} s") from None
     except OSError as error:
@@ -104,7 +52,7 @@ def append_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]])
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     """All rows as text by column of `COLUMNS`, in the order in which they were appended.
 
-    Rows of schema 1 are brought up to this schema; the file stays as it is.
+    Rows of older schemas are brought up to this one; the file stays as it is.
 
     Raises:
         FreezeframeError: the file is missing, not a leaderboard, of a newer schema, or damaged.
@@ -143,21 +91,22 @@ def _schema(path: Path) -> int | None:
         file.seek(-1, os.SEEK_END)
         whole = file.read(1) == b"\n"
     header = tuple(first.decode("utf-8-sig", "replace").strip().split(","))
-    if header not in (COLUMNS, COLUMNS_1):
+    schemas = {columns: schema for schema, columns in COLUMNS_BY_SCHEMA.items()}
+    if header not in schemas:
         number = second.split(b",")[0]
         if header[:2] == COLUMNS[:2] and number.isdigit() and int(number[:9]) > SCHEMA:
             raise FreezeframeError(
-                f"{path}: a leaderboard of schema {int(number[:9])}, this version of freezeframe knows 1 and {SCHEMA}; "
+                f"{path}: a leaderboard of schema {int(number[:9])}, this version of freezeframe knows 1 to {SCHEMA}; "
                 "update it, or give another file"
             )
         raise FreezeframeError(
-            f"{path}: not a leaderboard of schema 1 or {SCHEMA}, nothing was written; give another file"
+            f"{path}: not a leaderboard of schema 1 to {SCHEMA}, nothing was written; give another file"
         )
     if not whole:
         raise FreezeframeError(
             f"{path}: its last line has no end, so it was cut off or edited; mend it, or give another file"
         )
-    return SCHEMA if header == COLUMNS else 1
+    return schemas[header]
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -178,48 +127,31 @@ def _cell(name: str, value: Any) -> str:
 
 def _row(path: Path, number: int, cells: list[str], schema: int) -> dict[str, str]:
     """One line by column, its numbers checked."""
-    columns = COLUMNS if schema == SCHEMA else COLUMNS_1
+    columns = COLUMNS_BY_SCHEMA[schema]
     if len(cells) != len(columns):
         raise FreezeframeError(
             f"{path}: not a leaderboard: line {number} has too {'many' if len(cells) > len(columns) else 'few'} columns"
         )
     row = dict(zip(columns, cells, strict=True))
-    wrong = _wrong_number(row) if row["schema"] == str(schema) else "schema"
+    wrong = wrong_number(row) if row["schema"] == str(schema) else "schema"
     if wrong:
         raise FreezeframeError(f"{path}: not a leaderboard: {wrong} is {row[wrong][:20]!r} in line {number}")
-    if schema == SCHEMA:  # schema 1 knew of no apostrophes
+    if schema > 1:  # schema 1 knew of no apostrophes
         row |= {name: restored(cell) for name, cell in row.items() if cell[:1] == "'"}
     return row
 
 
-def _wrong_number(row: Mapping[str, str]) -> str | None:
-    """The first column of numbers that holds something else."""
-    for name, cell in row.items():
-        if name in NUMBERS and cell:
-            try:
-                float(cell)
-            except ValueError:
-                return name
-    return next((name for name in INTEGERS if not INTEGER.fullmatch(row.get(name, ""))), None)
-
-
 def _upgraded(path: Path, row: Mapping[str, str]) -> dict[str, str]:
-    """A row of schema 1 in the columns of this one; what schema 1 did not know is empty.
-
-    Its mean F1 over the classes is what `f1` means with more than two classes; with two, `f1` is the positive one's.
-    """
     try:
-        classes = json.loads(row["classes"] or "[]")
-    except (ValueError, RecursionError):
-        raise FreezeframeError(f"{path}: not a leaderboard: classes is {row['classes'][:20]!r}") from None
-    f1 = row["macro_f1"] if isinstance(classes, list) and len(classes) > 2 else ""
-    return {name: row.get(name, "") for name in COLUMNS} | {"schema": str(SCHEMA), "f1": f1}
+        return upgraded(row)
+    except ValueError as error:
+        raise FreezeframeError(f"{path}: not a leaderboard: classes is {str(error)[:20]!r}") from None
 
 
-def _upgrade(path: Path, more: str) -> None:
-    """Keep a file of schema 1 under another name, and put one of this schema with all its rows in its place."""
+def _upgrade(path: Path, schema: int, more: str) -> None:
+    """Keep a file of an older schema under another name, and put one of this schema with all its rows in its place."""
     old = "".join(_line(row) for row in read_rows(path))
-    kept = _keep(path, f"{path.name}.schema-1")
+    kept = _keep(path, f"{path.name}.schema-{schema}")
     try:
         _replace(path, (csv_line(COLUMNS) + old + more).encode())
     except BaseException:

@@ -26,7 +26,9 @@ MARKS = {"best": "", "equal": " =", "worse": "", "untested": " ?"}
 
 @click.command()
 @click.argument("path", default="leaderboard.csv", metavar="[CSV]", type=LEADERBOARD)
-@click.option("--sort", default="accuracy", show_default=True, metavar="METRIC", help="auc, brier, mcc, ... ranks.")
+@click.option(
+    "--sort", default="accuracy", show_default=True, metavar="METRIC", help="auc, mcc, clean_accuracy, ... ranks."
+)
 @click.option("--format", "output", default="table", show_default=True, type=FORMATS)
 @click.option("--runs", metavar="FOLDER", type=click.Path(path_type=Path), help=RUNS_HELP)
 @click.option(
@@ -36,11 +38,15 @@ def leaderboard(path: Path, sort: str, output: str, runs: Path | None, everythin
     """Show the leaderboard: each test set by itself, best first, and who cannot be told from the best.
 
     The ranks are of the metric given with --sort. Two heads on the same images are told apart by a paired test on their
-    predictions; its p-values are adjusted to the number of heads (Holm).
+    predictions; its p-values are adjusted to the number of heads (Holm). Clean scores leave out the test images that
+    have a relative among the training images.
     """
-    metric = _metric(sort, "--sort")
-    from .leaderboard import COLUMNS, read_rows
+    from .clean import CLEAN_NAMES
+
+    metric = _metric(sort, "--sort", CLEAN_NAMES)
+    from .leaderboard import read_rows
     from .ranking import RunFolders, rank_rows
+    from .schemas import COLUMNS
 
     folders = RunFolders(runs or path.parent / "runs")
     sets = rank_rows(read_rows(path), metric, folders)
@@ -68,7 +74,8 @@ def compare(texts: tuple[str, ...], path: Path, runs: Path | None, metric: str, 
 
     RUN is a run's folder, a file of predictions, a run id of the leaderboard, or its beginning. All pairs are tested:
     accuracy by McNemar's exact test, the AUC by DeLong's, other metrics by a paired bootstrap; p-values are adjusted to
-    the number of pairs (Holm).
+    the number of pairs (Holm). Where test images have relatives among the training images, the metric is compared
+    without them, too.
     """
     metric = _metric(metric, "--metric")
     if len(texts) < 2:
@@ -89,12 +96,12 @@ def compare(texts: tuple[str, ...], path: Path, runs: Path | None, metric: str, 
         click.echo(printable(f"warning: {warning}"), err=True)
 
 
-def _metric(name: str, option: str) -> str:
+def _metric(name: str, option: str, more: Sequence[str] = ()) -> str:
     from .metrics import NAMES
 
-    name = {"auc": "roc_auc"}.get(name.lower(), name.lower())
-    if name not in NAMES:
-        raise ParameterError(f"{option} must be one of {', '.join(NAMES)}, got {name!r}")
+    name = {"auc": "roc_auc", "clean_auc": "clean_roc_auc"}.get(name.lower(), name.lower())
+    if name not in (*NAMES, *more):
+        raise ParameterError(f"{option} must be one of {', '.join((*NAMES, *more))}, got {name!r}")
     return name
 
 
@@ -141,17 +148,20 @@ def _title(places: Sequence[Place]) -> str:
 
 def _legend(places: Sequence[Place], metric: str) -> list[str]:
     from .areas import ALPHA
-    from .tables import HEADINGS, is_random
+    from .tables import heading, is_random, n_leaking
 
     standings = {place.standing for place in places}
     lines = []
     if "equal" in standings:
         test = f"paired test, Holm-adjusted p above {ALPHA}"
-        lines.append(f"=  cannot be told from the best of its test set ({HEADINGS[metric]}: {test})")
+        lines.append(f"=  cannot be told from the best of its test set ({heading(metric)}: {test})")
     if "untested" in standings:
         lines.append("?  not tested against the best: predictions are missing, or the score is not defined")
-    if any(int(place.row["n_test_in_train"] or 0) for place in places):
-        lines.append("leaked: test images that are byte for byte among the training images; no score on unseen data")
+    if any(n_leaking(place.row) for place in places):
+        old = any(place.row["n_test_leaking"] == "" for place in places)
+        less = " (rows of older versions: byte-identical ones alone)" * old
+        lines.append(f"leaked: test images with a relative among the training images{less}; no score on unseen data")
+        lines.append('clean: on the other test images; "-" where they are too few, or not known')
     if any(is_random(place.row) for place in places):
         lines.append("random: the backbone's weights are random; the score says nothing about VGG16")
     return lines
@@ -159,6 +169,7 @@ def _legend(places: Sequence[Place], metric: str) -> list[str]:
 
 def _show_pairs(pairs: Sequence[Pair], metric: str, markdown: bool) -> None:
     """A table for each test set, and below it in words what the metric that was asked for says."""
+    from .clean import plain_metric
     from .tables import as_markdown, as_table, as_text, console, fitted, pair_columns
 
     screen = console()
@@ -166,7 +177,7 @@ def _show_pairs(pairs: Sequence[Pair], metric: str, markdown: bool) -> None:
         here = [pair for pair in pairs if pair.tested.test_id == test_id]
         tested, columns = here[0].tested, pair_columns(here)
         title = f"{tested.test_set}, {tested.split}: {len(tested.paths)} images"
-        said = [_conclusion(pair) for pair in here if pair.difference.metric == metric]
+        said = [_conclusion(pair) for pair in here if plain_metric(pair.difference.metric) == metric]
         if markdown:
             click.echo(f"**{as_text(title)}**\n\n{as_markdown(columns)}\n")
             click.echo("\n".join(f"- {as_text(line)}" for line in said) + "\n")
@@ -178,9 +189,9 @@ def _show_pairs(pairs: Sequence[Pair], metric: str, markdown: bool) -> None:
 
 def _conclusion(pair: Pair) -> str:
     """A pair in a sentence: "on navoneel, logreg and xgboost cannot be told apart (accuracy, p = 0.410)"."""
-    from .tables import HEADINGS, p_text
+    from .tables import heading, p_text
 
-    where, metric = f"on {pair.tested.test_set}", HEADINGS[pair.difference.metric]
+    where, metric = f"on {pair.tested.test_set}", heading(pair.difference.metric)
     if pair.better is None:
         return f"{where}, {pair.first} and {pair.second} cannot be compared: {metric} has no test there"
     p = "p < 0.001" if pair.p_holm < 0.001 else f"p = {p_text(pair.p_holm)}"
@@ -205,10 +216,12 @@ def _pair_record(pair: Pair) -> dict[str, Any]:
         "test_id": pair.tested.test_id,
         "test_set": pair.tested.test_set,
         "split": pair.tested.split,
-        "n_test": len(pair.tested.paths),
+        "n_test": pair.n,
         "metric": found.metric,
         "first_run": pair.run_ids[0],
         "second_run": pair.run_ids[1],
+        "first_leaking": pair.leaking[0],
+        "second_leaking": pair.leaking[1],
         **{name: _defined(getattr(found, name)) for name in ("first", "second", "difference", "low", "high", "p")},
         "p_holm": _defined(pair.p_holm),
         "test": found.test,
@@ -221,7 +234,7 @@ def _defined(value: float) -> float | None:
 
 
 def _write_csv(columns: Sequence[str], records: Sequence[Mapping[str, Any]]) -> None:
-    from .cells import csv_line
+    from ..data.cells import csv_line
 
     lines = [csv_line(_cell(name, record[name]) for name in columns) for record in records]
     click.echo("".join([csv_line(columns), *lines]), nl=False)
@@ -229,8 +242,8 @@ def _write_csv(columns: Sequence[str], records: Sequence[Mapping[str, Any]]) -> 
 
 def _cell(name: str, value: Any) -> str:
     """As in the leaderboard, where text is so written that no spreadsheet computes it."""
-    from .cells import defused
-    from .leaderboard import NUMBERS
+    from ..data.cells import defused
+    from .schemas import NUMBERS
 
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -247,7 +260,7 @@ def _write_json(records: Sequence[Mapping[str, Any]]) -> None:
 
 def _value(name: str, value: Any) -> Any:
     """Numbers of the leaderboard as numbers, its JSON as what it says."""
-    from .leaderboard import INTEGERS, NUMBERS
+    from .schemas import INTEGERS, NUMBERS
 
     if not isinstance(value, str):
         return value

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .. import FreezeframeError, ParameterError
 from .areas import ALPHA
+from .clean import PREFIX, enough, have, leaking, plain_metric
+from .evaluation import Evaluation
 from .leaderboard import read_rows
 from .metrics import LOWER_IS_BETTER, point_values
-from .prediction_files import NAME, Evaluation, read_predictions
+from .prediction_files import NAME, read_predictions
 from .ranking import RunFolders
 
 if TYPE_CHECKING:
@@ -44,6 +49,8 @@ class Pair:
         tested: one of the evaluations, for the test set's names.
         first, second: names of the runs.
         run_ids: of both.
+        n: images they were compared on; fewer than tested, if the metric is a clean one.
+        leaking: how many test images have a relative in each run's training.
         difference: of a metric, first minus second.
         p_holm: its p-value, adjusted to all pairs of this test set and metric.
     """
@@ -52,6 +59,8 @@ class Pair:
     first: str
     second: str
     run_ids: tuple[str, str]
+    n: int
+    leaking: tuple[int, int]
     difference: Difference
     p_holm: float
 
@@ -62,7 +71,7 @@ class Pair:
             return None
         if self.p_holm > ALPHA:
             return ""
-        sign = -1 if self.difference.metric in LOWER_IS_BETTER else 1
+        sign = -1 if plain_metric(self.difference.metric) in LOWER_IS_BETTER else 1
         return self.first if sign * self.difference.difference > 0 else self.second
 
 
@@ -129,19 +138,39 @@ def shared_evaluations(runs: Sequence[NamedRun]) -> list[list[Evaluation]]:
 
 
 def compare_runs(runs: Sequence[NamedRun], shared: Sequence[Sequence[Evaluation]], metric: str) -> list[Pair]:
-    """All pairs of runs on each test set: in the metric asked for, in accuracy, and in the area under the ROC curve."""
+    """All pairs of runs on each test set: in the metric asked for, in accuracy, and in the area under the ROC curve.
+
+    If test images have relatives in the training of any run, the metric asked for is compared without them, too.
+    """
     metrics = [metric, *(name for name in ALWAYS_COMPARED if name != metric)]
-    return [
-        pair for evaluations in shared for name in metrics for pair in _pairs(runs, evaluations, name, order_by=metric)
-    ]
+    found: list[Pair] = []
+    for evaluations in shared:
+        for name in metrics:
+            found += _pairs(runs, evaluations, name, metric)
+        clean = _clean_for_all(evaluations)
+        if not clean.all() and enough(evaluations[0].predictions, clean):
+            found += _pairs(runs, evaluations, PREFIX + metric, metric, clean)
+    return found
+
+
+def _clean_for_all(evaluations: Sequence[Evaluation]) -> NDArray[np.bool_]:
+    """Which images, in the order of the first evaluation, have no relative in the training of any run."""
+    each = [other.clean[other.rows_like(evaluations[0])] for other in evaluations]
+    return np.asarray(np.all(each, axis=0))
 
 
 def _sets(evaluations: Mapping[str, Evaluation]) -> str:
     return ", ".join(f"{each.test_set} ({each.split}, {len(each.paths)} images)" for each in evaluations.values())
 
 
-def _pairs(runs: Sequence[NamedRun], evaluations: Sequence[Evaluation], metric: str, order_by: str) -> list[Pair]:
-    """All pairs on one test set in one metric, the better run first in the metric that was asked for."""
+def _pairs(
+    runs: Sequence[NamedRun],
+    evaluations: Sequence[Evaluation],
+    metric: str,
+    order_by: str,
+    rows: NDArray[np.bool_] | None = None,
+) -> list[Pair]:
+    """All pairs on one test set, or on some of its rows, in one metric; the better run first by `order_by`."""
     from .comparing import compare, holm
 
     names = names_of(runs)
@@ -149,11 +178,22 @@ def _pairs(runs: Sequence[NamedRun], evaluations: Sequence[Evaluation], metric: 
     sign = 1 if order_by in LOWER_IS_BETTER else -1
     values = [sign * point_values(each, [order_by])[order_by] for each in said]
     order = sorted(range(len(runs)), key=lambda number: (values[number] != values[number], values[number]))
+    said = said if rows is None else [each.take(rows) for each in said]
+    n, n_leaking = len(said[0].y), [int((~each.clean).sum()) for each in evaluations]
     pairs = list(combinations(order, 2))
-    differences = [compare(said[a], said[b], metric) for a, b in pairs]
+    differences = [replace(compare(said[a], said[b], plain_metric(metric)), metric=metric) for a, b in pairs]
     adjusted = holm([found.p for found in differences]).tolist()
     return [
-        Pair(evaluations[0], names[a], names[b], (runs[a].run_id, runs[b].run_id), found, p)
+        Pair(
+            evaluations[0],
+            names[a],
+            names[b],
+            (runs[a].run_id, runs[b].run_id),
+            n,
+            (n_leaking[a], n_leaking[b]),
+            found,
+            p,
+        )
         for (a, b), found, p in zip(pairs, differences, adjusted, strict=True)
     ]
 
@@ -162,11 +202,11 @@ def leaks(runs: Sequence[NamedRun], shared: Sequence[Sequence[Evaluation]]) -> l
     """What must be known of the runs before a comparison is believed."""
     warnings = []
     for evaluations in shared:
+        where = f"{evaluations[0].test_set}, {evaluations[0].split}"
         for name, each in zip(names_of(runs), evaluations, strict=True):
-            n = int(each.in_training.sum())
-            if n:
-                warnings.append(
-                    f"{n} of {len(each.paths)} images of {each.test_set}, {each.split} are byte for byte among the "
-                    f"training images of {name}"
-                )
-    return warnings
+            warnings.append(leaking(each, where, f"the training images of {name}"))
+        clean = _clean_for_all(evaluations)
+        if not enough(evaluations[0].predictions, clean):
+            left = f"{clean.sum()} of {len(clean)} test images of {where} {have(int(clean.sum()))}"
+            warnings.append(f"{left} no relative in the training of any run: too few to compare")
+    return [warning for warning in warnings if warning]

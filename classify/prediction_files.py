@@ -10,6 +10,8 @@
     p_<class>, ...             the probabilities, each as the shortest decimal that is read back to the same float64:
                                a digit less could tie two images or part them, and the AUC would be another
     in_training                yes, if the very same file was trained on; else no
+    relative                   how it is related to an image that was trained on: bytes, pixels, near or group, as in
+                               `relatives.LEVELS`; empty if it is not. Older files do not have it
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ import csv
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,76 +27,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import FreezeframeError
-from .cells import csv_line, csv_lines, defused, restored
+from ..data.cells import csv_line, csv_lines, defused, restored
+from .evaluation import Evaluation
 from .predictions import Predictions
+from .relatives import LEVELS
 
 NAME = "predictions.csv"
 IDENTITY = ("test_id", "test_set", "split", "positive")
 COLUMNS = (*IDENTITY, "repeat", "path", "sha256", "group", "label", "predicted", "in_training")
-"""All but the probabilities, which stand before the last."""
+"""What every file has beside the probabilities, which stand before the last. The very last is "relative"."""
 TEXTS = (*IDENTITY, "path", "sha256", "label", "predicted")
 
+_LEVELS = (*LEVELS, "")
+"""The strongest first."""
+
 WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a head said of one test set.
-
-    Attributes:
-        test_id: of the test images and their labels.
-        test_set, split: names of the test set, as in the leaderboard.
-        classes: names of the classes, in the order of the probabilities.
-        paths, sha256s: the images, in the order of the predictions' rows; sha256s may be empty texts.
-        predictions: true classes, probabilities, groups and the positive class.
-        in_training: which images are byte for byte among the training images, of shape (n_rows,).
-    """
-
-    test_id: str
-    test_set: str
-    split: str
-    classes: tuple[str, ...]
-    paths: Sequence[str]
-    sha256s: Sequence[str]
-    predictions: Predictions
-    in_training: NDArray[np.bool_]
-
-    @property
-    def positive(self) -> str:
-        """Name of the positive class; empty without one."""
-        return "" if self.predictions.positive is None else self.classes[self.predictions.positive]
-
-    def images(self) -> list[tuple[str, str]]:
-        """What tells each image from the others and from those of another test set: its bytes, else its path."""
-        labels = [self.classes[number] for number in self.predictions.y]
-        return [(sha256 or path, label) for sha256, path, label in zip(self.sha256s, self.paths, labels, strict=True)]
-
-    def like(self, other: Evaluation) -> Predictions:
-        """The predictions with rows, classes, groups and positive class as in another evaluation of the same images.
-
-        Raises:
-            FreezeframeError: it is one of other images or of other classes.
-        """
-        own, there, images = self.predictions, other.predictions, self.images()
-        if images == other.images() and self.classes == other.classes:
-            return Predictions(there.y, own.proba, own.predicted, there.groups, there.positive)
-        if sorted(self.classes) != sorted(other.classes) or sorted(images) != sorted(other.images()):
-            raise FreezeframeError(
-                f"two runs on {other.test_set}, {other.split} have the same test id {other.test_id} but not the same "
-                f"images or classes: one {NAME} was changed; fit again"
-            )
-        rows = np.empty(len(own.y), dtype=np.intp)
-        # Copies of a picture have the same bytes; by their paths, too, each finds its own.
-        rows[_order(other)] = _order(self)
-        columns = np.array([self.classes.index(name) for name in other.classes])
-        renumbered = np.argsort(columns)
-        proba, predicted = own.proba[:, rows][:, :, columns], renumbered[own.predicted[:, rows]]
-        return Predictions(there.y, proba, predicted, there.groups, there.positive)
-
-
-def _order(evaluation: Evaluation) -> list[int]:
-    keys = list(zip(evaluation.images(), evaluation.paths, strict=True))
-    return sorted(range(len(keys)), key=keys.__getitem__)
 
 
 def write_predictions(path: str | os.PathLike[str], evaluations: Sequence[Evaluation]) -> None:
@@ -117,7 +63,7 @@ def write_predictions(path: str | os.PathLike[str], evaluations: Sequence[Evalua
     if any(evaluation.classes != classes for evaluation in evaluations):
         raise ValueError("all evaluations of a head have the same classes")
     with Path(path).open("x", newline="", encoding="utf-8") as file:
-        file.write(csv_line((*COLUMNS[:-1], *(f"p_{name}" for name in classes), COLUMNS[-1])))
+        file.write(csv_line((*COLUMNS[:-1], *(f"p_{name}" for name in classes), COLUMNS[-1], "relative")))
         for evaluation in evaluations:
             file.writelines(_lines(evaluation))
 
@@ -127,11 +73,11 @@ def _lines(evaluation: Evaluation) -> Iterator[str]:
     names = [defused(name) for name in evaluation.classes]
     identity = [defused(getattr(evaluation, name)) for name in IDENTITY]
     paths, sha256s = ([defused(str(text)) for text in texts] for texts in (evaluation.paths, evaluation.sha256s))
-    trained = ["yes" if known else "no" for known in evaluation.in_training]
+    trained, related = ["yes" if known else "no" for known in evaluation.in_training], evaluation.relatives.tolist()
     for repeat, (proba, predicted) in enumerate(zip(said.proba.tolist(), said.predicted.tolist(), strict=True), 1):
         for i, (y, group) in enumerate(zip(said.y.tolist(), said.groups.tolist(), strict=True)):
             image = (paths[i], sha256s[i], str(group), names[y], names[predicted[i]])
-            yield csv_line((*identity, str(repeat), *image, *map(repr, proba[i]), trained[i]))
+            yield csv_line((*identity, str(repeat), *image, *map(repr, proba[i]), trained[i], related[i]))
 
 
 def read_predictions(path: str | os.PathLike[str]) -> dict[str, Evaluation]:
@@ -175,7 +121,7 @@ class _Table:
         self.predicted = self._column("predicted", self.texts["predicted"], numbers.get)
         self.group = self._column("group", cells["group"], _whole_number)
         self.repeat = self._column("repeat", cells["repeat"], _whole_number)
-        self.in_training = self._column("in_training", cells["in_training"], {"yes": 1, "no": 0}.get) == 1
+        self.relative = self._relatives(cells["in_training"], cells.get("relative", [""] * len(body)))
         self.proba = self._probabilities([cells[f"p_{name}"] for name in self.classes])
         self.rows_of: dict[str, list[int]] = {}
         for row, test_id in enumerate(self.texts["test_id"]):
@@ -189,6 +135,12 @@ class _Table:
             self.fail("two columns of one name")
         if sum(name.startswith("p_") for name in header) < 2:
             self.fail("fewer than two columns p_CLASS")
+
+    def _relatives(self, trained: Sequence[str], related: Sequence[str]) -> NDArray[np.intp]:
+        """Places in `_LEVELS`; a file without the column knows only which images are in training."""
+        known = self._column("in_training", trained, {"yes": 1, "no": 0}.get) == 1
+        levels = self._column("relative", related, {level: place for place, level in enumerate(_LEVELS)}.get)
+        return np.where(known, _LEVELS.index("bytes"), levels)
 
     def _column(self, name: str, cells: Sequence[str], number: Callable[[str], int | None]) -> NDArray[np.intp]:
         known = {cell: number(cell) for cell in set(cells)}
@@ -228,8 +180,8 @@ class _Table:
         )
         test_set, split = self.texts["test_set"][rows[0]], self.texts["split"][rows[0]]
         paths, sha256s = ([self.texts[name][row] for row in first] for name in ("path", "sha256"))
-        trained = self.in_training[np.array(repeats)].any(axis=0)
-        return Evaluation(test_id, test_set, split, self.classes, paths, sha256s, said, trained)
+        related = np.array(_LEVELS)[self.relative[np.array(repeats)].min(axis=0)]
+        return Evaluation(test_id, test_set, split, self.classes, paths, sha256s, said, related)
 
     def _repeats(self, rows: list[int]) -> list[list[int]]:
         """Rows of each repeat, all in the same order of images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,11 @@ class Predictions:
         """
         repeats = proba.reshape(-1, *proba.shape[-2:])
         return cls(y, repeats, repeats.argmax(axis=2), np.arange(len(y)) if groups is None else groups, positive)
+
+    def take(self, rows: NDArray[Any]) -> Predictions:
+        """Those of some rows, by their numbers or by a boolean."""
+        kept = self.proba[:, rows], self.predicted[:, rows]
+        return Predictions(self.y[rows], *kept, self.groups[rows], self.positive)
 
     @property
     def n_classes(self) -> int:

@@ -10,8 +10,10 @@ from typing import Literal
 
 from .. import FreezeframeError
 from .areas import ALPHA
+from .clean import enough, plain_metric
+from .evaluation import Evaluation
 from .metrics import LOWER_IS_BETTER
-from .prediction_files import NAME, Evaluation, read_predictions
+from .prediction_files import NAME, read_predictions
 from .tables import number
 
 
@@ -71,7 +73,7 @@ def rank_rows(rows: Sequence[Mapping[str, str]], metric: str, folders: RunFolder
 
     Args:
         rows: of a leaderboard.
-        metric: one of `metrics.NAMES`.
+        metric: one of `metrics.NAMES` or `clean.CLEAN_NAMES`.
         folders: where the predictions are, for the tests against the best.
     """
     sets: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
@@ -85,7 +87,7 @@ def rank_rows(rows: Sequence[Mapping[str, str]], metric: str, folders: RunFolder
 
 
 def _rank(rows: Sequence[Mapping[str, str]], metric: str, folders: RunFolders) -> list[Place]:
-    sign = 1 if metric in LOWER_IS_BETTER else -1
+    sign = 1 if plain_metric(metric) in LOWER_IS_BETTER else -1
     defined = [row for row in rows if number(row[metric]) == number(row[metric])]
     defined.sort(key=lambda row: sign * number(row[metric]))  # stable: of equal ones the first stays first
     if not defined:
@@ -107,7 +109,7 @@ def _against(
 
     The best was chosen by the very images that test it, which makes the p-values somewhat too small.
     """
-    from .comparing import compare, holm
+    from .comparing import holm
 
     found = [float("nan")] * len(others)
     first = folders.evaluation(best["run_id"], best["test_id"]) if best["test_id"] and others else None
@@ -117,8 +119,21 @@ def _against(
         second = folders.evaluation(row["run_id"], row["test_id"])
         if second is not None:
             try:
-                found[place] = compare(first.predictions, second.like(first), metric).p
+                found[place] = _p(first, second, metric)
             except FreezeframeError as error:
                 folders.problems.append(str(error))
     adjusted: list[float] = holm(found).tolist()
     return adjusted
+
+
+def _p(first: Evaluation, second: Evaluation, metric: str) -> float:
+    """Of a clean metric, on the images that have a relative in neither run's training; NaN if those are too few."""
+    from .comparing import compare
+
+    one, other = first.predictions, second.like(first)
+    if metric != plain_metric(metric):
+        clean = first.clean & second.clean[second.rows_like(first)]
+        if not enough(one, clean):
+            return float("nan")
+        one, other = one.take(clean), other.take(clean)
+    return compare(one, other, plain_metric(metric)).p

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import printable
+from .clean import PREFIX, plain_metric
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +32,7 @@ HEADINGS = {
     "brier": "Brier",
     "ece": "ECE",
 }
-"""What a metric is called at the head of a column, and in a sentence."""
+"""What metrics are called; see `heading`."""
 
 NO_SHARES = frozenset({"mcc", "log_loss", "brier", "ece"})
 """Metrics that are not shown in per cent."""
@@ -41,6 +42,7 @@ SHOWN = {"accuracy": 9, "roc_auc": 8, "sensitivity": 7, "specificity": 6, "avera
 
 ALWAYS = 100
 NAME_WIDTH = 24
+LEAST_NAME_WIDTH = 10
 GAP = 2
 
 
@@ -53,6 +55,7 @@ class Column:
         keep: where there is too little room, the column of the least number goes first; those of ALWAYS stay.
         name: it holds names, which stand left; numbers stand right.
         instead: a narrower one that takes its place.
+        narrowest: letters that a column of names keeps at least.
     """
 
     heading: str
@@ -60,6 +63,7 @@ class Column:
     keep: int = ALWAYS
     name: bool = False
     instead: Column | None = None
+    narrowest: int = NAME_WIDTH
 
     @property
     def width(self) -> int:
@@ -76,7 +80,7 @@ class Column:
     @property
     def least_width(self) -> int:
         """What it is not made narrower than while there are columns to leave out."""
-        return min(self.width, NAME_WIDTH) if self.folds else self.width
+        return min(self.width, self.narrowest) if self.folds else self.width
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -94,7 +98,9 @@ def row_columns(rows: Sequence[Mapping[str, Any]], metric: str) -> tuple[list[Co
         Column("head", [printable(_head(row)) for row in rows], name=True),
         Column("features", [printable(_features(row)) for row in rows], name=True),
     ]
-    numbers = [Column(f"{HEADINGS[metric]} (95 %)", [with_interval(row, metric) for row in rows])]
+    numbers = [Column(f"{heading(metric)} (95 %)", [with_interval(row, metric) for row in rows])]
+    if any(map(n_leaking, rows)) and metric == plain_metric(metric):
+        numbers.append(_clean_column(rows, PREFIX + metric))
     for name, keep in SHOWN.items():
         if name != metric:
             plain = Column(HEADINGS[name], [shown(name, row[name]) for row in rows], keep)
@@ -103,22 +109,43 @@ def row_columns(rows: Sequence[Mapping[str, Any]], metric: str) -> tuple[list[Co
                 plain = Column(f"{HEADINGS[name]} (95 %)", cells, keep=1, instead=plain)
             numbers.append(plain)
     numbers += [
-        Column("leaked", [str(row["n_test_in_train"]) for row in rows]),
+        _leaked_column(rows),
         Column("fit s", [_decimals(row["fit_seconds"], 1) for row in rows], keep=5),
         Column("size", [_size(row.get("model_bytes", "")) for row in rows], keep=0),
     ]
     return names, numbers
 
 
+def _clean_column(rows: Sequence[Mapping[str, Any]], metric: str) -> Column:
+    """A metric without the test images that leak; "-" where too few are left, or where it is not known."""
+    narrow = Column("clean", [shown(metric, row[metric]) for row in rows])
+    return Column(f"{heading(metric)} (95 %)", [with_interval(row, metric) for row in rows], keep=30, instead=narrow)
+
+
+def _leaked_column(rows: Sequence[Mapping[str, Any]]) -> Column:
+    """How many test images leak, and of how many."""
+    counts = [str(n_leaking(row)) for row in rows]
+    shares = [f"{count} of {row['n_test']}" if count != "0" else "0" for count, row in zip(counts, rows, strict=True)]
+    return Column("leaked", shares, keep=20, instead=Column("leaked", counts))
+
+
+def n_leaking(row: Mapping[str, Any]) -> int:
+    """Test images with a relative in training; rows of older versions know of byte-identical ones alone."""
+    known = row["n_test_leaking"]
+    return int((row["n_test_in_train"] if known == "" else known) or 0)
+
+
 def pair_columns(pairs: Sequence[Pair]) -> list[Column]:
     """Pairs of runs, both scores and their difference, and the test's p-value before and after its adjustment."""
+    leaked = ["{} and {}".format(*pair.leaking) for pair in pairs]
     adjusted = len({(pair.first, pair.second) for pair in pairs}) > 1
     return [
-        Column("metric", [HEADINGS[pair.difference.metric] for pair in pairs], name=True),
+        Column("metric", [heading(pair.difference.metric) for pair in pairs], name=True),
         Column("A", [printable(pair.first) for pair in pairs], name=True),
         Column("B", [printable(pair.second) for pair in pairs], name=True),
         Column("of A", [shown(pair.difference.metric, pair.difference.first) for pair in pairs], keep=2),
         Column("of B", [shown(pair.difference.metric, pair.difference.second) for pair in pairs], keep=2),
+        *([Column("leaked", leaked, keep=3)] if any(sum(pair.leaking) for pair in pairs) else []),
         Column("A - B (95 %)", [_difference(pair.difference) for pair in pairs]),
         *([Column("p", [p_text(pair.difference.p) for pair in pairs], keep=1)] if adjusted else []),
         Column("p (Holm)" if adjusted else "p", [p_text(pair.p_holm) for pair in pairs]),
@@ -136,6 +163,11 @@ def _signed(text: str) -> str:
     if text.startswith("-"):
         return text if text == "-" or float(text) else f"+{text[1:]}"  # not -0.0
     return f"+{text}"
+
+
+def heading(metric: str) -> str:
+    """What a metric, a clean one too, is called at the head of a column, and in a sentence."""
+    return "clean " * (metric != plain_metric(metric)) + HEADINGS[plain_metric(metric)]
 
 
 def _head(row: Mapping[str, Any]) -> str:
@@ -160,7 +192,7 @@ def number(value: Any) -> float:
 
 def shown(metric: str, value: Any) -> str:
     """A metric in per cent, or with three decimals; "-" where it is not defined."""
-    return _decimals(value, 3) if metric in NO_SHARES else percent(value)
+    return _decimals(value, 3) if plain_metric(metric) in NO_SHARES else percent(value)
 
 
 def with_interval(row: Mapping[str, Any], metric: str) -> str:
@@ -169,7 +201,7 @@ def with_interval(row: Mapping[str, Any], metric: str) -> str:
     value = shown(metric, row[metric])
     if number(low) != number(low) or number(high) != number(high):
         return value
-    dash = " to " if metric == "mcc" else "-"  # it may be negative
+    dash = " to " if plain_metric(metric) == "mcc" else "-"  # it may be negative
     return f"{value} ({shown(metric, low)}{dash}{shown(metric, high)})"
 
 
@@ -191,14 +223,20 @@ def _size(value: Any) -> str:
 
 
 def fitted(columns: Sequence[Column], width: int) -> list[Column]:
-    """Those columns for which there is room; long names count as ones that are folded."""
+    """Those columns for which there is room; long names count as ones that are folded, in need into more lines."""
     kept = list(columns)
-    while sum(column.least_width for column in kept) + GAP * (len(kept) - 1) > width:
+    while (excess := sum(column.least_width for column in kept) + GAP * (len(kept) - 1) - width) > 0:
         least = min(kept, key=lambda column: column.keep)
-        if least.keep == ALWAYS:
-            break
         place = kept.index(least)
-        kept[place : place + 1] = [least.instead] if least.instead else []
+        if least.keep < ALWAYS:
+            kept[place : place + 1] = [least.instead] if least.instead else []
+            continue
+        names = [column for column in kept if column.folds and column.least_width > LEAST_NAME_WIDTH]
+        if not names:
+            break
+        widest = max(names, key=lambda column: column.least_width)
+        narrower = max(LEAST_NAME_WIDTH, widest.least_width - excess)
+        kept[kept.index(widest)] = replace(widest, narrowest=narrower)
     return kept
 
 
@@ -212,6 +250,7 @@ def as_table(columns: Sequence[Column], rows: slice = slice(None)) -> Table:
             no_wrap=not column.folds,
             overflow="fold",
             min_width=column.least_width,
+            max_width=column.least_width if column.narrowest < NAME_WIDTH else None,
         )
     for cells in zip(*(column.cells[rows] for column in columns), strict=True):
         made.add_row(*cells)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,12 @@ from ..features.layout import PENDING
 from ..features.pooling import POOLINGS
 from ..features.store import FeatureStore
 from .metrics import guess_positive
+from .relatives import near_duplicates
 
 COMPARABLE = ("backbone", "weights_digest", "preprocessing", "resize", "input_height", "input_width")
 """Provenance fields in which a training and a test store must agree."""
+
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -29,32 +32,41 @@ class Part:
         store: where the rows are.
         rows: their numbers, of shape (n_rows,).
         labels: their classes after renaming, of shape (n_rows,).
+        duplicates: numbers of their near-duplicate groups in the store, from 1 on, of shape (n_rows,); 0: not known.
     """
 
     store: FeatureStore
     rows: NDArray[np.intp]
     labels: NDArray[np.str_]
+    duplicates: NDArray[np.intp]
 
     def take(self, numbers: NDArray[Any]) -> Part:
         """Some of these rows, by their place among them or by a boolean."""
-        return Part(self.store, self.rows[numbers], self.labels[numbers])
+        return Part(self.store, self.rows[numbers], self.labels[numbers], self.duplicates[numbers])
 
     @cached_property
     def groups(self) -> NDArray[np.intp]:
-        """Group numbers, of shape (n_rows,): byte-identical images, and those of one group of the store, are one."""
-        return join_groups(self.store.sha256s[self.rows].tolist(), self.store.groups[self.rows].tolist())
+        """Group numbers, of shape (n_rows,): rows that a chain of relations links are one group.
 
-    def overlap(self, other: Part) -> NDArray[np.bool_]:
-        """Which rows have the very same file, byte for byte, among the rows of `other`; of shape (n_rows,)."""
-        sha256s = self.store.sha256s[self.rows]
-        return np.asarray((sha256s != "") & np.isin(sha256s, other.store.sha256s[other.rows]))
+        Related are rows of the same bytes or the same pixels, near-duplicates, and rows of one group of the store.
+        """
+        near = [number or "" for number in self.duplicates.tolist()]
+        return join_groups(self.sha256s.tolist(), self.pixels.tolist(), near, self.named_groups.tolist())
 
-    def shared_groups(self, other: Part) -> NDArray[np.bool_]:
-        """Which rows have a row of their group among those of `other`; groups of two stores are never the same."""
-        if self.store is not other.store:
-            return np.zeros(len(self.rows), dtype=bool)
-        groups = self.store.groups[self.rows]
-        return np.asarray((groups != "") & np.isin(groups, other.store.groups[other.rows]))
+    @property
+    def sha256s(self) -> NDArray[np.str_]:
+        """Digests of the files, of shape (n_rows,); "" where not known."""
+        return self.store.sha256s[self.rows]
+
+    @property
+    def pixels(self) -> NDArray[np.str_]:
+        """Digests of the decoded images, of shape (n_rows,); "" where not known."""
+        return self.store.pixels[self.rows]
+
+    @property
+    def named_groups(self) -> NDArray[np.str_]:
+        """The store's own groups (patients, studies), of shape (n_rows,); "" without one."""
+        return self.store.groups[self.rows]
 
 
 @dataclass(frozen=True)
@@ -112,13 +124,14 @@ def make_task(
     n_folds: int = 0,
     n_repeats: int = 1,
     seed: int = 0,
+    tell: Tell | None = None,
 ) -> Task:
     """Choose training and test rows.
 
     A store with splits trains on its training split, is tested on its test split, and chooses hyper-parameters by its
     validation split, which is then trained on, too (dense heads only stop by it); where there is no other test, the
     validation split is the test. A store without splits trains on all its rows if there are `tests` or `n_folds`, and
-    otherwise is cut by a stratified hold-out that keeps byte-identical images and groups on one side.
+    otherwise is cut by a stratified hold-out that keeps relatives on one side (see `Part.groups`).
 
     Args:
         store: features to train on, complete.
@@ -131,6 +144,7 @@ def make_task(
         n_folds: of cross-validation; 0: none.
         n_repeats: how often it is repeated, with other folds.
         seed: of the hold-out, the folds and the heads.
+        tell: told what is being done, if it takes time.
 
     Raises:
         StoreError: a store is not finished, or the stores are not comparable (the text names the field).
@@ -149,11 +163,11 @@ def make_task(
     if twice:
         raise ParameterError(f"{twice[0]}: given twice to be tested on")
     renamed = classes or {}
-    whole = _part(store, renamed)
+    whole = _part(store, renamed, tell)
     train, validation, own = _own_splits(whole, other_tests=bool(tests or n_folds), test_size=test_size, seed=seed)
     for other in tests:
-        _check_comparable(store, other, layer)
-    found = (*own, *(Test(_part(other, renamed), "external") for other in tests))
+        check_comparable(store, other, layer)
+    found = (*own, *(Test(_part(other, renamed, tell), "external") for other in tests))
     _check_renamed(renamed, [store, *tests])
     known = sorted(map(str, set(train.labels)))
     _check_classes(store, known, found)
@@ -166,7 +180,7 @@ def make_task(
     return Task(train, validation, found, n_folds, n_repeats, layer, pooling, positive, seed)
 
 
-def _part(store: FeatureStore, renamed: Mapping[str, str]) -> Part:
+def _part(store: FeatureStore, renamed: Mapping[str, str], tell: Tell | None) -> Part:
     if not store.complete:
         pending = int((store.status == PENDING).sum())
         raise StoreError(
@@ -176,7 +190,12 @@ def _part(store: FeatureStore, renamed: Mapping[str, str]) -> Part:
     labels = np.array([renamed.get(str(label), str(label)) for label in store.labels[rows]], dtype=str)
     if not len(rows):
         raise StoreError(f"{store.path}: none of its images could be read")
-    return Part(store, rows, labels)
+    progress = None if tell is None else partial(_tell_compared, tell, store.path.name)
+    return Part(store, rows, labels, near_duplicates(store, progress)[rows])
+
+
+def _tell_compared(tell: Tell, name: str, finished: int, total: int) -> None:
+    tell(f"{name}: comparing pictures: {finished} of {total} pairs")
 
 
 def _own_splits(
@@ -212,7 +231,8 @@ def _unvalidated(train: Part, tests: list[Test]) -> tuple[Part, NDArray[np.bool_
     return train, np.zeros(len(train.rows), dtype=bool), tests
 
 
-def _check_comparable(store: FeatureStore, test: FeatureStore, layer: str) -> None:
+def check_comparable(store: FeatureStore, test: FeatureStore, layer: str) -> None:
+    """Raise StoreError if features of a layer of two stores were made in different ways; the text names the field."""
     if store.layers[layer] != test.layers[layer]:
         raise StoreError(f"{test.path}: {layer} has shape {test.layers[layer]}, in {store.path} {store.layers[layer]}")
     for name in COMPARABLE:

@@ -28,6 +28,17 @@ LISTED = 20
 @click.command()
 @click.argument("source", metavar="[FOLDER|CSV]", required=False, type=click.Path(path_type=Path))
 @click.option(
+    "--group-column",
+    metavar="NAME",
+    help="Column of the CSV that names the patient or study; its images stay on one side of any split.",
+)
+@click.option(
+    "--group-regex",
+    metavar="REGEX",
+    help="Regular expression searched in each path; its first group, or else all of the match, names the patient or "
+    "study.",
+)
+@click.option(
     "--layer",
     "layers",
     multiple=True,
@@ -93,6 +104,8 @@ LISTED = 20
 def extract_features(
     source: Path | None,
     output: Path,
+    group_column: str | None,
+    group_regex: str | None,
     max_failed: float,
     overwrite: bool,
     workers: int | None,
@@ -116,7 +129,7 @@ def extract_features(
 
         source = demo_folder()
         click.echo(f"no folder given: using the built-in demo set of synthetic images in {source}", err=True)
-    manifest = read_manifest(source)
+    manifest = read_manifest(source, group_column=group_column, group_regex=group_regex)
     _tell_manifest(source, manifest)
     try:
         extraction = _extract(manifest, output, settings, overwrite=overwrite, workers=workers, reuse=reuse)
@@ -139,19 +152,24 @@ def _extract(manifest: Manifest, output: Path, settings: Settings, **how: Any) -
     from .extraction import extract_features
 
     console = Console(stderr=True)
-    told = TextColumn("images, {task.fields[rate]} left")
-    columns = (TextColumn("extracting"), BarColumn(), MofNCompleteColumn(), told, TimeRemainingColumn())
+    rate_left = TextColumn("{task.fields[rate]} left")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate_left, TimeRemainingColumn())
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=None, rate="")
+        task = bar.add_task("extracting", total=None, rate="images,")
         start = time.perf_counter()
 
         def show(progress: Progress) -> None:
             rate = progress.finished / (time.perf_counter() - start)
             shares = ", ".join(f"{stage} {share:.0%}" for stage, share in progress.seconds.shares().items())
-            bar.update(task, completed=progress.finished, total=progress.total, rate=f"{rate:.1f} images/s ({shares}),")
+            told = f"images, {rate:.1f} images/s ({shares}),"
+            bar.update(task, completed=progress.finished, total=progress.total, rate=told)
+
+        def show_rest(what: str, finished: int, total: int) -> None:
+            bar.update(task, description=what, completed=finished, total=total, rate="")
 
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        return extract_features(manifest, output, settings, command=command, progress=show, **how)
+        how |= {"command": command, "progress": show, "afterwards": show_rest}
+        return extract_features(manifest, output, settings, **how)
 
 
 def _tell_manifest(source: Path, manifest: Manifest) -> None:
@@ -179,6 +197,21 @@ def _tell_extraction(extraction: Extraction, n_images: int, output: Path) -> Non
         _tell_speed(extraction)
     elif not extraction.reused:
         click.echo("all were computed before; nothing to do", err=True)
+    _tell_pictures(extraction)
+
+
+def _tell_pictures(extraction: Extraction) -> None:
+    done, pictures = len(extraction.store.rows()), extraction.store.pictures
+    if extraction.unrecognised:
+        path, reason = extraction.unrecognised[0]
+        told = f"{len(extraction.unrecognised)} images could not be read again, first {path}: {reason}"
+        click.echo(printable(f"{told}; copies of them are not recognised"), err=True)
+    elif pictures is not None and pictures < done:
+        click.echo(
+            f"{done} images are {pictures} different pictures: copies, and the same saved anew, cropped, mirrored or "
+            "turned, count once (freezeframe audit shows them)",
+            err=True,
+        )
 
 
 def _tell_speed(extraction: Extraction) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
-import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,21 +14,16 @@ import numpy as np
 from .. import ParameterError, StoreError, printable
 from ..data.manifest import Manifest
 from ..features.copying import copy_rows
-from ..features.layout import DONE, FAILED, IDENTITY, LAYER_DTYPES, PENDING, begins_as_store
+from ..features.layout import DONE, FAILED, FORMAT_VERSION, IDENTITY, LAYER_DTYPES, PENDING, begins_as_store
 from ..features.store import FeatureStore
 from ..features.writer import StoreWriter, create_store, store_lock
 from .backbone import BACKBONES
+from .checks import check_alike, check_free, check_room, check_same_collection, other_images, row_bytes
 from .filling import Progress, Tell, check_read, fill
+from .recognising import Afterwards, recognise
 from .settings import Settings, deciding_fields, versions
 from .stopping import stop_on_signals
 from .weights import Weights, load_weights
-
-_COMPARED = 65536  # rows at a time, or a million rows would take 760 MB
-
-_ADVICE = "give another --output, or --overwrite to start anew"
-
-FREE_BYTES = 64 * 2**20
-"""Of a disk, to be left free when a store is made."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +36,8 @@ class Extraction:
         progress: what was computed in this run, and the time spent per stage.
         failed: (path, reason) of every image that could not be read.
         seconds: from the first image to the last, the start of the engine included.
+        unrecognised: (path, reason) of every image whose features were taken from an earlier store and whose file could
+            not be read again, so that it is not known which others show the same.
     """
 
     store: FeatureStore
@@ -50,6 +45,7 @@ class Extraction:
     progress: Progress
     failed: list[tuple[str, str]]
     seconds: float
+    unrecognised: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def computed(self) -> int:
@@ -66,13 +62,19 @@ def extract_features(
     reuse: Sequence[str | os.PathLike[str]] = (),
     workers: int | None = None,
     command: str = "",
+    groups: bool = True,
     progress: Tell | None = None,
+    afterwards: Afterwards | None = None,
 ) -> Extraction:
     """Compute the features of all images that are not finished in the store `output`, which is made if missing.
 
     Rows finished by an earlier run, stopped in whatever way, are never computed again. A finished store is recognised
     without loading the backbone. If images were added, removed, changed or relabelled since, a new store is built
-    beside the old one from its rows, and takes its place when it is finished.
+    beside the old one from its rows, and takes its place when it is finished. So is a store of an earlier version of
+    the format brought to today's; of its images nothing is computed again.
+
+    After the last image the near-duplicates are looked for; a run that was stopped before that is made up for by the
+    next one, which needs no backbone for it.
 
     The first SIGINT or SIGTERM lets the batch in hand be finished, then `KeyboardInterrupt` is raised.
 
@@ -84,7 +86,9 @@ def extract_features(
         reuse: other stores; rows of the same files are taken from them.
         workers: processes of the engine mnn; by default one a core.
         command: kept in the store's provenance.
+        groups: look for near-duplicates when all features are there.
         progress: told after every batch.
+        afterwards: told what is done after the features are there, and how far it is.
 
     Raises:
         StoreError: a store has another provenance (the text names the field), is in use, cannot be written, would not
@@ -104,25 +108,32 @@ def extract_features(
         donors = [_donor(path, output) for path in reuse]
         if workers and settings.engine != "mnn":
             raise ParameterError(f"workers are for the engine mnn, not for {settings.engine}")
-        same_images = old is not None and not _other_images(old, manifest)
+        same_images = old is not None and not other_images(old, manifest)
         if old is not None:
-            check_alike(old, settings, with_versions=not (same_images and old.complete))
+            finished = same_images and old.complete
+            check_alike(old, settings, with_versions=not finished)
         for donor in donors:
             check_alike(donor, settings, with_versions=True)
         if old is not None and not same_images:
-            _check_same_collection(old, manifest)
-        target = output if old is None or same_images else _next(output)
+            check_same_collection(old, manifest)
+        outdated = old is not None and old.format_version != FORMAT_VERSION
+        target = output if old is None or (same_images and not outdated) else _next(output)
         layers = tuple(old.layers) if old else BACKBONES[settings.backbone].check_layers(settings.layers)
-        weights = None
-        if target != output and old is not None:
+        weights, reused = None, 0
+        if old is not None and same_images and outdated:
+            donors = [*([] if old.complete else _begun(output, manifest, settings)), *donors]
+            reused = _upgrade(old, target, settings)
+        elif old is not None and target != output:
             donors = [*_begun(output, manifest, settings), old, *donors]
         if old is None or not target.exists():
             weights = _create(target, manifest, settings, layers, command)
-        reused = _take_over(FeatureStore(target), donors)
+        reused += _take_over(FeatureStore(target), donors)
         for left in (_next(output), _before(output)):
             if left != target:
                 left.unlink(missing_ok=True)
-        return _finish(FeatureStore(target), output, manifest, settings, weights, reused, workers, progress)
+        done = _finish(FeatureStore(target), output, manifest, settings, weights, reused, workers, progress)
+        unrecognised = recognise(done.store, manifest, afterwards) if groups else []
+        return replace(done, store=FeatureStore(output), unrecognised=unrecognised)
 
 
 def _donor(path: str | os.PathLike[str], output: Path) -> FeatureStore:
@@ -157,7 +168,7 @@ def _finish(
     """Compute what is pending, and give the store its place."""
     start, done = time.perf_counter(), Progress(0)
     if not store.complete:
-        _check_room(store)
+        check_room(store)
         weights = weights or load_weights(settings.weights, settings.seed)[0]
         with stop_on_signals() as stop:
             done = fill(store, manifest, settings, weights, workers=workers, stop=stop, tell=tell)
@@ -176,10 +187,9 @@ def _finish(
 def _create(path: Path, manifest: Manifest, settings: Settings, layers: Sequence[str], command: str) -> Weights:
     """Make a store with all rows pending; the weights that its provenance names."""
     backbone = BACKBONES[settings.backbone]
-    row_bytes = (
-        sum(math.prod(backbone.layers[name]) for name in layers) * np.dtype(LAYER_DTYPES[settings.dtype]).itemsize
-    )
-    _check_free(path, len(manifest.images) * row_bytes)
+    shapes = {name: backbone.layers[name] for name in layers}
+    itemsize = np.dtype(LAYER_DTYPES[settings.dtype]).itemsize
+    check_free(path, len(manifest.images) * row_bytes(shapes.values(), itemsize))
     weights, source = load_weights(settings.weights, settings.seed)
     story = {
         "weights_source": source,
@@ -189,9 +199,33 @@ def _create(path: Path, manifest: Manifest, settings: Settings, layers: Sequence
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     rows = {name: [getattr(image, name) for image in manifest.images] for name in IDENTITY}
-    shapes = {name: backbone.layers[name] for name in layers}
     create_store(path, rows, shapes, deciding_fields(settings) | versions(settings) | story)
     return weights
+
+
+def _upgrade(old: FeatureStore, target: Path, settings: Settings) -> int:
+    """Make a store of today's version of the format of the rows of an earlier one; how many of them were copied.
+
+    It keeps the provenance: that is what its features were made with, by whatever versions of the libraries.
+    """
+    if old.complete:
+        target.unlink(missing_ok=True)  # what others computed may be of other versions, and nothing needs it
+    if not target.exists():
+        itemsize = old.memmap(next(iter(old.layers))).itemsize
+        check_free(target, len(old.rows()) * row_bytes(old.layers.values(), itemsize))
+        columns = (old.paths, old.sha256s, old.labels, old.splits, old.groups)
+        rows = {name: column.tolist() for name, column in zip(IDENTITY, columns, strict=True)}
+        try:
+            layers = {name: (height, width, depth) for name, (height, width, depth) in old.layers.items()}
+            create_store(target, rows, layers, old.provenance)
+        except (ValueError, TypeError, KeyError, OverflowError) as error:  # names and provenance that HDF5 cannot keep
+            raise StoreError(f"{old.path}: cannot be copied ({' '.join(str(error).split())[:150]})") from None
+    with StoreWriter(target) as writer:
+        numbers = writer.pending.tolist()
+        copied = copy_rows(old, numbers, writer, numbers, skip_damaged=True)
+    if not FeatureStore(target).complete:
+        check_alike(old, settings, with_versions=True)
+    return copied
 
 
 def _next(output: Path) -> Path:
@@ -215,7 +249,7 @@ def _begun(output: Path, manifest: Manifest, settings: Settings) -> list[Feature
         except StoreError:
             path.unlink(missing_ok=True)
     begun, before = usable.get(_next(output)), usable.get(_before(output))
-    if begun is not None and _other_images(begun, manifest):
+    if begun is not None and other_images(begun, manifest):
         if before is None or len(before.rows()) < len(begun.rows()):
             begun.path.replace(_before(output))
             before = FeatureStore(_before(output))
@@ -234,67 +268,3 @@ def _take_over(store: FeatureStore, donors: Sequence[FeatureStore]) -> int:
             rows = [rows_by_file[str(store.sha256s[row])] for row in to]
             taken += copy_rows(donor, rows, writer, to, skip_damaged=True)
     return taken
-
-
-def check_alike(store: FeatureStore, settings: Settings, *, with_versions: bool, advice: str = _ADVICE) -> None:
-    """Refuse a store that does not hold, or would not hold once filled, what is asked for.
-
-    Args:
-        store: any store.
-        settings: resolved.
-        with_versions: compare the versions of the libraries, too: rows are to be computed or copied.
-        advice: what the user can do about it.
-
-    Raises:
-        StoreError: the text names the field that differs.
-    """
-    wanted = deciding_fields(settings) | (versions(settings) if with_versions else {})
-    for name, value in wanted.items():
-        if store.provenance.get(name) != value:
-            made = store.provenance.get(name)
-            raise StoreError(f"{store.path}: made with {name} {made!r}, asked for {value!r}; {advice}")
-    for layer in settings.layers:
-        if layer not in store.layers:
-            layers = ", ".join(store.layers)
-            raise StoreError(f"{store.path}: made with layers {layers}, asked for {layer}; {advice}")
-
-
-def _other_images(store: FeatureStore, manifest: Manifest) -> bool:
-    """Whether the rows of a store are not the images of a manifest, in its order."""
-    have = (store.paths, store.sha256s, store.labels, store.splits, store.groups)
-    if len(store) != len(manifest.images):
-        return True
-    return any(
-        column[start : start + _COMPARED].tolist()
-        != [getattr(image, name) for image in manifest.images[start : start + _COMPARED]]
-        for column, name in zip(have, IDENTITY, strict=True)
-        for start in range(0, len(store), _COMPARED)
-    )
-
-
-def _check_same_collection(old: FeatureStore, manifest: Manifest) -> None:
-    """Refuse to replace a store by one of another folder: most of what it holds must be asked for again."""
-    wanted = {image.sha256 for image in manifest.images}
-    kept = sum(sha256 in wanted for sha256 in old.sha256s.tolist())
-    if 2 * kept < len(old):
-        raise StoreError(
-            f"{old.path}: of its {len(old)} images only {kept} are among those given; "
-            "give another --output, or --overwrite to start anew"
-        )
-
-
-def _check_room(store: FeatureStore) -> None:
-    """Refuse to begin what the disk cannot hold; layers of pending rows take no space yet."""
-    row_bytes = (
-        sum(math.prod(shape) for shape in store.layers.values()) * store.memmap(next(iter(store.layers))).itemsize
-    )
-    _check_free(store.path, int((store.status == PENDING).sum()) * row_bytes)
-
-
-def _check_free(path: Path, needed: int) -> None:
-    free = shutil.disk_usage(path.parent).free
-    if needed + FREE_BYTES > free:
-        raise StoreError(
-            f"{path}: its features need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free here; "
-            "make room, give another --output, fewer layers or --dtype float16"
-        )

@@ -32,7 +32,8 @@ from ..features.pooling import pool
 from ..features.store import FeatureStore
 from ..features.writer import StoreWriter, create_store
 from .backbone import BACKBONES
-from .extraction import check_alike, extract_features
+from .checks import check_alike
+from .extraction import extract_features
 from .settings import Settings, deciding_fields, versions
 
 Picture = Path | NDArray[Any]
@@ -167,7 +168,7 @@ class FeatureCache:
         try:
             images = tuple(Image(self._file(picture, sha256), sha256, "") for sha256, picture in missing.items())
             manifest = Manifest(self.path, self._pixels, images)
-            done = extract_features(manifest, shard, self.settings, workers=workers, command=COMMAND)
+            done = extract_features(manifest, shard, self.settings, workers=workers, command=COMMAND, groups=False)
         finally:
             self._clear()
         with suppress(StoreError, OSError):  # no room, say: the features are there, and joined another time

@@ -159,15 +159,17 @@ def _record(writer: StoreWriter, putters: ThreadPoolExecutor, batch: Batch, prog
     def put(i: int) -> dict[str, str]:
         return writer.put(batch.rows[i], {name: array[i] for name, array in batch.features.items()})
 
+    for row, found in batch.fingerprints.items():
+        writer.put_fingerprint(row, found.pixels, found.thumbnail)
     checksums = batch.checksums or list(putters.map(put, range(len(batch.rows))))
     writer.flush()
-    for row, found, size in zip(batch.rows, checksums, batch.sizes, strict=True):
-        writer.finish(row, found, size)
+    for row, sums, size in zip(batch.rows, checksums, batch.sizes, strict=True):
+        writer.finish(row, sums, size)
     if batch.same:
         copied = [writer.copy(first, row) for row, first, _ in batch.same]
         writer.flush()
-        for (row, _, size), found in zip(batch.same, copied, strict=True):
-            writer.finish(row, found, size)
+        for (row, _, size), sums in zip(batch.same, copied, strict=True):
+            writer.finish(row, sums, size)
     for row, reason in batch.failed:
         writer.fail(row, reason)
     progress.computed += len(batch.rows)

@@ -18,7 +18,7 @@ from ..features.layout import read_layout
 from ..features.pooling import POOLINGS, pool
 from ..features.store import FeatureStore
 from .backbone import BACKBONES
-from .extraction import check_alike
+from .checks import check_alike
 from .feature_cache import ADVICE, COMMAND, FeatureCache, Picture, content, default_path
 from .settings import Settings
 

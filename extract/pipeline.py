@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import ImageError
+from ..data.fingerprints import Fingerprint, fingerprint
 from ..data.images import decode_image, read_image_bytes, resize_image
 
 MOST_A_BATCH = 128
@@ -73,6 +74,7 @@ class Batch:
         features: by layer, of shape (b, height, width, channels); empty if b is 0 or they are in the store already.
         checksums: by layer, one dict for each of the rows, if their features are in the store already.
         same: (row, an earlier row with the same pixels, size) of images that need not be computed.
+        fingerprints: of images that were computed or need not be, by row, unless they are in the store already.
         failed: (row, reason) of images that are broken, and will be next time.
         unread: (row, reason) of files that could not be read, but may be next time.
         seconds: time spent on it.
@@ -83,6 +85,7 @@ class Batch:
     features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     checksums: list[dict[str, str]] = field(default_factory=list)
     same: list[tuple[int, int, tuple[int, int]]] = field(default_factory=list)
+    fingerprints: dict[int, Fingerprint] = field(default_factory=dict)
     failed: list[tuple[int, str]] = field(default_factory=list)
     unread: list[tuple[int, str]] = field(default_factory=list)
     seconds: Seconds = field(default_factory=Seconds)
@@ -93,11 +96,19 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A decoded image: uint8 RGB `pixels` of the input size, the (height, width) it had, a digest of the pixels."""
+    """A decoded image.
+
+    Attributes:
+        pixels: resized to the input size, uint8 RGB.
+        size: the (height, width) it had.
+        digest: of `pixels`; images that share it have the same features.
+        fingerprint: of the image as it was before it was resized.
+    """
 
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
     digest: bytes
+    fingerprint: Fingerprint
 
 
 class Seen:
@@ -138,13 +149,19 @@ def load_image(source: Source, input_size: tuple[int, int], resize: str) -> Load
         OSError: it cannot be read.
         MissingExtraError: it is a DICOM file and the extra `dicom` is not installed.
     """
+    image = decode_source(source)
+    pixels = resize_image(image, *input_size, resize)
+    digest = hashlib.sha256(np.ascontiguousarray(pixels).data).digest()
+    return Loaded(pixels, (image.shape[0], image.shape[1]), digest, fingerprint(image))
+
+
+def decode_source(source: Source) -> NDArray[np.uint8]:
+    """Read and decode one image, uint8 RGB of shape (height, width, 3); raises what `load_image` does."""
     data = read_image_bytes(source.path)
     image = decode_image(data)
     if source.sha256 and hashlib.sha256(data).hexdigest() != source.sha256:
         raise ImageError("changed since it was listed")
-    pixels = resize_image(image, *input_size, resize)
-    digest = hashlib.sha256(np.ascontiguousarray(pixels).data).digest()
-    return Loaded(pixels, (image.shape[0], image.shape[1]), digest)
+    return image
 
 
 def told_unread(error: OSError | MemoryError) -> str:
@@ -202,6 +219,7 @@ def _sort_in(
     except (OSError, MemoryError) as error:
         batch.unread.append((row, told_unread(error)))
         return
+    batch.fingerprints[row] = loaded.fingerprint
     first = seen.first(loaded.digest, row) if seen is not None else row
     if first != row:
         batch.same.append((row, first, loaded.size))

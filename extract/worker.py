@@ -69,6 +69,7 @@ def _compute(
 ) -> Iterator[dict[str, Any]]:
     start = time.perf_counter()
     loaded: Loaded = load_image(source, input_size, resize)
+    writer.put_fingerprint(source.row, loaded.fingerprint.pixels, loaded.fingerprint.thumbnail)
     decoded = time.perf_counter()
     yield {"pixels": loaded.digest.hex(), "size": loaded.size}
     if next(told, "skip") == "skip":

@@ -1,15 +1,18 @@
 """Compressed archives of stores, and working stores made of them again, equal byte for byte.
 
-An archive is an HDF5 file: columns, checksums and provenance as in a store; layers in compressed chunks of one row
-(bitshuffle and zstd, lossless); `/store`, the bytes of the store outside its layers; and `/chunks/<layer>`, where in
-the archive each row's chunk lies, (offset, length), (0, 0) for rows that are not done. It begins with a line and JSON:
+An archive is an HDF5 file: columns (but thumbnails), checksums and provenance as in a store; layers in compressed
+chunks of one row (bitshuffle and zstd, lossless); `/store`, the bytes of the store outside its layers; and
+`/chunks/<layer>`, where in the archive each row's chunk lies, (offset, length), (0, 0) for rows that are not done. It
+begins with a line and JSON:
 
     freezeframe-archive 1 <bytes of the JSON> <SHA-256 of the JSON, hexadecimal>
-    {"file_bytes": ..., "pieces": [[offset, length], ...], "store": ..., "chunks": {...}, "fingerprint": "..."}
+    {"file_bytes": ..., "pieces": [[offset, length], ...], "store": ..., "chunks": {...}, "fingerprint": "...",
+     "store_sha256": "..."}
 
 the length of the store's file, the pieces of it that are in `/store`, the bytes of the archive at which `/store` and
-`/chunks/<layer>` begin, and the store's fingerprint. So an archive, like a store, is read without trusting its HDF5
-metadata (see `layout`): only a chunk whose frame was checked is given to the decompressor, in a file made here.
+`/chunks/<layer>` begin, the store's fingerprint, and the SHA-256 of `/store` (older archives lack it). So an archive,
+like a store, is read without trusting its HDF5 metadata (see `layout`): only a chunk whose frame was checked is given
+to the decompressor, in a file made here.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from numpy.typing import NDArray
 
 from .. import StoreError
 from .compression import Decoder, check_row, compression
-from .layout import Layout, read_layout
+from .layout import ROW_SHAPES, Layout, read_layout
 from .new_file import Tell, check_name, new_file
 from .patient_file import PatientFile
 from .store import FeatureStore
@@ -53,13 +56,14 @@ class Index:
     store: int
     chunks: dict[str, int]
     fingerprint: str
+    store_sha256: str = ""
 
     def encode(self) -> bytes:
         """The first line and the JSON.
 
         Examples:
-            >>> Index(2048, [(0, 2048)], 512, {}, "").encode()[:24]
-            b'freezeframe-archive 1 90'
+            >>> Index(2048, [(0, 2048)], 512, {}, "").encode()[:25]
+            b'freezeframe-archive 1 110'
         """
         text = json.dumps(asdict(self)).encode()
         return f"{ARCHIVE} {ARCHIVE_VERSION} {len(text)} {hashlib.sha256(text).hexdigest()}\n".encode() + text + b"\n"
@@ -77,7 +81,7 @@ def write_archive(store: FeatureStore, path: Path, progress: Tell | None = None)
     store = FeatureStore(store.path)  # as it is now
     file_bytes = store.path.stat().st_size
     pieces = _outside_layers(layout, file_bytes)
-    index = Index(file_bytes, pieces, 2**63, dict.fromkeys(layout.layers, 2**63), store.fingerprint)
+    index = Index(file_bytes, pieces, 2**63, dict.fromkeys(layout.layers, 2**63), store.fingerprint, "0" * 64)
     room = max(_HEAD_BYTES, 1 << (len(index.encode()) - 1).bit_length())
     try:
         index = _write_hdf5(store, layout, path, index, room, progress)
@@ -86,7 +90,8 @@ def write_archive(store: FeatureStore, path: Path, progress: Tell | None = None)
     with path.open("r+b") as handle:
         handle.write(index.encode().ljust(room, b"\0"))
     now = FeatureStore(store.path)
-    if now.fingerprint != index.fingerprint or not np.array_equal(now.status, store.status):
+    same = (np.array_equal(getattr(now, name), getattr(store, name)) for name in ("status", "pixels", "duplicates"))
+    if now.fingerprint != index.fingerprint or not all(same):
         raise StoreError(f"{store.path}: was written to while it was archived; archive it when that is finished")
     with path.open("rb") as handle:
         for _ in _rows(handle, read_index(path), store, layout):
@@ -115,8 +120,8 @@ def restore(
     compression()  # what is not installed is told before anything is written
     with store_lock(out), new_file(out) as unfinished:
         with archive.open("rb") as source, unfinished.open("wb") as target:
-            _restore_pieces(source, target, index)
-        store, layout = _checked_store(unfinished, index, archive)
+            digest = _restore_pieces(source, target, index)
+        store, layout = _checked_store(unfinished, index, archive, digest)
         total = len(store.rows()) * len(layout.layers)
         with archive.open("rb") as source, unfinished.open("r+b") as target:
             for number, (place, features) in enumerate(_rows(source, index, store, layout, archive), 1):
@@ -161,7 +166,8 @@ def _parsed(index: Any) -> Index:
     numbers = [index["file_bytes"], index["store"], *chunks.values(), *(number for piece in pieces for number in piece)]
     if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
         raise ValueError("a place is no number")
-    return Index(index["file_bytes"], pieces, index["store"], chunks, str(index["fingerprint"]))
+    digests = str(index["fingerprint"]), str(index.get("store_sha256", ""))
+    return Index(index["file_bytes"], pieces, index["store"], chunks, *digests)
 
 
 def _outside_layers(layout: Layout, file_bytes: int) -> list[Piece]:
@@ -178,7 +184,7 @@ def _write_hdf5(
 ) -> Index:
     """Write all of the archive but its head; the index that says where things came to lie."""
     with PatientFile(path) as raw, h5py.File(raw, "w", userblock_size=room) as file:
-        _write_columns(file, raw, store, layout, index.pieces)
+        digest = _write_columns(file, raw, store, layout, index.pieces)
         tables = {}
         finished = 0
         for name, extent in layout.layers.items():
@@ -196,30 +202,36 @@ def _write_hdf5(
         for name, table in tables.items():
             file[f"chunks/{name}"] = table
         offsets = {name: file[f"chunks/{name}"].id.get_offset() for name in tables}
-        index = replace(index, store=file["store"].id.get_offset(), chunks=offsets)
+        index = replace(index, store=file["store"].id.get_offset(), chunks=offsets, store_sha256=digest)
         file.close()  # the last bytes are written now
         raw.check()
         return index
 
 
-def _write_columns(file: h5py.File, raw: PatientFile, store: FeatureStore, layout: Layout, pieces: list[Piece]) -> None:
-    """Everything but the layers: for any HDF5 library to read, and as bytes to make the store of again."""
+def _write_columns(file: h5py.File, raw: PatientFile, store: FeatureStore, layout: Layout, pieces: list[Piece]) -> str:
+    """Everything but the layers: as bytes to make the store of again and, but thumbnails, for any HDF5 library to read.
+
+    Returns:
+        SHA-256 of those bytes.
+    """
     file.attrs["format"] = ARCHIVE
     file.attrs["format_version"] = ARCHIVE_VERSION
     file.create_group("provenance").attrs.update(store.provenance)
     for name, extent in layout.datasets.items():
-        if not name.startswith("layers/"):
+        if not name.startswith("layers/") and name not in ROW_SHAPES:
             kind = h5py.string_dtype("utf-8", extent.dtype.itemsize) if extent.dtype.kind == "S" else extent.dtype
             file.create_dataset(name, data=np.array(extent.map(store.path)).astype(kind))
     dataset = file.create_dataset("store", (sum(length for _, length in pieces),), "u1")
-    filled = 0
+    filled, digest = 0, hashlib.sha256()
     with store.path.open("rb") as source:
         for offset, length in pieces:
             source.seek(offset)
             for data in _read(source, length):
                 dataset[filled : filled + len(data)] = np.frombuffer(data, "u1")
+                digest.update(data)
                 filled += len(data)
                 raw.check()
+    return digest.hexdigest()
 
 
 def _chunk_table(layer: h5py.Dataset, store: FeatureStore) -> NDArray[np.uint64]:
@@ -232,22 +244,25 @@ def _chunk_table(layer: h5py.Dataset, store: FeatureStore) -> NDArray[np.uint64]
     return table
 
 
-def _restore_pieces(source: IO[bytes], target: IO[bytes], index: Index) -> None:
-    """Write the store's file without its layers; where they will be the file has holes."""
+def _restore_pieces(source: IO[bytes], target: IO[bytes], index: Index) -> str:
+    """Write the store's file without its layers; where they will be the file has holes. The SHA-256 of what it got."""
     archive_bytes = os.fstat(source.fileno()).st_size
     if index.store + sum(length for _, length in index.pieces) > archive_bytes:
         raise StoreError(f"{source.name}: truncated: it should be longer")
     target.truncate(index.file_bytes)
     source.seek(index.store)
+    digest = hashlib.sha256()
     for offset, length in index.pieces:
         if offset + length > index.file_bytes:
             raise StoreError(f"{source.name}: damaged: its pieces do not make a store")
         target.seek(offset)
         for data in _read(source, length):
+            digest.update(data)
             target.write(data)
+    return digest.hexdigest()
 
 
-def _checked_store(path: Path, index: Index, archive: Path) -> tuple[FeatureStore, Layout]:
+def _checked_store(path: Path, index: Index, archive: Path, digest: str) -> tuple[FeatureStore, Layout]:
     """The store that the pieces make, its layers still empty, if it is one and the one that was archived."""
     try:
         layout = read_layout(path)
@@ -258,7 +273,7 @@ def _checked_store(path: Path, index: Index, archive: Path) -> tuple[FeatureStor
         store = FeatureStore(path) if whole else None
     except StoreError as error:
         raise StoreError(f"{archive}: damaged: {str(error).removeprefix(f'{path}: ')}") from None
-    if store is None or store.fingerprint != index.fingerprint:
+    if store is None or store.fingerprint != index.fingerprint or digest != (index.store_sha256 or digest):
         raise StoreError(f"{archive}: damaged: it is not of the store that was archived")
     return store, layout
 

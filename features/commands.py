@@ -82,9 +82,9 @@ def verify(path: Path) -> None:
 def export(path: Path, out: Path, kind: str | None, layer: str | None, pooling: str | None, overwrite: bool) -> None:
     """Write the features in STORE to OUT for other programs, or as a compressed archive.
 
-    npz holds the arrays features, paths, sha256s, labels, splits and groups. Parquet holds one line an image, with a
-    column for each pooled feature: f0, f1, ... Both hold the rows that are done. An archive holds everything;
-    `freezeframe store restore` makes a working store of it again.
+    npz holds the arrays features, paths, sha256s, labels, splits, groups, pixels and duplicates. Parquet holds one line
+    an image, with a column for each pooled feature: f0, f1, ... Both hold the rows that are done. An archive holds
+    everything; `freezeframe store restore` makes a working store of it again.
     """
     from .export import export as write
     from .store import FeatureStore
@@ -160,6 +160,7 @@ def _print_summary(told: Mapping[str, Any]) -> None:
     lines = {
         "file": f"{told['path']}, {_megabytes(told['file_bytes'])}, on the disk {_megabytes(told['disk_bytes'])}",
         "rows": f"{told['rows']} ({_counts(told['status'])})",
+        "pictures": _pictures(told),
         "classes": _counts(told["classes"]),
         "splits": _counts(told["splits"]),
     }
@@ -196,6 +197,13 @@ def _print_some(lines: list[str]) -> None:
 def _tell_store(made: FeatureStore) -> None:
     layers = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in made.layers.items())
     click.echo(printable(f"{made.path}: {len(made.rows())} of {len(made)} images, {layers}"))
+
+
+def _pictures(told: Mapping[str, Any]) -> str:
+    """How many different pictures there are among the rows that are done."""
+    if told["pictures"] is None:
+        return "not known; extract-features, run again on the same images, finds the near-duplicates"
+    return f"{told['pictures']} different ones, near-duplicates counted once"
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -22,8 +22,9 @@ def copy_rows(
 ) -> int:
     """Copy rows of a store into pending rows of a store being written, in blocks of about 64 MB.
 
-    Of a done row its features, bit for bit and checked against their checksums on the way, and its size are copied,
-    of a failed row its reason; rows pending in the source stay pending. The source may have more layers.
+    Of a done row its features, bit for bit and checked against their checksums on the way, its size and, where the
+    source has it, its fingerprint are copied, of a failed row its reason; rows pending in the source stay pending. The
+    source may have more layers. Numbers of near-duplicate groups are not copied: they depend on the other rows.
 
     Args:
         source: where the rows come from.
@@ -60,6 +61,7 @@ def copy_rows(
             )
         numbers = [row for row, _ in sound]
         sizes = [(int(source.heights[row]), int(source.widths[row])) for row in numbers]
+        _copy_fingerprints(source, sound, writer)
         writer.write([place for _, place in sound], {name: data[numbers] for name, data in layers.items()}, sizes)
         copied += len(sound)
     for row, place in pairs:
@@ -67,6 +69,15 @@ def copy_rows(
             writer.fail(place, str(source.reasons[row]))
             copied += 1
     return copied
+
+
+def _copy_fingerprints(source: FeatureStore, pairs: Sequence[tuple[int, int]], writer: StoreWriter) -> None:
+    """Put what the images are recognised by; who writes the features next flushes both before the rows are done."""
+    known = [(row, place) for row, place in pairs if source.pixels[row]]
+    for (row, place), thumbnail in zip(known, source.thumbnails([row for row, _ in known]), strict=True):
+        writer.put_fingerprint(place, str(source.pixels[row]), thumbnail)
+    for place in {place for _, place in pairs} - {place for _, place in known}:
+        writer.forget_fingerprint(place)
 
 
 def _check_layers(source: FeatureStore, writer: StoreWriter) -> None:

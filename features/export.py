@@ -94,8 +94,13 @@ def _texts(store: FeatureStore, rows: NDArray[np.intp]) -> dict[str, NDArray[np.
     return {name: column[rows] for name, column in columns.items()}
 
 
+def _recognised(store: FeatureStore, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+    """What tells which rows show the same picture, by the name that it has in both."""
+    return {"pixels": store.pixels[rows], "duplicates": store.duplicates[rows]}
+
+
 def _write_npz(store: FeatureStore, path: Path, layer: str, pooling: str | None, progress: Tell | None) -> None:
-    """Write `features` block by block, so that memory holds one block only, then the text columns."""
+    """Write `features` block by block, so that memory holds one block only, then the columns of the rows."""
     rows = store.rows()
     shape = (len(rows), *pool(store.memmap(layer)[:0], pooling).shape[1:])
     with zipfile.ZipFile(path, "w") as archive:
@@ -107,8 +112,9 @@ def _write_npz(store: FeatureStore, path: Path, layer: str, pooling: str | None,
                 finished += len(numbers)
                 if progress is not None:
                     progress(finished, len(rows))
-        for name, column in _texts(store, rows).items():
-            with _member(archive, f"{name}s") as file:
+        texts = {f"{name}s": column for name, column in _texts(store, rows).items()}
+        for name, column in (texts | _recognised(store, rows)).items():
+            with _member(archive, name) as file:
                 np.lib.format.write_array(file, column, allow_pickle=False)
 
 
@@ -133,7 +139,9 @@ def _write_parquet(store: FeatureStore, path: Path, layer: str, pooling: str, pr
         )
     texts = [(name, pyarrow.string()) for name in _texts(store, rows[:0])]
     sizes = [(name, pyarrow.uint32()) for name in ("width", "height")]
-    schema = pyarrow.schema([*texts, *sizes, *((f"f{number}", pyarrow.float32()) for number in range(width))])
+    recognised = [("pixels", pyarrow.string()), ("duplicates", pyarrow.uint32())]
+    pooled = [(f"f{number}", pyarrow.float32()) for number in range(width)]
+    schema = pyarrow.schema([*texts, *sizes, *recognised, *pooled])
     with parquet.ParquetWriter(path, schema) as writer:
         gathered: list[Any] = []
         finished = 0
@@ -157,4 +165,6 @@ def _batch(
     """Some rows with their pooled features, of shape (n_rows, n_features), as Arrow columns."""
     texts = [column.tolist() for column in _texts(store, rows).values()]
     features = np.ascontiguousarray(block.T)  # (n_features, n_rows): a column is one piece of memory
-    return record_batch([*texts, store.widths[rows], store.heights[rows], *features], schema=schema)
+    columns = [*texts, store.widths[rows], store.heights[rows]]
+    columns += [column.tolist() for column in _recognised(store, rows).values()]
+    return record_batch([*columns, *features], schema=schema)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layout import DECIDING, DONE, FAILED, FORMAT_VERSION, PENDING, read_layout
+from .layout import DECIDING, DONE, FAILED, PENDING, read_layout
 from .store import FeatureStore
 
 STATUS = {DONE: "done", FAILED: "failed", PENDING: "pending"}
@@ -27,9 +27,10 @@ def summary(store: FeatureStore) -> dict[str, Any]:
     status = store.path.stat()
     return {
         "path": str(store.path),
-        "format_version": FORMAT_VERSION,
+        "format_version": store.format_version,
         "rows": len(store),
         "status": {name: int((store.status == code).sum()) for code, name in STATUS.items()},
+        "pictures": store.pictures,
         "classes": _counts(store.labels),
         "splits": _counts(store.splits),
         "layers": {

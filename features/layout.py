@@ -25,16 +25,19 @@ from numpy.typing import NDArray
 from .. import StoreError
 
 FORMAT = "freezeframe-features"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""What is written; `COLUMNS_BY_VERSION` has what is read."""
 
 PENDING, DONE, FAILED = 0, 1, 2
 REASON_BYTES = 200
 DIGEST_BYTES = 64
+THUMBNAIL = 64
+"""Side of a thumbnail in pixels."""
 
 IDENTITY = ("path", "sha256", "label", "split", "group")
 """Text columns that are known when the store is made and never change."""
 
-COLUMNS: dict[str, str] = {
+_COLUMNS_1: dict[str, str] = {
     **dict.fromkeys(IDENTITY, "S"),
     "sha256": f"S{DIGEST_BYTES}",
     "width": "<u4",
@@ -42,7 +45,14 @@ COLUMNS: dict[str, str] = {
     "status": "|u1",
     "reason": f"S{REASON_BYTES}",
 }
+COLUMNS = _COLUMNS_1 | {"pixels": f"S{DIGEST_BYTES}", "thumbnail": "|u1", "duplicates": "<u4"}
 """Datasets in `/rows` and their dtypes; "S" is a byte string of any fixed length."""
+
+COLUMNS_BY_VERSION = {1: _COLUMNS_1, FORMAT_VERSION: COLUMNS}
+"""The columns of each version of the format that can be read."""
+
+ROW_SHAPES = {"rows/thumbnail": (THUMBNAIL, THUMBNAIL)}
+"""Shape of one row of the datasets, other than layers, that do not hold single values."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HEAD_BYTES = 512
@@ -101,12 +111,14 @@ class Layout:
         datasets: extents by full name, "rows/path" say.
         provenance: its fields.
         identity_sha256: see `identity_digest`; what the columns of `IDENTITY` had when the store was made.
+        version: of the format, a key of `COLUMNS_BY_VERSION`.
         file: the file that was read; see `file_identity`.
     """
 
     datasets: dict[str, Extent]
     provenance: dict[str, Any]
     identity_sha256: str
+    version: int = FORMAT_VERSION
     file: tuple[int, int] = (0, 0)
 
     @cached_property
@@ -167,7 +179,7 @@ def encode_index(layout: Layout) -> bytes:
     places = {name: [extent.dtype.str, extent.shape, extent.offset] for name, extent in layout.datasets.items()}
     index = {"provenance": layout.provenance, "datasets": places, "identity_sha256": layout.identity_sha256}
     text = json.dumps(index).encode()
-    return f"{FORMAT} {FORMAT_VERSION} {len(text)} {hashlib.sha256(text).hexdigest()}\n".encode() + text + b"\n"
+    return f"{FORMAT} {layout.version} {len(text)} {hashlib.sha256(text).hexdigest()}\n".encode() + text + b"\n"
 
 
 def read_layout(path: str | os.PathLike[str]) -> Layout:
@@ -184,12 +196,12 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
             line, _, begun = head.partition(b"\n")
-            length, digest = _checked_head(line, head)
+            version, length, digest = _checked_head(line, head)
             text = (begun + file.read(max(0, length - len(begun))))[:length]
             status = os.fstat(file.fileno())
         if hashlib.sha256(text).hexdigest() != digest:
             raise StoreError("damaged: its index is not what was written")
-        layout = _checked_layout(json.loads(text), len(line) + 1 + length, status.st_size)
+        layout = _checked_layout(json.loads(text), version, len(line) + 1 + length, status.st_size)
         return replace(layout, file=file_identity(status))
     except StoreError as error:
         raise StoreError(f"{path}: {error}") from None
@@ -200,34 +212,35 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
         raise StoreError(f"{path}: damaged: its index is not one of a feature store ({reason})") from None
 
 
-def _checked_head(line: bytes, head: bytes) -> tuple[int, str]:
-    """Length and SHA-256 of the index, from the line that a store begins with."""
+def _checked_head(line: bytes, head: bytes) -> tuple[int, int, str]:
+    """Version of the format, length and SHA-256 of the index, from the line that a store begins with."""
     version = re.match(rb"freezeframe-features (\d{1,9}) ", line)
     if line.startswith(b"freezeframe-archive "):
         raise StoreError("an archive, not a working store; make one of it with freezeframe store restore")
     if not version:
         raise StoreError("an HDF5 file, but not a feature store" if head.startswith(_HDF5) else "not a feature store")
-    if int(version[1]) != FORMAT_VERSION:
-        raise StoreError(
-            f"format version {int(version[1])} is unknown to this freezeframe, which reads {FORMAT_VERSION}"
-        )
+    if int(version[1]) not in COLUMNS_BY_VERSION:
+        known = " and ".join(map(str, COLUMNS_BY_VERSION))
+        raise StoreError(f"format version {int(version[1])} is unknown to this freezeframe, which reads {known}")
     rest = re.fullmatch(rb"(\d{1,7}) ([0-9a-f]{64})", line[version.end() :])
     if not rest:
         raise StoreError("damaged: its first line is not what was written")
-    return int(rest[1]), rest[2].decode()
+    return int(version[1]), int(rest[1]), rest[2].decode()
 
 
-def _checked_layout(index: Any, index_bytes: int, file_bytes: int) -> Layout:
+def _checked_layout(index: Any, version: int, index_bytes: int, file_bytes: int) -> Layout:
     """The layout that an index tells; sizes in the file are claims, not facts."""
-    datasets = {name: _extent(name, place) for name, place in index["datasets"].items()}
+    columns = COLUMNS_BY_VERSION[version]
+    datasets = {name: _extent(name, place, columns) for name, place in index["datasets"].items()}
     provenance = {k: value for k, value in index["provenance"].items() if isinstance(value, str | int | float)}
-    layout = Layout(datasets, provenance, str(index["identity_sha256"]))
-    if layout.rows.keys() != COLUMNS.keys() or not layout.layers or layout.layers.keys() != layout.checksums.keys():
+    layout = Layout(datasets, provenance, str(index["identity_sha256"]), version)
+    if layout.rows.keys() != columns.keys() or not layout.layers or layout.layers.keys() != layout.checksums.keys():
         raise StoreError("damaged: it lacks columns, layers or checksums")
     if len({extent.dtype for extent in layout.layers.values()}) != 1:
         raise StoreError("damaged: its layers have several dtypes")
     for name, extent in datasets.items():
-        if extent.shape[0] != layout.n or len(extent.shape) != (4 if name.startswith("layers/") else 1):
+        alike = len(extent.shape) == 4 if name.startswith("layers/") else extent.shape[1:] == ROW_SHAPES.get(name, ())
+        if extent.shape[0] != layout.n or not alike:
             raise StoreError(f"damaged: {name} has shape {extent.shape} in a store of {layout.n} rows")
     for name, kind in DECIDING.items():
         if type(provenance.get(name)) is not kind:
@@ -239,13 +252,13 @@ def _checked_layout(index: Any, index_bytes: int, file_bytes: int) -> Layout:
     return layout
 
 
-def _extent(full_name: str, place: Any) -> Extent:
+def _extent(full_name: str, place: Any, columns: Mapping[str, str]) -> Extent:
     """The extent of one dataset, if it has the type that FORMAT.md says."""
     type_name, shape, offset = place
     if not shape or not all(type(size) is int and size > 0 for size in [*shape, offset]):
         raise StoreError(f"damaged: {full_name} has shape {shape} at byte {offset}")
     group, _, name = full_name.partition("/")
-    wanted = {"rows": COLUMNS, "checksums": {name: f"S{DIGEST_BYTES}"}, "layers": {name: "layer"}}[group][name]
+    wanted = {"rows": columns, "checksums": {name: f"S{DIGEST_BYTES}"}, "layers": {name: "layer"}}[group][name]
     if wanted == "layer":
         fits = type_name in LAYER_DTYPES.values()
     elif wanted == "S":

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from .. import ParameterError, StoreError
 from .layout import (
     DECIDING,
+    DIGEST_BYTES,
     DONE,
     FAILED,
-    FORMAT_VERSION,
     IDENTITY,
     PENDING,
+    THUMBNAIL,
     Extent,
     file_identity,
     identity_digest,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     import pandas
 
 SPLITS = ("train", "validation", "test", "")
+
+_FINGERPRINT_RULE = "freezeframe-features 1\n"
+"""What the fingerprint of a store of any version begins with: its rule has not changed since the first."""
 
 Rows = Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
 
@@ -48,10 +52,13 @@ class FeatureStore:
         path: the file.
         layers: the layers' shapes, {name: (height, width, channels)}.
         provenance: what made the features, {field: value}.
+        format_version: of the file.
         paths, sha256s, labels, splits, groups: text columns, arrays of str of shape (n,).
         widths, heights: pixels, uint32 of shape (n,).
         status: 0 pending, 1 done, 2 failed, uint8 of shape (n,).
         reasons: why a row failed, objects of type str of shape (n,).
+        pixels: SHA-256 of each decoded image, str of shape (n,); empty where not known or not done.
+        duplicates: number of the near-duplicate group of each row, uint32 of shape (n,); 0 where not known or not done.
 
     Raises:
         StoreError: the file is missing, no feature store, of an unknown version, or damaged.
@@ -69,6 +76,7 @@ class FeatureStore:
         self._check_identity()
         self.layers = {name: extent.shape[1:] for name, extent in self._layout.layers.items()}
         self.provenance = self._layout.provenance
+        self.format_version = self._layout.version
         self.status = self._layout.read_status(path)
         self.paths = self._text("path")
         self.sha256s = self._text("sha256")
@@ -78,6 +86,8 @@ class FeatureStore:
         self.reasons = self._reasons()
         self.widths: NDArray[np.uint32] = np.array(self._layout.rows["width"].map(path))
         self.heights: NDArray[np.uint32] = np.array(self._layout.rows["height"].map(path))
+        self._pixels = self._of_done_rows("pixels", f"S{DIGEST_BYTES}")
+        self.duplicates: NDArray[np.uint32] = self._of_done_rows("duplicates", "<u4")
 
     def __len__(self) -> int:
         return len(self.status)
@@ -94,6 +104,39 @@ class FeatureStore:
     def complete(self) -> bool:
         """Whether no row is pending."""
         return not bool((self.status == PENDING).any())
+
+    @cached_property
+    def pixels(self) -> NDArray[np.str_]:
+        """See the class; as text four times as large as in the file, and not always asked for."""
+        return np.char.decode(self._pixels, "ascii", "replace")
+
+    @property
+    def fingerprinted(self) -> bool:
+        """Whether of every done row its pixels, its thumbnail and its near-duplicate group are known."""
+        done = self.status == DONE
+        return bool((self._pixels[done] != b"").all() and (self.duplicates[done] > 0).all())
+
+    @property
+    def pictures(self) -> int | None:
+        """How many different pictures the done rows show, near-duplicates counted once; None if it is not known."""
+        return len(np.unique(self.duplicates[self.status == DONE])) if self.fingerprinted else None
+
+    def thumbnails(self, rows: Rows) -> NDArray[np.uint8]:
+        """Images of some rows, small and grey, uint8 of shape (n_rows, THUMBNAIL, THUMBNAIL).
+
+        Args:
+            rows: row numbers, or a boolean of shape (n,).
+
+        Raises:
+            StoreError: a row is not done, or the store has no thumbnail of it.
+        """
+        numbers = self._numbers(rows)
+        without = numbers[self._pixels[numbers] == b""]
+        if len(without):
+            raise StoreError(f"{self.path}: has no thumbnail of {self.paths[without[0]]}; run extract-features again")
+        if not len(numbers):
+            return np.empty((0, THUMBNAIL, THUMBNAIL), np.uint8)
+        return np.array(self._map(self._layout.rows["thumbnail"])[numbers])
 
     def rows(self, *, split: str | None = None, label: str | None = None) -> NDArray[np.intp]:
         """Numbers of the done rows, ascending, of shape (n_rows,); of one split or class if asked.
@@ -179,7 +222,7 @@ class FeatureStore:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the deciding provenance and every row: what was looked at, with what, and what came out."""
-        digest = hashlib.sha256(f"freezeframe-features {FORMAT_VERSION}\n".encode())
+        digest = hashlib.sha256(_FINGERPRINT_RULE.encode())
         decided = {name: self.provenance[name] for name in DECIDING}
         digest.update(json.dumps(decided, sort_keys=True).encode())
         for name in (*IDENTITY, "status"):
@@ -204,6 +247,8 @@ class FeatureStore:
                 "height": self.heights,
                 "status": names[self.status],
                 "reason": self.reasons,
+                "pixels": self.pixels,
+                "duplicates": self.duplicates,
             }
         )
 
@@ -239,8 +284,16 @@ class FeatureStore:
             raise ParameterError(f"rows must lie between 0 and {len(self) - 1}, got {chosen.min()} to {chosen.max()}")
         numbers: NDArray[np.intp] = chosen.astype(np.intp)
         if (self.status[numbers] != DONE).any():
-            raise StoreError(f"{self.path}: features of rows that are not done were asked for")
+            raise StoreError(f"{self.path}: rows that are not done were asked for")
         return numbers
+
+    def _of_done_rows(self, name: str, dtype: str) -> NDArray[Any]:
+        """A column that version 1 has not; zeros where a row is not done, since it may be half written."""
+        values = np.zeros(len(self), dtype)
+        if name in self._layout.rows:
+            done = self.status == DONE
+            values[done] = self._map(self._layout.rows[name])[done]
+        return values
 
     def _reasons(self) -> NDArray[np.object_]:
         reasons = np.full(len(self.status), "", dtype=object)  # as text of fixed length, 800 bytes a row

@@ -28,6 +28,7 @@ from .layout import (
     LAYER_DTYPES,
     PENDING,
     REASON_BYTES,
+    ROW_SHAPES,
     Extent,
     Layout,
     encode_index,
@@ -102,7 +103,7 @@ def _check_new(rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape], p
 
 
 def _new_columns(rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape]) -> dict[str, NDArray[Any]]:
-    """All datasets but the layers, as they are when every row is pending, by full name."""
+    """All datasets but layers and thumbnails, as they are when every row is pending, by full name."""
     n = len(rows["path"])
     columns: dict[str, NDArray[Any]] = {}
     for name, dtype in COLUMNS.items():
@@ -112,7 +113,7 @@ def _new_columns(rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape])
             except UnicodeEncodeError:
                 values = np.array([text.encode() for text in rows[name]], dtype="S")
             columns[f"rows/{name}"] = values.astype(f"S{max(1, values.dtype.itemsize)}" if dtype == "S" else dtype)
-        else:
+        elif f"rows/{name}" not in ROW_SHAPES:
             columns[f"rows/{name}"] = np.zeros(n, dtype)
     return columns | {f"checksums/{name}": np.zeros(n, f"S{DIGEST_BYTES}") for name in layers}
 
@@ -123,6 +124,7 @@ def _write_new(
     """Write the HDF5 file, and before it, in the space that HDF5 leaves to others, the index."""
     n = len(columns["rows/path"])
     shapes = {name: (column.shape, column.dtype) for name, column in columns.items()}
+    shapes |= {name: ((n, *shape), np.dtype(COLUMNS[name.removeprefix("rows/")])) for name, shape in ROW_SHAPES.items()}
     dtype = np.dtype(LAYER_DTYPES[provenance["dtype"]])
     shapes |= {f"layers/{name}": ((n, *shape), dtype) for name, shape in layers.items()}
     identity = identity_digest({name: columns[f"rows/{name}"] for name in IDENTITY})
@@ -186,6 +188,11 @@ class StoreWriter:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._layout = read_layout(path)
+        if self._layout.version != FORMAT_VERSION:
+            raise StoreError(
+                f"{path}: of format version {self._layout.version}, which is only read; "
+                "extract-features makes a store of today's version of it"
+            )
         try:
             self._file = io.FileIO(path, "r+")
         except OSError as error:
@@ -224,6 +231,41 @@ class StoreWriter:
         for name, array in layers.items():
             self._put(self._layout.layers[name], row, array.data.cast("B"))
         return {name: hashlib.sha256(array.data).hexdigest() for name, array in layers.items()}
+
+    def put_fingerprint(self, row: int, pixels: str, thumbnail: NDArray[np.uint8]) -> None:
+        """Write what an image is recognised by. Of a pending row any time before the flush that `finish` waits for.
+
+        Args:
+            row: its number.
+            pixels: SHA-256 of the decoded image, hexadecimal.
+            thumbnail: the image small and grey, uint8 of shape (THUMBNAIL, THUMBNAIL).
+        """
+        self._put_thumbnail(row, thumbnail)
+        self._put(self._layout.rows["pixels"], row, pixels.encode())
+
+    def put_late_fingerprints(self, fingerprints: Mapping[int, tuple[str, NDArray[np.uint8]]]) -> None:
+        """Write fingerprints, (pixels, thumbnail) by row, of rows that are done: thumbnails, flush, then pixels."""
+        for row, (_, thumbnail) in fingerprints.items():
+            self._put_thumbnail(row, thumbnail)
+        self.flush()
+        for row, (pixels, _) in fingerprints.items():
+            self._put(self._layout.rows["pixels"], row, pixels.encode())
+
+    def forget_fingerprint(self, row: int) -> None:
+        """Say of a pending row that it has no fingerprint, whatever a writer that was killed left there."""
+        self._put(self._layout.rows["pixels"], row, bytes(DIGEST_BYTES))
+
+    def put_duplicates(self, numbers: NDArray[np.integer[Any]]) -> None:
+        """Write the numbers of the near-duplicate groups of all rows, of shape (n,): from 1 on, 0 where not known.
+
+        Zeros are flushed first, so that numbers of which a crash wrote some are never taken for whole.
+        """
+        extent = self._layout.rows["duplicates"]
+        if numbers.shape != extent.shape:
+            raise ParameterError(f"numbers of groups must have shape {extent.shape}, got {numbers.shape}")
+        for column in (np.zeros(extent.shape, extent.dtype), numbers.astype(extent.dtype)):
+            self._write_at(extent.offset, column.data.cast("B"))
+            self.flush()
 
     def finish(self, row: int, checksums: Mapping[str, str], size: tuple[int, int]) -> None:
         """Mark a row as done whose features were `put` and, since then, flushed; as failed without checksums."""
@@ -276,6 +318,10 @@ class StoreWriter:
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(array, dtype=extent.dtype)
 
+    def _put_thumbnail(self, row: int, thumbnail: NDArray[np.uint8]) -> None:
+        data = np.ascontiguousarray(thumbnail, np.uint8).data.cast("B")
+        self._put(self._layout.rows["thumbnail"], row, data)
+
     def _get(self, extent: Extent, row: int) -> bytes:
         """One row's bytes."""
         try:
@@ -288,8 +334,11 @@ class StoreWriter:
         """Write one row's bytes, all of them."""
         if not 0 <= row < extent.shape[0] or len(data) != extent.row_bytes:
             raise ParameterError(f"row {row} of {len(data)} bytes does not fit into {extent}")
+        self._write_at(extent.row_offset(row), data)
+
+    def _write_at(self, offset: int, data: bytes | memoryview) -> None:
         try:
-            write_at(self._file, extent.row_offset(row), data)
+            write_at(self._file, offset, data)
         except OSError as error:
             raise StoreError(f"{self.path}: cannot write ({error.strerror}); finished rows are safe") from None
 

@@ -31,7 +31,9 @@ SECONDS = 3
 def with_freezeframe(path: Path) -> None:
     """Read everything through FeatureStore; any error but its own is a crash."""
     try:
-        FeatureStore(path).verify()
+        store = FeatureStore(path)
+        store.verify()
+        store.thumbnails(store.pixels != "")
     except StoreError:
         raise
     except BaseException:

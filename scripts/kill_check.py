@@ -2,9 +2,9 @@
 
 usage: python scripts/kill_check.py FOLDER [--kills 10] [--seed 0] -- [options of extract-features]
 
-Prints what was finished at each kill. Fails (exit code 1) unless every row's checksums equal those of the uninterrupted
-run, and no row that was finished when a kill came was written again: such rows get a mark in their `width`, which any
-computation of the row would overwrite.
+Prints what was finished at each kill. Fails (exit code 1) unless every row's checksums, fingerprint and near-duplicate
+group equal those of the uninterrupted run, and no row that was finished when a kill came was written again: such rows
+get a mark in their `width`, which any computation of the row would overwrite.
 """
 
 from __future__ import annotations
@@ -99,6 +99,11 @@ def compare(whole: FeatureStore, killed: FeatureStore, marked: np.ndarray) -> li
         wrong += [f"{different} rows of {layer} differ"] * bool(different)
     if killed.fingerprint != whole.fingerprint:
         wrong.append("the fingerprints differ")
+    for name in ("pixels", "duplicates"):
+        different = int((getattr(whole, name) != getattr(killed, name)).sum())
+        wrong += [f"{different} rows have other {name}"] * bool(different)
+    if not np.array_equal(whole.thumbnails(whole.rows()), killed.thumbnails(killed.rows())):
+        wrong.append("the thumbnails differ")
     wrong += [f"{len(killed.verify())} checksums do not match their features"] * bool(killed.verify())
     again = int((killed.widths[marked] != MARK).sum())
     wrong += [f"{again} finished rows were computed again"] * bool(again)

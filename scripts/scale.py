@@ -5,7 +5,7 @@ usage: python scripts/scale.py [--rows 1000000]
 Writes a CSV of images that do not exist into a temporary folder, then does each step of an extraction that comes
 before the first image, and each of opening a store, in a process of its own, and prints its seconds and peak memory.
 Digests of the files are made up, and the time to read files for them is not in it. The stores are sparse files; their
-layers take no space where the file system can do that. A second table is arithmetic.
+layers and thumbnails take no space where the file system can do that. A second table is arithmetic.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 from freezeframe import FeatureStore
 from freezeframe.data.manifest import Manifest, read_manifest
 from freezeframe.extract.backbone import BACKBONES
-from freezeframe.features.layout import COLUMNS, DECIDING, DIGEST_BYTES, IDENTITY, LAYER_DTYPES
+from freezeframe.features.layout import COLUMNS, DECIDING, DIGEST_BYTES, IDENTITY, LAYER_DTYPES, ROW_SHAPES
 from freezeframe.features.writer import StoreWriter, create_store, store_lock
 
 LAYERS = BACKBONES["vgg16"].layers
@@ -132,8 +132,10 @@ def size_table() -> str:
     for name in (layer for layer in LAYERS if layer.endswith("pool")):
         for dtype, code in LAYER_DTYPES.items():
             lines.append(line(f"{name} {dtype}", math.prod(LAYERS[name]) * np.dtype(code).itemsize))
-    texts = sum(TEXT_BYTES.get(name, np.dtype(dtype).itemsize) for name, dtype in COLUMNS.items())
+    small = {name: dtype for name, dtype in COLUMNS.items() if f"rows/{name}" not in ROW_SHAPES}
+    texts = sum(TEXT_BYTES.get(name, np.dtype(dtype).itemsize) for name, dtype in small.items())
     lines.append(line("columns of the rows", texts))
+    lines.append(line("thumbnails", math.prod(ROW_SHAPES["rows/thumbnail"])))
     lines.append(line("checksums of a layer", DIGEST_BYTES))
     return "\n".join(lines)
 

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from freezeframe.data.duplicates import duplicate_groups
+from freezeframe.data.fingerprints import Fingerprint
 from freezeframe.features.layout import IDENTITY
 from freezeframe.features.writer import StoreWriter, create_store, store_lock
 
@@ -75,7 +77,10 @@ MakeStore = Callable[..., Path]
 
 @pytest.fixture
 def make_store(tmp_path: Path) -> MakeStore:
-    """Makes a finished store of given labels whose features tell the classes apart."""
+    """Makes a finished store of given labels whose features tell the classes apart.
+
+    Without `fingerprints` its images are not recognised; one that is `merged` has no near-duplicate groups yet.
+    """
 
     def make(
         name: str,
@@ -87,6 +92,8 @@ def make_store(tmp_path: Path) -> MakeStore:
         provenance: Mapping[str, Any] | None = None,
         pending: int = 0,
         failed: int = 0,
+        fingerprints: Sequence[Fingerprint] | None = None,
+        merged: bool = False,
     ) -> Path:
         n = len(labels)
         path = tmp_path / name
@@ -105,9 +112,15 @@ def make_store(tmp_path: Path) -> MakeStore:
                 features = {
                     k: rng.normal(size=(n, *shape)) + shift * (np.arange(shape[2]) == 0) for k, shape in layers.items()
                 }
+                for row, found in enumerate(fingerprints or ()):
+                    writer.put_fingerprint(row, found.pixels, found.thumbnail)
                 writer.write(done, features, [(10, 20)] * n)
                 for row in range(n - pending - failed, n - pending):
                     writer.fail(row, "a broken file")
+                if fingerprints and not merged:
+                    digests = rows["sha256"], [found.pixels for found in fingerprints]
+                    thumbnails = np.stack([found.thumbnail for found in fingerprints])
+                    writer.put_duplicates(duplicate_groups(*digests, thumbnails) + 1)
         return path
 
     return make

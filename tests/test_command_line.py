@@ -274,6 +274,9 @@ def test_help_names_every_command_and_option() -> None:
     for name in COMMANDS:
         assert name in listed
         assert call(name, "--help").exit_code == 0
+    fit = " ".join(call("fit-classifier", "--help").stdout.split())
+    assert "Hold-out and folds keep relatives on one side" in fit
+    assert "--allow-leaks" in fit
     assert call("--version").stdout == f"freezeframe, version {__version__}\n"
     bare = call()
     assert bare.exit_code == 2

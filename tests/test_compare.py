@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from freezeframe import FreezeframeError
 from freezeframe.__main__ import cli
-from freezeframe.classify.cells import csv_lines
+from freezeframe.classify.evaluation import Evaluation
 from freezeframe.classify.leaderboard import append_rows, read_rows
 from freezeframe.classify.metrics import NAMES, point_values
-from freezeframe.classify.prediction_files import Evaluation, read_predictions, write_predictions
+from freezeframe.classify.prediction_files import read_predictions, write_predictions
 from freezeframe.classify.predictions import Predictions
+from freezeframe.data.cells import csv_lines
 
 from .conftest import MakeStore
 
@@ -54,7 +55,8 @@ def evaluation(
     said = Predictions.of(y, proba, groups=np.arange(n) // 2, positive=positive)
     paths = [f"{classes[number]}/{i}.png" for i, number in enumerate(y)]
     sha256s = [f"{i + len(test_set):064x}" for i in range(n)]
-    return Evaluation(test_id, test_set, "external", classes, paths, sha256s, said, np.arange(n) < leaked)
+    related = np.where(np.arange(n) < leaked, np.array(["bytes", "near", "group"])[np.arange(n) % 3], "")
+    return Evaluation(test_id, test_set, "external", classes, paths, sha256s, said, related)
 
 
 def same(first: Evaluation, second: Evaluation) -> bool:
@@ -87,6 +89,7 @@ def test_predictions_are_read_back_to_the_last_bit(tmp_path: Path, classes: tupl
         *("test_id", "test_set", "split", "positive", "repeat", "path", "sha256", "group", "label", "predicted"),
         *(f"p_{name}" for name in classes),
         "in_training",
+        "relative",
     ]
     assert len(lines) == 1 + 60 * repeats + 20
     assert not any(cell[:1] in set("=@\r\n") for line in lines for cell in line)
@@ -118,6 +121,7 @@ def test_a_file_of_predictions_is_not_overwritten(tmp_path: Path) -> None:
 LINE = "0123456789ab,navoneel,external,tumour,1,tumour/1.png,aa,0,tumour,tumour,0.1,0.9,no\n"
 OTHER = LINE.replace("/1.png", "/2.png")
 HEADER = "test_id,test_set,split,positive,repeat,path,sha256,group,label,predicted,p_healthy,p_tumour,in_training\n"
+"""Of a file of an older version, which does not tell relatives."""
 
 
 def test_what_anyone_may_write_is_read(tmp_path: Path) -> None:
@@ -128,6 +132,17 @@ def test_what_anyone_may_write_is_read(tmp_path: Path) -> None:
     (found,) = read_predictions(path).values()
     assert found.paths == ["tumour/2.png", "tumour/1.png"]
     assert found.predictions.proba.shape == (2, 2, 2)
+
+
+def test_a_file_of_an_older_version_knows_which_images_are_in_training(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text(HEADER + LINE + OTHER.replace(",no", ",yes"))
+    (found,) = read_predictions(path).values()
+    assert found.relatives.tolist() == ["", "bytes"]
+    assert (found.in_training.tolist(), found.clean.tolist()) == ([False, True], [True, False])
+    path.write_text(HEADER.replace("\n", ",relative\n") + LINE.replace("\n", ",near\n") + OTHER.replace("\n", ",\n"))
+    (found,) = read_predictions(path).values()
+    assert found.relatives.tolist() == ["near", ""]
 
 
 @pytest.mark.parametrize(
@@ -167,6 +182,7 @@ def test_what_anyone_may_write_is_read(tmp_path: Path) -> None:
             "sha256 is 'bb', but 'aa' in line 2 in line 3",
         ),
         (HEADER + LINE.replace(",no", ",perhaps"), "in_training is 'perhaps' in line 2"),
+        (HEADER.replace("\n", ",relative\n") + LINE.replace("\n", ",cousin\n"), "relative is 'cousin' in line 2"),
         (HEADER + LINE.replace("0123456789ab", ""), "test_id is empty in line 2"),
     ],
 )
@@ -197,7 +213,7 @@ def shuffled(one: Evaluation, seed: int = 0) -> Evaluation:
         classes=tuple(one.classes[number] for number in columns),
         paths=[f"moved/{one.paths[row]}" for row in rows],
         sha256s=[one.sha256s[row] for row in rows],
-        in_training=one.in_training[rows],
+        relatives=one.relatives[rows],
         predictions=Predictions(
             inverse[said.y[rows]],
             said.proba[:, rows][:, :, columns],
@@ -266,17 +282,49 @@ def test_two_runs_and_a_bad_one(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0] == "navoneel, external: 300 images"
-    assert [line.split()[0] for line in lines[2:8]] == ["accuracy"] * 3 + ["AUC"] * 3
+    assert [line.split()[0] for line in lines[2:11]] == ["accuracy"] * 3 + ["AUC"] * 3 + ["clean"] * 3
+    assert "leaked" in lines[1]
+    assert "0 and 9" in lines[3]
     first = "svm" if point_values(good.predictions)["accuracy"] > point_values(like.predictions)["accuracy"] else "mlp"
     second = "mlp" if first == "svm" else "svm"
     assert [line.split()[1:3] for line in lines[2:5]] == [[first, second], [first, "knn"], [second, "knn"]]
     assert re.fullmatch(
-        rf"on navoneel, {first} and {second} cannot be told apart \(accuracy, p = [01]\.\d+\)", lines[9]
+        rf"on navoneel, {first} and {second} cannot be told apart \(accuracy, p = [01]\.\d+\)", lines[12]
     )
-    assert lines[10] == f"on navoneel, {first} is better than knn (accuracy, p < 0.001)"
-    assert lines[11] == f"on navoneel, {second} is better than knn (accuracy, p < 0.001)"
+    assert lines[13] == f"on navoneel, {first} is better than knn (accuracy, p < 0.001)"
+    assert lines[14] == f"on navoneel, {second} is better than knn (accuracy, p < 0.001)"
+    assert f"on navoneel, {first} is better than knn (clean accuracy, p < 0.001)" in lines[15:]
     assert result.stderr == (
-        "warning: 9 of 300 images of navoneel, external are byte for byte among the training images of knn\n"
+        "warning: 9 of 300 test images of navoneel, external have a relative among the training images of knn (3 the "
+        "same bytes, 3 nearly the same picture, 3 the same group): scores on all of them are none on unseen data\n"
+    )
+    records = [
+        record
+        for record in json.loads(compare(*ids, "--format", "json").stdout)
+        if "knn" in record["first_run"] or "knn" in record["second_run"]
+    ]
+    assert {(record["metric"], record["n_test"]) for record in records} == {
+        ("accuracy", 300),
+        ("roc_auc", 300),
+        ("clean_accuracy", 291),
+    }
+    assert {record["first_leaking"] + record["second_leaking"] for record in records} == {9}
+    assert {
+        (record["metric"]) for record in json.loads(compare(*ids, "--metric", "brier", "--format", "json").stdout)
+    } == {"accuracy", "roc_auc", "brier", "clean_brier"}
+
+
+def test_images_that_no_run_knows_may_be_too_few(tmp_path: Path) -> None:
+    def known(seed: int, from_: int) -> Evaluation:
+        related = np.where((np.arange(60) >= from_) & (np.arange(60) < from_ + 30), "bytes", "")
+        return replace(evaluation(seed), relatives=related)
+
+    result = compare(add("svm", known(0, 0)), add("mlp", known(1, 26), number=1))
+    assert result.exit_code == 0, result.output
+    assert "clean" not in result.stdout
+    assert result.stderr.splitlines()[-1] == (
+        "warning: 4 of 60 test images of navoneel, external have no relative in the training of any run: "
+        "too few to compare"
     )
 
 

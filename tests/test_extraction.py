@@ -18,7 +18,7 @@ from PIL import Image
 from freezeframe import FeatureStore, MissingExtraError, ParameterError, StoreError
 from freezeframe.data.images import read_image, resize_image
 from freezeframe.data.manifest import read_manifest
-from freezeframe.extract import extraction, keras_engine, mnn_engine
+from freezeframe.extract import checks, extraction, keras_engine, mnn_engine
 from freezeframe.extract.backbone import BACKBONES
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.filling import Progress
@@ -240,7 +240,7 @@ def test_other_libraries_may_not_finish_what_some_began(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         extract_features(read_manifest(folder), tmp_path / "a.h5", FAST, progress=_interrupt)
-    monkeypatch.setattr(extraction, "versions", lambda settings: {"version_keras": "99"})
+    monkeypatch.setattr(checks, "versions", lambda settings: {"version_keras": "99"})
     with pytest.raises(StoreError, match=r"made with version_keras '3.*', asked for '99'"):
         extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
 
@@ -376,7 +376,7 @@ def test_a_disk_without_room_is_told_before_anything_is_made(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("usage", (), {"free": 10**8})
-    monkeypatch.setattr(extraction.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(StoreError, match=r"a\.h5: its features need 0\.0 GB, 0\.1 GB are free here; make room"):
         extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
     assert not list(tmp_path.glob("*a.h5"))

@@ -15,10 +15,12 @@ from freezeframe.classify.fit import fit_classifier
 from freezeframe.classify.heads import HEADS
 from freezeframe.classify.heads.neighbours import NearestNeighbours
 from freezeframe.classify.heads.simple import Majority
-from freezeframe.classify.leaderboard import COLUMNS, read_rows
+from freezeframe.classify.leaderboard import read_rows
 from freezeframe.classify.metrics import METRICS, score
 from freezeframe.classify.model_file import load_model
 from freezeframe.classify.prediction_files import read_predictions
+from freezeframe.classify.relatives import relatives
+from freezeframe.classify.schemas import COLUMNS
 from freezeframe.classify.search import Wanted
 from freezeframe.classify.task import COMPARABLE, Task, make_task
 from freezeframe.data.splits import grouped_folds
@@ -36,7 +38,7 @@ def test_hold_out_keeps_copies_and_groups_on_one_side(make_store: MakeStore) -> 
     for seed in range(5):
         task = make_task(store, seed=seed)
         (test,) = task.tests
-        assert not test.part.overlap(task.train).any()
+        assert not relatives(test.part, task.train).any()
         assert not ({"g"} & set(store.groups[task.train.rows]) and {"g"} & set(store.groups[test.part.rows]))
         assert len(task.train.rows) + len(test.part.rows) == 80
         assert test.split == "hold-out 20%"
@@ -68,17 +70,21 @@ def test_rows_that_the_splits_leave_out_and_groups_they_cut_are_told(make_store:
     store = FeatureStore(make_store("a.h5", TWO, splits=splits, groups=groups))
     run = fit_classifier(make_task(store), "majority", leaderboard=tmp_path / "l.csv")
     assert run.warnings == [
-        "3 of 12 test images are of a group that is trained on, too",
+        "3 of 12 test images of scans have a relative among the training images (3 the same group): "
+        "scores on all of them are none on unseen data",
+        "9 of 12 test images of scans have no relative in training: too few to score",
+        "a.h5 lacks what 40 of 40 images are recognised by: of these only byte-identical copies are noticed; "
+        "run extract-features again, which computes no feature anew",
         "a.h5: 8 images are of no split that is used, and are left out",
     ]
     no_test = FeatureStore(make_store("c.h5", TWO, splits=["train"] * 20 + [""] * 20))
     for task in (make_task(no_test), make_task(no_test, tests=[store])):
         run = fit_classifier(task, "majority", leaderboard=tmp_path / "l.csv")
         assert "c.h5: 20 images are of no split that is used, and are left out" in run.warnings
-    other = FeatureStore(make_store("b.h5", TWO, groups=groups))
+    other = FeatureStore(make_store("b.h5", TWO, groups=groups, sha256s=[f"{100 + i:064x}" for i in range(40)]))
     task = make_task(store, tests=[other])
     assert len(task.train.rows) == 20
-    assert not task.tests[1].part.shared_groups(task.train).any()
+    assert not relatives(task.tests[1].part, task.train).any()  # a group of another store is another one
 
 
 def test_a_head_gets_the_seed_of_the_task(
@@ -117,8 +123,9 @@ def test_a_test_store_of_other_shape_or_without_a_class(make_store: MakeStore, t
 
 def test_images_without_a_checksum_are_not_taken_for_copies(make_store: MakeStore) -> None:
     store = FeatureStore(make_store("a.h5", TWO, sha256s=[""] * 40))
-    task = make_task(store, tests=[store])
-    assert not task.tests[0].part.overlap(task.train).any()
+    other = FeatureStore(store.path)
+    task = make_task(store, tests=[other])
+    assert not relatives(task.tests[0].part, task.train).any()
 
 
 def test_damaged_features_are_not_scored(make_store: MakeStore, tmp_path: Path) -> None:
@@ -147,7 +154,7 @@ def test_another_store_tests(make_store: MakeStore) -> None:
     other = FeatureStore(make_store("b.h5", ["ill", "no"] * 5, sha256s=[f"{i + 35:064x}" for i in range(10)]))
     task = make_task(store, tests=[other], classes={"ill": "sick", "no": "healthy"})
     assert parts(task) == (40, 0, [("external", 10)])
-    assert task.tests[0].part.overlap(task.train).sum() == 5
+    assert relatives(task.tests[0].part, task.train).tolist() == ["bytes"] * 5 + [""] * 5
     assert task.positive == "sick"
     assert task.classes == ["healthy", "sick"]
 
@@ -191,15 +198,16 @@ def test_a_run_leaves_a_row_a_model_and_its_predictions(make_store: MakeStore, t
     run = fit_classifier(make_task(store), "majority", leaderboard=tmp_path / "l.csv", runs=tmp_path / "runs")
     (row,) = read_rows(tmp_path / "l.csv")
     assert tuple(row) == COLUMNS
-    assert (row["schema"], row["head"], row["layer"], row["pooling"]) == ("2", "majority", "block5_pool", "avg")
+    assert (row["schema"], row["head"], row["layer"], row["pooling"]) == ("3", "majority", "block5_pool", "avg")
     names = ("data_set", "test_set", "split", "classes")
     assert [row[name] for name in names] == ["brain", "brain", "hold-out 20%", '["healthy", "sick"]']
     numbers = ("n_train", "n_test", "n_test_groups", "n_test_in_train", "positive")
     assert [row[name] for name in numbers] == ["30", "8", "8", "0", "sick"]
+    assert [row[name] for name in ("n_test_leaking", "n_test_clean", "n_test_clean_groups")] == ["0", "8", "8"]
     assert row["accuracy"] == "0.500000"
     assert row["store_fingerprint"] == row["test_fingerprint"] == store.fingerprint
     assert row["weights_digest"] == "0" * 64
-    assert run.warnings == ["a.h5: 2 unreadable images are left out"]
+    assert run.warnings[1:] == ["a.h5: 2 unreadable images are left out"]
     folder = tmp_path / "runs" / row["run_id"]
     assert int(row["model_bytes"]) == (folder / "model.safetensors").stat().st_size
     (evaluation,) = read_predictions(folder).values()
@@ -210,7 +218,7 @@ def test_a_run_leaves_a_row_a_model_and_its_predictions(make_store: MakeStore, t
     )
     again = score(evaluation.predictions)
     for name in METRICS:
-        assert row[name] == ("" if np.isnan(again[name]) else f"{again[name]:.6f}")
+        assert row[name] == row[f"clean_{name}"] == ("" if np.isnan(again[name]) else f"{again[name]:.6f}")
     model = load_model(folder / "model.safetensors")
     assert model.run_id == row["run_id"]
     assert model.scores[0]["accuracy"] == 0.5
@@ -231,7 +239,10 @@ def test_every_test_set_has_a_row(make_store: MakeStore, tmp_path: Path) -> None
     assert len({row["test_id"] for row in rows}) == 4
     assert list(read_predictions(run.folder)) == [row["test_id"] for row in rows]
     assert rows[2]["test_fingerprint"] == others[0].fingerprint
-    assert "8 of 8 test images of b are byte for byte among the training images" in run.warnings[0]
+    assert run.warnings[0].startswith(
+        "8 of 8 test images of b have a relative among the training images (8 the same bytes): "
+    )
+    assert run.warnings[1] == "0 of 8 test images of b have no relative in training: too few to score"
 
 
 def test_test_sets_are_told_apart_by_their_images(make_store: MakeStore, tmp_path: Path) -> None:
@@ -309,5 +320,6 @@ def test_leaks_and_random_weights_are_told(make_store: MakeStore, tmp_path: Path
     )
     assert run.row["n_test_in_train"] == 40
     assert run.row["weights"] == "random, seed 3"
-    assert "40 of 40 test images are byte for byte among the training images" in run.warnings[0]
-    assert "random, seed 3" in run.warnings[1]
+    assert run.row["n_test_leaking"] == 40
+    assert "40 of 40 test images of scans have a relative among the training images" in run.warnings[0]
+    assert "random, seed 3" in run.warnings[2]

@@ -30,7 +30,7 @@ from sklearn.utils.validation import check_is_fitted
 from freezeframe import FeatureStore, FrozenFeatures, ImageError, ParameterError, StoreError
 from freezeframe.data.images import read_image
 from freezeframe.data.manifest import Manifest, read_manifest
-from freezeframe.extract import extraction, feature_cache
+from freezeframe.extract import checks, extraction, feature_cache
 from freezeframe.extract.backbone import BACKBONES
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
@@ -77,7 +77,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[np.ndarray]]:
 
     def draw(manifest: Manifest, path: Path, settings: Settings, **_: Any) -> Any:
         columns = {name: [getattr(image, name) for image in manifest.images] for name in ("path", "sha256", "label")}
-        made = extraction.deciding_fields(settings) | extraction.versions(settings) | {"command": "FrozenFeatures"}
+        made = checks.deciding_fields(settings) | checks.versions(settings) | {"command": "FrozenFeatures"}
         create_store(path, columns | dict.fromkeys(("split", "group"), columns["label"]), {"block5_pool": layer}, made)
         with StoreWriter(path) as writer:
             for row, image in enumerate(manifest.images):
@@ -419,7 +419,7 @@ def test_a_store_of_other_settings_is_refused(
     with pytest.raises(StoreError, match="made with engine 'mnn', asked for 'keras'"):
         FrozenFeatures(store=path, engine="keras").transform(images[:2])
     monkeypatch.setattr(feature_cache, "versions", lambda settings: {"version_mnn": "99"})
-    monkeypatch.setattr(extraction, "versions", lambda settings: {"version_mnn": "99"})
+    monkeypatch.setattr(checks, "versions", lambda settings: {"version_mnn": "99"})
     assert FrozenFeatures(store=path).transform(images[:2]).shape == (2, 25088)
     with pytest.raises(StoreError, match=r"made with version_mnn '3.*', asked for '99'; give another store, or delete"):
         FrozenFeatures(store=path).transform(images)

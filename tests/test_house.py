@@ -113,8 +113,9 @@ def test_every_error_is_told_as_one_line_with_an_exit_code() -> None:
     import freezeframe
 
     errors = [kind for kind in vars(freezeframe).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    assert len(errors) == 8
+    assert len(errors) == 9
     assert all(issubclass(kind, freezeframe.FreezeframeError) for kind in errors)
-    assert {kind.__name__: kind.exit_code for kind in errors if kind.exit_code != 1} == {"ParameterError": 2}
+    codes = {kind.__name__: kind.exit_code for kind in errors if kind.exit_code != 1}
+    assert codes == {"ParameterError": 2, "LeakError": 3}
     for kind in errors:
         assert kind.__name__ in (freezeframe.__doc__ or "")

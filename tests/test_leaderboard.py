@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,14 +23,18 @@ from hypothesis import strategies as st
 from freezeframe import FreezeframeError
 from freezeframe.__main__ import cli
 from freezeframe.classify import leaderboard, tables
-from freezeframe.classify.cells import FORMULA, csv_line, csv_lines, defused, restored
-from freezeframe.classify.leaderboard import COLUMNS, COLUMNS_1, append_rows, check_leaderboard, read_rows
+from freezeframe.classify.clean import CLEAN_METRICS, CLEAN_NAMES
+from freezeframe.classify.evaluation import Evaluation
+from freezeframe.classify.leaderboard import append_rows, check_leaderboard, read_rows
 from freezeframe.classify.metrics import METRICS, NAMES
-from freezeframe.classify.prediction_files import Evaluation, write_predictions
+from freezeframe.classify.prediction_files import write_predictions
 from freezeframe.classify.predictions import Predictions
 from freezeframe.classify.ranking import RunFolders, rank_rows
+from freezeframe.classify.schemas import COLUMNS, COLUMNS_1, COLUMNS_2, SCHEMA
+from freezeframe.data.cells import FORMULA, csv_line, csv_lines, defused, restored
 
 GOLDEN = Path(__file__).parent / "golden" / "leaderboard-v1.csv"
+GOLDEN_2 = GOLDEN.with_name("leaderboard-v2.csv")
 
 
 def some_row(run_id: str) -> dict[str, Any]:
@@ -83,7 +88,7 @@ def test_other_files_are_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     for content in ("a,b\n1,2\n", "schema,run_id", ",".join(COLUMNS[:-1]) + "\n", "\x00\xff"):
         path.write_bytes(content.encode("latin-1"))
-        with pytest.raises(FreezeframeError, match="not a leaderboard of schema 1 or 2, nothing was written"):
+        with pytest.raises(FreezeframeError, match="not a leaderboard of schema 1 to 3, nothing was written"):
             append_rows(path, [some_row("x")])
         assert path.read_bytes() == content.encode("latin-1")
     with pytest.raises(FreezeframeError, match="no leaderboard here; fit-classifier makes it"):
@@ -145,7 +150,7 @@ def test_a_leaderboard_of_schema_1_is_read_for_ever(tmp_path: Path) -> None:
     rows = read_rows(path)
     assert path.read_bytes() == GOLDEN.read_bytes()
     assert [file.name for file in tmp_path.iterdir()] == ["l.csv"]
-    assert all(tuple(row) == COLUMNS and row["schema"] == "2" for row in rows)
+    assert all(tuple(row) == COLUMNS and row["schema"] == "3" for row in rows)
     for before, after in zip(old, rows, strict=True):
         same = set(COLUMNS_1) & set(COLUMNS) - {"schema"}
         assert {name: before[name] for name in same} == {name: after[name] for name in same}
@@ -154,20 +159,37 @@ def test_a_leaderboard_of_schema_1_is_read_for_ever(tmp_path: Path) -> None:
     assert [row["f1"] for row in rows] == ["", "", old[2]["macro_f1"]]
 
 
-def test_appending_to_schema_1_keeps_the_old_file(tmp_path: Path) -> None:
-    path = Path(shutil.copy(GOLDEN, tmp_path / "l.csv"))
+def test_a_leaderboard_of_schema_2_is_read_for_ever(tmp_path: Path) -> None:
+    path = Path(shutil.copy(GOLDEN_2, tmp_path / "l.csv"))
+    old = list(csv.DictReader(path.open()))
+    assert tuple(old[0]) == COLUMNS_2
+    rows = read_rows(path)
+    assert path.read_bytes() == GOLDEN_2.read_bytes()
+    assert all(tuple(row) == COLUMNS and row["schema"] == "3" for row in rows)
+    for before, after in zip(old, rows, strict=True):
+        assert after["test_set"] == before["test_set"].removeprefix("'")
+        same = set(COLUMNS_2) - {"schema", "test_set"}
+        assert {name: before[name] for name in same} == {name: after[name] for name in same}
+        assert {after[name] for name in set(COLUMNS) - set(COLUMNS_2)} == {""}
+    assert rows[1]["test_set"] == "=external, odd"
+    assert [row["n_test_in_train"] for row in rows] == ["0", "10", "0", "0"]
+
+
+@pytest.mark.parametrize(("golden", "schema"), [(GOLDEN, 1), (GOLDEN_2, 2)])
+def test_appending_to_an_older_schema_keeps_the_old_file(tmp_path: Path, golden: Path, schema: int) -> None:
+    path = Path(shutil.copy(golden, tmp_path / "l.csv"))
     path.chmod(0o640)
-    (tmp_path / "l.csv.schema-1").write_text("somebody's")
+    (tmp_path / f"l.csv.schema-{schema}").write_text("somebody's")
     before = read_rows(path)
     append_rows(path, [some_row("new")])
     append_rows(path, [some_row("newer")])
     rows = read_rows(path)
-    assert rows[:3] == before
-    assert [row["run_id"] for row in rows[3:]] == ["new", "newer"]
-    kept = tmp_path / "l.csv.schema-1-2"
-    assert kept.read_bytes() == GOLDEN.read_bytes()
+    assert rows[:-2] == before
+    assert [row["run_id"] for row in rows[-2:]] == ["new", "newer"]
+    kept = tmp_path / f"l.csv.schema-{schema}-2"
+    assert kept.read_bytes() == golden.read_bytes()
     assert {file.stat().st_mode & 0o777 for file in (path, kept)} == {0o640}
-    assert (tmp_path / "l.csv.schema-1").read_text() == "somebody's"
+    assert (tmp_path / f"l.csv.schema-{schema}").read_text() == "somebody's"
     assert len(list(tmp_path.iterdir())) == 4  # these three and the lock
 
 
@@ -207,10 +229,10 @@ def test_processes_that_upgrade_at_once_lose_no_row(tmp_path: Path) -> None:
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "l.csv"
-    content = csv_line([*COLUMNS, "more"]) + csv_line(["3", *["x"] * len(COLUMNS)])
+    content = csv_line([*COLUMNS, "more"]) + csv_line([str(SCHEMA + 1), *["x"] * len(COLUMNS)])
     path.write_text(content)
     for use in (check_leaderboard, read_rows, lambda path: append_rows(path, [some_row("x")])):
-        with pytest.raises(FreezeframeError, match=r"l\.csv: a leaderboard of schema 3, this version .* update it"):
+        with pytest.raises(FreezeframeError, match=r"l\.csv: a leaderboard of schema 4, this version .* update it"):
             use(path)
     assert path.read_text() == content
 
@@ -221,12 +243,14 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         ("roc_auc", "much", "roc_auc is 'much' in line 2"),
         ("n_test", "-3", "n_test is '-3' in line 2"),
         ("n_test", "9" * 5000, "n_test is '9{20}' in line 2"),
+        ("clean_mcc", "x", "clean_mcc is 'x' in line 2"),
+        ("n_test_leaking", "1.5", "n_test_leaking is '1.5' in line 2"),
         ("schema", "1", "schema is '1' in line 2"),
     ],
 )
 def test_a_damaged_row_is_told(tmp_path: Path, name: str, value: str, message: str) -> None:
     path = tmp_path / "l.csv"
-    path.write_text(csv_line(COLUMNS) + csv_line({**dict.fromkeys(COLUMNS, ""), "schema": "2", name: value}.values()))
+    path.write_text(csv_line(COLUMNS) + csv_line({**dict.fromkeys(COLUMNS, ""), "schema": "3", name: value}.values()))
     with pytest.raises(FreezeframeError, match=rf"l\.csv: not a leaderboard: {message}"):
         read_rows(path)
 
@@ -302,9 +326,9 @@ def add_run(
     run = folder / "runs" / run_id
     run.mkdir(parents=True, exist_ok=True)
     paths = [f"{CLASSES[i % 2]}/{i}.png" for i in range(n)]
-    trained = np.arange(n) < leaked
+    related = np.where(np.arange(n) < leaked, "bytes", "")
     sha256s = [f"{i:064x}" for i in range(n)]
-    evaluation = Evaluation(test_id, "brain", "hold-out 20%", CLASSES, paths, sha256s, said(n, wrong), trained)
+    evaluation = Evaluation(test_id, "brain", "hold-out 20%", CLASSES, paths, sha256s, said(n, wrong), related)
     write_predictions(run / "predictions.csv", [evaluation])
     accuracy = (n - wrong) / n
     row = dict.fromkeys(METRICS, 0.5) | {
@@ -312,6 +336,8 @@ def add_run(
         "accuracy_low": accuracy - 0.05,
         "accuracy_high": accuracy + 0.04,
     }
+    row |= {f"clean_{name}": value for name, value in row.items()}
+    row |= {"n_test_leaking": leaked, "n_test_clean": n - leaked, "n_test_clean_groups": n - leaked}
     row |= {
         "run_id": run_id,
         "time": "2026-11-24T12:00:00+00:00",
@@ -371,6 +397,29 @@ def test_where_less_is_better_the_least_is_first(tmp_path: Path) -> None:
         assert [head for head, _, _ in places(tmp_path, metric)[0]] == ["b", "c", "a"]
 
 
+def test_clean_scores_rank_by_what_is_left_without_relatives(tmp_path: Path) -> None:
+    add_run(tmp_path, "knows", 40, leaked=20, clean_accuracy=0.75)  # its first 20 errors are on what it was fitted on
+    add_run(tmp_path, "good", 22, clean_accuracy=0.975)
+    add_run(tmp_path, "few", 1, leaked=95, clean_accuracy="")
+    assert [head for head, _, _ in places(tmp_path)[0]] == ["few", "good", "knows"]
+    clean = [[("good", 1, "best"), ("knows", 2, "worse"), ("few", None, "untested")]]
+    assert places(tmp_path, "clean_accuracy") == clean
+    text = show(tmp_path, "--sort", "clean_accuracy").stdout
+    assert "clean accuracy (95 %)" in text.splitlines()[1]
+    assert text.splitlines()[1].count("clean") == 1
+    # The two are compared on the 80 images that neither knows: 2 against 20 errors.
+    good, knows = json.loads(show(tmp_path, "--sort", "clean_accuracy", "--format", "json").stdout)[:2]
+    assert knows["p_vs_best"] == pytest.approx(2 * 0.5**18, rel=1e-6)
+    assert good["clean_accuracy"] == 0.975
+
+
+def test_runs_whose_common_clean_images_are_too_few_are_not_tested(tmp_path: Path) -> None:
+    for head, n_leaked in (("a", 95), ("b", 0)):
+        add_run(tmp_path, head, 1, leaked=n_leaked)
+    assert [standing for _, _, standing in places(tmp_path, "clean_accuracy")[0]] == ["best", "untested"]
+    assert [standing for _, _, standing in places(tmp_path)[0]] == ["best", "equal"]
+
+
 def test_test_sets_stand_below_each_other_the_largest_first(tmp_path: Path) -> None:
     add_run(tmp_path, "small", 1, n=20, test_id="a" * 12, time="2026-11-24T12:00:00+00:00")
     add_run(tmp_path, "late", 1, n=20, test_id="b" * 12, time="2026-11-25T12:00:00+00:00")
@@ -428,7 +477,14 @@ def test_leaks_and_random_weights_are_marked(tmp_path: Path) -> None:
     shown = show(tmp_path).stdout
     assert "b, sigmoid, at 0.31" in shown
     assert "block5_pool avg, random" in shown
-    assert "leaked: test images that are byte for byte among the training images" in shown
+    assert "leaked: test images with a relative among the training images; no score on unseen data" in shown
+    assert 'clean: on the other test images; "-" where they are too few, or not known' in shown
+    assert "clean accuracy (95 %)" in shown
+    assert re.search(r"b, sigmoid, .* 99\.0 \(94\.0-103\.0\) +99\.0 \(94\.0-103\.0\) .* 7 of 100 ", shown)
+    add_run(tmp_path, "c", 1, leaked=7, n_test_leaking="", **dict.fromkeys(CLEAN_METRICS, ""))
+    shown = show(tmp_path).stdout
+    assert "training images (rows of older versions: byte-identical ones alone); no score on unseen data" in shown
+    assert re.search(r" c +block5_pool avg +99\.0 \(94\.0-103\.0\) +- .* 7 of 100 ", shown)
     assert "random: the backbone's weights are random" in shown
 
 
@@ -480,6 +536,19 @@ def test_a_table_has_as_many_columns_as_there_is_room(
     assert ("2.5 MB" in shown, "20261124-120000-logreg-000002" in shown) == (width > 110, width > 110)
 
 
+def test_clean_scores_find_room_in_a_narrow_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    add_run(tmp_path, "a-head-of-a-very-long-name-indeed", 2, n=253, leaked=252, weights="random, seed 0")
+    out = io.StringIO()
+    monkeypatch.setattr(tables, "console", lambda: Console(width=80, file=out))
+    assert show(tmp_path).exit_code == 0
+    shown = out.getvalue()
+    assert max(map(len, shown.splitlines())) <= 80
+    assert re.search(r"accuracy \(95 %\) +clean +leaked", shown)
+    assert re.search(r"99\.2 \(94\.2-103\.2\) +99\.2 +252", shown)
+
+
 def test_only_the_best_are_shown_unless_all_are_wanted(tmp_path: Path) -> None:
     for number in range(25):
         add_run(tmp_path, f"head{number}", number)
@@ -499,7 +568,7 @@ def test_what_a_terminal_would_obey_is_spelled_out(tmp_path: Path) -> None:
 
 def test_sort_takes_every_metric_and_nothing_else(tmp_path: Path) -> None:
     add_run(tmp_path, "a", 1)
-    for name in (*NAMES, "auc", "AUC"):
+    for name in (*NAMES, *CLEAN_NAMES, "auc", "AUC"):
         assert show(tmp_path, "--sort", name).exit_code == 0
     assert "AUC (95 %)" in show(tmp_path, "--sort", "auc").stdout.splitlines()[1]
     result = show(tmp_path, "--sort", "beauty")

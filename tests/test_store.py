@@ -1,4 +1,4 @@
-"""The feature store: round trips, crashes, locks, hostile files, and the golden file of format version 1."""
+"""The feature store: round trips, crashes, locks, hostile files, and the golden files of all format versions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from freezeframe.features.writer import StoreWriter, create_store, store_lock
 
 from .conftest import PROVENANCE, MakeStore
 
-GOLDEN = Path(__file__).parent / "golden" / "store-v1.h5"
+GOLDEN = Path(__file__).parent / "golden"
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=12)
 
 
@@ -101,6 +101,8 @@ def test_views(make_store: MakeStore) -> None:
         "height",
         "status",
         "reason",
+        "pixels",
+        "duplicates",
     ]
     assert "4 done, 1 failed, 0 pending" in repr(store)
 
@@ -230,7 +232,7 @@ def test_fingerprint_is_of_the_content(make_store: MakeStore) -> None:
 def test_the_file_is_laid_out_as_the_format_says(make_store: MakeStore) -> None:
     path = make_store("a.h5", ["x", "y"])
     data = path.read_bytes()
-    assert re.match(rb"freezeframe-features 1 \d+ [0-9a-f]{64}\n\{", data)
+    assert re.match(rb"freezeframe-features 2 \d+ [0-9a-f]{64}\n\{", data)
     with h5py.File(path) as file:
         assert data[file.userblock_size + 8] == 0  # superblock version 0: no flag that a dead writer could leave set
         for name in ("rows/path", "rows/status", "layers/block5_pool", "checksums/block3_pool"):
@@ -436,6 +438,23 @@ HOSTILE: dict[str, tuple[Edit, str]] = {
     "no type": (_place("rows/path", 0, 7), "not one of a feature store"),
     "a type of a hundred million bytes": (_place("rows/path", 0, "|S100000000"), "has type"),
     "layers of two types": (_place("layers/block5_pool", 0, "<f2"), "several dtypes"),
+    "a flat thumbnail": (
+        _place("rows/thumbnail", 1, [2, 4096]),
+        r"rows/thumbnail has shape \(2, 4096\) in a store of 2",
+    ),
+    "a smaller thumbnail": (_place("rows/thumbnail", 1, [2, 64, 32]), r"has shape \(2, 64, 32\) in a store of 2 rows"),
+    "too many thumbnails": (_place("rows/thumbnail", 1, [3, 64, 64]), r"has shape \(3, 64, 64\) in a store of 2 rows"),
+    "a thumbnail of numbers": (_place("rows/thumbnail", 0, "<f4"), "rows/thumbnail has type <f4"),
+    "thumbnails over the layers": (
+        lambda index: _place("rows/thumbnail", 2, index["datasets"]["layers/block5_pool"][2] - 8)(index),
+        "overlap",
+    ),
+    "thumbnails behind the end": (_place("rows/thumbnail", 2, 10**9), "truncated: it should have 1000008192 bytes"),
+    "no thumbnails": (_drop("rows/thumbnail"), "lacks columns"),
+    "signed groups": (_place("rows/duplicates", 0, "<i4"), "rows/duplicates has type <i4"),
+    "a group of many": (_place("rows/duplicates", 1, [2, 2]), r"rows/duplicates has shape \(2, 2\) in a store of 2"),
+    "groups of too few": (_place("rows/duplicates", 1, [1]), r"rows/duplicates has shape \(1,\) in a store of 2 rows"),
+    "short digests": (_place("rows/pixels", 0, "|S32"), r"rows/pixels has type \|S32"),
     "a short reason": (_place("rows/reason", 0, "|S50"), r"rows/reason has type \|S50"),
     "numbers for text in the provenance": (_provenance("backbone", 5), "provenance has 5 for backbone"),
     "a list in the provenance": (_provenance("backbone", ["vgg16"]), "provenance has None for backbone"),
@@ -494,7 +513,7 @@ def test_any_hdf5_library_reads_what_we_read(make_store: MakeStore) -> None:
     path = make_store("a.h5", ["x", "ü"], splits=["train", "test"], groups=["a", "b"])
     store = FeatureStore(path)
     with h5py.File(path, "r") as file:
-        assert dict(file.attrs) == {"format": "freezeframe-features", "format_version": 1}
+        assert dict(file.attrs) == {"format": "freezeframe-features", "format_version": 2}
         assert dict(file["provenance"].attrs) == store.provenance
         text = {"path": store.paths, "sha256": store.sha256s, "label": store.labels, "split": store.splits}
         for name, values in (text | {"group": store.groups, "reason": store.reasons}).items():
@@ -539,7 +558,10 @@ def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path, make_store: Mak
         whole[: read_layout(tmp_path / "a.h5").layers["block5_pool"].end - 1]: "truncated",
         whole[:30]: "its first line is not what was written",
         whole[:600]: "its index is not what was written",
-        whole.replace(b"freezeframe-features 1", b"freezeframe-features 2"): "format version 2 is unknown",
+        whole.replace(
+            b"freezeframe-features 2", b"freezeframe-features 3"
+        ): "version 3 is unknown .*, which reads 1 and 2",
+        whole.replace(b"freezeframe-features 2", b"freezeframe-features 1"): "not one of a feature store .*'pixels'",
         whole.replace(b'"backbone": "vgg16"', b'"backbone": "vgg19"'): "its index is not what was written",
     }.items():
         path.write_bytes(content)
@@ -569,7 +591,7 @@ def test_a_damaged_file_never_raises_anything_else(
 
 
 def test_golden_store_of_version_1() -> None:
-    store = FeatureStore(GOLDEN)
+    store = FeatureStore(GOLDEN / "store-v1.h5")
     assert store.paths.tolist() == ["lesion/ä 1.png", "lesion/2.png", "none/1.png", "none/2.jpg"]
     assert store.labels.tolist() == ["lesion", "lesion", "none", "none"]
     assert store.splits.tolist() == ["train", "test", "train", ""]

@@ -195,10 +195,10 @@ def test_npz_holds_the_done_rows(make_store: MakeStore, monkeypatch: pytest.Monk
     assert result.exit_code == 0, result.output
     store = FeatureStore(path)
     with np.load("a.npz", allow_pickle=False) as file:
-        assert set(file.files) == {"features", "paths", "sha256s", "labels", "splits", "groups"}
+        assert file.files == ["features", "paths", "sha256s", "labels", "splits", "groups", "pixels", "duplicates"]
         assert file["features"].dtype == np.float32
         np.testing.assert_array_equal(file["features"], store.features("block3_pool", pooling=pooling))
-        for name in ("paths", "sha256s", "labels", "splits", "groups"):
+        for name in file.files[1:]:
             assert file[name].tolist() == getattr(store, name)[:4].tolist()
     first = Path("a.npz").read_bytes()
     assert call("export", path, "a.npz", "--layer", "block3_pool", *more, "--overwrite").exit_code == 0
@@ -218,10 +218,13 @@ def test_parquet_has_one_line_an_image(
     store, table = FeatureStore(path), parquet.read_table("a.parquet").to_pydict()
     wanted = store.features("block5_pool", pooling=pooling or "avg")
     columns = [f"f{number}" for number in range(wanted.shape[1])]
-    assert list(table) == ["path", "sha256", "label", "split", "group", "width", "height", *columns]
+    texts = ["path", "sha256", "label", "split", "group"]
+    assert list(table) == [*texts, "width", "height", "pixels", "duplicates", *columns]
     np.testing.assert_array_equal(np.array([table[name] for name in columns], np.float32).T, wanted)
     for name in ("path", "sha256", "label", "split", "group", "width", "height"):
         assert table[name] == getattr(store, f"{name}s")[:5].tolist()
+    assert table["pixels"] == store.pixels[:5].tolist()
+    assert table["duplicates"] == store.duplicates[:5].tolist()
     assert 1 < parquet.ParquetFile("a.parquet").num_row_groups <= 5
 
 

@@ -437,7 +437,8 @@ def test_a_disk_that_fills_up_is_told_in_one_line(
     small_disk: Path, folder: Path, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The check beforehand is left out: another program may take the space meanwhile."""
-    monkeypatch.setattr("freezeframe.extract.extraction._check_free", lambda path, needed: None)
+    for module in ("checks", "extraction"):
+        monkeypatch.setattr(f"freezeframe.extract.{module}.check_free", lambda path, needed: None)
     chosen = replace(SMALL, engine=engine, dtype="float32")  # 3.2 MB a row
     with pytest.raises(StoreError, match=r"No space left on device.*finished rows are safe"):
         extract_features(read_manifest(folder), small_disk / "a.h5", chosen)
