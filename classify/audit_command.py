@@ -130,8 +130,17 @@ def set_of_store(store: FeatureStore) -> ImageSet:
     thumbnails[known] = store.thumbnails(np.flatnonzero(known))
     source = Path(str(store.provenance.get("source", "")))
     root = source if source.is_dir() else source.parent if source.is_file() else None
-    texts = (store.paths, store.sha256s, store.labels, store.splits, store.groups, store.pixels)
-    return ImageSet(source.name or store.path.stem, *(column.tolist() for column in texts), thumbnails, root)
+    return ImageSet(
+        source.name or store.path.stem,
+        store.paths.tolist(),
+        store.sha256s.tolist(),
+        store.labels.tolist(),
+        store.splits.tolist(),
+        store.groups.tolist(),
+        store.pixels.tolist(),
+        thumbnails,
+        root,
+    )
 
 
 def _alike(

@@ -18,13 +18,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .symmetries import NAMES, applied, each_applied
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
+"""float32; NumPy's types do not follow it through products."""
 
 TRIED = 4
 """Symmetries that are followed up, the likeliest: heads look nearly the same under four."""
@@ -36,7 +38,7 @@ FAR = 0.15
 """Nor further, if at 32 x 32 pixels their score is so far below what is enough."""
 
 
-def resampling(scale: NDArray[np.floating], shift: NDArray[np.floating], side: int) -> tuple[Floats, Floats]:
+def resampling(scale: Floats, shift: Floats, side: int) -> tuple[Floats, Floats]:
     """Matrices that resample `side` pixels linearly: pixel i of the result is at scale * (i - centre) + centre + shift.
 
     Returns:
@@ -45,7 +47,7 @@ def resampling(scale: NDArray[np.floating], shift: NDArray[np.floating], side: i
     """
     centre = (side - 1) / 2
     at = (scale[:, None] * (np.arange(side) - centre) + centre + shift[:, None]).astype(np.float32)
-    inside = ((at >= -0.5) & (at <= side - 0.5)).astype(np.float32)
+    inside: Floats = ((at >= -0.5) & (at <= side - 0.5)).astype(np.float32)
     weights: Floats = np.clip(at, 0, side - 1)[:, :, None] - np.arange(side, dtype=np.float32)
     np.abs(weights, out=weights)
     np.subtract(1, weights, out=weights)
@@ -248,4 +250,5 @@ def blurring(side: int, sigma: float) -> Floats:
     """The matrix that blurs a line of `side` pixels with a Gaussian of `sigma` pixels; rows sum to 1."""
     at = np.arange(side)
     weights = np.exp(-((at[:, None] - at) ** 2) / (2 * sigma**2))
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    blurs: Floats = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return blurs

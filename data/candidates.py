@@ -12,13 +12,15 @@ dimensions decide; the radii are those that hold nearly all of the sample's edit
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .alignment import resampling
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
+"""float32; NumPy's types do not follow it through products."""
 
 FEW = 200
 """So many pictures need no index: all their pairs are candidates."""
@@ -179,8 +181,9 @@ def spectra(grey: Floats) -> Floats:
     across = (faded.reshape(n * side, side) @ waves).reshape(n, side, -1).swapaxes(1, 2)
     both = (across.reshape(-1, side) @ waves).reshape(n, 2, _FREQUENCIES, 2, _FREQUENCIES)
     cc, cs, sc, ss = both[:, 0, :, 0], both[:, 0, :, 1], both[:, 1, :, 0], both[:, 1, :, 1]
-    found: Floats = _ordered(np.hypot(cc - ss, cs + sc), np.hypot(cc + ss, cs - sc))
-    return found / np.maximum(norms, 1e-6)[:, None]
+    magnitudes = _ordered(np.hypot(cc - ss, cs + sc), np.hypot(cc + ss, cs - sc))
+    found: Floats = magnitudes / np.maximum(norms, 1e-6)[:, None]
+    return found
 
 
 def _ordered(positive: Floats, negative: Floats) -> Floats:

@@ -48,10 +48,18 @@ class ImageSet:
         for place, found in zip(thumbnails, prints, strict=True):
             if found is not None:
                 place[:] = found.thumbnail
-        columns = ([getattr(image, name) for image in manifest.images] for name in ("path", "sha256", "label"))
-        sides = ([getattr(image, name) for image in manifest.images] for name in ("split", "group"))
-        pixels = ["" if found is None else found.pixels for found in prints]
-        return cls(manifest.source.resolve().name, *columns, *sides, pixels, thumbnails, manifest.root)
+        images = manifest.images
+        return cls(
+            manifest.source.resolve().name,
+            [image.path for image in images],
+            [image.sha256 for image in images],
+            [image.label for image in images],
+            [image.split for image in images],
+            [image.group for image in images],
+            ["" if found is None else found.pixels for found in prints],
+            thumbnails,
+            manifest.root,
+        )
 
     def __len__(self) -> int:
         return len(self.paths)

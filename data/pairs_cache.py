@@ -98,6 +98,6 @@ def _write(path: Path, found: NearPairs) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
-    kept = sorted(path.parent.glob("*.npz"), key=lambda file: file.stat().st_mtime)
-    for file in kept[:-KEPT]:
-        file.unlink(missing_ok=True)
+    kept = sorted(path.parent.glob("*.npz"), key=lambda each: each.stat().st_mtime)
+    for oldest in kept[:-KEPT]:
+        oldest.unlink(missing_ok=True)
