@@ -25,7 +25,7 @@ def cosine_pairs(
 
     Examples:
         >>> first, second, cosine = cosine_pairs(np.float32([[1, 0], [2, 0.1], [0, 1]]), 0.9)
-        >>> first.tolist(), second.tolist(), cosine.round(3).tolist()
+        >>> first.tolist(), second.tolist(), [round(float(each), 3) for each in cosine]
         ([0], [1], [0.999])
     """
     from scipy.spatial import cKDTree

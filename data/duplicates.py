@@ -60,7 +60,7 @@ def near_pairs(
         >>> picture = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
         >>> found = near_pairs(np.stack([picture, picture[:, ::-1], picture.T // 2]))
         >>> found.first.tolist(), found.second.tolist(), found.symmetry.tolist()
-        ([0, 0, 1], [1, 2, 2], [1, 3, 2])
+        ([0, 0, 1], [1, 2, 2], [1, 7, 6])
     """
     pairs = candidate_pairs(thumbnails, sides)
     alike, likeness = [], []

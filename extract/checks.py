@@ -76,10 +76,15 @@ def row_bytes(shapes: Iterable[Sequence[int]], itemsize: int) -> int:
     return sum(map(math.prod, shapes)) * itemsize + sum(map(math.prod, ROW_SHAPES.values()))
 
 
+def has_room(path: Path, needed: int) -> bool:
+    """Whether so many bytes can be written there."""
+    return needed + FREE_BYTES <= shutil.disk_usage(path.parent).free
+
+
 def check_free(path: Path, needed: int) -> None:
     """Refuse to write so many bytes where there is no room for them."""
-    free = shutil.disk_usage(path.parent).free
-    if needed + FREE_BYTES > free:
+    if not has_room(path, needed):
+        free = shutil.disk_usage(path.parent).free
         raise StoreError(
             f"{path}: its features need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free here; "
             "make room, give another --output, fewer layers or --dtype float16"

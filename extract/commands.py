@@ -196,13 +196,19 @@ def _tell_extraction(extraction: Extraction, n_images: int, output: Path) -> Non
     if extraction.computed:
         _tell_speed(extraction)
     elif not extraction.reused:
-        click.echo("all were computed before; nothing to do", err=True)
+        click.echo("all were computed before" + "; nothing to do" * (not extraction.recognised), err=True)
     _tell_pictures(extraction)
 
 
 def _tell_pictures(extraction: Extraction) -> None:
     done, pictures = len(extraction.store.rows()), extraction.store.pictures
-    if extraction.unrecognised:
+    if extraction.outdated:
+        click.echo(
+            f"warning: the store stays one of an earlier format, in which only byte-identical copies are known: to be "
+            f"rewritten it needs {extraction.outdated / 1e9:.1f} GB on this disk",
+            err=True,
+        )
+    elif extraction.unrecognised:
         path, reason = extraction.unrecognised[0]
         told = f"{len(extraction.unrecognised)} images could not be read again, first {path}: {reason}"
         click.echo(printable(f"{told}; copies of them are not recognised"), err=True)

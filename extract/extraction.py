@@ -18,7 +18,7 @@ from ..features.layout import DONE, FAILED, FORMAT_VERSION, IDENTITY, LAYER_DTYP
 from ..features.store import FeatureStore
 from ..features.writer import StoreWriter, create_store, store_lock
 from .backbone import BACKBONES
-from .checks import check_alike, check_free, check_room, check_same_collection, other_images, row_bytes
+from .checks import check_alike, check_free, check_room, check_same_collection, has_room, other_images, row_bytes
 from .filling import Progress, Tell, check_read, fill
 from .recognising import Afterwards, recognise
 from .settings import Settings, deciding_fields, versions
@@ -36,6 +36,9 @@ class Extraction:
         progress: what was computed in this run, and the time spent per stage.
         failed: (path, reason) of every image that could not be read.
         seconds: from the first image to the last, the start of the engine included.
+        recognised: whether fingerprints or near-duplicate groups were found in this run.
+        outdated: bytes that a finished store of an earlier format needs to be brought up to date, for which there is no
+            room; 0 of any other.
         unrecognised: (path, reason) of every image whose features were taken from an earlier store and whose file could
             not be read again, so that it is not known which others show the same.
     """
@@ -45,6 +48,8 @@ class Extraction:
     progress: Progress
     failed: list[tuple[str, str]]
     seconds: float
+    recognised: bool = False
+    outdated: int = 0
     unrecognised: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -117,6 +122,8 @@ def extract_features(
         if old is not None and not same_images:
             check_same_collection(old, manifest)
         outdated = old is not None and old.format_version != FORMAT_VERSION
+        if old is not None and outdated and finished and not has_room(output, _copied_bytes(old)):
+            return replace(_finished(old, 0), outdated=_copied_bytes(old))
         target = output if old is None or (same_images and not outdated) else _next(output)
         layers = tuple(old.layers) if old else BACKBONES[settings.backbone].check_layers(settings.layers)
         weights, reused = None, 0
@@ -132,8 +139,10 @@ def extract_features(
             if left != target:
                 left.unlink(missing_ok=True)
         done = _finish(FeatureStore(target), output, manifest, settings, weights, reused, workers, progress)
-        unrecognised = recognise(done.store, manifest, afterwards) if groups else []
-        return replace(done, store=FeatureStore(output), unrecognised=unrecognised)
+        if not groups or done.store.fingerprinted:
+            return done
+        unrecognised = recognise(done.store, manifest, afterwards)
+        return replace(done, store=FeatureStore(output), recognised=True, unrecognised=unrecognised)
 
 
 def _donor(path: str | os.PathLike[str], output: Path) -> FeatureStore:
@@ -179,9 +188,13 @@ def _finish(
     if pending := int((FeatureStore(store.path).status == PENDING).sum()):
         raise StoreError(f"{output}: {pending} images were not finished; the same command goes on")
     store.path.replace(output)
-    store = FeatureStore(output)
+    return replace(_finished(FeatureStore(output), reused), progress=done, seconds=seconds)
+
+
+def _finished(store: FeatureStore, reused: int) -> Extraction:
+    """A finished store in which nothing was computed."""
     failed = [(str(store.paths[row]), str(store.reasons[row])) for row in (store.status == FAILED).nonzero()[0]]
-    return Extraction(store, reused, done, failed, seconds)
+    return Extraction(store, reused, Progress(0), failed, 0.0)
 
 
 def _create(path: Path, manifest: Manifest, settings: Settings, layers: Sequence[str], command: str) -> Weights:
@@ -203,6 +216,11 @@ def _create(path: Path, manifest: Manifest, settings: Settings, layers: Sequence
     return weights
 
 
+def _copied_bytes(old: FeatureStore) -> int:
+    """What the finished rows of a store take in a new one."""
+    return len(old.rows()) * row_bytes(old.layers.values(), old.memmap(next(iter(old.layers))).itemsize)
+
+
 def _upgrade(old: FeatureStore, target: Path, settings: Settings) -> int:
     """Make a store of today's version of the format of the rows of an earlier one; how many of them were copied.
 
@@ -211,8 +229,7 @@ def _upgrade(old: FeatureStore, target: Path, settings: Settings) -> int:
     if old.complete:
         target.unlink(missing_ok=True)  # what others computed may be of other versions, and nothing needs it
     if not target.exists():
-        itemsize = old.memmap(next(iter(old.layers))).itemsize
-        check_free(target, len(old.rows()) * row_bytes(old.layers.values(), itemsize))
+        check_free(target, _copied_bytes(old))
         columns = (old.paths, old.sha256s, old.labels, old.splits, old.groups)
         rows = {name: column.tolist() for name, column in zip(IDENTITY, columns, strict=True)}
         try:

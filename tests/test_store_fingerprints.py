@@ -25,6 +25,7 @@ from freezeframe.data.fingerprints import fingerprint
 from freezeframe.data.images import read_image
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract import checks, extraction, recognising
+from freezeframe.extract import commands as extract_commands
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.filling import Progress, _write_behind
 from freezeframe.extract.pipeline import Batch, Source
@@ -259,6 +260,23 @@ def test_a_finished_store_of_version_1_is_brought_to_version_2_without_computing
         assert getattr(done.store, name).tolist() == getattr(new, name).tolist(), name
     np.testing.assert_array_equal(done.store.thumbnails(done.store.rows()), groups_thumbnails(scans, done.store))
     assert [file.name for file in tmp_path.glob(".a.h5*")] == []
+
+
+def test_a_finished_store_of_version_1_stays_one_where_there_is_no_room(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.h5"
+    extract_features(read_manifest(scans), path, MNN)
+    as_version_1(path)
+    whole = path.read_bytes()
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: type("usage", (), {"free": 10**5}))
+    done = extract_features(read_manifest(scans), path, MNN)
+    assert (done.computed, done.reused, done.store.format_version) == (0, 0, 1)
+    assert done.outdated > 0
+    assert done.failed == [("healthy/broken.png", "the file is empty")]
+    assert path.read_bytes() == whole
+    extract_commands._tell_pictures(done)
+    assert "only byte-identical copies are known: to be rewritten it needs" in capsys.readouterr().err
 
 
 def groups_thumbnails(scans: Path, store: FeatureStore) -> np.ndarray:
