@@ -66,10 +66,6 @@ class Likeness:
     score: Floats
     symmetry: NDArray[np.intp]
 
-    def take(self, chosen: NDArray[np.bool_]) -> Likeness:
-        """Those of some pairs."""
-        return Likeness(self.score[chosen], self.symmetry[chosen])
-
 
 def compare(thumbnails: NDArray[np.uint8], pairs: NDArray[np.intp], enough: float) -> Likeness:
     """How alike pairs of thumbnails are.
@@ -83,7 +79,7 @@ def compare(thumbnails: NDArray[np.uint8], pairs: NDArray[np.intp], enough: floa
     used, places = np.unique(pairs, return_inverse=True)
     first, second = places.reshape(pairs.shape).T
     grey = thumbnails[used].astype(np.float32)
-    peaks, shifts = _coarse(_reduced(grey, COARSE), first, second)
+    peaks, shifts = _coarse(reduced(grey, COARSE), first, second)
     promising = np.flatnonzero(peaks.max(axis=1) >= HOPELESS)
     score, symmetry = np.full(len(pairs), -1, np.float32), peaks.argmax(axis=1)
     found = _followed_up(grey, first[promising], second[promising], peaks[promising], shifts[promising], enough)
@@ -117,7 +113,7 @@ def _followed_up(
     return Likeness(score, symmetry)
 
 
-def _reduced(images: Floats, side: int) -> Floats:
+def reduced(images: Floats, side: int) -> Floats:
     """Means over equal squares."""
     step = images.shape[-1] // side
     means = np.repeat(np.eye(side, dtype=np.float32) / step, step, axis=1)
@@ -159,7 +155,7 @@ def _faded(images: Floats, window: Floats) -> Floats:
 def _fitted(a: Floats, b: Floats, shift: Floats, enough: float) -> Floats:
     """Scores of pairs as they fit best; -1 where that is far from good."""
     pose = np.stack([np.ones(len(a)), -shift[:, 0], np.ones(len(a)), -shift[:, 1]], axis=1)
-    a_medium, b_medium = _reduced(a, MEDIUM), _reduced(b, MEDIUM)
+    a_medium, b_medium = reduced(a, MEDIUM), reduced(b, MEDIUM)
     soft = blurring(MEDIUM, 1.0)
     pose = _fit(soft @ a_medium @ soft.T, soft @ b_medium @ soft.T, pose, steps=4)
     pose = _fit(a_medium, b_medium, pose, steps=2)
@@ -241,7 +237,7 @@ def correlation(a: Floats, b: Floats, weights: Floats | None = None) -> Floats:
         a = (a - (np.einsum("nij,nij->n", a, weights) / count)[:, None, None]) * weights
         b = (b - (np.einsum("nij,nij->n", b, weights) / count)[:, None, None]) * weights
     size = np.sqrt(np.einsum("nij,nij->n", a, a) * np.einsum("nij,nij->n", b, b))
-    found: Floats = np.einsum("nij,nij->n", a, b) / np.maximum(size, 1e-6)
+    found: Floats = np.einsum("nij,nij->n", a, b) / np.maximum(size, 1)  # of rounding errors only, it is far below 1
     return found
 
 

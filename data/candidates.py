@@ -11,13 +11,14 @@ dimensions decide; the radii are those that hold nearly all of the sample's edit
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .alignment import resampling
+from .alignment import reduced, resampling
 
 Floats = NDArray[np.floating[Any]]
 """float32; NumPy's types do not follow it through products."""
@@ -25,8 +26,7 @@ Floats = NDArray[np.floating[Any]]
 FEW = 200
 """So many pictures need no index: all their pairs are candidates."""
 NEIGHBOURS = 128
-"""Of each picture only so many are looked at, the nearest, so that time grows with the number of pictures; a family of
-more copies hangs together all the same."""
+"""Of each picture only so many points are looked at, the nearest, so that time grows with the number of pictures."""
 SLACK = 2.0
 """The farthest of these may be so much farther, as a share, than the one that an exact search would find."""
 SAMPLE = 500
@@ -42,28 +42,9 @@ CROPS = ((0.95, 0.95), (0.95, 0.95), (0.92, 0.92), (0.9, 0.9), (0.9, 0.9), (0.97
 """Shares of height and width that the sample's crops leave."""
 
 _FREQUENCIES = 8
+_SIDE = 32
+"""So many pixels show these frequencies."""
 _BLOCK = 2048
-
-
-def candidate_pairs(thumbnails: NDArray[np.uint8], sides: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
-    """Pairs of thumbnails that may show the same picture.
-
-    Args:
-        thumbnails: uint8 of shape (n, side, side).
-        sides: a number per thumbnail, of shape (n,); if given, only pairs from two sides are taken.
-
-    Returns:
-        Numbers of thumbnails, of shape (n_pairs, 2), the smaller first; sorted, each pair once.
-    """
-    n = len(thumbnails)
-    if n <= FEW:
-        pairs = np.stack(np.triu_indices(n, 1), axis=1)
-        return pairs if sides is None else pairs[sides[pairs[:, 0]] != sides[pairs[:, 1]]]
-    index, rows = Index.of(thumbnails), np.arange(n)
-    if sides is None:
-        return index.neighbours(rows, rows)
-    found = [index.neighbours(rows[sides == side], rows[sides != side]) for side in np.unique(sides)]
-    return np.unique(np.concatenate(found), axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +64,10 @@ class Index:
 
     @classmethod
     def of(cls, thumbnails: NDArray[np.uint8]) -> Index:
-        """Learn from thumbnails of shape (n, side, side), more than one."""
+        """Learn from thumbnails of shape (n, side, side), more than one, none of them blank."""
         from scipy.linalg import eigh
 
-        features = np.stack([_in_blocks(thumbnails, kept) for kept in KEPT])
+        features = _features(thumbnails)
         chosen = np.random.default_rng(0).permutation(len(thumbnails))[:SAMPLE]
         differences = _differences(thumbnails[chosen].astype(np.float32), features[:, chosen]).astype(np.float64)
         within = differences.T @ differences / len(differences)
@@ -99,10 +80,28 @@ class Index:
         radii = (float(np.quantile(np.sqrt(moved[:, :n].sum(axis=1)), FOUND)) for n in (DIMENSIONS, SEARCHED))
         return cls((features @ directions.astype(np.float32)).astype(np.float32), *radii)
 
-    def neighbours(self, rows: NDArray[np.intp], among: NDArray[np.intp]) -> NDArray[np.intp]:
+    def candidates(self, rows: NDArray[np.intp], sides: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
+        """Pairs of pictures that may be the same.
+
+        Args:
+            rows: among which pictures, ascending.
+            sides: a number per picture of the index; if given, only pairs from two sides are taken.
+
+        Returns:
+            Their numbers, of shape (n_pairs, 2), the smaller first; sorted, each pair once.
+        """
+        if sides is None:
+            return self._neighbours(rows, rows)
+        of_rows = sides[rows]
+        found = [self._neighbours(rows[of_rows == side], rows[of_rows != side]) for side in np.unique(of_rows)]
+        return np.unique(np.concatenate(found), axis=0)
+
+    def _neighbours(self, rows: NDArray[np.intp], among: NDArray[np.intp]) -> NDArray[np.intp]:
         """Pairs of one of `rows` and one of its neighbours in `among`, of shape (n_pairs, 2); sorted, each once."""
         from scipy.spatial import cKDTree
 
+        if not len(rows) or not len(among):
+            return np.empty((0, 2), np.intp)
         owners = np.tile(among, len(KEPT))
         indexed = self.points[:, among].reshape(len(owners), DIMENSIONS)
         tree = cKDTree(indexed[:, :SEARCHED], leafsize=32)
@@ -121,16 +120,31 @@ class Index:
         return np.stack(np.divmod(np.unique(np.concatenate(found)), self.points.shape[1]), axis=1)
 
 
+def all_pairs(rows: NDArray[np.intp], sides: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
+    """What `Index.candidates` gives, without an index: all pairs of few pictures."""
+    pairs = rows[np.stack(np.triu_indices(len(rows), 1), axis=1)]
+    return pairs if sides is None else pairs[sides[pairs[:, 0]] != sides[pairs[:, 1]]]
+
+
 def _slices(n: int) -> list[slice]:
     return [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
 
 
-def _in_blocks(thumbnails: NDArray[np.uint8], kept: float) -> Floats:
-    """Spectra of thumbnails, or of crops of them that keep a share of each side."""
-    found = np.empty((len(thumbnails), 2 * _FREQUENCIES**2), np.float32)
-    for part in _slices(len(thumbnails)):
-        grey = thumbnails[part].astype(np.float32)
-        found[part] = spectra(grey if kept == 1 else _cropped(grey, (kept, kept), np.zeros((2, 1))))
+def _features(thumbnails: NDArray[np.uint8]) -> Floats:
+    """Spectra of thumbnails and of their crops, of shape (len(KEPT), n, 128), by as many threads as there are cores."""
+    from joblib import cpu_count
+    from threadpoolctl import threadpool_limits
+
+    found = np.empty((len(KEPT), len(thumbnails), 2 * _FREQUENCIES**2), np.float32)
+
+    def fill(part: slice) -> None:
+        grey = reduced(thumbnails[part].astype(np.float32), _SIDE)
+        for kept, place in zip(KEPT, found, strict=True):
+            place[part] = spectra(grey if kept == 1 else _cropped(grey, (kept, kept), np.zeros((2, 1))))
+
+    with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as pool:
+        for _ in pool.map(fill, _slices(len(thumbnails))):
+            pass
     return found
 
 
@@ -142,15 +156,13 @@ def _differences(grey: Floats, features: Floats) -> Floats:
         features: theirs, of shape (len(KEPT), n, 128); a crop is compared with the likest of these.
     """
     rng = np.random.default_rng(1)
-    changed = []
+    edits = []
     for shares in CROPS:
         likest = int(np.argmin([abs(kept - sum(shares) / 2) for kept in KEPT]))
-        changed.append(spectra(_cropped(grey, shares, rng.random((2, len(grey))) - 0.5)) - features[likest])
-    for gamma in (0.7, 1.4):
-        changed.append(spectra(255 * (grey / 255) ** gamma) - features[0])
-    for gain, offset in ((1.5, 0), (2, 0), (1.5, -30)):
-        changed.append(spectra(np.clip(grey * gain + offset, 0, 255)) - features[0])
-    return np.concatenate(changed)
+        edits.append((_cropped(grey, shares, rng.random((2, len(grey))) - 0.5), likest))
+    edits += [(255 * (grey / 255) ** gamma, 0) for gamma in (0.7, 1.4)]
+    edits += [(np.clip(grey * gain + offset, 0, 255), 0) for gain, offset in ((1.5, 0), (2, 0), (1.5, -30))]
+    return np.concatenate([spectra(reduced(edit, _SIDE)) - features[likest] for edit, likest in edits])
 
 
 def _cropped(grey: Floats, shares: tuple[float, float], places: NDArray[np.float64]) -> Floats:

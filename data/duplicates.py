@@ -9,15 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import ParameterError
 from .alignment import Likeness, compare
-from .candidates import candidate_pairs
+from .candidates import FEW, Index, all_pairs
+from .fingerprints import THUMBNAIL
 from .splits import join_groups
 
 THRESHOLD = 0.85
 """How alike two thumbnails must be, from -1 to 1, to count as one picture; `scripts/duplicate_check.py` measures it."""
 
+BLANK = 1.0
+"""A thumbnail whose grey levels have a smaller standard deviation shows nothing: it is like equal ones only."""
+
 Progress = Callable[[int, int], None]
-"""Told how many pairs are compared, and how many there are to compare."""
+"""Told how many candidates are compared, and how many there are; in several rounds."""
 
 _BLOCK = 512
 
@@ -62,33 +67,111 @@ def near_pairs(
         >>> found.first.tolist(), found.second.tolist(), found.symmetry.tolist()
         ([0, 0, 1], [1, 2, 2], [1, 7, 6])
     """
-    pairs = candidate_pairs(thumbnails, sides)
-    alike, likeness = [], []
-    for start, block, found in _compared(thumbnails, pairs, threshold):
-        near = found.score >= threshold
-        alike.append(block[near])
-        likeness.append(found.take(near))
-        if progress is not None:
-            progress(start + len(block), len(pairs))
-    first, second = np.concatenate([np.empty((0, 2), np.intp), *alike]).T
-    score = np.concatenate([np.empty(0, np.float32), *(each.score for each in likeness)])
-    symmetry = np.concatenate([np.empty(0, np.intp), *(each.symmetry for each in likeness)])
-    return NearPairs(first, second, score, symmetry)
+    if not threshold > 0:
+        raise ParameterError(f"threshold must be above 0, got {threshold}")
+    equal, firsts = _equal(thumbnails, sides)
+    rows = firsts if sides is None else np.arange(len(thumbnails))
+    rows = rows[thumbnails[rows].std(axis=(1, 2)) >= BLANK]
+    found = [equal]
+    if len(rows) > 1 and threshold <= 1:
+        index = Index.of(thumbnails[rows]) if len(rows) > FEW else None
+        found += _rounds(_Search(thumbnails, rows, index, threshold, sides, progress))
+    return _together(found)
 
 
-def _compared(
-    thumbnails: NDArray[np.uint8], pairs: NDArray[np.intp], enough: float
-) -> Iterator[tuple[int, NDArray[np.intp], Likeness]]:
-    """All pairs, compared in blocks by as many threads as there are cores (NumPy lets them run)."""
+def _equal(thumbnails: NDArray[np.uint8], sides: NDArray[np.intp] | None) -> tuple[NearPairs, NDArray[np.intp]]:
+    """Pairs of equal thumbnails, each with the first like it (on each other side), and the first of each kind."""
+    flat = np.ascontiguousarray(thumbnails).reshape(len(thumbnails), THUMBNAIL**2)
+    _, firsts, kinds = np.unique(flat.view(f"V{THUMBNAIL**2}").ravel(), return_index=True, return_inverse=True)
+    pairs = []
+    for side in [None] if sides is None else np.unique(sides):
+        chosen = np.arange(len(flat)) if sides is None else np.flatnonzero(sides == side)
+        first = np.full(len(firsts), -1)
+        first[kinds[chosen][::-1]] = chosen[::-1]
+        others = np.arange(len(flat)) if sides is None else np.flatnonzero(sides != side)
+        known = others[(first[kinds[others]] >= 0) & (first[kinds[others]] != others)]
+        pairs.append(np.sort(np.stack([first[kinds[known]], known], axis=1), axis=1))
+    both = np.unique(np.concatenate([np.empty((0, 2), np.intp), *pairs]), axis=0)
+    return NearPairs(*both.T, np.ones(len(both), np.float32), np.zeros(len(both), np.intp)), np.sort(firsts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """What the search for near-duplicates needs: see `near_pairs`; `rows` of the thumbnails are in the index."""
+
+    thumbnails: NDArray[np.uint8]
+    rows: NDArray[np.intp]
+    index: Index | None
+    threshold: float
+    sides: NDArray[np.intp] | None
+    progress: Progress | None
+
+    def among(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Candidates among some of the rows, by their place: pairs of numbers of thumbnails."""
+        sides = None if self.sides is None else self.sides[self.rows]
+        if self.index is None or len(places) <= FEW:
+            return self.rows[all_pairs(places, sides)]
+        return self.rows[self.index.candidates(places, sides)]
+
+
+def _rounds(search: _Search) -> Iterator[NearPairs]:
+    """Pairs among all rows; then, while groups grow, among a few of each group.
+
+    Of a picture's neighbours only the nearest are candidates: two large families of one picture, the originals and
+    their crops, say, do not see each other before each is thinned out.
+    """
+    places, groups = np.arange(len(search.rows)), np.arange(len(search.thumbnails))
+    seen = np.empty(0, np.intp)
+    while len(places) > 1:
+        pairs = search.among(places)
+        codes = pairs[:, 0] * len(search.thumbnails) + pairs[:, 1]
+        new = (groups[pairs[:, 0]] != groups[pairs[:, 1]]) & ~np.isin(codes, seen, assume_unique=True)
+        found, seen = _compared(search, pairs[new]), np.append(seen, codes[new])
+        yield found
+        if search.sides is not None or not len(found):
+            return
+        groups = joined(groups, groups[found.first], groups[found.second])
+        fewer = _thinned(groups[search.rows])
+        if len(fewer) == len(places):
+            return
+        places = fewer
+
+
+def _thinned(groups: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Places of the first, the middle and the last of each group, ascending."""
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    ends = np.append(starts[1:], len(order))
+    return np.unique(np.concatenate([order[starts], order[(starts + ends) // 2], order[ends - 1]]))
+
+
+def _compared(search: _Search, pairs: NDArray[np.intp]) -> NearPairs:
+    """Those of the candidates that are alike, compared in blocks by as many threads as there are cores."""
     from joblib import cpu_count
     from threadpoolctl import threadpool_limits
 
-    def compared(start: int) -> tuple[int, NDArray[np.intp], Likeness]:
+    def compared(start: int) -> tuple[NDArray[np.intp], Likeness]:
         block = pairs[start : start + _BLOCK]
-        return start, block, compare(thumbnails, block, enough)
+        return block, compare(search.thumbnails, block, search.threshold)
 
-    with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as pool:
-        yield from pool.map(compared, range(0, len(pairs), _BLOCK))
+    found = []
+    with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as pool:  # NumPy lets threads run
+        for number, (block, likeness) in enumerate(pool.map(compared, range(0, len(pairs), _BLOCK))):
+            near = likeness.score >= search.threshold
+            found.append(NearPairs(*block[near].T, likeness.score[near], likeness.symmetry[near]))
+            if search.progress is not None:
+                search.progress(number * _BLOCK + len(block), len(pairs))
+    return _together(found)
+
+
+def _together(parts: Sequence[NearPairs]) -> NearPairs:
+    """All pairs of several parts, in order."""
+    none = NearPairs(*np.empty((2, 0), np.intp), np.empty(0, np.float32), np.empty(0, np.intp))
+    first, second, score, symmetry = (
+        np.concatenate([getattr(part, name) for part in (none, *parts)]) for name in vars(none)
+    )
+    order = np.lexsort([second, first])
+    return NearPairs(first[order], second[order], score[order], symmetry[order])
 
 
 def duplicate_groups(

@@ -23,7 +23,7 @@ from PIL import Image, ImageEnhance
 from rich.console import Console
 from rich.progress import track
 
-from freezeframe.data.candidates import candidate_pairs
+from freezeframe.data.candidates import Index
 from freezeframe.data.duplicates import THRESHOLD, NearPairs, duplicate_groups, joined, near_pairs
 from freezeframe.data.fingerprints import fingerprint
 from freezeframe.data.images import read_image
@@ -219,7 +219,7 @@ def synthetic(n: int) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
 def tell_scale(n: int) -> None:
     thumbnails, of = synthetic(n)
     start = time.perf_counter()
-    n_candidates = len(candidate_pairs(thumbnails))
+    n_candidates = len(Index.of(thumbnails).candidates(np.arange(n)))
     indexed = time.perf_counter() - start
     start = time.perf_counter()
     found = near_pairs(thumbnails)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from freezeframe.data import pairs_cache
-from freezeframe.data.candidates import FEW, candidate_pairs, spectra
+from freezeframe.data.candidates import FEW, Index, spectra
 from freezeframe.data.cosine import cosine_pairs
 from freezeframe.data.drawing import draw_slice
 from freezeframe.data.duplicates import duplicate_groups, joined, near_pairs
@@ -67,7 +67,7 @@ def test_the_index_finds_what_a_comparison_of_all_pairs_finds() -> None:
     originals = drawn(FEW)
     edited = [list(EDITS.values())[number % len(EDITS)](image) for number, image in enumerate(originals[:40])]
     thumbnails = np.stack([thumbnail(image) for image in [*originals, *edited]])
-    candidates = candidate_pairs(thumbnails)
+    candidates = Index.of(thumbnails).candidates(np.arange(len(thumbnails)))
     assert len(candidates) < 0.05 * len(thumbnails) ** 2 / 2
     missed = {(number, FEW + number) for number in range(40)} - set(map(tuple, candidates.tolist()))
     assert len(missed) <= 1
@@ -82,10 +82,48 @@ def test_the_symmetry_told_is_the_one_that_was_applied() -> None:
         assert found.score[0] > 0.99
 
 
-def test_blank_pictures_are_not_like_anything() -> None:
-    levels = [np.full((THUMBNAIL, THUMBNAIL), level, np.uint8) for level in (0, 1, 128, 255)]
+def test_blank_pictures_are_like_equal_ones_only() -> None:
+    levels = [np.full((THUMBNAIL, THUMBNAIL), level, np.uint8) for level in (0, 1, 128, 233, 255, 240, 128)]
     noise = np.random.default_rng(0).integers(0, 2, (4, THUMBNAIL, THUMBNAIL)).astype(np.uint8)
-    assert not len(near_pairs(np.stack([*levels, *noise])))
+    found = near_pairs(np.stack([*levels, *noise]))
+    assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == [(2, 6)]
+
+
+def test_copies_are_found_among_blank_pictures() -> None:
+    originals = drawn(8)
+    shown = [thumbnail(image) for image in [*originals, *map(EDITS["cropped on the left"], originals)]]
+    blank = [np.full((THUMBNAIL, THUMBNAIL), number % 256, np.uint8) for number in range(600)]
+    found = near_pairs(np.stack([*blank, *shown]))
+    pairs = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
+    assert {(600 + number, 608 + number) for number in range(8)} <= pairs
+
+
+def test_two_large_families_of_one_picture_are_joined() -> None:
+    original = drawn(1)[0]
+    crop = cropped(original, 0.05, 0.05, 0.9)
+    family = [
+        ImageEnhance.Brightness(image).enhance(0.8 + 0.004 * number)
+        for image in (original, crop)
+        for number in range(150)
+    ]
+    thumbnails = np.stack([thumbnail(image) for image in family])
+    groups = duplicate_groups([""] * 300, [""] * 300, thumbnails)
+    assert set(groups.tolist()) == {0}
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=20), st.data())
+def test_equal_thumbnails_are_paired_across_all_sides(kinds: list[int], data: st.DataObject) -> None:
+    sides = np.array(data.draw(st.lists(st.integers(0, 2), min_size=len(kinds), max_size=len(kinds))), dtype=np.intp)
+    thumbnails = np.stack([np.full((THUMBNAIL, THUMBNAIL), 60 * kind, np.uint8) for kind in kinds])
+    found = near_pairs(thumbnails, sides=sides)
+    assert all(kinds[a] == kinds[b] and sides[a] != sides[b] for a, b in zip(found.first, found.second, strict=True))
+    paired = {(a, sides[b]) for a, b in zip(found.first, found.second, strict=True)}
+    paired |= {(b, sides[a]) for a, b in zip(found.first, found.second, strict=True)}
+    wanted = {(a, sides[b]) for a in range(len(kinds)) for b in range(len(kinds))}
+    assert paired == {
+        (a, s) for a, s in wanted if sides[a] != s and any(kinds[b] == kinds[a] for b in np.flatnonzero(sides == s))
+    }
 
 
 def test_with_sides_only_pairs_across_them_are_found() -> None:
