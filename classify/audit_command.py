@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,11 +80,15 @@ def audit(
     from ..data.terminal import bar
     from .commands import parse_classes
 
+    if cosine is None and layer is not None:
+        raise ParameterError("--layer is for --cosine, which is not given")
     for place in (source, *others):
         refuse_output_within(place, output)
     with bar("looking at", "images") as progress:
         grouping = {"group_column": group_column, "group_regex": group_regex}
         sets = [_read(path, grouping, cache=not no_cache, progress=progress) for path in (source, *others)]
+    if any(grouping.values()) and not any(each.groups_are_common for each in sets):
+        raise ParameterError("--group-column and --group-regex name no group of any image here")
     alike = [] if cosine is None else _alike((source, *others), sets, cosine, layer)
     with bar("comparing", "pairs") as progress:
         found = compare(
@@ -105,9 +110,11 @@ def _read(path: Path, grouping: Mapping[str, str | None], cache: bool, progress:
     from ..data.manifest import read_manifest
 
     if _is_store(path):
-        return set_of_store(FeatureStore(path))
-    manifest = read_manifest(path, **grouping, least_classes=1)
-    return ImageSet.of(manifest, inspect_images(manifest, cache=cache, progress=progress))
+        return set_of_store(FeatureStore(path))  # its groups are those that it was extracted with
+    wanted = dict(grouping) if path.is_file() else {**grouping, "group_column": None}  # folders have no columns
+    manifest = read_manifest(path, **wanted, least_classes=1, unmatched="ignored")
+    found = ImageSet.of(manifest, inspect_images(manifest, cache=cache, progress=progress))
+    return replace(found, groups_are_common=any(wanted.values()) and any(found.groups))
 
 
 def _is_store(path: Path) -> bool:
@@ -148,7 +155,10 @@ def _alike(
 ) -> list[tuple[int, int, float]]:
     """Pairs of images of stores whose features are alike, numbered through all sets."""
     from ..data.cosine import cosine_pairs
+    from ..data.splits import join_groups
 
+    if not similarity > 0:
+        raise ParameterError(f"--cosine must be above 0, got {similarity}")
     for path in paths:
         if not _is_store(path):
             raise ParameterError(f"{path}: no feature store, so there are no features for --cosine to compare")
@@ -156,12 +166,17 @@ def _alike(
     layer = layer or list(stores[0].layers)[-1]
     for store in stores[1:]:
         check_comparable(stores[0], store, layer)
-    rows = [store.rows() for store in stores]
-    features = [store.features(layer, chosen, "avg") for store, chosen in zip(stores, rows, strict=True)]
-    starts = np.cumsum([0, *map(len, sets)])
-    numbers = np.concatenate([start + chosen for start, chosen in zip(starts, rows, strict=False)])
+    sha256s, pixels = ([text for each in sets for text in getattr(each, name)] for name in ("sha256s", "pixels"))
+    _, firsts = np.unique(join_groups(sha256s, pixels), return_index=True)  # copies need no comparing
+    features, numbers, start = [], [], 0
+    for store in stores:
+        rows = np.intersect1d(store.rows(), firsts - start)
+        features.append(store.features(layer, rows, "avg"))
+        numbers.append(start + rows)
+        start += len(store)
     found = cosine_pairs(np.concatenate(features), similarity)
-    return [(int(numbers[a]), int(numbers[b]), float(score)) for a, b, score in zip(*found, strict=True)]
+    chosen = np.concatenate(numbers)
+    return [(int(chosen[a]), int(chosen[b]), float(score)) for a, b, score in zip(*found, strict=True)]
 
 
 def _write(found: Audit, output: Path) -> Path:
@@ -178,13 +193,13 @@ def _write(found: Audit, output: Path) -> Path:
 
 def _tell(found: Audit, page: Path) -> None:
     """What must be known comes first."""
-    from ..data.audit_report import headlines, remarks
+    from ..data.audit_report import FINE, headlines, remarks
 
     worrying = headlines(found)
-    for text in worrying:
-        click.secho(printable(f"LEAK: {text}" if "labels" not in text else f"CONFLICT: {text}"), fg="red", bold=True)
+    for kind, text in worrying:
+        click.secho(printable(f"{kind}: {text}"), fg="red", bold=True)
     if not worrying:
-        click.echo("nothing crosses a split or a set, and no picture has two labels")
+        click.echo(FINE)
     for text in remarks(found):
         click.echo(printable(text))
     click.echo(printable(f"report: {page} (pairs side by side), audit.csv, groups.csv"))

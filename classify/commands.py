@@ -125,9 +125,20 @@ def fit_classifier(
     from .fit import Fitting
 
     fitting = Fitting(task, wanted, leaderboard=leaderboard, runs=runs)
-    rows = _fit_all(fitting, names, everything, guessed=options["positive"] is None)
-    if not allow_leaks:
-        _check_leaks(rows)
+    done: list[Run] = []
+    guessed = options["positive"] is None
+    try:
+        _fit_all(fitting, names, everything, done)
+    except BaseException:  # what is in the leaderboard is told all the same; the exit code is that of the failure
+        _print_runs(done, guessed)
+        leaks = _leaks(done, allow_leaks)
+        if leaks:
+            click.echo(printable(f"error: {leaks}"), err=True)
+        raise
+    _print_runs(done, guessed)
+    leaks = _leaks(done, allow_leaks)
+    if leaks:
+        raise LeakError(leaks)
 
 
 @click.command()
@@ -150,49 +161,43 @@ def predict(model: Path, images: tuple[Path, ...], output: str, weights: str) ->
         raise FreezeframeError(f"{len(failed)} of {len(images)} images could not be read")
 
 
-def _fit_all(fitting: Fitting, names: list[str], everything: bool, guessed: bool) -> list[dict[str, Any]]:
-    """Fit heads one after the other; one that fails does not keep the others from being fitted and shown.
+def _fit_all(fitting: Fitting, names: list[str], everything: bool, done: list[Run]) -> None:
+    """Fit heads one after the other; one that fails does not keep the others from being fitted.
 
-    Returns:
-        The rows of all.
+    Args:
+        done: to which each run is added when it is in the leaderboard.
     """
     told = _told()
-    done: list[Run] = []
     failed: list[str] = []
-    try:
-        for number, name in enumerate(names, 1):
-            start = time.monotonic()
-            try:
-                with told.status("") as status:
-                    done.append(fitting.fit(name, partial(_tell, status, f"{name} ({number} of {len(names)})")))
-                outcome = f"{time.monotonic() - start:.1f} s, {_briefly(done[-1].row)}"
-            except FreezeframeError as error:
-                missing = isinstance(error, MissingExtraError)
-                if len(names) == 1 or (missing and not everything):
-                    raise
-                failed += [] if missing else [name]
-                outcome = f"{'left out' if missing else 'failed'}; {error}"
-            if len(names) > 1:
-                told.print(printable(f"{name}: {outcome}"))
-    finally:  # what is in the leaderboard is told, even if a later head fails
-        if done:
-            _print_runs(done, guessed)
+    for number, name in enumerate(names, 1):
+        start = time.monotonic()
+        try:
+            with told.status("") as status:
+                done.append(fitting.fit(name, partial(_tell, status, f"{name} ({number} of {len(names)})")))
+            outcome = f"{time.monotonic() - start:.1f} s, {_briefly(done[-1].row)}"
+        except FreezeframeError as error:
+            missing = isinstance(error, MissingExtraError)
+            if len(names) == 1 or (missing and not everything):
+                raise
+            failed += [] if missing else [name]
+            outcome = f"{'left out' if missing else 'failed'}; {error}"
+        if len(names) > 1:
+            told.print(printable(f"{name}: {outcome}"))
     if failed:
         raise FreezeframeError(f"{len(failed)} of {len(names)} heads could not be fitted: {', '.join(failed)}")
-    return [row for run in done for row in run.rows]
 
 
-def _check_leaks(rows: list[dict[str, Any]]) -> None:
-    """Raise LeakError if more than half of a test set has relatives in training."""
+def _leaks(done: list[Run], allowed: bool) -> str:
+    """Of which test sets more than half is known to have relatives in training; empty if of none, or if allowed."""
     found = dict.fromkeys(
         f"{row['n_test_leaking']} of {row['n_test']} of {row['test_set']}, {row['split']}"
-        for row in rows
+        for run in done
+        for row in run.rows
         if 2 * row["n_test_leaking"] > row["n_test"]
     )
-    if found:
-        raise LeakError(
-            f"more than half of the test images leak ({'; '.join(found)}); --allow-leaks to end with exit code 0"
-        )
+    if allowed or not found:
+        return ""
+    return f"more than half of the test images leak ({'; '.join(found)}); --allow-leaks to end with exit code 0"
 
 
 def _told() -> Console:
@@ -237,6 +242,8 @@ def parse_classes(text: str | None) -> dict[str, str]:
 
 
 def _print_runs(done: list[Run], guessed: bool) -> None:
+    if not done:
+        return
     tables.print_rows([row for run in done for row in run.rows])
     positive = done[0].row["positive"]
     if positive:

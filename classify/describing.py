@@ -12,9 +12,10 @@ import numpy as np
 from .. import __version__
 from ..features.layout import FAILED
 from ..features.store import FeatureStore
-from .clean import leak_doubts
+from .clean import have, kinds, leak_doubts
 from .evaluation import Evaluation
 from .heads.head import Head
+from .relatives import LEVELS, relatives
 from .task import Part, Task
 
 
@@ -42,7 +43,7 @@ def describe(task: Task, head: Head, pooling: str, part: Part, evaluation: Evalu
         "n_test": len(part.rows),
         "n_test_groups": len(np.unique(part.groups)),
         "n_test_in_train": int(evaluation.in_training.sum()),
-        "n_test_leaking": int((~clean).sum()),
+        "n_test_leaking": int(evaluation.leaking.sum()),
         "n_test_clean": int(clean.sum()),
         "n_test_clean_groups": len(np.unique(part.groups[clean])),
         "store_fingerprint": train.fingerprint,
@@ -73,12 +74,13 @@ def test_id(part: Part, split: str) -> str:
 
 def doubts(task: Task, tested: list[tuple[Part, Evaluation]]) -> list[str]:
     """What must be known before the scores are believed, what matters most first."""
-    found = [text for _, evaluation in tested for text in leak_doubts(evaluation)]
+    found = []
+    for part, evaluation in tested:
+        found += leak_doubts(evaluation, _unrecognised(part.store, task.train.store))
+    found += _validation_doubts(task)
     source = str(task.train.store.provenance.get("weights_source", ""))
     if source.startswith("random"):
         found.append(f"the backbone's weights are {source}: this score says nothing about VGG16")
-    for part in (task.train, *(test.part for test in task.tests)):
-        found += _unrecognised(part.store)
     for test in task.tests:
         untested = sorted(set(task.classes) - set(map(str, test.part.labels)))
         if untested:
@@ -86,16 +88,33 @@ def doubts(task: Task, tested: list[tuple[Part, Evaluation]]) -> list[str]:
     return list(dict.fromkeys([*found, *_left_out(task)]))
 
 
-def _unrecognised(store: FeatureStore) -> list[str]:
-    """Images whose copies are noticed only if they are the same file."""
-    rows = store.rows()
-    unknown = int((store.pixels[rows] == "").sum())
-    if not unknown:
+def _unrecognised(*stores: FeatureStore) -> str:
+    """Which stores have images whose copies are noticed only if they are the same file, and what to do."""
+    causes = {}
+    for store in stores:
+        rows = store.rows()
+        n_unknown = int((store.pixels[rows] == "").sum())
+        if n_unknown and store.format_version == 1:
+            causes[store.path] = f"{store.path.name} was made by an older version"
+        elif n_unknown:
+            causes[store.path] = f"{store.path.name} lacks what {n_unknown} of {len(rows)} images are recognised by"
+    noticed = "only byte-identical copies are noticed; run extract-features again, which computes no feature anew"
+    return f"{' and '.join(causes.values())}: {noticed}"
+
+
+def _validation_doubts(task: Task) -> list[str]:
+    """That hyper-parameters were chosen by relatives of what was fitted on."""
+    if not task.validation.any():
         return []
-    again = "only byte-identical copies are noticed; run extract-features again, which computes no feature anew"
-    if store.format_version == 1:
-        return [f"{store.path.name} was made by an older version: {again}"]
-    return [f"{store.path.name} lacks what {unknown} of {len(rows)} images are recognised by: of these {again}"]
+    validation, others = task.train.take(task.validation), task.train.take(~task.validation)
+    related = relatives(validation, others)
+    n = int(np.isin(related, list(LEVELS)).sum())
+    if not n:
+        return []
+    return [
+        f"{n} of {len(related)} validation images {have(n)} a relative among the other training images "
+        f"({kinds(related)}): the choice of hyper-parameters is optimistic"
+    ]
 
 
 def _left_out(task: Task) -> list[str]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .. import FreezeframeError
 from .predictions import Predictions
+from .relatives import UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Evaluation:
         paths, sha256s: the images, in the order of the predictions' rows; sha256s may be empty texts.
         predictions: true classes, probabilities, groups and the positive class.
         relatives: how each image is related to one that was trained on, a key of `LEVELS`, of shape (n_rows,); "" if it
-            is not.
+            is not, `UNKNOWN` if that could not be found out.
+        looked_for: whether all relatives were; older versions noticed byte-identical files alone.
     """
 
     test_id: str
@@ -34,6 +36,7 @@ class Evaluation:
     sha256s: Sequence[str]
     predictions: Predictions
     relatives: NDArray[np.str_]
+    looked_for: bool = True
 
     @property
     def in_training(self) -> NDArray[np.bool_]:
@@ -42,8 +45,18 @@ class Evaluation:
 
     @property
     def clean(self) -> NDArray[np.bool_]:
-        """Which images have no relative among the training images, of shape (n_rows,)."""
+        """Which images are known to have no relative among the training images, of shape (n_rows,)."""
         return np.asarray(self.relatives == "")
+
+    @property
+    def leaking(self) -> NDArray[np.bool_]:
+        """Which images are known to have a relative among the training images, of shape (n_rows,)."""
+        return np.asarray(~self.clean & ~self.unknown)
+
+    @property
+    def unknown(self) -> NDArray[np.bool_]:
+        """Of which images that could not be found out, of shape (n_rows,)."""
+        return np.asarray(self.relatives == UNKNOWN)
 
     @property
     def positive(self) -> str:

@@ -26,7 +26,7 @@ from .metrics import METRICS, score
 from .model_file import FittedHead, save_model
 from .prediction_files import write_predictions
 from .predictions import Predictions
-from .relatives import relatives
+from .relatives import relatives, unknown
 from .search import Wanted, fit_head, folds_within
 from .task import Part, Task, Tell
 from .training import PartFeatures
@@ -175,7 +175,8 @@ class Fitting:
                 proba[repeat, judged] = head.predict_proba(take(X, judged))
                 predicted[repeat, judged] = head.calibration.decide(proba[repeat, judged])
         split = f"{self.task.n_folds}-fold" + (f" x {self.task.n_repeats}" if self.task.n_repeats > 1 else "")
-        return self._evaluation(train, split, proba, predicted, np.full(n, ""))
+        # Folds cut no chain that is known of.
+        return self._evaluation(train, split, proba, predicted, unknown(train, train))
 
     def _evaluation(
         self,
@@ -224,14 +225,15 @@ class Fitting:
 
     def _fitted(self, head: Head, pooling: str, run_id: str, rows: list[dict[str, Any]]) -> FittedHead:
         store = self.task.train.store
-        told = ("test_set", "split", "n_test", "n_test_in_train", "n_test_leaking", *METRICS, *CLEAN_METRICS)
+        counts = ("n_test", "n_test_in_train", "n_test_leaking", "n_test_clean")
+        told = ("test_set", "split", *counts, *METRICS, *CLEAN_METRICS)
         scores = [{name: row[name] for name in told if row[name] == row[name]} for row in rows]  # NaN is no JSON
         layer, classes = self.task.layer, tuple(self._classes)
         return FittedHead(head, classes, layer, pooling, store.provenance, store.fingerprint, run_id, scores)
 
 
 def _scores(evaluation: Evaluation) -> dict[str, float]:
-    """Of all test rows, and of those without a relative in training."""
+    """Of all test rows, and of those that are known to have no relative in training."""
     found = score(evaluation.predictions)
     return found | clean_scores(evaluation.predictions, evaluation.clean, found)
 

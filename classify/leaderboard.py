@@ -163,15 +163,33 @@ def _upgrade(path: Path, schema: int, more: str) -> None:
 def _keep(path: Path, name: str) -> Path | None:
     """Copy the file to a name that is free; None if it was copied before, by an upgrade that was killed."""
     data = path.read_bytes()
-    for number in range(1, 1000):
-        kept = path.with_name(name if number == 1 else f"{name}-{number}")
-        with suppress(FileExistsError):
-            _write(kept, data, "xb")
-            shutil.copymode(path, kept)
-            return kept
-        if kept.is_file() and kept.read_bytes() == data:
-            return None
+    unfinished = path.with_name(f".{name}.new")  # what a killed process leaves must not look like a leaderboard
+    unfinished.unlink(missing_ok=True)
+    try:
+        _write(unfinished, data, "xb")
+        shutil.copymode(path, unfinished)
+        for number in range(1, 1000):
+            kept = path.with_name(name if number == 1 else f"{name}-{number}")
+            if _named(unfinished, kept):
+                return kept
+            if kept.is_file() and kept.read_bytes() == data:
+                return None
+    finally:
+        unfinished.unlink(missing_ok=True)
     raise FreezeframeError(f"{path}: a thousand files called {name} are here; move them away")
+
+
+def _named(unfinished: Path, kept: Path) -> bool:
+    """Give a finished file its name; False if that is another's, which is never overwritten."""
+    try:
+        kept.hardlink_to(unfinished)
+    except FileExistsError:
+        return False
+    except OSError:  # a disk without links; only those who hold the lock write to such names
+        if kept.exists() or kept.is_symlink():
+            return False
+        unfinished.rename(kept)
+    return True
 
 
 def _replace(path: Path, data: bytes, append: bool = False) -> None:

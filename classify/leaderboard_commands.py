@@ -148,7 +148,8 @@ def _title(places: Sequence[Place]) -> str:
 
 def _legend(places: Sequence[Place], metric: str) -> list[str]:
     from .areas import ALPHA
-    from .tables import heading, is_random, n_leaking
+    from .clean import leaked, plain_metric
+    from .tables import heading, is_random
 
     standings = {place.standing for place in places}
     lines = []
@@ -156,11 +157,20 @@ def _legend(places: Sequence[Place], metric: str) -> list[str]:
         test = f"paired test, Holm-adjusted p above {ALPHA}"
         lines.append(f"=  cannot be told from the best of its test set ({heading(metric)}: {test})")
     if "untested" in standings:
-        lines.append("?  not tested against the best: predictions are missing, or the score is not defined")
-    if any(n_leaking(place.row) for place in places):
-        old = any(place.row["n_test_leaking"] == "" for place in places)
-        less = " (rows of older versions: byte-identical ones alone)" * old
-        lines.append(f"leaked: test images with a relative among the training images{less}; no score on unseen data")
+        why = "predictions are missing, or the score is not defined"
+        if metric != plain_metric(metric):
+            why = f"{why}; or too few images are clean for both, or on these the best is the worse one"
+        lines.append(f"?  not tested against the best: {why}")
+    counts, unknown = zip(*(leaked(place.row) for place in places), strict=True)
+    if any(counts) or any(unknown):
+        says = "a score on them says nothing about unseen images"
+        lines.append(f"leaked: test images with a relative among the training images; {says}")
+    if any(unknown):
+        lines.append(
+            'leaked "?" or "+": not known, or not of all: older versions, and stores made by them, know byte-identical '
+            "copies alone"
+        )
+    if any(counts) or metric != plain_metric(metric):
         lines.append('clean: on the other test images; "-" where they are too few, or not known')
     if any(is_random(place.row) for place in places):
         lines.append("random: the backbone's weights are random; the score says nothing about VGG16")
@@ -189,9 +199,12 @@ def _show_pairs(pairs: Sequence[Pair], metric: str, markdown: bool) -> None:
 
 def _conclusion(pair: Pair) -> str:
     """A pair in a sentence: "on navoneel, logreg and xgboost cannot be told apart (accuracy, p = 0.410)"."""
+    from .clean import plain_metric
     from .tables import heading, p_text
 
     where, metric = f"on {pair.tested.test_set}", heading(pair.difference.metric)
+    if pair.difference.metric != plain_metric(pair.difference.metric):
+        where = f"on the {pair.n} clean images of {pair.tested.test_set}"
     if pair.better is None:
         return f"{where}, {pair.first} and {pair.second} cannot be compared: {metric} has no test there"
     p = "p < 0.001" if pair.p_holm < 0.001 else f"p = {p_text(pair.p_holm)}"
@@ -222,6 +235,8 @@ def _pair_record(pair: Pair) -> dict[str, Any]:
         "second_run": pair.run_ids[1],
         "first_leaking": pair.leaking[0],
         "second_leaking": pair.leaking[1],
+        "first_unknown": pair.unknown[0],
+        "second_unknown": pair.unknown[1],
         **{name: _defined(getattr(found, name)) for name in ("first", "second", "difference", "low", "high", "p")},
         "p_holm": _defined(pair.p_holm),
         "test": found.test,

@@ -50,7 +50,8 @@ class Pair:
         first, second: names of the runs.
         run_ids: of both.
         n: images they were compared on; fewer than tested, if the metric is a clean one.
-        leaking: how many test images have a relative in each run's training.
+        leaking: how many test images are known to have a relative in each run's training.
+        unknown: of how many that is not known.
         difference: of a metric, first minus second.
         p_holm: its p-value, adjusted to all pairs of this test set and metric.
     """
@@ -61,6 +62,7 @@ class Pair:
     run_ids: tuple[str, str]
     n: int
     leaking: tuple[int, int]
+    unknown: tuple[int, int]
     difference: Difference
     p_holm: float
 
@@ -154,7 +156,7 @@ def compare_runs(runs: Sequence[NamedRun], shared: Sequence[Sequence[Evaluation]
 
 
 def _clean_for_all(evaluations: Sequence[Evaluation]) -> NDArray[np.bool_]:
-    """Which images, in the order of the first evaluation, have no relative in the training of any run."""
+    """Which images, in the order of the first evaluation, are known to have no relative in the training of any run."""
     each = [other.clean[other.rows_like(evaluations[0])] for other in evaluations]
     return np.asarray(np.all(each, axis=0))
 
@@ -179,7 +181,7 @@ def _pairs(
     values = [sign * point_values(each, [order_by])[order_by] for each in said]
     order = sorted(range(len(runs)), key=lambda number: (values[number] != values[number], values[number]))
     said = said if rows is None else [each.take(rows) for each in said]
-    n, n_leaking = len(said[0].y), [int((~each.clean).sum()) for each in evaluations]
+    counts = [(int(each.leaking.sum()), int(each.unknown.sum())) for each in evaluations]
     pairs = list(combinations(order, 2))
     differences = [replace(compare(said[a], said[b], plain_metric(metric)), metric=metric) for a, b in pairs]
     adjusted = holm([found.p for found in differences]).tolist()
@@ -189,8 +191,9 @@ def _pairs(
             names[a],
             names[b],
             (runs[a].run_id, runs[b].run_id),
-            n,
-            (n_leaking[a], n_leaking[b]),
+            len(said[0].y),
+            (counts[a][0], counts[b][0]),
+            (counts[a][1], counts[b][1]),
             found,
             p,
         )
@@ -205,8 +208,25 @@ def leaks(runs: Sequence[NamedRun], shared: Sequence[Sequence[Evaluation]]) -> l
         where = f"{evaluations[0].test_set}, {evaluations[0].split}"
         for name, each in zip(names_of(runs), evaluations, strict=True):
             warnings.append(leaking(each, where, f"the training images of {name}"))
+            warnings.append(_not_known(each, where, name))
         clean = _clean_for_all(evaluations)
         if not enough(evaluations[0].predictions, clean):
             left = f"{clean.sum()} of {len(clean)} test images of {where} {have(int(clean.sum()))}"
-            warnings.append(f"{left} no relative in the training of any run: too few to compare")
+            warnings.append(f"{left} no relative in the training of any run, as far as is known: too few to compare")
     return [warning for warning in warnings if warning]
+
+
+def _not_known(evaluation: Evaluation, where: str, name: str) -> str:
+    """That relatives in a run's training could not be noticed, and what to do; empty if they could."""
+    n_unknown, n = int(evaluation.unknown.sum()), len(evaluation.clean)
+    if not n_unknown:
+        return ""
+    if not evaluation.looked_for:
+        return (
+            f"{name} was fitted by an older version, which noticed only byte-identical copies: whether {n_unknown} of "
+            f"{n} test images of {where} leak is not known; fit again"
+        )
+    return (
+        f"whether {n_unknown} of {n} test images of {where} have a relative among the training images of {name} is not "
+        "known: its stores do not tell what all images look like; run extract-features again, then fit again"
+    )

@@ -11,7 +11,8 @@
                                a digit less could tie two images or part them, and the AUC would be another
     in_training                yes, if the very same file was trained on; else no
     relative                   how it is related to an image that was trained on: bytes, pixels, near or group, as in
-                               `relatives.LEVELS`; empty if it is not. Older files do not have it
+                               `relatives.LEVELS`; empty if it is not, unknown if that could not be found out.
+                               Older files do not have it
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from .. import FreezeframeError
 from ..data.cells import csv_line, csv_lines, defused, restored
 from .evaluation import Evaluation
 from .predictions import Predictions
-from .relatives import LEVELS
+from .relatives import LEVELS, UNKNOWN
 
 NAME = "predictions.csv"
 IDENTITY = ("test_id", "test_set", "split", "positive")
@@ -38,7 +39,7 @@ COLUMNS = (*IDENTITY, "repeat", "path", "sha256", "group", "label", "predicted",
 """What every file has beside the probabilities, which stand before the last. The very last is "relative"."""
 TEXTS = (*IDENTITY, "path", "sha256", "label", "predicted")
 
-_LEVELS = (*LEVELS, "")
+_LEVELS = (*LEVELS, UNKNOWN, "")
 """The strongest first."""
 
 WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
@@ -121,7 +122,8 @@ class _Table:
         self.predicted = self._column("predicted", self.texts["predicted"], numbers.get)
         self.group = self._column("group", cells["group"], _whole_number)
         self.repeat = self._column("repeat", cells["repeat"], _whole_number)
-        self.relative = self._relatives(cells["in_training"], cells.get("relative", [""] * len(body)))
+        self.looked_for = "relative" in cells
+        self.relative = self._relatives(cells["in_training"], cells.get("relative", [UNKNOWN] * len(body)))
         self.proba = self._probabilities([cells[f"p_{name}"] for name in self.classes])
         self.rows_of: dict[str, list[int]] = {}
         for row, test_id in enumerate(self.texts["test_id"]):
@@ -181,7 +183,7 @@ class _Table:
         test_set, split = self.texts["test_set"][rows[0]], self.texts["split"][rows[0]]
         paths, sha256s = ([self.texts[name][row] for row in first] for name in ("path", "sha256"))
         related = np.array(_LEVELS)[self.relative[np.array(repeats)].min(axis=0)]
-        return Evaluation(test_id, test_set, split, self.classes, paths, sha256s, said, related)
+        return Evaluation(test_id, test_set, split, self.classes, paths, sha256s, said, related, self.looked_for)
 
     def _repeats(self, rows: list[int]) -> list[list[int]]:
         """Rows of each repeat, all in the same order of images."""

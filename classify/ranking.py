@@ -24,7 +24,7 @@ class Place:
     Attributes:
         row: by column.
         rank: 1 for the best; rows that are alike share one. None, where the metric is not defined.
-        p: of the paired test against the best row, adjusted after Holm; NaN if there was none.
+        p: of the paired test against the best row, adjusted after Holm; NaN if there was none, or none that counts.
         standing: "best"; "equal", if the test cannot tell it from the best; "worse"; or "untested".
     """
 
@@ -108,10 +108,13 @@ def _against(
     """Adjusted p-values of paired tests of one row against others; NaN where predictions are missing.
 
     The best was chosen by the very images that test it, which makes the p-values somewhat too small.
+
+    Clean scores are each of a run's own clean images, but the test is on those that are clean for both. If there the
+    other one is better, and not by chance, nothing says that it is worse: NaN, too.
     """
     from .comparing import holm
 
-    found = [float("nan")] * len(others)
+    found, better = [float("nan")] * len(others), [False] * len(others)
     first = folders.evaluation(best["run_id"], best["test_id"]) if best["test_id"] and others else None
     if first is None:
         return found
@@ -119,21 +122,26 @@ def _against(
         second = folders.evaluation(row["run_id"], row["test_id"])
         if second is not None:
             try:
-                found[place] = _p(first, second, metric)
+                found[place], better[place] = _tested(first, second, metric)
             except FreezeframeError as error:
                 folders.problems.append(str(error))
     adjusted: list[float] = holm(found).tolist()
-    return adjusted
+    return [float("nan") if turned and p <= ALPHA else p for p, turned in zip(adjusted, better, strict=True)]
 
 
-def _p(first: Evaluation, second: Evaluation, metric: str) -> float:
-    """Of a clean metric, on the images that have a relative in neither run's training; NaN if those are too few."""
+def _tested(first: Evaluation, second: Evaluation, metric: str) -> tuple[float, bool]:
+    """The p-value of a difference, and whether the second is better on the images that were compared.
+
+    A clean metric is compared on the images that have a relative in neither run's training; NaN if those are too few.
+    """
     from .comparing import compare
 
     one, other = first.predictions, second.like(first)
     if metric != plain_metric(metric):
         clean = first.clean & second.clean[second.rows_like(first)]
         if not enough(one, clean):
-            return float("nan")
+            return float("nan"), False
         one, other = one.take(clean), other.take(clean)
-    return compare(one, other, plain_metric(metric)).p
+    found = compare(one, other, plain_metric(metric))
+    sign = 1 if plain_metric(metric) in LOWER_IS_BETTER else -1
+    return found.p, sign * found.difference > 0

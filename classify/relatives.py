@@ -21,6 +21,8 @@ LEVELS = {
     "group": "the same group",
 }
 """How an image is related to one that is trained on, the strongest first, and in words."""
+UNKNOWN = "unknown"
+"""In the place of a level: no relation was found, but there may be one that could not be looked for."""
 
 Progress = Callable[[int, int], None]
 Numbers = NDArray[np.intp]
@@ -30,13 +32,14 @@ def near_duplicates(store: FeatureStore, progress: Progress | None = None) -> Nu
     """Number of the near-duplicate group of each row of a store, from 1 on, of shape (n,); 0 where it is not known.
 
     A store that was joined from others has thumbnails, but does not know which of them are alike: they are compared.
+    Of an image without pixels nothing is known, whatever number the file gives it.
 
     Args:
         progress: told how many pairs are compared, and how many there are to compare.
     """
     rows = store.rows()
     rows = rows[store.pixels[rows] != ""]
-    found = store.duplicates.astype(np.intp)
+    found = np.where(store.pixels != "", store.duplicates, 0).astype(np.intp)
     if found[rows].all():
         return found
     from ..data.duplicates import duplicate_groups
@@ -49,9 +52,11 @@ def near_duplicates(store: FeatureStore, progress: Progress | None = None) -> Nu
 def relatives(test: Part, train: Part, progress: Progress | None = None) -> NDArray[np.str_]:
     """How each test row is related to the training rows: a key of `LEVELS`, the strongest; "" if it is not.
 
+    Where no relation was found, but images of the chain or of the training part are not recognised, it is `UNKNOWN`.
+
     Relations form chains, as they do when rows are split: an image that is nearly the same picture as a test image,
-    whose bytes are trained on, is related, too, and so is another image of that one's patient. Groups of two stores are
-    never the same; pictures of two stores are compared.
+    whose bytes are trained on, is related, too, and so is another image of that one's patient. A chain may lead through
+    any rows of a store. Groups of two stores are never the same; pictures of two stores are compared.
 
     Args:
         test: rows of any store.
@@ -67,22 +72,30 @@ def relatives(test: Part, train: Part, progress: Progress | None = None) -> NDAr
     sha256s = [key for part in parts for key in part.sha256s.tolist()]
     pixels = [key for part in parts for key in part.pixels.tolist()]
     near = [key for side, part in zip(of_store, parts, strict=True) for key in _own(side, part.duplicates.tolist())]
-    group = [key for side, part in zip(of_store, parts, strict=True) for key in _own(side, part.named_groups.tolist())]
+    chains = [(side, number) for side, part in zip(of_store, parts, strict=True) for number in part.chains.tolist()]
     copies = join_groups(sha256s, pixels)
     pictures = join_groups(copies.tolist(), near)
     if not one_store:
         pictures = _compared(test, train, copies, pictures, progress)
-    found = np.full(n, "", "U6")
-    joined = {"group": join_groups(pictures.tolist(), group), "near": pictures, "pixels": copies}
+    found = unknown(test, train)
+    joined = {"group": join_groups(pictures.tolist(), chains), "near": pictures, "pixels": copies}
     joined["bytes"] = join_groups(sha256s)
     for level, numbers in joined.items():  # the weakest first
         found[_on_both_sides(numbers, n)] = level
     return found
 
 
-def _own(side: int, keys: Iterable[int | str]) -> list[tuple[int, int | str] | str]:
-    """Keys of one store, so that those of another are not taken for them; what is not known joins nothing."""
-    return [(side, key) if key else "" for key in keys]
+def unknown(test: Part, train: Part) -> NDArray[np.str_]:
+    """What is known of test rows for which no relation was found: "" if there is none, else `UNKNOWN`.
+
+    A picture that is not recognised may be any test picture's copy, or that of a training picture.
+    """
+    return np.where(test.recognised & train.recognised.all(), "", UNKNOWN)
+
+
+def _own(side: int, numbers: Iterable[int]) -> list[tuple[int, int] | str]:
+    """Numbers of one store, so that those of another are not taken for them; what is not known joins nothing."""
+    return [(side, number) if number else "" for number in numbers]
 
 
 def _on_both_sides(numbers: Numbers, n: int) -> NDArray[np.bool_]:
@@ -95,7 +108,8 @@ def _compared(test: Part, train: Part, copies: Numbers, pictures: Numbers, progr
 
     Test rows that have a relative already are not compared.
     """
-    from ..data.duplicates import joined, near_pairs
+    from ..data.duplicates import joined
+    from ..data.pairs_cache import remembered_near_pairs
 
     n = len(test.rows)
     asked = np.flatnonzero((test.pixels != "") & ~_on_both_sides(pictures, n))
@@ -105,6 +119,6 @@ def _compared(test: Part, train: Part, copies: Numbers, pictures: Numbers, progr
         return pictures
     thumbnails = test.store.thumbnails(test.rows[asked]), train.store.thumbnails(train.rows[known - n])
     sides = np.repeat([0, 1], [len(asked), len(known)])
-    pairs = near_pairs(np.concatenate(thumbnails), sides=sides, progress=progress)
+    pairs = remembered_near_pairs(np.concatenate(thumbnails), sides=sides, progress=progress, cache=True)
     rows = np.concatenate([asked, known])
     return joined(pictures, pictures[rows[pairs.first]], pictures[rows[pairs.second]])

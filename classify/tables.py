@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import printable
-from .clean import PREFIX, plain_metric
+from .clean import PREFIX, leaked, leaked_text, plain_metric
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,7 +99,7 @@ def row_columns(rows: Sequence[Mapping[str, Any]], metric: str) -> tuple[list[Co
         Column("features", [printable(_features(row)) for row in rows], name=True),
     ]
     numbers = [Column(f"{heading(metric)} (95 %)", [with_interval(row, metric) for row in rows])]
-    if any(map(n_leaking, rows)) and metric == plain_metric(metric):
+    if any(leaked(row)[0] for row in rows) and metric == plain_metric(metric):
         numbers.append(_clean_column(rows, PREFIX + metric))
     for name, keep in SHOWN.items():
         if name != metric:
@@ -123,21 +123,18 @@ def _clean_column(rows: Sequence[Mapping[str, Any]], metric: str) -> Column:
 
 
 def _leaked_column(rows: Sequence[Mapping[str, Any]]) -> Column:
-    """How many test images leak, and of how many."""
-    counts = [str(n_leaking(row)) for row in rows]
-    shares = [f"{count} of {row['n_test']}" if count != "0" else "0" for count, row in zip(counts, rows, strict=True)]
+    """How many test images leak, as far as is known, and of how many."""
+    counts = [leaked_text(*leaked(row)) for row in rows]
+    shares = [
+        count if count in ("0", "?") else f"{count} of {row['n_test']}" for count, row in zip(counts, rows, strict=True)
+    ]
     return Column("leaked", shares, keep=20, instead=Column("leaked", counts))
-
-
-def n_leaking(row: Mapping[str, Any]) -> int:
-    """Test images with a relative in training; rows of older versions know of byte-identical ones alone."""
-    known = row["n_test_leaking"]
-    return int((row["n_test_in_train"] if known == "" else known) or 0)
 
 
 def pair_columns(pairs: Sequence[Pair]) -> list[Column]:
     """Pairs of runs, both scores and their difference, and the test's p-value before and after its adjustment."""
-    leaked = ["{} and {}".format(*pair.leaking) for pair in pairs]
+    counts = [" and ".join(map(leaked_text, pair.leaking, map(bool, pair.unknown))) for pair in pairs]
+    some = any(pair.n < len(pair.tested.paths) for pair in pairs)
     adjusted = len({(pair.first, pair.second) for pair in pairs}) > 1
     return [
         Column("metric", [heading(pair.difference.metric) for pair in pairs], name=True),
@@ -145,7 +142,8 @@ def pair_columns(pairs: Sequence[Pair]) -> list[Column]:
         Column("B", [printable(pair.second) for pair in pairs], name=True),
         Column("of A", [shown(pair.difference.metric, pair.difference.first) for pair in pairs], keep=2),
         Column("of B", [shown(pair.difference.metric, pair.difference.second) for pair in pairs], keep=2),
-        *([Column("leaked", leaked, keep=3)] if any(sum(pair.leaking) for pair in pairs) else []),
+        *([Column("n", [str(pair.n) for pair in pairs], keep=4)] if some else []),
+        *([Column("leaked", counts, keep=3)] if set(counts) != {"0 and 0"} else []),
         Column("A - B (95 %)", [_difference(pair.difference) for pair in pairs]),
         *([Column("p", [p_text(pair.difference.p) for pair in pairs], keep=1)] if adjusted else []),
         Column("p (Holm)" if adjusted else "p", [p_text(pair.p_holm) for pair in pairs]),

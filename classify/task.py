@@ -33,25 +33,43 @@ class Part:
         rows: their numbers, of shape (n_rows,).
         labels: their classes after renaming, of shape (n_rows,).
         duplicates: numbers of their near-duplicate groups in the store, from 1 on, of shape (n_rows,); 0: not known.
+        chains: group numbers, of shape (n_rows,); rows that a chain of relations links are one group, whichever rows of
+            the store it leads through.
+        recognised: whether it is known what the images of their chains look like, bool of shape (n_rows,).
     """
 
     store: FeatureStore
     rows: NDArray[np.intp]
     labels: NDArray[np.str_]
     duplicates: NDArray[np.intp]
+    chains: NDArray[np.intp]
+    recognised: NDArray[np.bool_]
+
+    @classmethod
+    def whole(cls, store: FeatureStore, labels: NDArray[np.str_], duplicates: NDArray[np.intp]) -> Part:
+        """All rows of a store that are done, of which parts are taken.
+
+        Related are rows of the same bytes or the same pixels, near-duplicates, and rows of one group of the store.
+
+        Args:
+            labels, duplicates: of these rows.
+        """
+        rows = store.rows()
+        pixels = store.pixels[rows]
+        near = [number or "" for number in duplicates.tolist()]
+        keys = (texts[rows].tolist() for texts in (store.sha256s, store.groups))
+        chains = join_groups(pixels.tolist(), near, *keys)
+        return cls(store, rows, labels, duplicates, chains, ~np.isin(chains, chains[pixels == ""]))
 
     def take(self, numbers: NDArray[Any]) -> Part:
         """Some of these rows, by their place among them or by a boolean."""
-        return Part(self.store, self.rows[numbers], self.labels[numbers], self.duplicates[numbers])
+        columns = (self.rows, self.labels, self.duplicates, self.chains, self.recognised)
+        return Part(self.store, *(column[numbers] for column in columns))
 
     @cached_property
     def groups(self) -> NDArray[np.intp]:
-        """Group numbers, of shape (n_rows,): rows that a chain of relations links are one group.
-
-        Related are rows of the same bytes or the same pixels, near-duplicates, and rows of one group of the store.
-        """
-        near = [number or "" for number in self.duplicates.tolist()]
-        return join_groups(self.sha256s.tolist(), self.pixels.tolist(), near, self.named_groups.tolist())
+        """The chains, numbered from 0 on in the order of these rows, of shape (n_rows,)."""
+        return join_groups(self.chains.tolist())
 
     @property
     def sha256s(self) -> NDArray[np.str_]:
@@ -62,11 +80,6 @@ class Part:
     def pixels(self) -> NDArray[np.str_]:
         """Digests of the decoded images, of shape (n_rows,); "" where not known."""
         return self.store.pixels[self.rows]
-
-    @property
-    def named_groups(self) -> NDArray[np.str_]:
-        """The store's own groups (patients, studies), of shape (n_rows,); "" without one."""
-        return self.store.groups[self.rows]
 
 
 @dataclass(frozen=True)
@@ -191,7 +204,7 @@ def _part(store: FeatureStore, renamed: Mapping[str, str], tell: Tell | None) ->
     if not len(rows):
         raise StoreError(f"{store.path}: none of its images could be read")
     progress = None if tell is None else partial(_tell_compared, tell, store.path.name)
-    return Part(store, rows, labels, near_duplicates(store, progress)[rows])
+    return Part.whole(store, labels, near_duplicates(store, progress)[rows])
 
 
 def _tell_compared(tell: Tell, name: str, finished: int, total: int) -> None:

@@ -11,8 +11,9 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import ParameterError
 from .duplicates import THRESHOLD, Progress, joined
-from .image_sets import PATIENT, ImageSet, named_apart, renamed, thumbnails_of
+from .image_sets import ImageSet, given_groups, named_apart, renamed, thumbnails_of
 from .pairs_cache import remembered_near_pairs
 from .splits import join_groups
 
@@ -69,7 +70,8 @@ class Audit:
     Attributes:
         sets: the first is what is trained on, the others are held against it.
         pairs: images that show the same. Copies are paired with the first of their kind in their part (of a set and
-            split), and the first of each part with those of the others.
+            split), and the first of each part with those of the others. A pair of level `GROUP` is of two pictures of
+            one patient or given group on two sides, where nothing else links these.
         pictures: group number of each image, intp of shape (n,): those that show the same, directly or through others.
         groups: the same with those of one patient or given group, intp of shape (n,): what no split should cut.
         threshold: from which score on two thumbnails count as one picture.
@@ -118,38 +120,37 @@ class Audit:
                 rows, among = np.flatnonzero(inside & (splits == part)), np.flatnonzero(inside & (splits == training))
                 if len(rows) and len(among):
                     yield self._crossing(f"{part} images of {each.name}", f"its {training} split", rows, among)
-        for number in range(1, len(self.sets)):
-            rows, among = np.flatnonzero(self.set_numbers == number), np.flatnonzero(self.set_numbers == 0)
-            yield self._crossing(f"images of {self.sets[number].name}", self.sets[0].name, rows, among)
+        for among, number in combinations(range(len(self.sets)), 2):
+            one, other = (np.flatnonzero(self.set_numbers == each) for each in (number, among))
+            yield self._crossing(f"images of {self.sets[number].name}", self.sets[among].name, one, other)
 
     def _crossing(self, of: str, within: str, rows: NDArray[np.intp], among: NDArray[np.intp]) -> Crossing:
         """Compare the columns that tell of each level, the strongest first."""
         levels: Counter[int] = Counter()
-        related = []
-        direct = self._levels_of_pairs
-        for level, column in (
-            (BYTES, self._sha256s),
-            (PIXELS, self._pixels),
-            (NEAR, self.pictures),
-            (GROUP, self.groups),
-        ):
+        related: list[int] = []
+        left = rows.tolist()
+        columns = (BYTES, self._sha256s), (PIXELS, self._pixels), (NEAR, self.pictures), (GROUP, self.groups)
+        there = set(among.tolist())
+        for level, column in columns:
             theirs = {value for value in column[among].tolist() if value != ""}
-            found = [row for row in rows.tolist() if column[row] in theirs]
-            rows = np.setdiff1d(rows, found)
+            found = [row for row in left if column[row] in theirs]
+            left = [row for row in left if column[row] not in theirs]
             for row in found:
-                levels[direct.get(row, level) if level == NEAR else level] += 1
+                levels[self._level_of(row, there) if level == NEAR else level] += 1
             related += found
-        n = len(rows) + len(related)
-        return Crossing(of, within, n, dict(sorted(levels.items())), tuple(sorted(related)))
+        return Crossing(of, within, len(rows), dict(sorted(levels.items())), tuple(sorted(related)))
+
+    def _level_of(self, row: int, there: set[int]) -> int:
+        """The strongest level of an image's pairs with some others; nearly the same, if others link them."""
+        direct = [pair.level for pair in self._pairs_of[row] if (pair.first in there) or (pair.second in there)]
+        return min((level for level in direct if level >= NEAR), default=NEAR)
 
     @cached_property
-    def _levels_of_pairs(self) -> dict[int, int]:
-        """The strongest level of all near pairs of each image."""
-        found: dict[int, int] = {}
+    def _pairs_of(self) -> dict[int, list[Pair]]:
+        found: dict[int, list[Pair]] = defaultdict(list)
         for pair in self.pairs:
-            if pair.level >= NEAR:
-                for row in (pair.first, pair.second):
-                    found[row] = min(pair.level, found.get(row, pair.level))
+            found[pair.first].append(pair)
+            found[pair.second].append(pair)
         return found
 
     @cached_property
@@ -167,14 +168,15 @@ class Audit:
         return bool(one != other) or ("" not in splits and splits[0] != splits[1])
 
     def is_conflict(self, pair: Pair) -> bool:
-        """Whether one picture has two labels; labels of two sets are compared only if they have the same classes."""
+        """Whether one picture has two labels; those of two sets are compared only if the sets are `comparable`."""
         one, other = self.set_numbers[[pair.first, pair.second]]
         comparable = one == other or self.comparable(int(one), int(other))
-        return comparable and self.labels[pair.first] != self.labels[pair.second]
+        return comparable and pair.level != GROUP and self.labels[pair.first] != self.labels[pair.second]
 
     def comparable(self, one: int, other: int) -> bool:
-        """Whether two sets have the same classes."""
-        return self._classes[one] == self._classes[other]
+        """Whether one of two sets has all classes of the other."""
+        first, second = self._classes[one], self._classes[other]
+        return first <= second or second <= first
 
     @cached_property
     def _classes(self) -> list[set[str]]:
@@ -199,11 +201,14 @@ def audit(
 
     Args:
         sets: the first is what is trained on, the others are held against it.
-        threshold: from which score on two thumbnails count as one picture; see `near_pairs`.
+        threshold: from which score on two thumbnails count as one picture; see `near_pairs`. Above 1: copies only.
         classes: new names for labels, where two sets name them differently.
         alike: more pairs of images, by their numbers through all sets, and their score: by their features, say.
         cache: see `remembered_near_pairs`.
         progress: told how many pairs of thumbnails are compared.
+
+    Raises:
+        ParameterError: a class is to be renamed that no image has, or the threshold is not above 0.
 
     Examples:
         >>> from freezeframe.data.demo import make_demo_images
@@ -214,6 +219,10 @@ def audit(
         >>> len(found.pairs), len(set(found.pictures))
         (2, 18)
     """
+    labels = {label for each in sets for label in each.labels}
+    for name in classes or {}:
+        if name not in labels:
+            raise ParameterError(f"classes: no image is labelled {name!r}; labels are {', '.join(sorted(labels))}")
     sets = [renamed(each, classes or {}) for each in named_apart(sets)]
     sha256s, pixels = ([text for each in sets for text in getattr(each, name)] for name in ("sha256s", "pixels"))
     same = join_groups(sha256s, pixels)
@@ -222,12 +231,8 @@ def audit(
     pairs = list({(pair.first, pair.second): pair for pair in reversed(pairs)}.values())  # the strongest level wins
     firsts, seconds = (same[[getattr(pair, name) for pair in pairs]] for name in ("first", "second"))
     pictures = joined(same, firsts, seconds)
-    named = [
-        group if not group or group.startswith(PATIENT) else f"{number} {group}"
-        for number, each in enumerate(sets)
-        for group in each.groups
-    ]
-    groups = join_groups(pictures.tolist(), named)
+    groups = join_groups(pictures.tolist(), *given_groups(sets))
+    pairs += _groups_apart(sets, pictures, groups)
     return Audit(tuple(sets), tuple(sorted(pairs, key=_order)), pictures, groups, threshold)
 
 
@@ -248,6 +253,14 @@ def _copies(sets: Sequence[ImageSet], same: NDArray[np.intp], sha256s: Sequence[
         for one, other in pairs:
             level = BYTES if sha256s[one] == sha256s[other] else PIXELS
             yield Pair(min(one, other), max(one, other), level)
+
+
+def _groups_apart(sets: Sequence[ImageSet], pictures: NDArray[np.intp], groups: NDArray[np.intp]) -> Iterator[Pair]:
+    """Parts that have a group in common, but none of its pictures: the first image of each."""
+    for members in _first_of_parts(sets, groups).values():
+        for one, other in combinations(members.values(), 2):
+            if set(pictures[one].tolist()).isdisjoint(pictures[other].tolist()):
+                yield Pair(min(one[0], other[0]), max(one[0], other[0]), GROUP)
 
 
 def _first_of_parts(sets: Sequence[ImageSet], same: NDArray[np.intp]) -> dict[int, dict[tuple[int, str], list[int]]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from io import BytesIO
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from .. import FreezeframeError
 from . import pages
-from .audit import GROUP, LEVELS, NEAR, Audit, Crossing, Pair
+from .audit import FEATURES, GROUP, LEVELS, NEAR, Audit, Crossing, Pair
 from .cells import csv_line, defused
 from .symmetries import NAMES
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 TEST_SIZE = 0.2
 """Of the random split whose leaks are foretold."""
 
+FINE = "nothing crosses a split or a set, and no picture has two labels"
+
 SHOWN = 60
 """Pairs of each kind on the page; audit.csv has all."""
 
@@ -31,15 +35,15 @@ SHOWN_OF_ONE = 4
 _TILE = 160
 
 
-def headlines(found: Audit) -> list[str]:
-    """What crosses parts that should have nothing in common, and pictures with two labels: what must be known."""
-    told = [_crossing(crossing) for crossing in found.crossings if crossing.n_related]
+def headlines(found: Audit) -> list[tuple[str, str]]:
+    """What must be known: ("LEAK", what crosses parts that should have nothing in common), ("CONFLICT", two labels)."""
+    told = [("LEAK", _crossing(crossing)) for crossing in found.crossings if crossing.n_related]
     conflicts = [pair for pair in found.pairs if found.is_conflict(pair)]
     if conflicts:
-        images = {row for pair in conflicts for row in (pair.first, pair.second)}
-        pictures = len({int(found.pictures[row]) for row in images})
-        what = "picture has" if pictures == 1 else "pictures have"
-        told.append(f"{pictures} {what} two labels: {len(images)} images, in {len(conflicts)} pairs")
+        pictures = np.unique(found.pictures[[pair.first for pair in conflicts]])
+        images = int(np.isin(found.pictures, pictures).sum())
+        have = "picture has" if len(pictures) == 1 else "pictures have"
+        told.append(("CONFLICT", f"{len(pictures)} {have} two labels, {_number(images, 'image')} in all"))
     return told
 
 
@@ -56,26 +60,30 @@ def remarks(found: Audit) -> list[str]:
         rows = found.set_numbers == number
         sha256s = [sha256 for sha256 in each.sha256s if sha256]
         pictures = found.pictures[rows]
+        known = np.array(each.pixels, dtype=object) != ""
         told.append(
-            f"{each.name}: {_number(len(each), 'image')}, {len(set(sha256s))} distinct files "
+            f"{each.name}: {_number(len(each), 'image')}, {_number(len(set(sha256s)), 'distinct file')} "
             f"({len(sha256s) - len(set(sha256s))} redundant), {len(set(each.pixels) - {''})} with distinct pixels, "
-            f"{len(set(pictures.tolist()))} different pictures"
+            f"{_number(len(np.unique(pictures[known])), 'different picture')}"
         )
+        given = [group for group in each.groups if group]
+        if given:
+            told.append(f"{each.name}: {_number(len(given), 'image')} of {_number(len(set(given)), 'given group')}")
         groups = found.groups[rows]
         if not any(each.splits) and len(np.unique(groups)) < len(groups):
             told.append(
                 f"{each.name}: a random split would put a relative of {_per_cent(expected_leak(groups))} of its test "
-                f"images ({TEST_SIZE:.0%} of all) into the training part; freezeframe split makes one that does not"
+                f"images ({_per_cent(TEST_SIZE)} of all) into the training part; freezeframe split cuts no group"
             )
         unread = sum(not pixels for pixels in each.pixels)
         if unread:
             told.append(f"{each.name}: {_number(unread, 'image')} could not be read, and only bytes are compared")
-    told += [f"none of {crossing.n} {crossing.of} occur in {crossing.within}" for crossing in _clean(found)]
-    for number in range(1, len(found.sets)):
-        if not found.comparable(0, number):
+    told += [f"none of {crossing.n} {crossing.of} has a relative in {crossing.within}" for crossing in _clean(found)]
+    for one, other in combinations(range(len(found.sets)), 2):
+        if not found.comparable(one, other):
             told.append(
-                f"labels of {found.sets[number].name} and {found.sets[0].name} are not compared, since their classes "
-                "are named differently; --classes OLD=NEW,... names them alike"
+                f"labels of {found.sets[other].name} and {found.sets[one].name} are not compared, since each has "
+                "classes that the other has not; --classes OLD=NEW,... names them alike"
             )
     return told
 
@@ -112,7 +120,11 @@ def audit_csv(found: Audit) -> Iterator[str]:
     yield csv_line(("leak", "conflict", "level", "score", "symmetry", *sides, "picture"))
     for pair in sorted(found.pairs, key=lambda pair: (not found.is_leak(pair), not found.is_conflict(pair))):
         yes = ["yes" if each else "" for each in (found.is_leak(pair), found.is_conflict(pair))]
-        told = [LEVELS[pair.level], f"{pair.score:.4f}", NAMES[pair.symmetry] if pair.level == NEAR else ""]
+        told = [
+            LEVELS[pair.level],
+            f"{pair.score:.4f}" * (pair.level != GROUP),
+            NAMES[pair.symmetry] if pair.level == NEAR else "",
+        ]
         images = [*_told(found, pair.first), *_told(found, pair.second)]
         yield csv_line([*yes, *told, *map(defused, images), str(found.pictures[pair.first])])
 
@@ -136,9 +148,13 @@ def _told(found: Audit, row: int) -> list[str]:
 def page(found: Audit) -> str:
     """The page: what must be known, how much there is, and pairs side by side."""
     copies = [pair for pair in found.pairs if pair.level < NEAR]
-    near = [pair for pair in found.pairs if pair.level >= NEAR]
+    near = [pair for pair in found.pairs if pair.level in (NEAR, FEATURES)]
+    apart = [pair for pair in found.pairs if pair.level == GROUP]
     body = [
-        pages.warnings(headlines(found), none="nothing crosses a split or a set, and no picture has two labels"),
+        pages.warnings(
+            [text for _, text in headlines(found)],
+            none="nothing crosses a split or a set, and no picture has two labels",
+        ),
         pages.facts(
             [
                 ("images", len(found.groups)),
@@ -155,6 +171,7 @@ def page(found: Audit) -> str:
         ("Pictures with two labels", [pair for pair in found.pairs if found.is_conflict(pair)]),
         ("On both sides, nearly the same", [pair for pair in doubtful if found.is_leak(pair)]),
         ("On both sides, copies", [pair for pair in copies if found.is_leak(pair)]),
+        ("On both sides, of one group", apart),
         ("On one side, nearly the same", [pair for pair in doubtful if not found.is_leak(pair)]),
     ]
     for title, pairs in kinds:
@@ -182,7 +199,7 @@ def _varied(found: Audit, pairs: Sequence[Pair]) -> list[Pair]:
 def _figures(found: Audit, pairs: Iterable[Pair]) -> Iterator[str]:
     for pair in pairs:
         told = [_told(found, row) for row in (pair.first, pair.second)]
-        how = LEVELS[pair.level] + f", {pair.score:.3f}" * (pair.level >= NEAR)
+        how = LEVELS[pair.level] + f", {pair.score:.3f}" * (pair.level in (NEAR, FEATURES))
         how += f", the second shown {NAMES[pair.symmetry]}" * bool(pair.symmetry)
         names = " | ".join(", ".join(filter(None, (name, path, label, split))) for name, path, label, split in told)
         yield pages.figure(_side_by_side(found, pair), f"two images, {how}", f"{how}: {names}")
@@ -203,14 +220,16 @@ def _tile(found: Audit, row: int, symmetry: int) -> Image.Image:
     """The image, small, under a symmetry; its thumbnail if the file is not at hand."""
     from PIL import Image
 
-    from .images import read_image
+    from .images import decode_image, read_image_bytes
 
     images = found.sets[found.set_numbers[row]]
     place = row - found.starts[found.set_numbers[row]]
     tile = Image.fromarray(images.thumbnails[place]).convert("RGB").resize((_TILE, _TILE))
     if images.root is not None:
         with suppress(FreezeframeError, OSError):
-            tile = Image.fromarray(read_image(images.root / images.paths[place]))
+            data = read_image_bytes(images.root / images.paths[place])
+            if hashlib.sha256(data).hexdigest() == images.sha256s[place]:  # else it is another file by now
+                tile = Image.fromarray(decode_image(data))
     tile.thumbnail((_TILE, _TILE))
     quarters, mirrored = divmod(symmetry, 2)
     tile = tile.rotate(90 * quarters, expand=True)

@@ -1,4 +1,4 @@
-"""Pairs of images whose features point the same way, by an index that misses none."""
+"""Pairs of images whose features point the same way."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from numpy.typing import NDArray
 SEARCHED = 12
 """Dimensions of the tree: the principal ones, in which no two points are farther apart than in all."""
 
-_BLOCK = 2**16
+NEIGHBOURS = 128
+"""Of each row at most so many are looked at, the nearest by these dimensions."""
 
 
 def cosine_pairs(
     features: NDArray[np.float32], similarity: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """All pairs of rows whose cosine is at least `similarity`.
+    """Pairs of rows whose cosine is at least `similarity`.
+
+    All of them, but of a row that has more than `NEIGHBOURS` near it.
 
     Args:
         features: of shape (n, n_features); a row of zeros is like none.
@@ -32,17 +35,19 @@ def cosine_pairs(
 
     norms = np.linalg.norm(features, axis=1)
     rows = np.flatnonzero(norms > 0)
+    if len(rows) < 2:
+        return np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.float32)
     units = features[rows] / norms[rows, None]
-    radius = np.sqrt(2 - 2 * similarity) + 1e-5  # of unit vectors, and a little for rounding
-    pairs = cKDTree(_principal(units)).query_pairs(radius, output_type="ndarray")
-    cosines = np.empty(len(pairs), np.float32)
-    for start in range(0, len(pairs), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        cosines[block] = np.einsum("ij,ij->i", *(units[side] for side in pairs[block].T))
-    pairs, cosines = pairs[cosines >= similarity], cosines[cosines >= similarity]
-    order = np.lexsort(pairs.T[::-1])
-    first, second = rows[pairs[order]].T.reshape(2, -1)
-    return first, second, cosines[order]
+    radius = np.sqrt(max(0, 2 - 2 * similarity)) + 1e-3  # of unit vectors, and a little for rounding
+    points = _principal(units)
+    near = cKDTree(points).query(points, [*range(1, min(NEIGHBOURS, len(rows)) + 1)], distance_upper_bound=radius)[1]
+    one, place = np.nonzero(near < len(rows))
+    other = near[one, place]
+    codes = np.unique((np.minimum(one, other) * len(rows) + np.maximum(one, other))[one != other])
+    one, other = np.divmod(codes, max(1, len(rows)))
+    cosines = np.array([units[a] @ units[b] for a, b in zip(one, other, strict=True)], np.float32)
+    close = cosines >= similarity - 1e-6
+    return rows[one[close]], rows[other[close]], np.minimum(cosines[close], 1)
 
 
 def _principal(units: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -92,7 +92,8 @@ def _equal(thumbnails: NDArray[np.uint8], sides: NDArray[np.intp] | None) -> tup
         known = others[(first[kinds[others]] >= 0) & (first[kinds[others]] != others)]
         pairs.append(np.sort(np.stack([first[kinds[known]], known], axis=1), axis=1))
     both = np.unique(np.concatenate([np.empty((0, 2), np.intp), *pairs]), axis=0)
-    return NearPairs(*both.T, np.ones(len(both), np.float32), np.zeros(len(both), np.intp)), np.sort(firsts)
+    ones, as_it_is = np.ones(len(both), np.float32), np.zeros(len(both), np.intp)
+    return NearPairs(both[:, 0], both[:, 1], ones, as_it_is), np.sort(firsts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,15 +159,16 @@ def _compared(search: _Search, pairs: NDArray[np.intp]) -> NearPairs:
     with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as pool:  # NumPy lets threads run
         for number, (block, likeness) in enumerate(pool.map(compared, range(0, len(pairs), _BLOCK))):
             near = likeness.score >= search.threshold
-            found.append(NearPairs(*block[near].T, likeness.score[near], likeness.symmetry[near]))
+            block = block[near]
+            found.append(NearPairs(block[:, 0], block[:, 1], likeness.score[near], likeness.symmetry[near]))
             if search.progress is not None:
-                search.progress(number * _BLOCK + len(block), len(pairs))
+                search.progress(min((number + 1) * _BLOCK, len(pairs)), len(pairs))
     return _together(found)
 
 
 def _together(parts: Sequence[NearPairs]) -> NearPairs:
     """All pairs of several parts, in order."""
-    none = NearPairs(*np.empty((2, 0), np.intp), np.empty(0, np.float32), np.empty(0, np.intp))
+    none = NearPairs(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.float32), np.empty(0, np.intp))
     first, second, score, symmetry = (
         np.concatenate([getattr(part, name) for part in (none, *parts)]) for name in vars(none)
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .cells import defused
 from .confounding import FEW, TOGETHER, Hint, find_hints, telltales
 from .inspection import Inspected
 from .manifest import Manifest
@@ -30,7 +30,6 @@ DISTORTED = 1.1
 """A picture whose sides' ratio changes by this factor looks squeezed."""
 
 _MOST_SMOOTHED = 20_000
-_FORMULA = re.compile(r"'*\s*[=+\-@＝＋－＠\t\r\n]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +280,7 @@ def csv_text(images: pd.DataFrame) -> str:
 
     safe = images.copy()
     for name in ("path", "label", "split", "format", "mode", "reason"):
-        safe[name] = [f"'{text}" if _FORMULA.match(text) else text for text in images[name]]
+        safe[name] = [defused(text) for text in images[name]]
     # All text is quoted: the csv module of Python 3.11 would leave a lone carriage return bare.
     text: str = safe.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC, float_format="%.2f", lineterminator="\n")
     return text

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from .fingerprints import THUMBNAIL
 from .inspection import Inspected
 from .manifest import Manifest
 
-PATIENT = "patient-"
-"""Names of groups that begin so are digests of a PatientID and mean the same in every set; others only in their own."""
+PATIENT = re.compile("patient-[0-9a-f]{16}")
+"""What a group is called that was made of a PatientID."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class ImageSet:
         pixels: digests of the decoded pixels; "" of an image that could not be read.
         thumbnails: uint8 of shape (n, THUMBNAIL, THUMBNAIL); of no meaning where `pixels` is empty.
         root: the folder that paths are relative to; None if the files are not at hand.
+        groups_are_common: a name in `groups` means the same in other sets, too.
     """
 
     name: str
@@ -39,6 +41,7 @@ class ImageSet:
     pixels: Sequence[str]
     thumbnails: NDArray[np.uint8]
     root: Path | None = None
+    groups_are_common: bool = False
 
     @classmethod
     def of(cls, manifest: Manifest, inspected: Sequence[Inspected]) -> ImageSet:
@@ -67,12 +70,26 @@ class ImageSet:
 
 def named_apart(sets: Sequence[ImageSet]) -> list[ImageSet]:
     """Sets of one name get a number."""
-    seen: Counter[str] = Counter()
+    taken: set[str] = set()
     apart = []
     for each in sets:
-        seen[each.name] += 1
-        apart.append(each if seen[each.name] == 1 else replace(each, name=f"{each.name} ({seen[each.name]})"))
+        names = (each.name if number == 1 else f"{each.name} ({number})" for number in count(1))
+        name = next(name for name in names if name not in taken)
+        taken.add(name)
+        apart.append(replace(each, name=name))
     return apart
+
+
+def given_groups(sets: Sequence[ImageSet]) -> tuple[list[str], list[str]]:
+    """Two names for the group of each image, "" without one: what it is called in its set, and in all sets.
+
+    Digests of a PatientID mean the same everywhere.
+    """
+    own = [f"{number} {group}" * bool(group) for number, each in enumerate(sets) for group in each.groups]
+    common = [
+        group if each.groups_are_common or PATIENT.fullmatch(group) else "" for each in sets for group in each.groups
+    ]
+    return own, common
 
 
 def renamed(images: ImageSet, classes: Mapping[str, str]) -> ImageSet:

@@ -80,6 +80,7 @@ def read_manifest(
     group_column: str | None = None,
     group_regex: str | None = None,
     least_classes: int = 2,
+    unmatched: str = "refused",
 ) -> Manifest:
     """The images of a folder (`FOLDER/<class>/...`, `FOLDER/{train,val,test}/<class>/...`) or a CSV file.
 
@@ -92,6 +93,7 @@ def read_manifest(
         group_regex: searched in each path; what its first group holds, or else all that it matches, names the group of
             an image that has none yet. Paths in which it is not found have none.
         least_classes: fewer are refused.
+        unmatched: "refused" or "ignored", if the regular expression is found in no path.
 
     Raises:
         ManifestError: nothing is there, no images are found, they have too few classes, or the regular expression
@@ -114,7 +116,7 @@ def read_manifest(
         manifest = _from_csv(source, group_column or "group")
     else:
         raise ManifestError(f"{source}: no such folder or file")
-    manifest = _grouped(manifest, grouping)
+    manifest = _grouped(manifest, grouping, unmatched)
     classes = manifest.classes
     if len(classes) < least_classes:
         (label,) = classes
@@ -132,7 +134,7 @@ def _compiled(expression: str | None) -> re.Pattern[str] | None:
         raise ParameterError(f"{expression!r} is no regular expression: {error}") from None
 
 
-def _grouped(manifest: Manifest, expression: re.Pattern[str] | None) -> Manifest:
+def _grouped(manifest: Manifest, expression: re.Pattern[str] | None, unmatched: str) -> Manifest:
     """The manifest with groups for images that have none: by the expression, else by the patient of a DICOM file."""
     images, found = [], 0
     for image in manifest.images:
@@ -142,7 +144,7 @@ def _grouped(manifest: Manifest, expression: re.Pattern[str] | None) -> Manifest
             group = next((part for part in match.groups() if part), match[0])
             found += bool(group)
         images.append(replace(image, group=group or patient_group(manifest.root / image.path)))
-    if expression is not None and not found:
+    if expression is not None and not found and unmatched == "refused":
         raise ManifestError(
             f"{manifest.source}: {expression.pattern!r} is found in no path; the first is {manifest.images[0].path}"
         )

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from .. import ParameterError, printable
+from .. import FreezeframeError, ParameterError, printable
 
 if TYPE_CHECKING:
     from .audit import Audit
-    from .manifest import Manifest
     from .splitting import Split
 
 
@@ -66,22 +65,29 @@ def split(
 
     if output.exists():
         raise ParameterError(f"{output}: is there already; remove it, or give another --output")
+    if not output.resolve().parent.is_dir():
+        raise ParameterError(f"{output}: there is no such folder to write into")
     manifest = read_manifest(source, group_column=group_column, group_regex=group_regex)
     with bar("looking at", "images") as progress:
         inspected = inspect_images(manifest, cache=not no_cache, progress=progress)
-    unread = [image.path for image, found in zip(manifest.images, inspected, strict=True) if found.fingerprint is None]
-    readable = [found for found in inspected if found.fingerprint is not None]
-    kept = tuple(image for image in manifest.images if image.path not in set(unread))
-    manifest = replace(manifest, images=tuple(replace(image, split="") for image in kept))
+    both = list(zip(manifest.images, inspected, strict=True))
+    unread = [image.path for image, found in both if found.fingerprint is None]
+    kept = tuple(replace(image, split="") for image, found in both if found.fingerprint is not None)
+    if len({image.label for image in kept}) < 2:
+        raise FreezeframeError(f"{source}: images of fewer than two classes can be read, so there is nothing to split")
+    manifest = replace(manifest, images=kept)
+    readable = [found for _, found in both if found.fingerprint is not None]
     with bar("comparing", "pairs") as progress:
         limit = THRESHOLD if threshold is None else threshold
-        found = audit([ImageSet.of(manifest, readable)], threshold=limit, cache=not no_cache, progress=progress)
-    made = split_groups(found.labels, found.groups, test=test, validation=validation, n_folds=folds, seed=seed)
-    write_whole(output, "".join(manifest_lines(manifest, found.groups, made, output.resolve().parent)))
-    _tell(manifest, found, made, output, unread)
+        audited = audit([ImageSet.of(manifest, readable)], threshold=limit, cache=not no_cache, progress=progress)
+    made = split_groups(audited.labels, audited.groups, test=test, validation=validation, n_folds=folds, seed=seed)
+    write_whole(output, "".join(manifest_lines(manifest, audited.groups, made, output.resolve().parent)))
+    _tell(audited, made, output, unread)
 
 
-def _tell(manifest: Manifest, found: Audit, made: Split, output: Path, unread: list[str]) -> None:
+def _tell(found: Audit, made: Split, output: Path, unread: list[str]) -> None:
+    from .audit_report import headlines
+
     labels = np.array(found.labels)
     for side in ("train", "validation", "test", ""):
         rows = made.sides == side
@@ -95,9 +101,6 @@ def _tell(manifest: Manifest, found: Audit, made: Split, output: Path, unread: l
     click.echo(printable(f"list: {output}; no group is on two sides"))
     if unread:
         click.echo(printable(f"left out, unreadable: {', '.join(unread[:3])}{' ...' * (len(unread) > 3)}"), err=True)
-    conflicts = {row for pair in found.pairs if found.is_conflict(pair) for row in (pair.first, pair.second)}
-    if conflicts:
-        click.echo(
-            f"warning: {len(conflicts)} images show a picture that has two labels; freezeframe audit lists them",
-            err=True,
-        )
+    for kind, text in headlines(found):
+        if kind == "CONFLICT":
+            click.echo(f"warning: {text}; freezeframe audit lists them", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,11 +90,29 @@ def manifest_lines(manifest: Manifest, groups: NDArray[np.intp], found: Split, f
         manifest: the images; their paths become relative to `folder`, where the file will lie.
         groups: group number of each image; one that has a group for itself gets no name for it.
         found: the split.
+
+    Raises:
+        ParameterError: a name that would not be read back as it is.
     """
-    sizes = np.bincount(groups)
+    names = _group_names(manifest, groups)
     with_folds = bool(found.folds.any())
     yield csv_line(["path", "label", "split", "group", *(["fold"] if with_folds else [])])
     for image, group, side, fold in zip(manifest.images, groups.tolist(), found.sides, found.folds, strict=True):
         path = Path(os.path.relpath(manifest.root / image.path, folder)).as_posix()
-        name = f"group-{group}" if sizes[group] > 1 else ""
-        yield csv_line([path, image.label, str(side), name, *([str(fold) if fold else ""] if with_folds else [])])
+        if path != path.strip() or image.label != image.label.strip():
+            raise ParameterError(f"{image.path}: a list cannot keep spaces at the ends of a name; rename it")
+        yield csv_line(
+            [path, image.label, str(side), names[group], *([str(fold) if fold else ""] if with_folds else [])]
+        )
+
+
+def _group_names(manifest: Manifest, groups: NDArray[np.intp]) -> list[str]:
+    """What each group is called: as it was given, if it has one name; "" of an image for itself."""
+    given: dict[int, set[str]] = defaultdict(set)
+    for image, group in zip(manifest.images, groups.tolist(), strict=True):
+        given[group] |= {image.group} - {""}
+    sizes = np.bincount(groups)
+    return [
+        next(iter(given[group])) if len(given[group]) == 1 else f"group-{group}" * bool(size > 1)
+        for group, size in enumerate(sizes)
+    ]

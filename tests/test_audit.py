@@ -18,7 +18,7 @@ from PIL import Image
 
 from freezeframe import FeatureStore, FreezeframeError, ParameterError
 from freezeframe.data.audit import BYTES, GROUP, LEVELS, NEAR, PIXELS, audit
-from freezeframe.data.audit_report import audit_csv, expected_leak, groups_csv, headlines, page
+from freezeframe.data.audit_report import audit_csv, expected_leak, groups_csv, headlines, page, remarks
 from freezeframe.data.demo import make_demo_images
 from freezeframe.data.drawing import draw_slice
 from freezeframe.data.image_sets import ImageSet
@@ -76,9 +76,8 @@ def test_each_level_across_two_sets_is_found_and_named(training: Path, tested: P
         ("same pixels", "pixels"),
         ("nearly the same", "near"),
     }
-    assert headlines(found) == [
-        "3 of 5 images of tested also occur in training (1 same bytes, 1 same pixels, 1 nearly the same)"
-    ]
+    told = "3 of 5 images of tested also occur in training (1 same bytes, 1 same pixels, 1 nearly the same)"
+    assert headlines(found) == [("LEAK", told)]
     assert found.leaks
 
 
@@ -105,7 +104,7 @@ def test_one_picture_with_two_labels_is_a_conflict(training: Path) -> None:
     assert found.is_conflict(pair)
     assert not found.is_leak(pair)
     assert not found.leaks
-    assert headlines(found) == ["1 picture has two labels: 2 images, in 1 pairs"]
+    assert headlines(found) == [("CONFLICT", "1 picture has two labels, 2 images in all")]
 
 
 def test_labels_of_sets_that_name_classes_differently_are_not_compared(training: Path, tested: Path) -> None:
@@ -113,6 +112,7 @@ def test_labels_of_sets_that_name_classes_differently_are_not_compared(training:
     (tested / "well").rename(tested / "no")
     sets = [read(training), read(tested)]
     assert not any(audit(sets, cache=False).is_conflict(pair) for pair in audit(sets, cache=False).pairs)
+    assert "are not compared" in "".join(remarks(audit(sets, cache=False)))
     crossed = audit(sets, classes={"yes": "well", "no": "ill"}, cache=False)
     assert all(crossed.is_conflict(pair) for pair in crossed.pairs)
 
@@ -142,6 +142,51 @@ def test_groups_of_two_sets_are_one_only_if_they_are_patients(training: Path, te
         ]
         (crossing,) = audit(sets, cache=False).crossings
         assert crossing.levels.get(GROUP, 0) == level
+
+
+def test_a_patient_on_two_sides_is_a_leak_with_a_row_of_its_own(tmp_path: Path) -> None:
+    for number in range(8):
+        draw(tmp_path / "one" / "ab"[number % 2] / f"P{number // 2}_{number}.png", number)
+        draw(tmp_path / "two" / "ab"[number % 2] / f"P{number // 2 + 3}_{number}.png", 50 + number)
+    done = run("audit", "one", "--against", "two", "--group-regex", r"P\d+", "--strict", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "LEAK: 2 of 8 images of two have a relative in one (2 same group)" in done.stdout
+    assert "one: 8 images of 4 given groups" in done.stdout
+    with (tmp_path / "audit" / "audit.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["leak"], row["conflict"], row["level"], row["score"]) for row in rows] == [
+        ("yes", "", "same group", "")
+    ]
+    assert {Path(row["path_a"]).name[:2] for row in rows} == {"P3"}
+
+
+def test_each_set_is_held_against_each_other(training: Path, tested: Path, tmp_path: Path) -> None:
+    draw(tmp_path / "first" / "ill" / "a.png", 70)
+    found = audit([read_one(tmp_path / "first"), read(tested), read(training)], cache=False)
+    assert [(each.of, each.within, each.n_related) for each in found.crossings] == [
+        ("images of tested", "first", 0),
+        ("images of training", "first", 0),
+        ("images of training", "tested", 3),
+    ]
+    assert found.leaks
+
+
+def read_one(source: Path) -> ImageSet:
+    manifest = read_manifest(source, least_classes=1)
+    return ImageSet.of(manifest, inspect_images(manifest, cache=False))
+
+
+def test_labels_are_compared_if_one_set_has_the_classes_of_the_other(training: Path, tmp_path: Path) -> None:
+    (tmp_path / "few" / "well").mkdir(parents=True)
+    shutil.copy(training / "ill" / "1.png", tmp_path / "few" / "well" / "1.png")
+    found = audit([read(training), read_one(tmp_path / "few")], cache=False)
+    assert ("CONFLICT", "1 picture has two labels, 2 images in all") in headlines(found)
+
+
+def test_sets_of_one_name_are_told_apart(training: Path) -> None:
+    sets = [read(training)] * 2
+    sets.append(ImageSet("training (2)", *list(vars(sets[0]).values())[1:]))
+    assert [each.name for each in audit(sets, cache=False).sets] == ["training", "training (2)", "training (2) (2)"]
 
 
 def test_csv_files_have_a_row_for_each_pair_and_image_and_no_formulas(training: Path, tested: Path) -> None:
@@ -237,10 +282,13 @@ class TestCommand:
         [
             (["--cosine", "0.9"], "no feature store"),
             (["--output", "{training}/report"], "lies within"),
-            (["--group-column", "patient"], "a folder has no column"),
+            (["--group-column", "patient"], "name no group"),
             (["--group-regex", "("], "no regular expression"),
-            (["--group-regex", "zzz"], "is found in no path"),
+            (["--group-regex", "zzz"], "name no group"),
             (["--classes", "ill"], "OLD=NEW"),
+            (["--classes", "nope=ill"], "no image is labelled 'nope'; labels are ill, well"),
+            (["--layer", "block5_pool"], "--layer is for --cosine"),
+            (["--threshold", "nan"], "threshold must be above 0"),
             (["--against", "{training}/nothing"], "no such folder"),
         ],
     )
@@ -303,6 +351,29 @@ class TestSplit:
         assert done.returncode == 2
         assert "is there already" in done.stderr
         assert (tmp_path / "manifest.csv").read_text() == "mine"
+
+    def test_names_that_a_list_cannot_keep_are_refused(self, training: Path, tmp_path: Path) -> None:
+        (training / "ill" / "1.png").rename(training / "ill" / " 1.png")
+        (training / "ill").rename(training / "ill ")
+        done = run("split", training, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "a list cannot keep spaces" in done.stderr
+        assert not (tmp_path / "manifest.csv").exists()
+
+    def test_what_nobody_can_read_is_not_split(self, training: Path, tmp_path: Path) -> None:
+        for file in training.rglob("*.png"):
+            file.write_bytes(b"nothing")
+        done = run("split", training, cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith("error: ")
+        assert "nothing to split" in done.stderr
+
+    def test_given_names_of_groups_are_kept(self, tmp_path: Path) -> None:
+        for number in range(24):
+            draw(tmp_path / "images" / "ab"[number % 2] / f"p{number // 3}-{number}.png", number)
+        done = run("split", "images", "--group-regex", r"p\d+", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert {image.group for image in read_manifest(tmp_path / "manifest.csv").images} == {f"p{i}" for i in range(8)}
 
     @pytest.mark.parametrize(("test", "validation", "n_folds"), [(0.6, 0.4, 0), (0, 0, 0), (-0.1, 0, 0), (0, 0, 1)])
     def test_what_cannot_be_split_is_refused(self, test: float, validation: float, n_folds: int) -> None:

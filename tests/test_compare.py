@@ -138,11 +138,14 @@ def test_a_file_of_an_older_version_knows_which_images_are_in_training(tmp_path:
     path = tmp_path / "p.csv"
     path.write_text(HEADER + LINE + OTHER.replace(",no", ",yes"))
     (found,) = read_predictions(path).values()
-    assert found.relatives.tolist() == ["", "bytes"]
-    assert (found.in_training.tolist(), found.clean.tolist()) == ([False, True], [True, False])
+    assert found.relatives.tolist() == ["unknown", "bytes"]
+    assert (found.in_training.tolist(), found.clean.tolist()) == ([False, True], [False, False])
+    assert (found.leaking.tolist(), found.unknown.tolist()) == ([False, True], [True, False])
+    assert not found.looked_for
     path.write_text(HEADER.replace("\n", ",relative\n") + LINE.replace("\n", ",near\n") + OTHER.replace("\n", ",\n"))
     (found,) = read_predictions(path).values()
     assert found.relatives.tolist() == ["near", ""]
+    assert found.looked_for
 
 
 @pytest.mark.parametrize(
@@ -293,10 +296,12 @@ def test_two_runs_and_a_bad_one(tmp_path: Path) -> None:
     )
     assert lines[13] == f"on navoneel, {first} is better than knn (accuracy, p < 0.001)"
     assert lines[14] == f"on navoneel, {second} is better than knn (accuracy, p < 0.001)"
-    assert f"on navoneel, {first} is better than knn (clean accuracy, p < 0.001)" in lines[15:]
+    assert f"on the 291 clean images of navoneel, {first} is better than knn (clean accuracy, p < 0.001)" in lines[15:]
+    assert [re.findall(r" (300|291) ", line) for line in lines[2:11]] == [["300"]] * 6 + [["291"]] * 3
     assert result.stderr == (
         "warning: 9 of 300 test images of navoneel, external have a relative among the training images of knn (3 the "
-        "same bytes, 3 nearly the same picture, 3 the same group): scores on all of them are none on unseen data\n"
+        "same bytes, 3 nearly the same picture, 3 the same group): a score on all of them says nothing about unseen "
+        "images\n"
     )
     records = [
         record
@@ -323,9 +328,38 @@ def test_images_that_no_run_knows_may_be_too_few(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "clean" not in result.stdout
     assert result.stderr.splitlines()[-1] == (
-        "warning: 4 of 60 test images of navoneel, external have no relative in the training of any run: "
-        "too few to compare"
+        "warning: 4 of 60 test images of navoneel, external have no relative in the training of any run, as far as is "
+        "known: too few to compare"
     )
+
+
+def test_predictions_of_older_versions_are_not_taken_for_clean(tmp_path: Path) -> None:
+    old, new = evaluation(0, n=90, noise=50), evaluation(1, n=90, leaked=9)
+    ids = [add("svm", old), add("mlp", new, number=1)]
+    path = Path("runs", ids[0], "predictions.csv")
+    path.write_text("".join(line.rpartition(",")[0] + "\n" for line in path.read_text().splitlines()))
+    result = compare(*ids)
+    assert result.exit_code == 0, result.output
+    assert "clean" not in result.stdout
+    assert "9 and ?" in result.stdout
+    assert (
+        "warning: svm was fitted by an older version, which noticed only byte-identical copies: whether 90 of 90 test "
+        "images of navoneel, external leak is not known; fit again\n"
+    ) in result.stderr
+    records = json.loads(compare(*ids, "--format", "json").stdout)
+    assert {(record["first_leaking"], record["second_leaking"]) for record in records} == {(9, 0)}
+    assert {(record["first_unknown"], record["second_unknown"]) for record in records} == {(0, 90)}
+
+
+def test_images_of_which_a_run_knows_nothing_are_not_compared_as_clean(tmp_path: Path) -> None:
+    some = replace(evaluation(0, n=90), relatives=np.where(np.arange(90) < 40, "unknown", ""))
+    result = compare(add("svm", some), add("mlp", evaluation(1, n=90, leaked=41), number=1))
+    assert "on the 49 clean images of navoneel, " in result.stdout
+    assert re.search(r" 49 +(41 and \?|\? and 41) ", result.stdout)
+    assert (
+        "warning: whether 40 of 90 test images of navoneel, external have a relative among the training images of svm "
+        "is not known: its stores do not tell what all images look like; run extract-features again, then fit again\n"
+    ) in result.stderr
 
 
 def test_the_predictions_of_a_run_give_its_scores_again(make_store: MakeStore) -> None:

@@ -216,7 +216,7 @@ class TestRemembered:
         assert self.ask() == first
         assert len(first[0]) == 4
 
-    @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 and no more", None])
+    @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 and no more", None, b"\x93NUMPY"])
     def test_a_damaged_cache_costs_time_only(
         self, damage: bytes | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

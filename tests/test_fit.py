@@ -19,10 +19,11 @@ from freezeframe.classify.leaderboard import read_rows
 from freezeframe.classify.metrics import METRICS, score
 from freezeframe.classify.model_file import load_model
 from freezeframe.classify.prediction_files import read_predictions
-from freezeframe.classify.relatives import relatives
+from freezeframe.classify.relatives import UNKNOWN, relatives
 from freezeframe.classify.schemas import COLUMNS
 from freezeframe.classify.search import Wanted
 from freezeframe.classify.task import COMPARABLE, Task, make_task
+from freezeframe.data.fingerprints import Fingerprint
 from freezeframe.data.splits import grouped_folds
 
 from .conftest import MakeStore
@@ -38,7 +39,7 @@ def test_hold_out_keeps_copies_and_groups_on_one_side(make_store: MakeStore) -> 
     for seed in range(5):
         task = make_task(store, seed=seed)
         (test,) = task.tests
-        assert not relatives(test.part, task.train).any()
+        assert set(relatives(test.part, task.train)) == {UNKNOWN}  # none that could be found
         assert not ({"g"} & set(store.groups[task.train.rows]) and {"g"} & set(store.groups[test.part.rows]))
         assert len(task.train.rows) + len(test.part.rows) == 80
         assert test.split == "hold-out 20%"
@@ -70,11 +71,10 @@ def test_rows_that_the_splits_leave_out_and_groups_they_cut_are_told(make_store:
     store = FeatureStore(make_store("a.h5", TWO, splits=splits, groups=groups))
     run = fit_classifier(make_task(store), "majority", leaderboard=tmp_path / "l.csv")
     assert run.warnings == [
-        "3 of 12 test images of scans have a relative among the training images (3 the same group): "
-        "scores on all of them are none on unseen data",
-        "9 of 12 test images of scans have no relative in training: too few to score",
-        "a.h5 lacks what 40 of 40 images are recognised by: of these only byte-identical copies are noticed; "
-        "run extract-features again, which computes no feature anew",
+        "at least 3 of 12 test images of scans have a relative among the training images (3 the same group): "
+        "a score on all of them says nothing about unseen images",
+        "the clean scores of scans are not known because a.h5 lacks what 40 of 40 images are recognised by: only "
+        "byte-identical copies are noticed; run extract-features again, which computes no feature anew",
         "a.h5: 8 images are of no split that is used, and are left out",
     ]
     no_test = FeatureStore(make_store("c.h5", TWO, splits=["train"] * 20 + [""] * 20))
@@ -84,7 +84,7 @@ def test_rows_that_the_splits_leave_out_and_groups_they_cut_are_told(make_store:
     other = FeatureStore(make_store("b.h5", TWO, groups=groups, sha256s=[f"{100 + i:064x}" for i in range(40)]))
     task = make_task(store, tests=[other])
     assert len(task.train.rows) == 20
-    assert not relatives(task.tests[1].part, task.train).any()  # a group of another store is another one
+    assert set(relatives(task.tests[1].part, task.train)) == {UNKNOWN}  # a group of another store is another one
 
 
 def test_a_head_gets_the_seed_of_the_task(
@@ -125,7 +125,7 @@ def test_images_without_a_checksum_are_not_taken_for_copies(make_store: MakeStor
     store = FeatureStore(make_store("a.h5", TWO, sha256s=[""] * 40))
     other = FeatureStore(store.path)
     task = make_task(store, tests=[other])
-    assert not relatives(task.tests[0].part, task.train).any()
+    assert set(relatives(task.tests[0].part, task.train)) == {UNKNOWN}
 
 
 def test_damaged_features_are_not_scored(make_store: MakeStore, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_another_store_tests(make_store: MakeStore) -> None:
     other = FeatureStore(make_store("b.h5", ["ill", "no"] * 5, sha256s=[f"{i + 35:064x}" for i in range(10)]))
     task = make_task(store, tests=[other], classes={"ill": "sick", "no": "healthy"})
     assert parts(task) == (40, 0, [("external", 10)])
-    assert relatives(task.tests[0].part, task.train).tolist() == ["bytes"] * 5 + [""] * 5
+    assert relatives(task.tests[0].part, task.train).tolist() == ["bytes"] * 5 + [UNKNOWN] * 5
     assert task.positive == "sick"
     assert task.classes == ["healthy", "sick"]
 
@@ -194,7 +194,9 @@ def test_tasks_that_make_no_sense_are_refused(make_store: MakeStore) -> None:
 
 
 def test_a_run_leaves_a_row_a_model_and_its_predictions(make_store: MakeStore, tmp_path: Path) -> None:
-    store = FeatureStore(make_store("a.h5", TWO, provenance={"source": "/scans/brain"}, failed=2))
+    thumbnails = np.random.default_rng(0).integers(0, 256, (38, 64, 64)).astype(np.uint8)
+    known = {"fingerprints": [Fingerprint(f"{i:064x}", thumbnails[i]) for i in range(38)], "merged": True}
+    store = FeatureStore(make_store("a.h5", TWO, provenance={"source": "/scans/brain"}, failed=2, **known))
     run = fit_classifier(make_task(store), "majority", leaderboard=tmp_path / "l.csv", runs=tmp_path / "runs")
     (row,) = read_rows(tmp_path / "l.csv")
     assert tuple(row) == COLUMNS
@@ -207,7 +209,7 @@ def test_a_run_leaves_a_row_a_model_and_its_predictions(make_store: MakeStore, t
     assert row["accuracy"] == "0.500000"
     assert row["store_fingerprint"] == row["test_fingerprint"] == store.fingerprint
     assert row["weights_digest"] == "0" * 64
-    assert run.warnings[1:] == ["a.h5: 2 unreadable images are left out"]
+    assert run.warnings == ["a.h5: 2 unreadable images are left out"]
     folder = tmp_path / "runs" / row["run_id"]
     assert int(row["model_bytes"]) == (folder / "model.safetensors").stat().st_size
     (evaluation,) = read_predictions(folder).values()
@@ -239,10 +241,11 @@ def test_every_test_set_has_a_row(make_store: MakeStore, tmp_path: Path) -> None
     assert len({row["test_id"] for row in rows}) == 4
     assert list(read_predictions(run.folder)) == [row["test_id"] for row in rows]
     assert rows[2]["test_fingerprint"] == others[0].fingerprint
-    assert run.warnings[0].startswith(
+    assert run.warnings[0].startswith("the clean scores of scans are not known because a.h5 lacks what 40 of 40 images")
+    assert run.warnings[1].startswith(
         "8 of 8 test images of b have a relative among the training images (8 the same bytes): "
     )
-    assert run.warnings[1] == "0 of 8 test images of b have no relative in training: too few to score"
+    assert run.warnings[2] == "0 of 8 test images of b have no relative in training: too few to score"
 
 
 def test_test_sets_are_told_apart_by_their_images(make_store: MakeStore, tmp_path: Path) -> None:

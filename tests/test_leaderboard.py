@@ -202,6 +202,37 @@ def test_an_upgrade_that_was_killed_is_made_again_without_a_second_copy(tmp_path
     assert {file.name for file in tmp_path.iterdir()} == {"l.csv", "l.csv.lock", "l.csv.schema-1"}
 
 
+def test_an_upgrade_killed_while_it_copies_leaves_no_torn_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(shutil.copy(GOLDEN_2, tmp_path / "l.csv"))
+
+    def killed(where: Path, data: bytes, mode: str) -> None:
+        where.write_bytes(data[:20])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(leaderboard, "_write", killed)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            append_rows(path, [some_row("new")])
+    assert {file.name for file in tmp_path.iterdir()} == {"l.csv", "l.csv.lock", ".l.csv.schema-2.new"}
+    append_rows(path, [some_row("new")])
+    assert {file.name for file in tmp_path.iterdir()} == {"l.csv", "l.csv.lock", "l.csv.schema-2"}
+    assert (tmp_path / "l.csv.schema-2").read_bytes() == GOLDEN_2.read_bytes()
+
+
+def test_where_there_are_no_links_no_copy_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_links(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", without_links)
+    path = Path(shutil.copy(GOLDEN, tmp_path / "l.csv"))
+    (tmp_path / "l.csv.schema-1").write_text("somebody's")
+    append_rows(path, [some_row("new")])
+    assert (tmp_path / "l.csv.schema-1").read_text() == "somebody's"
+    assert (tmp_path / "l.csv.schema-1-2").read_bytes() == GOLDEN.read_bytes()
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path(shutil.copy(GOLDEN, tmp_path / "l.csv"))
     fsync, calls = os.fsync, []
@@ -413,6 +444,20 @@ def test_clean_scores_rank_by_what_is_left_without_relatives(tmp_path: Path) -> 
     assert good["clean_accuracy"] == 0.975
 
 
+def test_a_run_that_is_better_on_the_shared_clean_images_is_not_called_worse(tmp_path: Path) -> None:
+    # On the 90 images that are clean for both, a has 15 errors and b none, whatever their own clean images say.
+    add_run(tmp_path, "a", 25, clean_accuracy=0.75)
+    add_run(tmp_path, "b", 0, leaked=10, clean_accuracy=0.7)
+    assert places(tmp_path, "clean_accuracy") == [[("a", 1, "best"), ("b", 2, "untested")]]
+    shown = show(tmp_path, "--sort", "clean_accuracy").stdout
+    assert "?  not tested against the best: predictions are missing, or the score is not defined; or too few" in shown
+    assert "or on these the best is the worse one" in shown
+    _, second = json.loads(show(tmp_path, "--sort", "clean_accuracy", "--format", "json").stdout)
+    assert (second["indistinguishable"], second["p_vs_best"]) == (None, None)
+    add_run(tmp_path, "c", 24, clean_accuracy=0.65)  # better there, too, but that may be chance
+    assert places(tmp_path, "clean_accuracy")[0][2] == ("c", 3, "equal")
+
+
 def test_runs_whose_common_clean_images_are_too_few_are_not_tested(tmp_path: Path) -> None:
     for head, n_leaked in (("a", 95), ("b", 0)):
         add_run(tmp_path, head, 1, leaked=n_leaked)
@@ -441,6 +486,27 @@ def test_rows_of_schema_1_are_ranked_by_what_they_know(tmp_path: Path) -> None:
     shown = show(tmp_path).stdout
     assert "three classes, odd, hold-out 20%: 18 images" in shown
     assert "68.8 (44.4-85.8)" in shown
+    assert 'leaked "?" or "+": not known' in shown
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected", "explained"),
+    [
+        ({"n_test_leaking": "", "n_test_clean": ""}, "?", True),
+        ({"n_test_leaking": "", "n_test_clean": "", "n_test_in_train": 4}, "4+ of 100", True),
+        ({"n_test_leaking": 0, "n_test_clean": 0}, "?", True),
+        ({"n_test_leaking": 4, "n_test_clean": 90}, "4+ of 100", True),
+        ({"n_test_leaking": 4, "n_test_clean": 96}, "4 of 100", False),
+        ({"n_test_leaking": 0, "n_test_clean": 100}, "0", False),
+    ],
+)
+def test_what_is_not_known_to_leak_is_not_shown_as_none(
+    tmp_path: Path, columns: dict[str, Any], expected: str, explained: bool
+) -> None:
+    add_run(tmp_path, "a", 1, **columns)
+    shown = show(tmp_path).stdout
+    assert re.search(rf" {re.escape(expected)} +1\.2 ", shown)
+    assert ('leaked "?" or "+"' in shown) == explained
 
 
 def test_missing_and_broken_predictions_are_told_apart(tmp_path: Path) -> None:
@@ -477,14 +543,15 @@ def test_leaks_and_random_weights_are_marked(tmp_path: Path) -> None:
     shown = show(tmp_path).stdout
     assert "b, sigmoid, at 0.31" in shown
     assert "block5_pool avg, random" in shown
-    assert "leaked: test images with a relative among the training images; no score on unseen data" in shown
+    assert "leaked: test images with a relative among the training images; a score on them says nothing" in shown
+    assert 'leaked "?"' not in shown
     assert 'clean: on the other test images; "-" where they are too few, or not known' in shown
     assert "clean accuracy (95 %)" in shown
     assert re.search(r"b, sigmoid, .* 99\.0 \(94\.0-103\.0\) +99\.0 \(94\.0-103\.0\) .* 7 of 100 ", shown)
     add_run(tmp_path, "c", 1, leaked=7, n_test_leaking="", **dict.fromkeys(CLEAN_METRICS, ""))
     shown = show(tmp_path).stdout
-    assert "training images (rows of older versions: byte-identical ones alone); no score on unseen data" in shown
-    assert re.search(r" c +block5_pool avg +99\.0 \(94\.0-103\.0\) +- .* 7 of 100 ", shown)
+    assert 'leaked "?" or "+": not known, or not of all: older versions, and stores made by them, know' in shown
+    assert re.search(r" c +block5_pool avg +99\.0 \(94\.0-103\.0\) +- .* 7\+ of 100 ", shown)
     assert "random: the backbone's weights are random" in shown
 
 

@@ -30,7 +30,7 @@ from freezeframe.classify.metrics import METRICS, score
 from freezeframe.classify.model_file import load_model
 from freezeframe.classify.prediction_files import read_predictions
 from freezeframe.classify.predictions import Predictions
-from freezeframe.classify.relatives import near_duplicates, relatives
+from freezeframe.classify.relatives import UNKNOWN, near_duplicates, relatives
 from freezeframe.classify.task import Part, make_task
 from freezeframe.data.fingerprints import Fingerprint, fingerprint
 from freezeframe.data.splits import grouped_folds, hold_out
@@ -113,7 +113,10 @@ def test_planted_copies_are_found_between_the_splits_of_one_store(make_store: Ma
 
 
 @pytest.mark.parametrize("merged", [False, True])
-def test_planted_copies_are_found_between_two_stores(make_store: MakeStore, merged: bool) -> None:
+def test_planted_copies_are_found_between_two_stores(
+    make_store: MakeStore, merged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     files, levels = planted()
     train = FeatureStore(make_store("a.h5", TWO[:12], merged=merged, **recognised(pictures(12))))
     test = FeatureStore(make_store("b.h5", TWO[: len(files)], merged=merged, **recognised(files)))
@@ -121,6 +124,9 @@ def test_planted_copies_are_found_between_two_stores(make_store: MakeStore, merg
     told: list[tuple[int, int]] = []
     assert relatives(task.tests[0].part, task.train, lambda *done: told.append(done)).tolist() == levels
     assert told[-1][0] == told[-1][1] > 0
+    told.clear()
+    assert relatives(task.tests[0].part, task.train, lambda *done: told.append(done)).tolist() == levels
+    assert not told  # what was compared once is remembered
 
 
 def test_relations_form_chains_as_they_do_when_rows_are_split(make_store: MakeStore) -> None:
@@ -132,6 +138,25 @@ def test_relations_form_chains_as_they_do_when_rows_are_split(make_store: MakeSt
     task = make_task(train, tests=[test])
     # Of anna one picture is trained on, so the other is related; the p of another store is somebody else.
     assert relatives(task.tests[0].part, task.train).tolist() == ["bytes", "near", "group", "", ""]
+
+
+def test_a_chain_may_lead_through_rows_of_no_split_that_is_used(make_store: MakeStore) -> None:
+    image = picture(50)
+    files = [*pictures(12), saved(image, "JPEG", quality=60), saved(image), saved(picture(51))]
+    groups = ["p"] * 13 + [""] * 2
+    splits = ["train"] * 12 + [""] + ["test"] * 2
+    store = FeatureStore(make_store("a.h5", TWO[:15], splits=splits, groups=groups, **recognised(files)))
+    task = make_task(store)
+    assert relatives(task.tests[0].part, task.train).tolist() == ["group", ""]
+
+
+def test_nor_do_folds_cut_a_chain_that_leads_through_a_row_that_is_not_used(make_store: MakeStore) -> None:
+    files = [*pictures(12), saved(picture(0), "BMP"), *pictures(1, 50)]
+    groups, splits = [*[""] * 12, "p", "p"], [*["train"] * 12, "", "train"]
+    store = FeatureStore(make_store("a.h5", TWO[:14], splits=splits, groups=groups, **recognised(files)))
+    train = make_task(store, n_folds=2).train
+    assert train.rows.tolist() == [*range(12), 13]
+    assert train.groups.tolist() == [*range(12), 0]
 
 
 def test_copies_stay_on_one_side_of_a_hold_out_also_in_a_merged_store(make_store: MakeStore) -> None:
@@ -153,7 +178,18 @@ def test_a_merge_of_a_store_without_fingerprints_uses_what_is_known(make_store: 
     store = FeatureStore(make_store("a.h5", TWO[:20], merged=True, **known))
     assert near_duplicates(store).tolist() == [*np.repeat(np.arange(8), 2) + 1, 0, 0, 0, 0]
     run = fit_classifier(make_task(store), "majority", leaderboard="l.csv")
-    assert run.warnings[0].startswith("a.h5 lacks what 4 of 20 images are recognised by: of these only byte-identical ")
+    assert run.warnings == [
+        "the clean scores of scans are not known because a.h5 lacks what 4 of 20 images are recognised by: only "
+        "byte-identical copies are noticed; run extract-features again, which computes no feature anew"
+    ]
+
+
+def test_numbers_of_groups_that_a_store_cannot_know_are_not_believed(make_store: MakeStore) -> None:
+    store = FeatureStore(make_store("a.h5", TWO, splits=["train"] * 20 + ["test"] * 20))
+    store.duplicates[:] = 7
+    assert not near_duplicates(store).any()
+    task = make_task(store)
+    assert set(relatives(task.tests[0].part, task.train)) == {UNKNOWN}
 
 
 KEYS = st.tuples(*(st.sampled_from(["", *"abcdefgh"]) for _ in range(3)), st.integers(0, 8))
@@ -165,8 +201,9 @@ def test_no_hold_out_and_no_fold_cuts_through_a_chain_of_relations(
 ) -> None:
     sha256s, pixels, groups, near = (np.array(column) for column in zip(*keys, strict=True))
     labels = np.array(TWO[: len(keys)])
-    store: Any = SimpleNamespace(sha256s=sha256s, pixels=pixels, groups=groups)
-    whole = Part(store, np.arange(len(keys)), labels, near)
+    rows = np.arange(len(keys))
+    store: Any = SimpleNamespace(sha256s=sha256s, pixels=pixels, groups=groups, rows=lambda: rows)
+    whole = Part.whole(store, labels, near)
     cuts = []
     try:
         cuts.append(hold_out(labels, whole.groups, seed=seed))
@@ -177,7 +214,7 @@ def test_no_hold_out_and_no_fold_cuts_through_a_chain_of_relations(
         for i in one:
             for j in other:
                 assert not any(a == b and a for a, b in zip(keys[i], keys[j], strict=True))
-        assert not relatives(whole.take(other), whole.take(one)).any()
+        assert set(relatives(whole.take(other), whole.take(one))) <= {"", UNKNOWN}
 
 
 # Scores without them.
@@ -268,8 +305,8 @@ def test_leaks_are_in_the_leaderboard_the_predictions_and_the_model(leaking: Cal
     assert model.scores[0]["n_test_leaking"] == 9
     assert model.scores[0]["clean_accuracy"] == pytest.approx(again["accuracy"])
     assert run.warnings == [
-        "9 of 30 test images of scans have a relative among the training images (9 the same bytes): scores on all of "
-        "them are none on unseen data; the clean scores are those of the 21 others"
+        "9 of 30 test images of scans have a relative among the training images (9 the same bytes): a score on all "
+        "of them says nothing about unseen images; the clean scores are those of the 21 others"
     ]
 
 
@@ -358,6 +395,80 @@ def test_a_store_of_version_1_is_told_of(make_store: MakeStore) -> None:
     task = make_task(store, tests=[test])
     run = fit_classifier(task, "majority", leaderboard="l.csv")
     assert run.warnings == [
-        "old.h5 was made by an older version: only byte-identical copies are noticed; run extract-features again, "
-        "which computes no feature anew"
+        "the clean scores of scans are not known because old.h5 was made by an older version: only byte-identical "
+        "copies are noticed; run extract-features again, which computes no feature anew"
     ]
+    (row,) = read_rows("l.csv")
+    assert (row["n_test_leaking"], row["n_test_clean"], row["n_test_clean_groups"]) == ("0", "0", "0")
+    assert {row[name] for name in CLEAN_METRICS} == {""}
+    assert set(read_predictions(run.folder)[row["test_id"]].relatives) == {UNKNOWN}
+    assert ",no,unknown\n" in (run.folder / "predictions.csv").read_text()
+
+
+@pytest.mark.parametrize("options", [{}, {"n_folds": 3}])
+def test_within_a_store_that_knows_no_pictures_nothing_is_clean(make_store: MakeStore, options: dict[str, Any]) -> None:
+    store = FeatureStore(make_store("old.h5", TWO))
+    run = fit_classifier(make_task(store, **options), "majority", leaderboard="l.csv")
+    assert (run.row["n_test_leaking"], run.row["n_test_clean"]) == (0, 0)
+    assert {row[name] for row in read_rows("l.csv") for name in CLEAN_METRICS} == {""}
+    assert run.warnings[0].startswith("the clean scores of scans are not known because old.h5 lacks what 40 of 40 ")
+
+
+def test_test_images_that_are_not_recognised_are_not_clean_and_the_others_are(make_store: MakeStore) -> None:
+    train = FeatureStore(make_store("a.h5", TWO[:20], **recognised(pictures(20))))
+    known = recognised([*pictures(3), *pictures(37, 100)])
+    known["fingerprints"] = known["fingerprints"][:32]
+    groups = ["anna", *[""] * 29, "bert", "carl", "bert", *[""] * 6, ""]
+    test = FeatureStore(make_store("b.h5", TWO, merged=True, groups=groups, **known))
+    run = fit_classifier(make_task(train, tests=[test]), "majority", leaderboard="l.csv")
+    # Bert's other image may be one that is trained on, so of this one, too, it is not known.
+    (evaluation,) = read_predictions(run.folder).values()
+    assert evaluation.relatives.tolist() == ["bytes"] * 3 + [""] * 27 + [UNKNOWN, ""] + [UNKNOWN] * 8
+    (row,) = read_rows("l.csv")
+    assert (row["n_test_leaking"], row["n_test_clean"]) == ("3", "28")
+    assert row["clean_accuracy"] != ""
+    cause = "b.h5 lacks what 8 of 40 images are recognised by: only byte-identical copies are noticed; run "
+    assert run.warnings == [
+        "at least 3 of 40 test images of scans have a relative among the training images (3 the same bytes): a score "
+        "on all of them says nothing about unseen images",
+        f"the clean scores are those of 28 of 40 test images of scans alone because {cause}extract-features again, "
+        "which computes no feature anew",
+    ]
+    assert "3+ of 40" in fit("a.h5", "--test", "b.h5").stdout
+
+
+def test_of_a_store_that_knows_no_pictures_a_question_mark_is_shown(make_store: MakeStore) -> None:
+    make_store("old.h5", TWO)
+    result = fit("old.h5")
+    assert result.exit_code == 0
+    heading, line = result.stdout.splitlines()
+    assert line.split()[-4] == "?"
+    assert "clean" not in heading
+
+
+def test_relatives_of_validation_images_are_told(make_store: MakeStore) -> None:
+    files = [*pictures(20), *pictures(3), saved(picture(3), "BMP"), *pictures(6, 50), *pictures(10, 100)]
+    splits = ["train"] * 20 + ["validation"] * 10 + ["test"] * 10
+    store = FeatureStore(make_store("a.h5", TWO, splits=splits, **recognised(files)))
+    run = fit_classifier(make_task(store), "majority", leaderboard="l.csv")
+    assert run.warnings == [
+        "4 of 10 validation images have a relative among the other training images (3 the same bytes, 1 the same "
+        "pixels): the choice of hyper-parameters is optimistic"
+    ]
+
+
+def test_a_head_that_fails_does_not_hide_that_most_leaks(
+    leaking: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise FreezeframeError("no")
+
+    monkeypatch.setattr("freezeframe.classify.heads.neighbours.NearestNeighbours.fit", failing)
+    path = leaking(30)
+    for more in ([], ["--allow-leaks"]):
+        result = fit(path, "--model", "knn", *more)
+        assert result.exit_code == 1
+        errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+        assert errors[-1] == "error: 1 of 2 heads could not be fitted: knn"
+        told = "error: more than half of the test images leak (30 of 30 of scans, test); --allow-leaks to end with"
+        assert [line.startswith(told) for line in errors[:-1]] == [True] * (not more)
