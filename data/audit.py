@@ -109,7 +109,7 @@ class Audit:
 
     @cached_property
     def crossings(self) -> tuple[Crossing, ...]:
-        """Parts that should have nothing in common: the splits of each set, and each other set and the first."""
+        """Parts that should have nothing in common: the splits of each set, and each set and those before it."""
         return tuple(self._crossings())
 
     def _crossings(self) -> Iterator[Crossing]:
@@ -120,9 +120,9 @@ class Audit:
                 rows, among = np.flatnonzero(inside & (splits == part)), np.flatnonzero(inside & (splits == training))
                 if len(rows) and len(among):
                     yield self._crossing(f"{part} images of {each.name}", f"its {training} split", rows, among)
-        for among, number in combinations(range(len(self.sets)), 2):
-            one, other = (np.flatnonzero(self.set_numbers == each) for each in (number, among))
-            yield self._crossing(f"images of {self.sets[number].name}", self.sets[among].name, one, other)
+        for first, second in combinations(range(len(self.sets)), 2):
+            theirs, ours = (np.flatnonzero(self.set_numbers == number) for number in (first, second))
+            yield self._crossing(f"images of {self.sets[second].name}", self.sets[first].name, ours, theirs)
 
     def _crossing(self, of: str, within: str, rows: NDArray[np.intp], among: NDArray[np.intp]) -> Crossing:
         """Compare the columns that tell of each level, the strongest first."""
