@@ -23,6 +23,8 @@ from .alignment import reduced, resampling
 Floats = NDArray[np.floating[Any]]
 """float32; NumPy's types do not follow it through products."""
 
+Numbers = NDArray[np.intp]
+
 FEW = 200
 """So many pictures need no index: all their pairs are candidates."""
 NEIGHBOURS = 128
@@ -34,7 +36,7 @@ SAMPLE = 500
 DIMENSIONS = 32
 SEARCHED = 12
 """Dimensions of the tree: with more of them it would have to look at nearly all pictures."""
-FOUND = 0.995
+FOUND = 0.99
 """The share of the sample's edits that a radius holds."""
 KEPT = (1.0, 0.95, 0.9, 0.85, 0.8)
 """Shares of its sides by which a picture is indexed."""
@@ -80,8 +82,10 @@ class Index:
         radii = (float(np.quantile(np.sqrt(moved[:, :n].sum(axis=1)), FOUND)) for n in (DIMENSIONS, SEARCHED))
         return cls((features @ directions.astype(np.float32)).astype(np.float32), *radii)
 
-    def candidates(self, rows: NDArray[np.intp], sides: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
-        """Pairs of pictures that may be the same.
+    def candidates(
+        self, rows: NDArray[np.intp], sides: NDArray[np.intp] | None = None
+    ) -> tuple[NDArray[np.intp], bool]:
+        """Pairs of pictures that may be the same; and whether one of these had more neighbours than are looked at.
 
         Args:
             rows: among which pictures, ascending.
@@ -94,30 +98,33 @@ class Index:
             return self._neighbours(rows, rows)
         of_rows = sides[rows]
         found = [self._neighbours(rows[of_rows == side], rows[of_rows != side]) for side in np.unique(of_rows)]
-        return np.unique(np.concatenate(found), axis=0)
+        pairs = np.unique(np.concatenate([pairs for pairs, _ in found]), axis=0)
+        return pairs, any(crowded for _, crowded in found)
 
-    def _neighbours(self, rows: NDArray[np.intp], among: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Pairs of one of `rows` and one of its neighbours in `among`, of shape (n_pairs, 2); sorted, each once."""
+    def _neighbours(self, rows: Numbers, among: Numbers) -> tuple[Numbers, bool]:
+        """Pairs of one of `rows` and one of its neighbours in `among`; the rest as for `candidates`."""
         from scipy.spatial import cKDTree
 
         if not len(rows) or not len(among):
-            return np.empty((0, 2), np.intp)
+            return np.empty((0, 2), np.intp), False
         owners = np.tile(among, len(KEPT))
         indexed = self.points[:, among].reshape(len(owners), DIMENSIONS)
         tree = cKDTree(indexed[:, :SEARCHED], leafsize=32)
         places = [*range(1, min(NEIGHBOURS, len(owners)) + 1)]
-        found = []
+        found, crowded = [], False
         for part in _slices(len(rows)):
             points = self.points[0, rows[part]]
             near = tree.query(
                 points[:, :SEARCHED], places, SLACK, distance_upper_bound=self.radius_searched, workers=-1
             )[1]
+            crowded |= len(owners) > len(places) and bool((near[:, -1] < len(owners)).any())
             row, place = np.nonzero(near < len(owners))
             near = near[row, place]
             close = np.linalg.norm(points[row] - indexed[near], axis=1) <= self.radius
             one, other = rows[part][row[close]], owners[near[close]]
             found.append((np.minimum(one, other) * self.points.shape[1] + np.maximum(one, other))[one != other])
-        return np.stack(np.divmod(np.unique(np.concatenate(found)), self.points.shape[1]), axis=1)
+        pairs = np.stack(np.divmod(np.unique(np.concatenate(found)), self.points.shape[1]), axis=1)
+        return pairs, crowded
 
 
 def all_pairs(rows: NDArray[np.intp], sides: NDArray[np.intp] | None = None) -> NDArray[np.intp]:

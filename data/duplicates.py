@@ -71,7 +71,7 @@ def near_pairs(
         raise ParameterError(f"threshold must be above 0, got {threshold}")
     equal, firsts = _equal(thumbnails, sides)
     rows = firsts if sides is None else np.arange(len(thumbnails))
-    rows = rows[thumbnails[rows].std(axis=(1, 2)) >= BLANK]
+    rows = rows[[thumbnails[row].std() >= BLANK for row in rows]]
     found = [equal]
     if len(rows) > 1 and threshold <= 1:
         index = Index.of(thumbnails[rows]) if len(rows) > FEW else None
@@ -107,16 +107,18 @@ class _Search:
     sides: NDArray[np.intp] | None
     progress: Progress | None
 
-    def among(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Candidates among some of the rows, by their place: pairs of numbers of thumbnails."""
+    def among(self, places: NDArray[np.intp]) -> tuple[NDArray[np.intp], bool]:
+        """Candidates among some of the rows, by their place: pairs of numbers of thumbnails; and whether there may be
+        more of them."""
         sides = None if self.sides is None else self.sides[self.rows]
         if self.index is None or len(places) <= FEW:
-            return self.rows[all_pairs(places, sides)]
-        return self.rows[self.index.candidates(places, sides)]
+            return self.rows[all_pairs(places, sides)], False
+        pairs, crowded = self.index.candidates(places, sides)
+        return self.rows[pairs], crowded
 
 
 def _rounds(search: _Search) -> Iterator[NearPairs]:
-    """Pairs among all rows; then, while groups grow, among a few of each group.
+    """Pairs among all rows; then, where pictures were too crowded to see all others, among a few of each group.
 
     Of a picture's neighbours only the nearest are candidates: two large families of one picture, the originals and
     their crops, say, do not see each other before each is thinned out.
@@ -124,12 +126,12 @@ def _rounds(search: _Search) -> Iterator[NearPairs]:
     places, groups = np.arange(len(search.rows)), np.arange(len(search.thumbnails))
     seen = np.empty(0, np.intp)
     while len(places) > 1:
-        pairs = search.among(places)
+        pairs, crowded = search.among(places)
         codes = pairs[:, 0] * len(search.thumbnails) + pairs[:, 1]
         new = (groups[pairs[:, 0]] != groups[pairs[:, 1]]) & ~np.isin(codes, seen, assume_unique=True)
         found, seen = _compared(search, pairs[new]), np.append(seen, codes[new])
         yield found
-        if search.sides is not None or not len(found):
+        if search.sides is not None or not crowded or not len(found):
             return
         groups = joined(groups, groups[found.first], groups[found.second])
         fewer = _thinned(groups[search.rows])

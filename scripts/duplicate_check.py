@@ -219,7 +219,7 @@ def synthetic(n: int) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
 def tell_scale(n: int) -> None:
     thumbnails, of = synthetic(n)
     start = time.perf_counter()
-    n_candidates = len(Index.of(thumbnails).candidates(np.arange(n)))
+    n_candidates = len(Index.of(thumbnails).candidates(np.arange(n))[0])
     indexed = time.perf_counter() - start
     start = time.perf_counter()
     found = near_pairs(thumbnails)

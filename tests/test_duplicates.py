@@ -67,7 +67,7 @@ def test_the_index_finds_what_a_comparison_of_all_pairs_finds() -> None:
     originals = drawn(FEW)
     edited = [list(EDITS.values())[number % len(EDITS)](image) for number, image in enumerate(originals[:40])]
     thumbnails = np.stack([thumbnail(image) for image in [*originals, *edited]])
-    candidates = Index.of(thumbnails).candidates(np.arange(len(thumbnails)))
+    candidates, _ = Index.of(thumbnails).candidates(np.arange(len(thumbnails)))
     assert len(candidates) < 0.05 * len(thumbnails) ** 2 / 2
     missed = {(number, FEW + number) for number in range(40)} - set(map(tuple, candidates.tolist()))
     assert len(missed) <= 1
