@@ -163,15 +163,18 @@ class Audit:
 
     def is_leak(self, pair: Pair) -> bool:
         """Whether the pair is on two sides of a split, or of two sets."""
-        one, other = self.set_numbers[[pair.first, pair.second]]
-        splits = self.splits[pair.first], self.splits[pair.second]
-        return bool(one != other) or ("" not in splits and splits[0] != splits[1])
+        (one, split), (other, other_split) = self._parts[pair.first], self._parts[pair.second]
+        return one != other or ("" not in (split, other_split) and split != other_split)
 
     def is_conflict(self, pair: Pair) -> bool:
         """Whether one picture has two labels; those of two sets are compared only if the sets are `comparable`."""
-        one, other = self.set_numbers[[pair.first, pair.second]]
-        comparable = one == other or self.comparable(int(one), int(other))
+        one, other = self._parts[pair.first][0], self._parts[pair.second][0]
+        comparable = one == other or self.comparable(one, other)
         return comparable and pair.level != GROUP and self.labels[pair.first] != self.labels[pair.second]
+
+    @cached_property
+    def _parts(self) -> list[tuple[int, str]]:
+        return parts_of(self.sets)
 
     def comparable(self, one: int, other: int) -> bool:
         """Whether one of two sets has all classes of the other."""
@@ -240,7 +243,7 @@ def _order(pair: Pair) -> tuple[int, float, int, int]:
     return pair.level, -pair.score, pair.first, pair.second
 
 
-def _parts(sets: Sequence[ImageSet]) -> list[tuple[int, str]]:
+def parts_of(sets: Sequence[ImageSet]) -> list[tuple[int, str]]:
     """Set and split of each image."""
     return [(number, split) for number, each in enumerate(sets) for split in each.splits]
 
@@ -266,7 +269,7 @@ def _groups_apart(sets: Sequence[ImageSet], pictures: NDArray[np.intp], groups: 
 def _first_of_parts(sets: Sequence[ImageSet], same: NDArray[np.intp]) -> dict[int, dict[tuple[int, str], list[int]]]:
     """Of each content the images in each part."""
     found: dict[int, dict[tuple[int, str], list[int]]] = defaultdict(lambda: defaultdict(list))
-    for row, (content, part) in enumerate(zip(same.tolist(), _parts(sets), strict=True)):
+    for row, (content, part) in enumerate(zip(same.tolist(), parts_of(sets), strict=True)):
         found[content][part].append(row)
     return found
 

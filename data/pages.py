@@ -105,10 +105,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, numbers:
     return f'<div class="wide"><table>\n<thead>{line(headings, "th")}</thead>\n<tbody>{body}</tbody>\n</table></div>'
 
 
-def figure(png: bytes, alt: str, caption: str = "") -> str:
-    """A picture, inlined, with a text for those who do not see it."""
+def figure(content: bytes, alt: str, caption: str = "") -> str:
+    """A picture, the content of a PNG or JPEG file, inlined, with a text for those who do not see it."""
     told = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    source = f"data:image/png;base64,{b64encode(png).decode()}"
+    kind = "jpeg" if content.startswith(b"\xff\xd8") else "png"
+    source = f"data:image/{kind};base64,{b64encode(content).decode()}"
     return f'<figure><img alt="{escape(alt)}" src="{source}">{told}</figure>'
 
 
