@@ -130,11 +130,9 @@ def set_of_store(store: FeatureStore) -> ImageSet:
     from ..data.fingerprints import THUMBNAIL
     from ..data.image_sets import ImageSet
 
-    known = store.pixels != ""
-    if not known[store.rows()].all():
-        known[store.rows()] = True  # of one of these there is no thumbnail, which is an error that tells what to do
+    rows = store.rows()
     thumbnails = np.zeros((len(store), THUMBNAIL, THUMBNAIL), np.uint8)
-    thumbnails[known] = store.thumbnails(np.flatnonzero(known))
+    thumbnails[rows] = store.thumbnails(rows)
     source = Path(str(store.provenance.get("source", "")))
     root = source if source.is_dir() else source.parent if source.is_file() else None
     return ImageSet(

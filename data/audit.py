@@ -68,7 +68,7 @@ class Audit:
     """What was found in sets of images; they are numbered through, set by set.
 
     Attributes:
-        sets: the first is what is trained on, the others are held against it.
+        sets: each is held against those before it; a training set stands first.
         pairs: images that show the same. Copies are paired with the first of their kind in their part (of a set and
             split), and the first of each part with those of the others. A pair of level `GROUP` is of two pictures of
             one patient or given group on two sides, where nothing else links these.
@@ -203,7 +203,7 @@ def audit(
     """Find images that show the same, within and across sets.
 
     Args:
-        sets: the first is what is trained on, the others are held against it.
+        sets: each is held against those before it; a training set stands first.
         threshold: from which score on two thumbnails count as one picture; see `near_pairs`. Above 1: copies only.
         classes: new names for labels, where two sets name them differently.
         alike: more pairs of images, by their numbers through all sets, and their score: by their features, say.
