@@ -17,6 +17,7 @@ COMMANDS = {
     "split": ".data.split_command:split",
     "extract-features": ".extract.commands:extract_features",
     "fit-classifier": ".classify.commands:fit_classifier",
+    "fit-cnn": ".classify.cnn_command:fit_cnn",
     "leaderboard": ".classify.leaderboard_commands:leaderboard",
     "compare": ".classify.leaderboard_commands:compare",
     "predict": ".classify.commands:predict",

@@ -35,7 +35,7 @@ LEADERBOARD = click.Path(path_type=Path, dir_okay=False)
     default=("logreg",),
     show_default=True,
     metavar="HEAD",
-    help="A head to fit, or all; may be given several times. An unknown name lists all.",
+    help="A head to fit; may be given several times. all: those for any layer. An unknown name lists all.",
 )
 @click.option("--layer", metavar="NAME", help="Whose features; by default the deepest layer of the store.")
 @click.option(
@@ -109,36 +109,24 @@ def fit_classifier(
     and without them, and if more than half of a test set leaks the exit code is 3.
     """
     from ..features.store import FeatureStore
-    from .heads import HEADS
+    from .heads import FOR_ANY_LAYER, HEADS
     from .search import Wanted
 
     everything = "all" in models
-    names = list(HEADS) if everything else list(dict.fromkeys(models))
+    names = list(FOR_ANY_LAYER) if everything else list(dict.fromkeys(models))
     wanted = Wanted(search, _parse_parameters(parameters), calibrate, sensitivity)
     wanted.check(names)  # an unknown name is told before anything is read
     renamed = parse_classes(classes)
     train, others = FeatureStore(store), [FeatureStore(test) for test in tests]
     from .task import make_task
 
-    with _told().status("") as status:
+    with told().status("") as status:
         task = make_task(train, tests=others, classes=renamed, n_repeats=repeats, tell=status.update, **options)
     from .fit import Fitting
 
-    fitting = Fitting(task, wanted, leaderboard=leaderboard, runs=runs)
-    done: list[Run] = []
-    guessed = options["positive"] is None
-    try:
-        _fit_all(fitting, names, everything, done)
-    except BaseException:  # what is in the leaderboard is told all the same; the exit code is that of the failure
-        _print_runs(done, guessed)
-        leaks = _leaks(done, allow_leaks)
-        if leaks:
-            click.echo(printable(f"error: {leaks}"), err=True)
-        raise
-    _print_runs(done, guessed)
-    leaks = _leaks(done, allow_leaks)
-    if leaks:
-        raise LeakError(leaks)
+    slow = any(HEADS[name].layers for name in names)
+    fitting = Fitting(task, wanted, leaderboard=leaderboard, runs=runs, log=log_line if slow else None)
+    fit_and_print(fitting, names, everything, guessed=options["positive"] is None, allow_leaks=allow_leaks)
 
 
 @click.command()
@@ -161,18 +149,50 @@ def predict(model: Path, images: tuple[Path, ...], output: str, weights: str) ->
         raise FreezeframeError(f"{len(failed)} of {len(images)} images could not be read")
 
 
+def fit_and_print(fitting: Fitting, names: list[str], everything: bool, *, guessed: bool, allow_leaks: bool) -> None:
+    """Fit heads and print their scores.
+
+    Args:
+        names: of the heads.
+        everything: they are all there are, and one whose library is missing is left out.
+        guessed: the positive class was.
+        allow_leaks: so that test sets that mostly leak are no error.
+
+    Raises:
+        LeakError: more than half of a test set leaks.
+    """
+    done: list[Run] = []
+    try:
+        _fit_all(fitting, names, everything, done)
+    except BaseException:  # what is in the leaderboard is told all the same; the exit code is that of the failure
+        _print_runs(done, guessed)
+        leaks = _leaks(done, allow_leaks)
+        if leaks:
+            click.echo(printable(f"error: {leaks}"), err=True)
+        raise
+    _print_runs(done, guessed)
+    leaks = _leaks(done, allow_leaks)
+    if leaks:
+        raise LeakError(leaks)
+
+
+def log_line(text: str) -> None:
+    """Tell what came of an epoch."""
+    click.echo(printable(text), err=True)
+
+
 def _fit_all(fitting: Fitting, names: list[str], everything: bool, done: list[Run]) -> None:
     """Fit heads one after the other; one that fails does not keep the others from being fitted.
 
     Args:
         done: to which each run is added when it is in the leaderboard.
     """
-    told = _told()
+    console = told()
     failed: list[str] = []
     for number, name in enumerate(names, 1):
         start = time.monotonic()
         try:
-            with told.status("") as status:
+            with console.status("") as status:
                 done.append(fitting.fit(name, partial(_tell, status, f"{name} ({number} of {len(names)})")))
             outcome = f"{time.monotonic() - start:.1f} s, {_briefly(done[-1].row)}"
         except FreezeframeError as error:
@@ -182,7 +202,7 @@ def _fit_all(fitting: Fitting, names: list[str], everything: bool, done: list[Ru
             failed += [] if missing else [name]
             outcome = f"{'left out' if missing else 'failed'}; {error}"
         if len(names) > 1:
-            told.print(printable(f"{name}: {outcome}"))
+            console.print(printable(f"{name}: {outcome}"))
     if failed:
         raise FreezeframeError(f"{len(failed)} of {len(names)} heads could not be fitted: {', '.join(failed)}")
 
@@ -200,7 +220,7 @@ def _leaks(done: list[Run], allowed: bool) -> str:
     return f"more than half of the test images leak ({'; '.join(found)}); --allow-leaks to end with exit code 0"
 
 
-def _told() -> Console:
+def told() -> Console:
     """Where it is told how far the work is."""
     from rich.console import Console
 

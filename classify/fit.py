@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import secrets
 import shutil
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,13 @@ from numpy.typing import NDArray
 
 from .. import FreezeframeError, ParameterError
 from ..data.splits import grouped_folds
+from ..extract.weights import made_with
 from .clean import CLEAN_METRICS, clean_scores
 from .describing import data_set, describe, doubts, test_id
 from .evaluation import Evaluation
 from .heads import HEADS, make_head
-from .heads.head import Folds, Head, Matrix, take
+from .heads.checkpoints import forget
+from .heads.head import Context, Folds, Head, Matrix, take
 from .leaderboard import append_rows, check_leaderboard
 from .metrics import METRICS, score
 from .model_file import FittedHead, save_model
@@ -61,7 +65,10 @@ class Fitting:
         task: from `freezeframe.classify.task.make_task`.
         wanted: search, fixed hyper-parameters, calibration, threshold.
         leaderboard: CSV file, made if missing.
-        runs: where the runs' folders go; by default `runs` beside the leaderboard.
+        runs: where the runs' folders go; by default `runs` beside the leaderboard. In `.checkpoints` there networks
+            keep how far they are while they are trained, and go on after a kill.
+        log: told of each epoch of a network, in one line.
+        checkpoint_seconds: how often.
 
     Raises:
         FreezeframeError: the leaderboard cannot be appended to, or cross-validation asks for too many folds.
@@ -74,10 +81,13 @@ class Fitting:
         *,
         leaderboard: str | os.PathLike[str] = "leaderboard.csv",
         runs: str | os.PathLike[str] | None = None,
+        log: Tell | None = None,
+        checkpoint_seconds: float = 60.0,
     ) -> None:
         check_leaderboard(leaderboard)  # before the work, not after it
         self.task, self.wanted, self.leaderboard = task, wanted or Wanted(), Path(leaderboard)
         self.runs = Path(runs or self.leaderboard.parent / "runs")
+        self._log, self._checkpoint_seconds = log or (lambda text: None), checkpoint_seconds
         self._classes = task.classes
         self._positive = None if task.positive is None else self._classes.index(task.positive)
         if self.wanted.sensitivity is not None and task.positive is None:
@@ -101,14 +111,17 @@ class Fitting:
             tell: told what is being done.
 
         Raises:
-            ParameterError: an unknown head, or hyper-parameters it does not have.
+            ParameterError: an unknown head, one that is not for this layer, or hyper-parameters it does not have.
             MissingExtraError: the head's library is not installed.
             FreezeframeError: the head cannot be fitted to these features, or its run cannot be written.
         """
         make_head(model, **self.wanted.fixed_for(model))  # what is wrong with a name is told before the work
         tell = tell or (lambda text: None)
         kind = HEADS[model]
+        if kind.layers and self.task.layer not in kind.layers:
+            raise ParameterError(f"{model} is fitted on {' or '.join(kind.layers)}, not on {self.task.layer}")
         pooling = self.task.pooling or kind.pooling
+        self._context = self._context_for(tell)
         self._look_for_relatives(tell)
         tell("reading features")
         X, reduction = self._train.for_head(kind.reducible, pooling)
@@ -117,7 +130,7 @@ class Fitting:
         head, n_searched = self._fit(model, X, self._folds)
         if reduction is not None:
             head.to_features(reduction)
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start + head.earlier_seconds
         tested, milliseconds = self._test(head, pooling)
         if self._outer:
             tested.insert(0, (self.task.train, self._cross_validated(model, X, head.notes, tell)))
@@ -126,8 +139,17 @@ class Fitting:
             "reduce_seconds": self._train.reduce_seconds.get(pooling, 0.0) if kind.reducible else 0.0,
             "fit_seconds": seconds,
             "predict_ms_per_image": milliseconds,
+            **_trained(head),
         }
         return self._keep(head, pooling, tested, about)
+
+    def _context_for(self, tell: Tell) -> Context:
+        store = self.task.train.store
+        height, width, channels = store.layers[self.task.layer]
+        weights = partial(made_with, store.provenance)
+        folder = self.runs / ".checkpoints"
+        every = self._checkpoint_seconds
+        return Context((height, width, channels), weights, folder, every, tell, self._log)
 
     def _look_for_relatives(self, tell: Tell) -> None:
         """How each test image is related to the training images, for all heads."""
@@ -141,7 +163,17 @@ class Fitting:
     def _fit(self, model: str, X: Matrix, folds: Folds, rows: NDArray[np.intp] | None = None) -> tuple[Head, int]:
         y = self._y if rows is None else self._y[rows]
         n_classes, seed = len(self._classes), self.task.seed
-        return fit_head(model, X, y, n_classes, folds, self.wanted, positive=self._positive, seed=seed)
+        return fit_head(
+            model,
+            X,
+            y,
+            n_classes,
+            folds,
+            self.wanted,
+            positive=self._positive,
+            seed=seed,
+            context=self._context,
+        )
 
     def _test(self, head: Head, pooling: str) -> tuple[list[Tested], float]:
         """What the head says of each test set, and the milliseconds that one image took."""
@@ -213,6 +245,7 @@ class Fitting:
             folder.mkdir(parents=True)
             save_model(folder / "model.safetensors", self._fitted(head, pooling, run_id, rows))
             write_predictions(folder / "predictions.csv", [evaluation for _, evaluation in tested])
+            write_history(folder / "history.csv", head.history)
             for row in rows:
                 row["model_bytes"] = (folder / "model.safetensors").stat().st_size
             append_rows(self.leaderboard, rows)
@@ -221,6 +254,7 @@ class Fitting:
             if isinstance(error, OSError):
                 raise FreezeframeError(f"{folder}: cannot be written ({error.strerror or error})") from None
             raise
+        forget(self._context.kept)
         return Run(rows, folder, [*doubts(self.task, tested), *dict.fromkeys(head.notes)])
 
     def _fitted(self, head: Head, pooling: str, run_id: str, rows: list[dict[str, Any]]) -> FittedHead:
@@ -230,6 +264,22 @@ class Fitting:
         scores = [{name: row[name] for name in told if row[name] == row[name]} for row in rows]  # NaN is no JSON
         layer, classes = self.task.layer, tuple(self._classes)
         return FittedHead(head, classes, layer, pooling, store.provenance, store.fingerprint, run_id, scores)
+
+
+def _trained(head: Head) -> dict[str, Any]:
+    """How a network was trained; nothing of other heads."""
+    seconds = sum(epoch["seconds"] for epoch in head.history)
+    images = sum(epoch["seconds"] * epoch["images_per_second"] for epoch in head.history)
+    return {"epochs": len(head.history), "train_images_per_second": images / seconds} if seconds else {}
+
+
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
+    """Write what is known of each epoch of a network, a line an epoch; no file for other heads."""
+    if history:
+        with path.open("x", newline="") as file:
+            writer = csv.DictWriter(file, history[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(history)
 
 
 def _scores(evaluation: Evaluation) -> dict[str, float]:

@@ -22,7 +22,7 @@ LOCK_SECONDS = 60
 def append_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Append rows, all or none, under a lock; the file is replaced as a whole, so no reader ever sees half a row.
 
-    A file of an older schema is first kept, as `<name>.schema-2` say, then replaced by one of this schema with all its
+    A file of an older schema is first kept, as `<name>.schema-3` say, then replaced by one of this schema with all its
     rows.
 
     Args:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import FreezeframeError, ModelFileError
-from ..extract.backbone import BACKBONES
+from .. import FreezeframeError, MissingExtraError, ModelFileError
+from ..extract.backbone import find_backbone
 from ..features.pooling import pool
 from .heads import make_head
 from .heads.calibration import Calibration
@@ -95,6 +95,8 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
         raise ModelFileError(f"{path}: changed since it was written; its digest does not match")
     try:
         return _restored(arrays, json.loads(metadata["about"]))
+    except MissingExtraError:
+        raise
     except (FreezeframeError, *DAMAGE) as error:
         raise ModelFileError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
 
@@ -124,7 +126,7 @@ def _restored(arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> FittedH
     if not named or len(set(model.classes)) != len(model.classes):
         raise ValueError("its classes are no list of different names")
     "".join(model.classes).encode()  # raises for what no terminal and no file can show
-    shape = BACKBONES[model.provenance["backbone"]].layers[model.layer]
+    shape = find_backbone(model.provenance["backbone"]).layers[model.layer]
     with np.errstate(all="ignore"):
         proba = head.predict_proba(pool(np.ones((1, *shape)), model.pooling))
     if proba.shape != (1, len(model.classes)) or not np.isfinite(proba).all():

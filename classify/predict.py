@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import ModelFileError, ParameterError, WeightsError
-from ..extract.backbone import BACKBONES
+from ..extract.backbone import find_backbone
 from ..extract.filling import make_engine
 from ..extract.pipeline import Engine, Source, run
 from ..extract.settings import Settings
@@ -64,7 +64,7 @@ def predict_images(
     if not sources:
         return list(found.values())  # at once, without a backbone
     engine = _engine(model, settings)
-    for batch in run(engine, sources, BACKBONES[settings.backbone].input_size, settings.resize):
+    for batch in run(engine, sources, find_backbone(settings.backbone).input_size, settings.resize):
         for row, reason in batch.failed + batch.unread:
             found[row] = Prediction(os.fspath(paths[row]), "", {}, reason)
         if batch.rows:
@@ -94,7 +94,7 @@ def _settings(model: FittedHead, weights: str) -> Settings:
 
 
 def _engine(model: FittedHead, settings: Settings) -> Engine:
-    weights, source = load_weights(settings.weights, settings.seed)
+    weights, source = load_weights(settings.weights, settings.seed, find_backbone(settings.backbone))
     if weights_digest(weights) != model.provenance.get("weights_digest"):
         raise WeightsError(f"the model of run {model.run_id} was fitted behind other weights than those of {source}")
     return make_engine(settings, weights, settings.layers)

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from .clean import CLEAN_METRICS
 from .metrics import METRICS
 
-SCHEMA = 3
+SCHEMA = 4
 _LEAKS = ("n_test_leaking", "n_test_clean", "n_test_clean_groups")
+_NETWORK = ("epochs", "train_images_per_second")
 COLUMNS = (
     "schema",
     "run_id",
@@ -37,6 +38,7 @@ COLUMNS = (
     "n_searched",
     "reduce_seconds",
     "fit_seconds",
+    *_NETWORK,
     "predict_ms_per_image",
     "model_bytes",
     "store_fingerprint",
@@ -46,19 +48,23 @@ COLUMNS = (
     "seed",
     "version",
 )
-"""Of schema 3. One row stands for one run on one test set: (run_id, test_id) tells it from all others."""
+"""Of schema 4. One row stands for one run on one test set: (run_id, test_id) tells it from all others."""
 
-COLUMNS_2 = tuple(name for name in COLUMNS if name not in (*_LEAKS, *CLEAN_METRICS))
+COLUMNS_3 = tuple(name for name in COLUMNS if name not in _NETWORK)
+COLUMNS_2 = tuple(name for name in COLUMNS_3 if name not in (*_LEAKS, *CLEAN_METRICS))
 COLUMNS_1 = (
     *("schema", "run_id", "time", "head", "layer", "pooling", "hyperparameters", "data_set", "test_set", "split"),
     *("classes", "positive", "n_train", "n_test", "n_test_in_train", "accuracy", "accuracy_low", "accuracy_high"),
     *("balanced_accuracy", "sensitivity", "specificity", "macro_f1", "mcc", "roc_auc", "fit_seconds"),
     *("predict_ms_per_image", "store_fingerprint", "test_fingerprint", "weights", "weights_digest", "seed", "version"),
 )
-COLUMNS_BY_SCHEMA = {1: COLUMNS_1, 2: COLUMNS_2, SCHEMA: COLUMNS}
+COLUMNS_BY_SCHEMA = {1: COLUMNS_1, 2: COLUMNS_2, 3: COLUMNS_3, SCHEMA: COLUMNS}
 
-INTEGERS = ("n_train", "n_test", "n_test_groups", "n_test_in_train", *_LEAKS, "n_searched", "model_bytes", "seed")
-_FLOATS = ("macro_f1", "threshold", "reduce_seconds", "fit_seconds", "predict_ms_per_image")
+INTEGERS = (
+    *("n_train", "n_test", "n_test_groups", "n_test_in_train", *_LEAKS),
+    *("n_searched", "epochs", "model_bytes", "seed"),
+)
+_FLOATS = ("macro_f1", "threshold", "reduce_seconds", "fit_seconds", "train_images_per_second", "predict_ms_per_image")
 NUMBERS = frozenset((*INTEGERS, *METRICS, *CLEAN_METRICS, *_FLOATS))
 """Columns of numbers, any of which may be empty; all others but "schema" hold text."""
 

@@ -14,7 +14,7 @@ from .. import FreezeframeError, ParameterError
 from ..data.splits import grouped_folds
 from .heads import HEADS, make_head
 from .heads.calibration import Calibration, fit_calibration, threshold_for
-from .heads.head import Folds, Head, Matrix
+from .heads.head import Context, Folds, Head, Matrix
 
 SEARCHES = ("none", "default", "wide")
 N_FOLDS = 5
@@ -81,6 +81,7 @@ def fit_head(
     *,
     positive: int | None = None,
     seed: int = 0,
+    context: Context | None = None,
 ) -> tuple[Head, int]:
     """Choose by folds, then fit on all rows.
 
@@ -93,6 +94,7 @@ def fit_head(
         y: class numbers of shape (n_rows,).
         folds: from `folds_within`; without any nothing is chosen.
         positive: number of the class that a wanted sensitivity speaks of.
+        context: what networks need beside features.
 
     Returns:
         The fitted head, and how many candidates were tried.
@@ -106,13 +108,14 @@ def fit_head(
         raise ParameterError("a sensitivity can be asked for with two classes only")
     fixed = wanted.fixed_for(name)
     head = make_head(name, **fixed)
+    head.context = context or head.context
     space = {key: values for key, values in head.space(wanted.search, X).items() if key not in fixed}
     candidates = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
     unseen = head.margins or wanted.calibrate or wanted.sensitivity is not None
     with threadpool_limits(1, "blas"):  # see `linear_search.decisions`
         tried = candidates if len(candidates) > 1 or unseen else []
         chosen, scores = _choose(head, X, y, n_classes, folds, tried, seed)
-        head = make_head(name, **{**chosen, **fixed})
+        head = head.like({**chosen, **fixed})
         head.fit(X, y, n_classes, seed=seed, folds=folds)
     if unseen and scores is None:
         head.notes.append(f"{name}: too few independent images to calibrate it; its probabilities mean little")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,15 +11,15 @@ from .. import ParameterError
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen network.
+    """A frozen network, or none: `pixels-N` gives the resized images themselves.
 
     Attributes:
-        name: as in `keras.applications`, in lower case.
+        name: as in `keras.applications`, in lower case; or `pixels-N`.
         preprocessing: name of the preprocessing that belongs to its weights.
         input_size: height and width of its input, pixels.
         layers: shape (height, width, channels) of each layer's features, from the first layer to the last.
         tensors: shapes of its weights by name, kernels as (height, width, in, out).
-        digest: `weights_digest` of its ImageNet weights.
+        digest: `weights_digest` of its ImageNet weights, or of no tensors.
     """
 
     name: str
@@ -59,4 +60,33 @@ def _vgg16() -> Backbone:
 
 
 BACKBONES = {"vgg16": _vgg16()}
-"""Backbones by name. "caffe" preprocessing: RGB to BGR, minus the ImageNet means (103.939, 116.779, 123.68)."""
+"""Networks by name. "caffe" preprocessing: RGB to BGR, minus the ImageNet means (103.939, 116.779, 123.68)."""
+
+MAX_PIXELS = 1024
+"""The largest N of `pixels-N`: an image takes 6 MB in float16."""
+
+
+def find_backbone(name: str) -> Backbone:
+    """The backbone of that name: a network in `BACKBONES`, or `pixels-N`.
+
+    Raises:
+        ParameterError: it is unknown; the text lists those that are known.
+
+    Examples:
+        >>> find_backbone("pixels-32").layers
+        {'pixels': (32, 32, 3)}
+    """
+    if isinstance(name, str):
+        if name in BACKBONES:
+            return BACKBONES[name]
+        found = re.fullmatch("pixels-([1-9][0-9]{0,3})", name)
+        if found and int(found[1]) <= MAX_PIXELS:
+            return _pixels(int(found[1]))
+    known = ", ".join([*BACKBONES, "pixels-N"])
+    raise ParameterError(f"backbone must be one of {known}, got {repr(name)[:60]} (N is from 1 to {MAX_PIXELS})")
+
+
+def _pixels(size: int) -> Backbone:
+    """The images themselves, resized: nothing is computed."""
+    digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # of nothing
+    return Backbone(f"pixels-{size}", "none", (size, size), {"pixels": (size, size, 3)}, {}, digest)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import FreezeframeError, printable
-from .backbone import BACKBONES
 
 if TYPE_CHECKING:
     from ..data.manifest import Manifest
+    from ..features.store import FeatureStore
     from .extraction import Extraction
     from .filling import Progress
     from .settings import Settings
@@ -50,7 +50,13 @@ LISTED = 20
 @click.option(
     "--output", default="features.h5", show_default=True, type=click.Path(path_type=Path), help="The feature store."
 )
-@click.option("--backbone", default="vgg16", show_default=True, type=click.Choice(list(BACKBONES)), help="The network.")
+@click.option(
+    "--backbone",
+    default="vgg16",
+    show_default=True,
+    metavar="vgg16|pixels-N",
+    help="The network; pixels-N keeps the images themselves, N x N, as --layer pixels (float16 holds them exactly).",
+)
 @click.option(
     "--weights",
     default="imagenet",
@@ -64,7 +70,7 @@ LISTED = 20
     default="bilinear",
     show_default=True,
     type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos"]),
-    help="How images are brought to 224 x 224.",
+    help="How images are brought to the size that the backbone takes, 224 x 224 of vgg16.",
 )
 @click.option(
     "--dtype", default="float32", show_default=True, type=click.Choice(["float32", "float16"]), help="As stored."
@@ -73,8 +79,8 @@ LISTED = 20
     "--engine",
     default="auto",
     show_default=True,
-    type=click.Choice(["auto", "keras", "mnn"]),
-    help="What runs the network; auto: mnn on a CPU, keras where there is an NVIDIA GPU.",
+    type=click.Choice(["auto", "keras", "mnn", "none"]),
+    help="What runs the network; auto: mnn on a CPU, keras where there is an NVIDIA GPU, none for pixels-N.",
 )
 @click.option(
     "--precision",
@@ -130,9 +136,26 @@ def extract_features(
         source = demo_folder()
         click.echo(f"no folder given: using the built-in demo set of synthetic images in {source}", err=True)
     manifest = read_manifest(source, group_column=group_column, group_regex=group_regex)
+    how: dict[str, Any] = {"overwrite": overwrite, "workers": workers, "reuse": reuse}
+    extract_and_tell(manifest, output, settings, max_failed=max_failed, **how)
+
+
+def extract_and_tell(
+    manifest: Manifest, output: Path, settings: Settings, *, max_failed: float = 10.0, **how: Any
+) -> FeatureStore:
+    """Extract what is missing in a store, and tell what is there and how far it is.
+
+    Args:
+        max_failed: percent of the images that may be unreadable.
+        how: for `extract_features`.
+
+    Raises:
+        FreezeframeError: as `extract_features`, or more of the images are unreadable.
+    """
+    source = manifest.source
     _tell_manifest(source, manifest)
     try:
-        extraction = _extract(manifest, output, settings, overwrite=overwrite, workers=workers, reuse=reuse)
+        extraction = _extract(manifest, output, settings, **how)
     except KeyboardInterrupt:
         click.echo("finished images are kept; the same command goes on", err=True)
         raise
@@ -142,6 +165,7 @@ def extract_features(
         raise FreezeframeError(
             f"{source}: {share:.1f} % of the images could not be read, more than the {max_failed:g} % of --max-failed"
         )
+    return extraction.store
 
 
 def _extract(manifest: Manifest, output: Path, settings: Settings, **how: Any) -> Extraction:

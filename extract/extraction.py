@@ -17,7 +17,7 @@ from ..features.copying import copy_rows
 from ..features.layout import DONE, FAILED, FORMAT_VERSION, IDENTITY, LAYER_DTYPES, PENDING, begins_as_store
 from ..features.store import FeatureStore
 from ..features.writer import StoreWriter, create_store, store_lock
-from .backbone import BACKBONES
+from .backbone import find_backbone
 from .checks import check_alike, check_free, check_room, check_same_collection, has_room, other_images, row_bytes
 from .filling import Progress, Tell, check_read, fill
 from .recognising import Afterwards, recognise
@@ -125,7 +125,7 @@ def extract_features(
         if old is not None and outdated and finished and not has_room(output, _copied_bytes(old)):
             return replace(_finished(old, 0), outdated=_copied_bytes(old))
         target = output if old is None or (same_images and not outdated) else _next(output)
-        layers = tuple(old.layers) if old else BACKBONES[settings.backbone].check_layers(settings.layers)
+        layers = tuple(old.layers) if old else find_backbone(settings.backbone).check_layers(settings.layers)
         weights, reused = None, 0
         if old is not None and same_images and outdated:
             donors = [*([] if old.complete else _begun(output, manifest, settings)), *donors]
@@ -178,7 +178,7 @@ def _finish(
     start, done = time.perf_counter(), Progress(0)
     if not store.complete:
         check_room(store)
-        weights = weights or load_weights(settings.weights, settings.seed)[0]
+        weights = weights or load_weights(settings.weights, settings.seed, find_backbone(settings.backbone))[0]
         with stop_on_signals() as stop:
             done = fill(store, manifest, settings, weights, workers=workers, stop=stop, tell=tell)
         if stop.asked and done.finished < done.total:
@@ -199,11 +199,11 @@ def _finished(store: FeatureStore, reused: int) -> Extraction:
 
 def _create(path: Path, manifest: Manifest, settings: Settings, layers: Sequence[str], command: str) -> Weights:
     """Make a store with all rows pending; the weights that its provenance names."""
-    backbone = BACKBONES[settings.backbone]
+    backbone = find_backbone(settings.backbone)
     shapes = {name: backbone.layers[name] for name in layers}
     itemsize = np.dtype(LAYER_DTYPES[settings.dtype]).itemsize
     check_free(path, len(manifest.images) * row_bytes(shapes.values(), itemsize))
-    weights, source = load_weights(settings.weights, settings.seed)
+    weights, source = load_weights(settings.weights, settings.seed, backbone)
     story = {
         "weights_source": source,
         "weights_seed": settings.seed,

@@ -31,7 +31,7 @@ from ..features.layout import IDENTITY
 from ..features.pooling import pool
 from ..features.store import FeatureStore
 from ..features.writer import StoreWriter, create_store
-from .backbone import BACKBONES
+from .backbone import find_backbone
 from .checks import check_alike
 from .extraction import extract_features
 from .settings import Settings, deciding_fields, versions
@@ -71,7 +71,7 @@ def content(picture: Picture, settings: Settings) -> bytes:
         raise ImageError(f"{printable(str(picture))}: changed while it was read")
     from PIL import Image as pillow  # noqa: N813
 
-    pixels = resize_image(_rgb(picture), *BACKBONES[settings.backbone].input_size, settings.resize)
+    pixels = resize_image(_rgb(picture), *find_backbone(settings.backbone).input_size, settings.resize)
     pillow.fromarray(pixels).save(file := BytesIO(), "BMP")
     return file.getvalue()
 
@@ -138,7 +138,7 @@ class FeatureCache:
         numbers: dict[Path, list[int]] = {}
         for number, sha256 in enumerate(sha256s):
             numbers.setdefault(places[sha256][0].path, []).append(number)
-        shape = BACKBONES[self.settings.backbone].layers[layer]
+        shape = find_backbone(self.settings.backbone).layers[layer]
         features = np.empty((len(sha256s), *pool(np.empty((0, *shape)), pooling).shape[1:]), np.float32)
         step = max(1, _BLOCK_BYTES // (4 * math.prod(shape)))
         for chosen in numbers.values():
@@ -244,7 +244,7 @@ class FeatureCache:
         columns["sha256"] = [str(store.sha256s[row]) for store in stores for row in rows[store]]
         unfinished = self._shards / "joined"
         try:
-            layers = {name: BACKBONES[self.settings.backbone].layers[name] for name in self.settings.layers}
+            layers = {name: find_backbone(self.settings.backbone).layers[name] for name in self.settings.layers}
             create_store(unfinished, columns, layers, stores[0].provenance)
             with StoreWriter(unfinished) as writer:
                 begin = 0

@@ -18,10 +18,11 @@ from .. import StoreError
 from ..data.manifest import Manifest
 from ..features.store import FeatureStore
 from ..features.writer import StoreWriter
-from .backbone import BACKBONES
+from .backbone import find_backbone
 from .keras_engine import KerasEngine
 from .mnn_engine import MnnEngine, mnn_model
 from .pipeline import Batch, Engine, Seconds, Seen, Source, cpu_cores, run
+from .pixel_engine import PixelEngine
 from .settings import Settings
 from .workers import Job, WorkerPool
 
@@ -109,7 +110,9 @@ def make_engine(settings: Settings, weights: Mapping[str, NDArray[np.float32]], 
     Raises:
         MissingExtraError: it is not installed.
     """
-    backbone = BACKBONES[settings.backbone]
+    backbone = find_backbone(settings.backbone)
+    if settings.engine == "none":
+        return PixelEngine(backbone, layers)
     if settings.engine == "mnn":
         return MnnEngine(backbone, mnn_model(backbone, weights, layers), layers)
     return KerasEngine(backbone, weights, layers, settings.batch_size or 1, settings.precision)
@@ -124,7 +127,7 @@ def _computed(
     stop: Callable[[], bool],
 ) -> Generator[Batch]:
     """Batches from the engine that is asked for."""
-    backbone, layers = BACKBONES[settings.backbone], tuple(store.layers)
+    backbone, layers = find_backbone(settings.backbone), tuple(store.layers)
     if settings.engine == "mnn":
         model = mnn_model(backbone, weights, layers)
         job = Job(store.path, backbone.name, model, layers, settings.resize)

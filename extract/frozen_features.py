@@ -17,7 +17,7 @@ from .. import ParameterError, StoreError
 from ..features.layout import read_layout
 from ..features.pooling import POOLINGS, pool
 from ..features.store import FeatureStore
-from .backbone import BACKBONES
+from .backbone import find_backbone
 from .checks import check_alike
 from .feature_cache import ADVICE, COMMAND, FeatureCache, Picture, content, default_path
 from .settings import Settings
@@ -31,7 +31,7 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     twice, and cross-validation computes each image once. Whatever stops it, finished images stay.
 
     Args:
-        backbone: the network, "vgg16".
+        backbone: the network, "vgg16"; "pixels-N", whose only layer is "pixels", gives the images themselves, N x N.
         layer: whose features are wanted; an unknown name lists the known.
         pooling: "flat" gives height * width * channels features an image, "avg" and "max" the mean or maximum over the
             positions, one feature a channel.
@@ -43,7 +43,8 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         weights: "imagenet", "random", or the path of a file that holds ImageNet's.
         seed: of random weights.
         resize: how images are brought to the input size: "nearest", "bilinear", "bicubic" or "lanczos".
-        engine: "mnn", "keras", or "auto": the one of the store, if there is one, else what is fast here.
+        engine: "mnn", "keras", or "auto": the one of the store, if there is one, else what is fast here ("none" of
+            "pixels-N").
         precision: in which keras computes: "float32", "bfloat16" or "float16".
         batch_size: images in one forward pass of keras; None takes what suits the memory.
         workers: processes of mnn; None takes one a core.
@@ -137,7 +138,7 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def n_features_out(self) -> int:
         """Number of features of an image."""
-        backbone = BACKBONES[self._settings().backbone]
+        backbone = find_backbone(self._settings().backbone)
         return int(pool(np.empty((0, *backbone.layers[self.layer]), np.float32), self.pooling).shape[1])
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:

@@ -129,6 +129,17 @@ def _build(
     return model
 
 
+def make_deterministic() -> None:
+    """Let training on a CPU come out the same, bit for bit, each time; on a GPU, where that is slow, as it is.
+
+    TensorFlow's setting holds for the rest of the process. JAX needs none, and PyTorch's threads divide work alike.
+    """
+    if choose_keras_backend() == "tensorflow" and not _tensorflow_sees_a_gpu():
+        import tensorflow
+
+        tensorflow.config.experimental.enable_op_determinism()
+
+
 def _tensorflow_sees_a_gpu() -> bool:
     import tensorflow
 

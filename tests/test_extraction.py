@@ -418,7 +418,7 @@ def test_impossible_settings_are_refused() -> None:
             "vgg16 has no layer 'block9_pool'; it has block1_conv1, block1_conv2, block1_pool",
         ),
         ({"layers": ()}, "at least one layer"),
-        ({"backbone": "vgg99"}, "backbone must be one of vgg16, got 'vgg99'"),
+        ({"backbone": "vgg99"}, "backbone must be one of vgg16, pixels-N, got 'vgg99'"),
         ({"resize": "best"}, "resize must be one of nearest, bilinear, bicubic, lanczos, got 'best'"),
         ({"dtype": "int8"}, "dtype must be one of float32, float16"),
         ({"batch_size": 0}, "batch_size must lie between 1 and 1024"),

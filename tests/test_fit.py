@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from freezeframe import FeatureStore, FreezeframeError, ParameterError, StoreError
 from freezeframe.classify.fit import fit_classifier
-from freezeframe.classify.heads import HEADS
+from freezeframe.classify.heads import FOR_ANY_LAYER
 from freezeframe.classify.heads.neighbours import NearestNeighbours
 from freezeframe.classify.heads.simple import Majority
 from freezeframe.classify.leaderboard import read_rows
@@ -200,7 +200,7 @@ def test_a_run_leaves_a_row_a_model_and_its_predictions(make_store: MakeStore, t
     run = fit_classifier(make_task(store), "majority", leaderboard=tmp_path / "l.csv", runs=tmp_path / "runs")
     (row,) = read_rows(tmp_path / "l.csv")
     assert tuple(row) == COLUMNS
-    assert (row["schema"], row["head"], row["layer"], row["pooling"]) == ("3", "majority", "block5_pool", "avg")
+    assert (row["schema"], row["head"], row["layer"], row["pooling"]) == ("4", "majority", "block5_pool", "avg")
     names = ("data_set", "test_set", "split", "classes")
     assert [row[name] for name in names] == ["brain", "brain", "hold-out 20%", '["healthy", "sick"]']
     numbers = ("n_train", "n_test", "n_test_groups", "n_test_in_train", "positive")
@@ -308,7 +308,7 @@ def test_cross_validation_of_a_reduced_head_is_that_on_the_features(make_store: 
     np.testing.assert_allclose(kept["coef"], LogisticRegression(C=0.1, tol=1e-8).fit(X, y).coef_, atol=1e-4)
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", FOR_ANY_LAYER)
 def test_three_classes(make_store: MakeStore, tmp_path: Path, head: str) -> None:
     store = FeatureStore(make_store("a.h5", ["a", "b", "c"] * 20))
     run = fit_classifier(make_task(store), head, leaderboard=tmp_path / "l.csv", runs=tmp_path / "runs")

@@ -375,7 +375,7 @@ def test_what_is_no_list_of_images_is_refused(X: Any, message: str) -> None:
     ("change", "message"),
     [
         ({"layer": "block9"}, "vgg16 has no layer 'block9'; it has block1_conv1"),
-        ({"backbone": "vgg99"}, "backbone must be one of vgg16, got 'vgg99'"),
+        ({"backbone": "vgg99"}, "backbone must be one of vgg16, pixels-N, got 'vgg99'"),
         ({"pooling": "mean"}, "pooling must be one of flat, avg, max, got 'mean'"),
         ({"pooling": None}, "pooling must be one of flat, avg, max, got None"),
         ({"workers": 0}, "workers must be None or at least 1, got 0"),

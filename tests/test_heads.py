@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from freezeframe import MissingExtraError, ModelFileError, ParameterError
-from freezeframe.classify.heads import HEADS, make_head
+from freezeframe.classify.heads import FOR_ANY_LAYER, make_head
 from freezeframe.classify.model_file import FittedHead, load_model, save_model
 
 from .conftest import PROVENANCE
@@ -35,7 +35,7 @@ def fitted(name: str, n_classes: int = 2) -> tuple[FittedHead, np.ndarray]:
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", FOR_ANY_LAYER)
 def test_probabilities(name: str, n_classes: int) -> None:
     X, y = problem(n_classes, d=20)
     head = make_head(name, **({"learning_rate": 0.02} if name.startswith("dense") else {}))  # there are few rows
@@ -66,7 +66,7 @@ def test_a_fit_that_did_not_converge_says_so() -> None:
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", FOR_ANY_LAYER)
 def test_a_loaded_head_predicts_exactly_the_same(tmp_path: Path, name: str, n_classes: int) -> None:
     model, X = fitted(name, n_classes)
     save_model(tmp_path / "m.safetensors", model)
@@ -91,7 +91,7 @@ def test_a_file_is_never_replaced(tmp_path: Path) -> None:
         save_model(tmp_path / "m.safetensors", model)
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", FOR_ANY_LAYER)
 def test_any_changed_byte_is_refused(tmp_path: Path, name: str) -> None:
     model, _ = fitted(name)
     path = tmp_path / "m.safetensors"
@@ -193,7 +193,7 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_same_seed_gives_the_same_head() -> None:
-    for name in HEADS:
+    for name in FOR_ANY_LAYER:
         X, y = problem(2)
         heads = [make_head(name), make_head(name)]
         for head in heads:

@@ -30,11 +30,12 @@ from freezeframe.classify.metrics import METRICS, NAMES
 from freezeframe.classify.prediction_files import write_predictions
 from freezeframe.classify.predictions import Predictions
 from freezeframe.classify.ranking import RunFolders, rank_rows
-from freezeframe.classify.schemas import COLUMNS, COLUMNS_1, COLUMNS_2, SCHEMA
+from freezeframe.classify.schemas import COLUMNS, COLUMNS_1, COLUMNS_2, COLUMNS_3, SCHEMA
 from freezeframe.data.cells import FORMULA, csv_line, csv_lines, defused, restored
 
 GOLDEN = Path(__file__).parent / "golden" / "leaderboard-v1.csv"
 GOLDEN_2 = GOLDEN.with_name("leaderboard-v2.csv")
+GOLDEN_3 = GOLDEN.with_name("leaderboard-v3.csv")
 
 
 def some_row(run_id: str) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def test_other_files_are_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     for content in ("a,b\n1,2\n", "schema,run_id", ",".join(COLUMNS[:-1]) + "\n", "\x00\xff"):
         path.write_bytes(content.encode("latin-1"))
-        with pytest.raises(FreezeframeError, match="not a leaderboard of schema 1 to 3, nothing was written"):
+        with pytest.raises(FreezeframeError, match="not a leaderboard of schema 1 to 4, nothing was written"):
             append_rows(path, [some_row("x")])
         assert path.read_bytes() == content.encode("latin-1")
     with pytest.raises(FreezeframeError, match="no leaderboard here; fit-classifier makes it"):
@@ -150,7 +151,7 @@ def test_a_leaderboard_of_schema_1_is_read_for_ever(tmp_path: Path) -> None:
     rows = read_rows(path)
     assert path.read_bytes() == GOLDEN.read_bytes()
     assert [file.name for file in tmp_path.iterdir()] == ["l.csv"]
-    assert all(tuple(row) == COLUMNS and row["schema"] == "3" for row in rows)
+    assert all(tuple(row) == COLUMNS and row["schema"] == "4" for row in rows)
     for before, after in zip(old, rows, strict=True):
         same = set(COLUMNS_1) & set(COLUMNS) - {"schema"}
         assert {name: before[name] for name in same} == {name: after[name] for name in same}
@@ -165,7 +166,7 @@ def test_a_leaderboard_of_schema_2_is_read_for_ever(tmp_path: Path) -> None:
     assert tuple(old[0]) == COLUMNS_2
     rows = read_rows(path)
     assert path.read_bytes() == GOLDEN_2.read_bytes()
-    assert all(tuple(row) == COLUMNS and row["schema"] == "3" for row in rows)
+    assert all(tuple(row) == COLUMNS and row["schema"] == "4" for row in rows)
     for before, after in zip(old, rows, strict=True):
         assert after["test_set"] == before["test_set"].removeprefix("'")
         same = set(COLUMNS_2) - {"schema", "test_set"}
@@ -175,7 +176,29 @@ def test_a_leaderboard_of_schema_2_is_read_for_ever(tmp_path: Path) -> None:
     assert [row["n_test_in_train"] for row in rows] == ["0", "10", "0", "0"]
 
 
-@pytest.mark.parametrize(("golden", "schema"), [(GOLDEN, 1), (GOLDEN_2, 2)])
+def test_a_leaderboard_of_schema_3_is_read_for_ever(tmp_path: Path) -> None:
+    path = Path(shutil.copy(GOLDEN_3, tmp_path / "l.csv"))
+    old = list(csv.DictReader(path.open()))
+    assert tuple(old[0]) == COLUMNS_3
+    rows = read_rows(path)
+    assert path.read_bytes() == GOLDEN_3.read_bytes()
+    assert all(tuple(row) == COLUMNS and row["schema"] == "4" for row in rows)
+    for before, after in zip(old, rows, strict=True):
+        assert after["test_set"] == before["test_set"].removeprefix("'")
+        same = set(COLUMNS_3) - {"schema", "test_set"}
+        assert {name: before[name] for name in same} == {name: after[name] for name in same}
+        assert (after["epochs"], after["train_images_per_second"]) == ("", "")
+    assert [row["head"] for row in rows] == ["logreg", "logreg", "dense-128", "knn"]
+    assert rows[1]["test_set"] == "=external, odd"
+    assert [(row["n_test_leaking"], row["n_test_clean"]) for row in rows] == [
+        ("0", "60"),
+        ("6", "24"),
+        ("0", "12"),
+        ("0", "0"),
+    ]
+
+
+@pytest.mark.parametrize(("golden", "schema"), [(GOLDEN, 1), (GOLDEN_2, 2), (GOLDEN_3, 3)])
 def test_appending_to_an_older_schema_keeps_the_old_file(tmp_path: Path, golden: Path, schema: int) -> None:
     path = Path(shutil.copy(golden, tmp_path / "l.csv"))
     path.chmod(0o640)
@@ -263,7 +286,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     content = csv_line([*COLUMNS, "more"]) + csv_line([str(SCHEMA + 1), *["x"] * len(COLUMNS)])
     path.write_text(content)
     for use in (check_leaderboard, read_rows, lambda path: append_rows(path, [some_row("x")])):
-        with pytest.raises(FreezeframeError, match=r"l\.csv: a leaderboard of schema 4, this version .* update it"):
+        with pytest.raises(FreezeframeError, match=r"l\.csv: a leaderboard of schema 5, this version .* update it"):
             use(path)
     assert path.read_text() == content
 
@@ -276,12 +299,16 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         ("n_test", "9" * 5000, "n_test is '9{20}' in line 2"),
         ("clean_mcc", "x", "clean_mcc is 'x' in line 2"),
         ("n_test_leaking", "1.5", "n_test_leaking is '1.5' in line 2"),
+        ("epochs", "1.5", "epochs is '1.5' in line 2"),
+        ("train_images_per_second", "fast", "train_images_per_second is 'fast' in line 2"),
         ("schema", "1", "schema is '1' in line 2"),
     ],
 )
 def test_a_damaged_row_is_told(tmp_path: Path, name: str, value: str, message: str) -> None:
     path = tmp_path / "l.csv"
-    path.write_text(csv_line(COLUMNS) + csv_line({**dict.fromkeys(COLUMNS, ""), "schema": "3", name: value}.values()))
+    path.write_text(
+        csv_line(COLUMNS) + csv_line({**dict.fromkeys(COLUMNS, ""), "schema": str(SCHEMA), name: value}.values())
+    )
     with pytest.raises(FreezeframeError, match=rf"l\.csv: not a leaderboard: {message}"):
         read_rows(path)
 
@@ -489,6 +516,23 @@ def test_rows_of_schema_1_are_ranked_by_what_they_know(tmp_path: Path) -> None:
     assert 'leaked "?" or "+": not known' in shown
 
 
+@pytest.mark.parametrize("golden", [GOLDEN, GOLDEN_2, GOLDEN_3])
+def test_every_schema_is_shown_in_every_format(tmp_path: Path, golden: Path) -> None:
+    shutil.copy(golden, tmp_path / "leaderboard.csv")
+    rows = read_rows(golden)
+    found = json.loads(show(tmp_path, "--format", "json").stdout)
+    again = list(csv.DictReader(io.StringIO(show(tmp_path, "--format", "csv").stdout)))
+    for shown in (found, again):
+        assert sorted((row["run_id"], row["test_id"]) for row in shown) == sorted(
+            (row["run_id"], row["test_id"]) for row in rows
+        )
+    assert {row["schema"] for row in found} == {SCHEMA}
+    assert all(tuple(row) == (*COLUMNS, "rank", "p_vs_best", "indistinguishable") for row in (*found, *again))
+    assert {(row["epochs"], row["train_images_per_second"]) for row in found} == {(None, None)}
+    for output in ("table", "markdown"):
+        assert all(row["head"] in show(tmp_path, "--format", output).stdout for row in rows)
+
+
 @pytest.mark.parametrize(
     ("columns", "expected", "explained"),
     [
@@ -572,6 +616,23 @@ def test_csv_and_json_have_all_columns_and_the_ranks(tmp_path: Path) -> None:
     assert (second["head"], second["mcc"], second["n_test"], second["threshold"]) == ("=svm", -0.25, 100, None)
     assert (second["hyperparameters"], second["classes"]) == ({"C": 1.0}, ["healthy", "tumour"])
     assert second["indistinguishable"] is False
+
+
+def test_what_networks_alone_know_is_empty_for_others(tmp_path: Path) -> None:
+    place = COLUMNS.index("fit_seconds")
+    assert COLUMNS[place + 1 : place + 3] == ("epochs", "train_images_per_second")
+    add_run(tmp_path, "logreg", 2)
+    add_run(tmp_path, "cnn", 40, epochs=12, train_images_per_second=np.float64(1234.5))
+    rows = list(csv.DictReader(io.StringIO(show(tmp_path, "--format", "csv").stdout)))
+    cells = [("", ""), ("12", "1234.500000")]
+    assert [(row["epochs"], row["train_images_per_second"]) for row in rows] == cells
+    assert [(row["epochs"], row["train_images_per_second"]) for row in read_rows(tmp_path / "leaderboard.csv")] == cells
+    found = json.loads(show(tmp_path, "--format", "json").stdout)
+    assert [(row["epochs"], row["train_images_per_second"]) for row in found] == [(None, None), (12, 1234.5)]
+    assert type(found[1]["epochs"]) is int
+    for output in ("table", "markdown"):  # which have no column of them
+        assert "epochs" not in show(tmp_path, "--format", output).stdout
+        assert "1234" not in show(tmp_path, "--format", output).stdout
 
 
 def test_markdown_is_a_table_that_shows_names(tmp_path: Path) -> None:

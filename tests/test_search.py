@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from freezeframe import FeatureStore, FreezeframeError, ParameterError
 from freezeframe.classify.fit import fit_classifier
-from freezeframe.classify.heads import HEADS, make_head
+from freezeframe.classify.heads import FOR_ANY_LAYER, make_head
 from freezeframe.classify.heads.calibration import Calibration, fit_calibration, threshold_for
 from freezeframe.classify.search import Wanted, fit_head, folds_within
 from freezeframe.classify.task import make_task
@@ -250,7 +250,7 @@ def test_parameters_are_fixed_for_one_head_or_for_all_that_have_them() -> None:
 @pytest.mark.parametrize("search", ["none", "default", "wide"])
 def test_every_candidate_of_every_head_can_be_made(search: str) -> None:
     X, _ = problem()
-    for name in HEADS:
+    for name in FOR_ANY_LAYER:
         space = make_head(name).space(search, X)
         assert search != "none" or not space
         for key, values in space.items():

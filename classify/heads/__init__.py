@@ -6,6 +6,17 @@ from typing import Any
 
 from ... import ParameterError
 from .boosting import XGBoost
+from .convolutional import (
+    AugmentedCNN,
+    DropoutCNN,
+    EarlyBlocks,
+    FineTunedAll,
+    FineTunedBlock2,
+    FineTunedBlock3,
+    FineTunedBlock4,
+    FineTunedBlock5,
+    SimpleCNN,
+)
 from .dense import Dense128, Dense128x64x32
 from .forest import ExtraTrees
 from .head import Head
@@ -27,10 +38,22 @@ _KINDS: tuple[type[Head], ...] = (
     Dense128,
     Dense128x64x32,
     Majority,
+    EarlyBlocks,
+    FineTunedBlock5,
+    FineTunedBlock4,
+    FineTunedBlock3,
+    FineTunedBlock2,
+    FineTunedAll,
+    SimpleCNN,
+    DropoutCNN,
+    AugmentedCNN,
 )
 
 HEADS: dict[str, type[Head]] = {head.name: head for head in _KINDS}
 """Heads by name."""
+
+FOR_ANY_LAYER = tuple(name for name, head in HEADS.items() if not head.layers)
+"""Names of those that are quick and can be fitted on any layer's features; the others are networks for certain ones."""
 
 
 def make_head(name: str, **parameters: Any) -> Head:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,33 @@ Folds = Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
 """Pairs of row numbers of a training part: those to fit on, and those to judge the fit by."""
 
 Parameters = Mapping[str, Any]
+
+
+def _silent(text: str) -> None:
+    """Nobody is to be told."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a head that trains a network has beside features and classes.
+
+    Attributes:
+        shape: (height, width, channels) of an image's features before they were flattened; None: they have none.
+        weights: loads the weights of the backbone that the features come from, by name.
+        checkpoints: folder where a training keeps how far it is, to go on there after it was killed; None: nowhere.
+        every: seconds between two checkpoints.
+        tell: told how far a training is, now and then.
+        log: told what came of each epoch, in one line.
+        kept: files in `checkpoints` that were written or used.
+    """
+
+    shape: tuple[int, int, int] | None = None
+    weights: Callable[[], Mapping[str, NDArray[Any]]] = dict
+    checkpoints: Path | None = None
+    every: float = 60.0
+    tell: Callable[[str], None] = _silent
+    log: Callable[[str], None] = _silent
+    kept: list[Path] = field(default_factory=list)
 
 
 class Head(ABC):
@@ -47,10 +76,15 @@ class Head(ABC):
         defaults: all hyper-parameters, with the values they have unless asked otherwise.
         limits: least and greatest value of hyper-parameters that are numbers.
         choices: values of hyper-parameters that are texts.
+        layers: names of the only layers it can be fitted on; none: on any.
         spaces: for "default" and "wide", values of hyper-parameters to choose from, the simplest head first.
         parameters: the hyper-parameters it has.
         calibration: turns scores into probabilities.
         notes: what the user should know of the fit.
+        context: what a network needs beside features.
+        history: of each epoch that a network was trained for: `epoch`, `loss` and `validation_loss` (mean over the
+            images), `validation_accuracy`, `seconds` of training and `images_per_second`.
+        earlier_seconds: that its fit took in processes that were killed, up to where this one went on.
 
     Raises:
         ParameterError: there is no hyper-parameter of that name, or it has a value it cannot have.
@@ -61,6 +95,7 @@ class Head(ABC):
     reducible: ClassVar[bool] = False
     margins: ClassVar[bool] = False
     proper: ClassVar[bool] = False
+    layers: ClassVar[tuple[str, ...]] = ()
     defaults: ClassVar[Parameters] = {}
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
     choices: ClassVar[Mapping[str, Sequence[str]]] = {}
@@ -82,6 +117,9 @@ class Head(ABC):
         self.parameters: dict[str, Any] = {**self.defaults, **parameters}
         self.calibration = Calibration()
         self.notes: list[str] = []
+        self.context = Context()
+        self.history: list[dict[str, float]] = []
+        self.earlier_seconds = 0.0
 
     @abstractmethod
     def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
@@ -132,10 +170,16 @@ class Head(ABC):
         for candidate in candidates:
             scores = np.full((len(y), n_classes), np.nan)
             for fitted, judged in folds:
-                head = type(self)(**{**self.parameters, **candidate})
+                head = self.like(candidate)
                 head.fit(take(X, fitted), y[fitted], n_classes, seed=seed)
                 scores[judged] = head.scores_of(take(X, judged))
             yield candidate, scores
+
+    def like(self, parameters: Parameters) -> Self:
+        """A new, unfitted head of this kind, with these hyper-parameters and otherwise its own."""
+        head = type(self)(**{**self.parameters, **parameters})
+        head.context = self.context
+        return head
 
     def predict_proba(self, X: Matrix) -> NDArray[np.float64]:
         """Probability of each class, of shape (n_rows, n_classes); each row sums to 1."""

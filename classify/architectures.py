@@ -1,0 +1,97 @@
+"""End-to-end networks by name: which head each is, on what it is fitted, and how the article trained it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import ParameterError
+from ..extract.backbone import BACKBONES, Backbone, find_backbone
+
+KERAS_DEFAULTS = {"learning_rate": 1e-3, "batch_size": 32, "epochs": 10, "patience": 3}
+"""Adam's own learning rate and Keras's own batch size: the article names no others."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network that can be trained on an image folder.
+
+    Attributes:
+        head: name in `HEADS`.
+        layer: what it is fitted on: "pixels", or the last layer below what is trained.
+        size: of the images, pixels a side; None: what the frozen backbone takes.
+        parameters: of the head, where they differ from its defaults.
+    """
+
+    head: str
+    layer: str = "pixels"
+    size: int | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def backbone(self) -> Backbone:
+        """What comes before the head: nothing but the resizing, or the frozen layers of VGG16."""
+        return BACKBONES["vgg16"] if self.size is None else find_backbone(f"pixels-{self.size}")
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "simple": Architecture("cnn-simple", size=250),
+    "dropout": Architecture("cnn-dropout", size=250),
+    "augmented": Architecture("cnn-augmented", size=250),
+    "vgg16-block5": Architecture("dense-128", "block5_pool", parameters={**KERAS_DEFAULTS, "scale": 0}),
+    "vgg16-block3": Architecture("dense-128-64-32", "block3_pool", parameters={**KERAS_DEFAULTS, "scale": 0}),
+    "vgg16": Architecture("finetune-all", size=224),
+}
+"""The article's five models, and VGG16 itself, of which all or the last blocks are trained."""
+
+
+def find_architecture(
+    name: str, *, trainable: str | None = None, weights: str | None = None, size: int | None = None
+) -> Architecture:
+    """An architecture by name.
+
+    Args:
+        name: in `ARCHITECTURES`.
+        trainable: of "vgg16": "all", or "blocks=4,5", the last ones.
+        weights: of what VGG16 starts with: "imagenet", "random" or the path of a file.
+        size: of the images, for those that are fitted on pixels.
+
+    Raises:
+        ParameterError: that is not possible; the text says what is.
+
+    Examples:
+        >>> find_architecture("vgg16", trainable="blocks=4,5").layer
+        'block3_pool'
+    """
+    if name not in ARCHITECTURES:
+        raise ParameterError(f"arch must be one of {', '.join(ARCHITECTURES)}, got {name!r}")
+    found = ARCHITECTURES[name]
+    if trainable is not None and name != "vgg16":
+        raise ParameterError(f"trainable is for the arch vgg16; {name} is trained as the article has it")
+    if weights is not None and found.size is not None and name != "vgg16":
+        raise ParameterError(f"weights are for VGG16; {name} has none to start with")
+    first = _first_block(trainable or "all")
+    if first > 1:
+        found = Architecture(f"finetune-block{first}", f"block{first - 1}_pool")
+    elif name == "vgg16" and weights not in (None, "imagenet", "random"):
+        raise ParameterError(f"weights must be imagenet or random where all of VGG16 is trained, got {weights!r}")
+    elif name == "vgg16":
+        found = Architecture(found.head, size=found.size, parameters={"weights": weights or "imagenet"})
+    if size is not None:
+        if found.size is None:
+            raise ParameterError(f"size is for networks on pixels; below {found.layer} images are 224 x 224")
+        found = Architecture(found.head, found.layer, size, found.parameters)
+    return found
+
+
+def _first_block(trainable: str) -> int:
+    """The first of VGG16's blocks that is trained."""
+    if trainable == "all":
+        return 1
+    blocks = re.fullmatch("blocks=([1-5](,[1-5])*)", trainable)
+    numbers = sorted({int(number) for number in blocks[1].split(",")}) if blocks else []
+    if not numbers or numbers != list(range(numbers[0], 6)):
+        raise ParameterError(f"trainable must be all, or the last blocks, blocks=4,5 say, got {trainable!r}")
+    return numbers[0]

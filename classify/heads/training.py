@@ -1,0 +1,269 @@
+"""Training a network: batch by batch, stopped early, gone on with after a kill, the same each time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...extract.stopping import stop_on_signals
+from ...features.rows import FeatureRows
+from .checkpoints import Checkpoint, State
+from .head import Matrix, take
+
+if TYPE_CHECKING:
+    from .network import Network
+
+LEAST_BATCHES = 10
+"""In an epoch, if there are so many rows."""
+
+TOLD_EVERY = 0.5
+"""Seconds between two words of how far it is."""
+
+WORTH_KEEPING = 10.0
+"""Seconds of training that are kept when it is asked to stop."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to.
+
+    Attributes:
+        weights: of the best epoch by the rows that were judged, else of the last; none if it diverged at once.
+        scores: of the judged rows at that epoch, of shape (n_judged, n_classes).
+        history: see `Head.history`.
+    """
+
+    weights: list[NDArray[Any]]
+    scores: NDArray[np.float64]
+    history: list[dict[str, float]]
+
+
+class Training:
+    """One training of one network.
+
+    Args:
+        network: the head, whose parameters say how.
+        X: features of all rows.
+        y: their class numbers.
+        n_classes: number of classes.
+        seed: of everything that is drawn.
+        fitted, judged: numbers of the rows to train on, and of those to stop by.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        X: Matrix,
+        y: NDArray[np.intp],
+        n_classes: int,
+        seed: int,
+        fitted: NDArray[np.intp],
+        judged: NDArray[np.intp],
+    ) -> None:
+        self.network, self.n_classes, self.seed = network, n_classes, seed
+        self.X, self.y = take(X, fitted), y[fitted]
+        self.judged, self.judged_y = take(X, judged), y[judged]
+        # Every batch has one size, so that the network is compiled once; the rows left over differ from epoch to epoch.
+        # Few rows are cut into as many batches as many are, or an epoch would be but a step or two.
+        self.size = max(1, min(network.parameters["batch_size"], len(fitted) // LEAST_BATCHES))
+        self.model = network.compiled(n_classes, seed)
+        self.state = State()
+        self.scores = np.empty((0, n_classes))
+        self._said = self._begun = 0.0
+
+    def run(self) -> Trained:
+        """Train until there is no better epoch for `patience` epochs, or all are done.
+
+        Raises:
+            KeyboardInterrupt: it was asked to stop; where it stood is kept.
+            FreezeframeError: that cannot be kept, or another process is at the same training.
+        """
+        context = self.network.context
+        with Checkpoint(context.checkpoints, self._decides) as checkpoint, stop_on_signals() as stop:
+            self._restore(checkpoint)
+            written = self._begun = time.monotonic()
+            for _ in self._steps():
+                waited = time.monotonic() - written
+                if waited >= (min(context.every, WORTH_KEEPING) if stop() else context.every):
+                    self._keep(checkpoint)
+                    written = time.monotonic()
+                if stop():
+                    raise KeyboardInterrupt
+            if checkpoint.used:
+                self._keep(checkpoint)  # it may have taken hours, and its outcome is not kept elsewhere yet
+        if not len(self.scores) and len(self.judged_y) and self.state.best:
+            self.model.set_weights(self.state.best)
+            self.scores = self.network.scores_by(self.model, self.judged)
+        return Trained(self.state.best, self.scores, self.state.history)
+
+    def _steps(self) -> Iterator[None]:
+        """Train, one batch or one epoch's end at a time."""
+        state, epochs = self.state, self.network.parameters["epochs"]
+        rng = np.random.default_rng(self.seed)
+        for _ in range(state.epoch):
+            rng.permutation(len(self.y))  # drawn before it was interrupted
+        while state.epoch < epochs and not state.finished:
+            for batch in self._batches(rng.permutation(len(self.y))):
+                start = time.perf_counter()
+                self.model.reset_metrics()
+                state.loss += float(self.model.train_on_batch(*batch))
+                state.seconds += time.perf_counter() - start
+                state.step += 1
+                self._tell()
+                yield
+            self._end_epoch()
+            yield
+
+    def _batches(self, order: NDArray[np.intp]) -> Iterator[tuple[Any, ...]]:
+        """Features, targets and weights of the batches that are left in this epoch; the next is read meanwhile."""
+        network, state = self.network, self.state
+        targets = self.y[:, None].astype(np.float32 if self.n_classes == 2 else np.int32)
+        shares = len(self.y) / (np.maximum(np.bincount(self.y, minlength=self.n_classes), 1) * self.n_classes)
+        weights = shares[self.y].astype(np.float32) if network.parameters["class_weights"] else None
+
+        def read(start: int) -> tuple[Any, ...]:
+            rows = np.sort(order[start : start + self.size])
+            features = np.asarray(self.X[rows], dtype=np.float32)
+            batch = network.training_inputs(features, [(self.seed, state.epoch, int(row)) for row in rows])
+            return (batch, targets[rows]) if weights is None else (batch, targets[rows], weights[rows])
+
+        starts = range(0, len(self.y) - self.size + 1, self.size)[state.step :]
+        yield from _ahead(read, starts)
+
+    def _end_epoch(self) -> None:
+        """Judge the epoch, note it, and stop if nothing got better."""
+        network, state = self.network, self.state
+        scores = network.scores_by(self.model, self.judged) if len(self.judged_y) else np.empty((0, self.n_classes))
+        loss = log_loss(scores, self.judged_y) if len(self.judged_y) else -float(state.epoch)
+        diverged = not np.isfinite(state.loss)
+        if loss < state.least and not diverged:
+            # Copies, for PyTorch's arrays go on changing.
+            state.best = [np.array(array) for array in self.model.get_weights()]
+            state.least, state.waited, self.scores = loss, 0, scores
+        else:
+            state.waited += 1
+        if diverged and not len(self.judged_y):
+            state.best = []
+        n_images = state.step * self.size
+        state.history.append(
+            {
+                "epoch": state.epoch + 1,
+                "loss": state.loss / max(1, state.step),
+                "validation_loss": loss if len(self.judged_y) else float("nan"),
+                "validation_accuracy": float((scores.argmax(axis=1) == self.judged_y).mean())
+                if len(self.judged_y)
+                else float("nan"),
+                "seconds": state.seconds,
+                "images_per_second": n_images / state.seconds if state.seconds else float("nan"),
+            }
+        )
+        state.epoch, state.step, state.loss, state.seconds = state.epoch + 1, 0, 0.0, 0.0
+        state.finished = diverged or state.waited >= network.parameters["patience"]
+        state.finished |= state.epoch >= network.parameters["epochs"]
+        self._log()
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Go on where an interrupted training stood."""
+        state = checkpoint.read()
+        if state is None:
+            return
+        self.model.optimizer.build(self.model.trainable_variables)
+        variables = _variables(self.model)
+        if [array.shape for array in state.variables] != [tuple(variable.shape) for variable in variables]:
+            return
+        for variable, array in zip(variables, state.variables, strict=True):
+            variable.assign(array)
+        self.state = state
+        self.network.earlier_seconds = state.wall
+        self.network.context.kept.append(checkpoint.path)
+        self.network.context.log(f"{self.network.name}: goes on in epoch {state.epoch + 1}, step {state.step + 1}")
+
+    def _keep(self, checkpoint: Checkpoint) -> None:
+        if self.network.context.checkpoints is None:
+            return
+        self.state.wall = self.network.earlier_seconds + time.monotonic() - self._begun
+        self.state.variables = [np.array(variable) for variable in _variables(self.model)]
+        checkpoint.write(self.state)
+        self.state.variables = []
+        if checkpoint.path not in self.network.context.kept:
+            self.network.context.kept.append(checkpoint.path)
+
+    def _decides(self) -> str:
+        """All that decides the outcome, as a text: what is trained, on what, by what."""
+        import keras
+
+        rows = [_content(X) for X in (self.X, self.judged)]
+        classes = [array.tobytes().hex() for array in (self.y, self.judged_y)]
+        network = self.network
+        made = [network.name, network.parameters, network.start_digest, keras.__version__, keras.backend.backend()]
+        return json.dumps([made, self.n_classes, self.seed, rows, classes])
+
+    def _tell(self) -> None:
+        """Say now and then how far the epoch is."""
+        state = self.state
+        if time.monotonic() - self._said < TOLD_EVERY:
+            return
+        self._said = time.monotonic()
+        steps = max(1, len(self.y) // self.size)
+        rate = state.step * self.size / state.seconds if state.seconds else 0.0
+        left = (steps - state.step) * self.size / rate if rate else 0.0
+        self.network.context.tell(
+            f"epoch {state.epoch + 1} of {self.network.parameters['epochs']}, {state.step / steps:.0%}, "
+            f"{rate:.1f} images/s, {left:.0f} s left in it, loss {state.loss / max(1, state.step):.4f}"
+        )
+
+    def _log(self) -> None:
+        """Say what came of an epoch."""
+        row, state = self.state.history[-1], self.state
+        judged = ""
+        if len(self.judged_y):
+            best = "" if state.waited else ", the best so far"
+            judged = f", validation loss {row['validation_loss']:.4f}, accuracy {row['validation_accuracy']:.1%}{best}"
+        self.network.context.log(
+            f"{self.network.name}: epoch {state.epoch} of {self.network.parameters['epochs']}: "
+            f"loss {row['loss']:.4f}{judged}; {row['seconds']:.1f} s, {row['images_per_second']:.1f} images/s"
+        )
+
+
+def log_loss(scores: NDArray[np.float64], y: NDArray[np.intp]) -> float:
+    """Mean cross-entropy; not a number once training has diverged."""
+    from scipy.special import log_softmax
+
+    with np.errstate(all="ignore"):
+        return -float(log_softmax(scores, axis=1)[np.arange(len(y)), y].mean())
+
+
+def _variables(model: Any) -> list[Any]:
+    """Everything that training changes: weights, random states, and the optimizer's moments."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _content(X: Matrix) -> str:
+    """What tells features from others."""
+    digest = hashlib.sha256()
+    if isinstance(X, FeatureRows):
+        digest.update("".join(X.store.checksums(X.layer, X.rows)).encode())
+    else:
+        digest.update(np.ascontiguousarray(X).tobytes())
+    return digest.hexdigest()
+
+
+def _ahead(read: Callable[[int], Any], items: Sequence[int]) -> Iterator[Any]:
+    """What is read of each item, in order, by a thread that is one item ahead."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = None
+        for item in items:
+            following = pool.submit(read, item)
+            if coming is not None:
+                yield coming.result()
+            coming = following
+        if coming is not None:
+            yield coming.result()
