@@ -42,9 +42,11 @@ ARCHITECTURES: dict[str, Architecture] = {
     "augmented": Architecture("cnn-augmented", size=250),
     "vgg16-block5": Architecture("dense-128", "block5_pool", parameters={**KERAS_DEFAULTS, "scale": 0}),
     "vgg16-block3": Architecture("dense-128-64-32", "block3_pool", parameters={**KERAS_DEFAULTS, "scale": 0}),
-    "vgg16": Architecture("finetune-all", size=224),
+    "vgg16": Architecture("finetune-block5", "block4_pool"),
 }
-"""The article's five models, and VGG16 itself, of which all or the last blocks are trained."""
+"""The article's five models, and VGG16 itself, of which the last block is trained, or more."""
+
+VGG16_SIZE = 224
 
 
 def find_architecture(
@@ -54,7 +56,7 @@ def find_architecture(
 
     Args:
         name: in `ARCHITECTURES`.
-        trainable: of "vgg16": "all", or "blocks=4,5", the last ones.
+        trainable: of "vgg16": "all", or "blocks=4,5", the last ones; by default "blocks=5".
         weights: of what VGG16 starts with: "imagenet", "random" or the path of a file.
         size: of the images, for those that are fitted on pixels.
 
@@ -70,20 +72,24 @@ def find_architecture(
     found = ARCHITECTURES[name]
     if trainable is not None and name != "vgg16":
         raise ParameterError(f"trainable is for the arch vgg16; {name} is trained as the article has it")
-    if weights is not None and found.size is not None and name != "vgg16":
+    if weights is not None and found.layer == "pixels":
         raise ParameterError(f"weights are for VGG16; {name} has none to start with")
-    first = _first_block(trainable or "all")
-    if first > 1:
-        found = Architecture(f"finetune-block{first}", f"block{first - 1}_pool")
-    elif name == "vgg16" and weights not in (None, "imagenet", "random"):
-        raise ParameterError(f"weights must be imagenet or random where all of VGG16 is trained, got {weights!r}")
-    elif name == "vgg16":
-        found = Architecture(found.head, size=found.size, parameters={"weights": weights or "imagenet"})
+    if trainable is not None:
+        found = _trained(_first_block(trainable), weights or "imagenet")
     if size is not None:
         if found.size is None:
             raise ParameterError(f"size is for networks on pixels; below {found.layer} images are 224 x 224")
         found = Architecture(found.head, found.layer, size, found.parameters)
     return found
+
+
+def _trained(first: int, weights: str) -> Architecture:
+    """VGG16, trained from one of its blocks on."""
+    if first > 1:
+        return Architecture(f"finetune-block{first}", f"block{first - 1}_pool")
+    if weights not in ("imagenet", "random"):
+        raise ParameterError(f"weights must be imagenet or random where all of VGG16 is trained, got {weights!r}")
+    return Architecture("finetune-all", size=VGG16_SIZE, parameters={"weights": weights})
 
 
 def _first_block(trainable: str) -> int:

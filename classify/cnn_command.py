@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True),
     help="Other images, to be tested on; may be given several times.",
 )
-@click.option("--trainable", metavar="all|blocks=4,5", help="Of vgg16: all, or the last blocks; the rest is frozen.")
+@click.option(
+    "--trainable",
+    metavar="all|blocks=4,5",
+    help="Of vgg16: all, or the last blocks; the rest is frozen. By default blocks=5.",
+)
 @click.option("--weights", metavar="imagenet|random|PATH", help="What VGG16 starts with; by default ImageNet's.")
 @click.option("--size", type=int, metavar="PIXELS", help="Of networks on pixels; by default 250, of vgg16 224.")
 @click.option("--epochs", type=int, help="At most; by default 10.")
@@ -101,6 +105,7 @@ def fit_cnn(
     Splits, groups, tests, scores, model file and predictions are those of fit-classifier. A fifth of the training
     images (or the validation split) decides when training stops. Killed at any instant, the same command goes on.
     """
+    from ..extract.keras_engine import choose_keras_backend, make_deterministic
     from .architectures import find_architecture
     from .search import Wanted
     from .task import make_task
@@ -108,15 +113,17 @@ def fit_cnn(
     architecture = find_architecture(arch, trainable=trainable, weights=weights, size=size)
     wanted = Wanted("none", _parameters(architecture, options))
     wanted.check([architecture.head])
+    choose_keras_backend()  # before the images are decoded
     renamed = parse_classes(classes)
     place = stores or leaderboard.parent / "stores"
     groups = {"group_column": group_column, "group_regex": group_regex}
     train = _store(source, architecture, place, weights, groups)
-    others = [_store(test, architecture, place, weights, groups) for test in tests]
+    others = [_store(test, architecture, place, weights, groups, unmatched="ignored") for test in tests]
     with told().status("") as status:
         task = make_task(train, layer=architecture.layer, tests=others, classes=renamed, tell=status.update, **options)
     from .fit import Fitting
 
+    make_deterministic()
     every = {"checkpoint_seconds": checkpoint_seconds}
     fitting = Fitting(task, wanted, leaderboard=leaderboard, runs=runs, log=log_line, **every)
     guessed = options["positive"] is None
@@ -134,7 +141,12 @@ def _parameters(architecture: Architecture, options: dict[str, Any]) -> dict[str
 
 
 def _store(
-    source: Path, architecture: Architecture, place: Path, weights: str | None, groups: dict[str, str | None]
+    source: Path,
+    architecture: Architecture,
+    place: Path,
+    weights: str | None,
+    groups: dict[str, str | None],
+    unmatched: str = "refused",
 ) -> FeatureStore:
     """The store of what the network is fitted on: the one given, or that of a folder, filled with what it lacks."""
     from ..data.manifest import read_manifest
@@ -146,7 +158,7 @@ def _store(
     if source.is_file() and begins_as_store(source):
         return FeatureStore(source)
     column = groups["group_column"] if source.is_file() else None
-    manifest = read_manifest(source, group_column=column, group_regex=groups["group_regex"])
+    manifest = read_manifest(source, group_column=column, group_regex=groups["group_regex"], unmatched=unmatched)
     backbone, layer = architecture.backbone, architecture.layer
     frozen = bool(backbone.tensors)
     settings = Settings(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
+    from ..features.store import FeatureStore
     from .fit import Fitting, Run
     from .predict import Prediction
 
@@ -108,6 +109,7 @@ def fit_classifier(
     Other test images that have a relative among the training images leak. They are counted, everything is scored with
     and without them, and if more than half of a test set leaks the exit code is 3.
     """
+    from ..extract.keras_engine import make_deterministic
     from ..features.store import FeatureStore
     from .heads import FOR_ANY_LAYER, HEADS
     from .search import Wanted
@@ -120,11 +122,14 @@ def fit_classifier(
     train, others = FeatureStore(store), [FeatureStore(test) for test in tests]
     from .task import make_task
 
+    options["layer"] = options["layer"] or _layer_of(names, train)
     with told().status("") as status:
         task = make_task(train, tests=others, classes=renamed, n_repeats=repeats, tell=status.update, **options)
     from .fit import Fitting
 
     slow = any(HEADS[name].layers for name in names)
+    if slow:
+        make_deterministic()
     fitting = Fitting(task, wanted, leaderboard=leaderboard, runs=runs, log=log_line if slow else None)
     fit_and_print(fitting, names, everything, guessed=options["positive"] is None, allow_leaks=allow_leaks)
 
@@ -147,6 +152,14 @@ def predict(model: Path, images: tuple[Path, ...], output: str, weights: str) ->
         click.echo(printable(f"unreadable: {prediction.path}: {prediction.error}"), err=True)
     if failed:
         raise FreezeframeError(f"{len(failed)} of {len(images)} images could not be read")
+
+
+def _layer_of(names: list[str], store: FeatureStore) -> str | None:
+    """The deepest layer that all heads can be fitted on, where it matters."""
+    from .heads import HEADS
+
+    fitting = [name for name in store.layers if all(name in (HEADS[head].layers or store.layers) for head in names)]
+    return fitting[-1] if fitting else None
 
 
 def fit_and_print(fitting: Fitting, names: list[str], everything: bool, *, guessed: bool, allow_leaks: bool) -> None:

@@ -119,7 +119,8 @@ class Fitting:
         tell = tell or (lambda text: None)
         kind = HEADS[model]
         if kind.layers and self.task.layer not in kind.layers:
-            raise ParameterError(f"{model} is fitted on {' or '.join(kind.layers)}, not on {self.task.layer}")
+            wanted = " or ".join(kind.layers)
+            raise ParameterError(f"{model} is fitted on {wanted}, not on {self.task.layer}; extract that, too")
         pooling = self.task.pooling or kind.pooling
         self._context = self._context_for(tell)
         self._look_for_relatives(tell)

@@ -132,7 +132,8 @@ def _build(
 def make_deterministic() -> None:
     """Let training on a CPU come out the same, bit for bit, each time; on a GPU, where that is slow, as it is.
 
-    TensorFlow's setting holds for the rest of the process. JAX needs none, and PyTorch's threads divide work alike.
+    TensorFlow's setting holds for the rest of the process, and forbids random numbers without a seed: it is for a
+    process of our own. JAX needs none, and PyTorch's threads divide work alike.
     """
     if choose_keras_backend() == "tensorflow" and not _tensorflow_sees_a_gpu():
         import tensorflow

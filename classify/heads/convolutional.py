@@ -15,7 +15,7 @@ from ...extract.weights import load_weights, weights_digest
 from .arrays import Arrays, checked_array
 from .augmentation import augmented
 from .dense import root_mean_square
-from .head import Matrix, Parameters, two_columns
+from .head import Matrix, Parameters
 from .layers import Conv, Dense, Dropout, Layers, Pool, Shape, tensors
 from .network import Network, import_keras
 
@@ -54,7 +54,7 @@ class Convolutional(Network):
             self._model = self.built(keras, self._shape, len(self._weights[-1]), seed=0)
             self._model.set_weights(self._weights)
             self._model.compile(jit_compile=keras.backend.backend() == "jax")
-        return self.scores_by(self._model, np.asarray(X, dtype=np.float32)) if len(X) else two_columns(X[:, :1])
+        return self.scores_by(self._model, np.asarray(X, dtype=np.float32))
 
     @property
     def arrays(self) -> Arrays:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import FreezeframeError, MissingExtraError
-from ...extract import keras_engine
 from .head import Folds, Head, Matrix, Parameters, blocks_of, take, two_columns
 from .layers import Layers, Shape, build
 from .training import Training
@@ -109,7 +108,6 @@ class Network(Head):
     def compiled(self, n_classes: int, seed: int) -> Any:
         """An untrained network, ready to be trained."""
         keras = import_keras(self.name)
-        keras_engine.make_deterministic()
         n_outputs = 1 if n_classes == 2 else n_classes
         model = self.built(keras, self.input_shape(self.n_features), n_outputs, seed)
         self.start(model)
@@ -131,7 +129,7 @@ class Network(Head):
 
     def scores_by(self, model: Any, X: Matrix) -> NDArray[np.float64]:
         """`scores_of` by a Keras model, which may have a GPU; every forward pass has one size."""
-        outputs = []
+        outputs = [np.empty((0, *model.output_shape[1:]), np.float32)]
         for _, block in blocks_of(X):
             size = self.forward_size(len(block))
             for start in range(0, len(block), size):
@@ -170,8 +168,10 @@ def import_keras(head: str) -> Any:
         MissingExtraError: it is not installed.
         FreezeframeError: it is, but cannot be loaded.
     """
+    from ...extract.keras_engine import import_keras
+
     try:
-        return keras_engine.import_keras()
+        return import_keras()
     except MissingExtraError:
         raise MissingExtraError("Keras with a backend", "cpu", f"the head {head}") from None
     except FreezeframeError:

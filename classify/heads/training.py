@@ -111,14 +111,15 @@ class Training:
         for _ in range(state.epoch):
             rng.permutation(len(self.y))  # drawn before it was interrupted
         while state.epoch < epochs and not state.finished:
+            start = time.perf_counter()  # of waiting for a batch, too
             for batch in self._batches(rng.permutation(len(self.y))):
-                start = time.perf_counter()
                 self.model.reset_metrics()
                 state.loss += float(self.model.train_on_batch(*batch))
                 state.seconds += time.perf_counter() - start
                 state.step += 1
                 self._tell()
                 yield
+                start = time.perf_counter()
             self._end_epoch()
             yield
 
