@@ -9,9 +9,10 @@ from typing import Any
 
 from .. import ParameterError
 from ..extract.backbone import BACKBONES, Backbone, find_backbone
+from .heads.network import Network
 
-KERAS_DEFAULTS = {"learning_rate": 1e-3, "batch_size": 32, "epochs": 10, "patience": 3}
-"""Adam's own learning rate and Keras's own batch size: the article names no others."""
+AS_ARTICLE = {**Network.defaults, "scale": 0}
+"""Adam's own learning rate, Keras's own batch size, features as they are: the article names nothing else."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "simple": Architecture("cnn-simple", size=250),
     "dropout": Architecture("cnn-dropout", size=250),
     "augmented": Architecture("cnn-augmented", size=250),
-    "vgg16-block5": Architecture("dense-128", "block5_pool", parameters={**KERAS_DEFAULTS, "scale": 0}),
-    "vgg16-block3": Architecture("dense-128-64-32", "block3_pool", parameters={**KERAS_DEFAULTS, "scale": 0}),
+    "vgg16-block5": Architecture("dense-128", "block5_pool", parameters=AS_ARTICLE),
+    "vgg16-block3": Architecture("dense-128-64-32", "block3_pool", parameters=AS_ARTICLE),
     "vgg16": Architecture("finetune-block5", "block4_pool"),
 }
 """The article's five models, and VGG16 itself, of which the last block is trained, or more."""

@@ -40,6 +40,13 @@ if TYPE_CHECKING:
 @click.option("--size", type=int, metavar="PIXELS", help="Of networks on pixels; by default 250, of vgg16 224.")
 @click.option("--epochs", type=int, help="At most; by default 10.")
 @click.option("--patience", type=int, help="Epochs without a better validation loss before it stops.")
+@click.option(
+    "--keep",
+    default="best",
+    show_default=True,
+    type=click.Choice(["best", "last"]),
+    help="Weights of the best epoch, or those of the last, for which all epochs are trained.",
+)
 @click.option("--batch-size", type=int, help="By default 32.")
 @click.option("--learning-rate", type=float, help="Of Adam; by default 0.001, of vgg16 0.00001.")
 @click.option("--augment/--no-augment", default=None, help="Of networks on pixels; by default what the arch says.")
@@ -132,7 +139,7 @@ def fit_cnn(
 
 def _parameters(architecture: Architecture, options: dict[str, Any]) -> dict[str, Any]:
     """Hyper-parameters of the head; what was given on the command line is taken out of the options."""
-    names = ("epochs", "patience", "batch_size", "learning_rate", "augment", "class_weights", "precision")
+    names = ("epochs", "patience", "keep", "batch_size", "learning_rate", "augment", "class_weights", "precision")
     given = {name: options.pop(name) for name in names}
     asked = {
         name: int(value) if isinstance(value, bool) else value for name, value in given.items() if value is not None

@@ -135,7 +135,7 @@ def make_deterministic() -> None:
     TensorFlow's setting holds for the rest of the process, and forbids random numbers without a seed: it is for a
     process of our own. JAX needs none, and PyTorch's threads divide work alike.
     """
-    if choose_keras_backend() == "tensorflow" and not _tensorflow_sees_a_gpu():
+    if import_keras().backend.backend() == "tensorflow" and not _tensorflow_sees_a_gpu():
         import tensorflow
 
         tensorflow.config.experimental.enable_op_determinism()

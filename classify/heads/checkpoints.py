@@ -95,7 +95,11 @@ class Checkpoint:
             self._lock = lock
 
     def read(self) -> State | None:
-        """Where the training stood; None if it was not begun, or if what was kept is damaged."""
+        """Where the training stood; None if it was not begun, or if what was kept is damaged.
+
+        Raises:
+            FreezeframeError: another process is at the same training.
+        """
         from safetensors import safe_open
 
         if self._folder is None or not self._folder.is_dir() or not self.path.is_file():
@@ -117,31 +121,32 @@ class Checkpoint:
         """Keep where the training stands.
 
         Raises:
-            FreezeframeError: it cannot be written; what was kept before is as it was.
+            FreezeframeError: another process is at the same training.
+            OSError: it cannot be written; what was kept before is as it was.
         """
         from safetensors.numpy import save
 
         if self._folder is None:
             return
         arrays = {
-            f"{name} {number:04}": np.ascontiguousarray(array)
+            f"{name} {number:04}": np.asarray(array, order="C")
             for name in ("variables", "best")
             for number, array in enumerate(getattr(state, name))
         }
         shallow = State(**{**vars(state), "variables": [], "best": []})
         text = json.dumps(asdict(shallow))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._own()
         unfinished = self.path.with_suffix(".new")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._own()
             with unfinished.open("wb") as file:
                 file.write(save(arrays, {"state": text, "digest": _digest(arrays, text)}))
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(self.path)
-        except OSError as error:
+        except BaseException:
             unfinished.unlink(missing_ok=True)
-            raise FreezeframeError(f"{self.path}: cannot be written ({error.strerror or error})") from None
+            raise
 
 
 def forget(paths: Iterable[Path]) -> None:

@@ -91,15 +91,7 @@ class SimpleCNN(Convolutional):
     layers = ("pixels",)
     dropouts: ClassVar[tuple[float, ...]] = (0.0, 0.0, 0.0)
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {**Network.limits, "augment": (0, 1)}
-    defaults: ClassVar[Parameters] = {
-        "epochs": 10,
-        "batch_size": 32,
-        "learning_rate": 1e-3,
-        "patience": 3,
-        "class_weights": 0,
-        "precision": "float32",
-        "augment": 0,
-    }
+    defaults: ClassVar[Parameters] = {**Network.defaults, "augment": 0}
 
     def table(self) -> Layers:
         layers: list[Any] = []
@@ -140,15 +132,7 @@ class EarlyBlocks(Convolutional):
     name = "early-blocks"
     layers = ("block2_pool", "block3_pool")
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {**Network.limits, "dropout": (0, 0.99)}
-    defaults: ClassVar[Parameters] = {
-        "epochs": 15,
-        "batch_size": 32,
-        "learning_rate": 3e-4,
-        "patience": 4,
-        "class_weights": 0,
-        "precision": "float32",
-        "dropout": 0.3,
-    }
+    defaults: ClassVar[Parameters] = {**Network.defaults, "epochs": 15, "learning_rate": 3e-4, "dropout": 0.3}
 
     def table(self) -> Layers:
         drop = Dropout(self.parameters["dropout"])
@@ -179,14 +163,7 @@ class FineTuned(Convolutional):
     """
 
     first: ClassVar[int]
-    defaults: ClassVar[Parameters] = {
-        "epochs": 10,
-        "batch_size": 32,
-        "learning_rate": 1e-5,
-        "patience": 3,
-        "class_weights": 0,
-        "precision": "float32",
-    }
+    defaults: ClassVar[Parameters] = {**Network.defaults, "learning_rate": 1e-5}
 
     def table(self) -> Layers:
         trained = {name: shape for name, shape in VGG16.layers.items() if int(name[len("block")]) >= self.first}

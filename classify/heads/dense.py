@@ -75,14 +75,13 @@ class Dense128(_Dense):
     name = "dense-128"
     units = (128,)
     defaults: ClassVar[Parameters] = {
+        **Network.defaults,
         "epochs": 15,
         "batch_size": 128,
         "learning_rate": 1e-4,
         "dropout": 0.0,
         "patience": 4,
         "scale": 1,
-        "class_weights": 0,
-        "precision": "float32",
     }
     spaces: ClassVar = {"wide": {"learning_rate": [1e-5, 3e-5, 1e-4, 3e-4]}}
 

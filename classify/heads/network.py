@@ -26,8 +26,9 @@ class Network(Head):
     that the first fold judges by, and the weights of the best epoch are kept.
 
     Parameters are `epochs` and `batch_size` (both at most), `learning_rate`, `patience` (epochs without a better loss
-    before it stops), `class_weights` (1: images of a rare class count more, so that each class counts alike) and
-    `precision` ("bfloat16", "float16": it computes in that, and keeps float32 weights, arXiv:1710.03740).
+    before it stops), `keep` ("last": it is trained for all its epochs, whatever the loss, and the last weights are
+    kept), `class_weights` (1: images of a rare class count more, so that each class counts alike) and `precision`
+    ("bfloat16", "float16": it computes in that, and keeps float32 weights, arXiv:1710.03740).
     """
 
     proper = True
@@ -38,7 +39,19 @@ class Network(Head):
         "patience": (1, 10_000),
         "class_weights": (0, 1),
     }
-    choices: ClassVar = {"precision": ("float32", "bfloat16", "float16")}
+    choices: ClassVar[Mapping[str, Sequence[str]]] = {
+        "keep": ("best", "last"),
+        "precision": ("float32", "bfloat16", "float16"),
+    }
+    defaults: ClassVar[Parameters] = {
+        "epochs": 10,
+        "batch_size": 32,
+        "learning_rate": 1e-3,
+        "patience": 3,
+        "keep": "best",
+        "class_weights": 0,
+        "precision": "float32",
+    }
     start_digest = ""
 
     @abstractmethod

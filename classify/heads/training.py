@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ... import __version__
 from ...extract.stopping import stop_on_signals
 from ...features.rows import FeatureRows
 from .checkpoints import Checkpoint, State
@@ -36,7 +37,7 @@ class Trained:
     """What a training came to.
 
     Attributes:
-        weights: of the best epoch by the rows that were judged, else of the last; none if it diverged at once.
+        weights: of the best epoch by the judged rows, or of the last; none if it diverged.
         scores: of the judged rows at that epoch, of shape (n_judged, n_classes).
         history: see `Head.history`.
     """
@@ -75,16 +76,17 @@ class Training:
         # Few rows are cut into as many batches as many are, or an epoch would be but a step or two.
         self.size = max(1, min(network.parameters["batch_size"], len(fitted) // LEAST_BATCHES))
         self.model = network.compiled(n_classes, seed)
+        self.by_loss = bool(len(judged)) and network.parameters["keep"] == "best"
         self.state = State()
         self.scores = np.empty((0, n_classes))
         self._said = self._begun = 0.0
 
     def run(self) -> Trained:
-        """Train until there is no better epoch for `patience` epochs, or all are done.
+        """Train until all epochs are done, or none was better for `patience` epochs.
 
         Raises:
             KeyboardInterrupt: it was asked to stop; where it stood is kept.
-            FreezeframeError: that cannot be kept, or another process is at the same training.
+            FreezeframeError: another process is at the same training.
         """
         context = self.network.context
         with Checkpoint(context.checkpoints, self._decides) as checkpoint, stop_on_signals() as stop:
@@ -96,6 +98,7 @@ class Training:
                     self._keep(checkpoint)
                     written = time.monotonic()
                 if stop():
+                    self._log("stopped; the same command goes on" if checkpoint.used else "stopped")
                     raise KeyboardInterrupt
             if checkpoint.used:
                 self._keep(checkpoint)  # it may have taken hours, and its outcome is not kept elsewhere yet
@@ -141,9 +144,10 @@ class Training:
 
     def _end_epoch(self) -> None:
         """Judge the epoch, note it, and stop if nothing got better."""
-        network, state = self.network, self.state
-        scores = network.scores_by(self.model, self.judged) if len(self.judged_y) else np.empty((0, self.n_classes))
-        loss = log_loss(scores, self.judged_y) if len(self.judged_y) else -float(state.epoch)
+        network, state, n_judged = self.network, self.state, len(self.judged_y)
+        scores = network.scores_by(self.model, self.judged) if n_judged else self.scores
+        judged_loss = log_loss(scores, self.judged_y) if n_judged else float("nan")
+        loss = judged_loss if self.by_loss else -float(state.epoch)
         diverged = not np.isfinite(state.loss)
         if loss < state.least and not diverged:
             # Copies, for PyTorch's arrays go on changing.
@@ -151,30 +155,30 @@ class Training:
             state.least, state.waited, self.scores = loss, 0, scores
         else:
             state.waited += 1
-        if diverged and not len(self.judged_y):
+        if diverged and not self.by_loss:
             state.best = []
-        n_images = state.step * self.size
+        right = scores.argmax(axis=1) == self.judged_y
         state.history.append(
             {
                 "epoch": state.epoch + 1,
                 "loss": state.loss / max(1, state.step),
-                "validation_loss": loss if len(self.judged_y) else float("nan"),
-                "validation_accuracy": float((scores.argmax(axis=1) == self.judged_y).mean())
-                if len(self.judged_y)
-                else float("nan"),
+                "validation_loss": judged_loss,
+                "validation_accuracy": float(right.mean()) if n_judged else float("nan"),
                 "seconds": state.seconds,
-                "images_per_second": n_images / state.seconds if state.seconds else float("nan"),
+                "images_per_second": state.step * self.size / max(state.seconds, 1e-9),
             }
         )
         state.epoch, state.step, state.loss, state.seconds = state.epoch + 1, 0, 0.0, 0.0
         state.finished = diverged or state.waited >= network.parameters["patience"]
         state.finished |= state.epoch >= network.parameters["epochs"]
-        self._log()
+        self._tell_epoch()
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         """Go on where an interrupted training stood."""
         state = checkpoint.read()
         if state is None:
+            if checkpoint.used:
+                self._log(f"{checkpoint.path} is damaged; the training begins anew")
             return
         self.model.optimizer.build(self.model.trainable_variables)
         variables = _variables(self.model)
@@ -185,14 +189,17 @@ class Training:
         self.state = state
         self.network.earlier_seconds = state.wall
         self.network.context.kept.append(checkpoint.path)
-        self.network.context.log(f"{self.network.name}: goes on in epoch {state.epoch + 1}, step {state.step + 1}")
+        self._log(f"goes on after {state.epoch} epochs and {state.step} batches")
 
     def _keep(self, checkpoint: Checkpoint) -> None:
         if self.network.context.checkpoints is None:
             return
         self.state.wall = self.network.earlier_seconds + time.monotonic() - self._begun
-        self.state.variables = [np.array(variable) for variable in _variables(self.model)]
-        checkpoint.write(self.state)
+        self.state.variables = [np.array(variable.numpy()) for variable in _variables(self.model)]
+        try:
+            checkpoint.write(self.state)
+        except OSError as error:  # hours of training must not be lost for it
+            self._log(f"{checkpoint.path} cannot be written ({error.strerror or error}); the training goes on")
         self.state.variables = []
         if checkpoint.path not in self.network.context.kept:
             self.network.context.kept.append(checkpoint.path)
@@ -204,7 +211,8 @@ class Training:
         rows = [_content(X) for X in (self.X, self.judged)]
         classes = [array.tobytes().hex() for array in (self.y, self.judged_y)]
         network = self.network
-        made = [network.name, network.parameters, network.start_digest, keras.__version__, keras.backend.backend()]
+        made = [network.name, network.parameters, network.start_digest]
+        made += [__version__, keras.__version__, keras.backend.backend()]
         return json.dumps([made, self.n_classes, self.seed, rows, classes])
 
     def _tell(self) -> None:
@@ -221,15 +229,17 @@ class Training:
             f"{rate:.1f} images/s, {left:.0f} s left in it, loss {state.loss / max(1, state.step):.4f}"
         )
 
-    def _log(self) -> None:
-        """Say what came of an epoch."""
+    def _log(self, text: str) -> None:
+        self.network.context.log(f"{self.network.name}: {text}")
+
+    def _tell_epoch(self) -> None:
         row, state = self.state.history[-1], self.state
         judged = ""
         if len(self.judged_y):
-            best = "" if state.waited else ", the best so far"
+            best = ", the best so far" if self.by_loss and not state.waited else ""
             judged = f", validation loss {row['validation_loss']:.4f}, accuracy {row['validation_accuracy']:.1%}{best}"
-        self.network.context.log(
-            f"{self.network.name}: epoch {state.epoch} of {self.network.parameters['epochs']}: "
+        self._log(
+            f"epoch {state.epoch} of {self.network.parameters['epochs']}: "
             f"loss {row['loss']:.4f}{judged}; {row['seconds']:.1f} s, {row['images_per_second']:.1f} images/s"
         )
 
