@@ -11,6 +11,7 @@ import click
 import numpy as np
 
 from .. import LeakError, ParameterError, printable
+from ..data.terminal import bar, group_options
 from ..features.layout import begins_as_store
 from ..features.store import FeatureStore
 from .task import check_comparable
@@ -47,12 +48,7 @@ if TYPE_CHECKING:
 )
 @click.option("--layer", metavar="NAME", help="Whose features --cosine compares; by default the deepest of the store.")
 @click.option("--classes", metavar="OLD=NEW,...", help="New names for classes, where two sets name them differently.")
-@click.option("--group-column", metavar="NAME", help="Column of the CSV that names the patient or study.")
-@click.option(
-    "--group-regex",
-    metavar="REGEX",
-    help="Searched in each path; its first group, or else all of the match, names the patient or study.",
-)
+@group_options
 @click.option("--strict", is_flag=True, help="End with exit code 3 if anything is on both sides of a split or set.")
 @click.option("--no-cache", is_flag=True, help="Look at every image anew, and keep nothing of it.")
 def audit(
@@ -77,7 +73,6 @@ def audit(
     from ..data.audit import audit as compare
     from ..data.duplicates import THRESHOLD
     from ..data.pages import refuse_output_within
-    from ..data.terminal import bar
     from .commands import parse_classes
 
     if cosine is None and layer is not None:

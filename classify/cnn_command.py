@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .commands import LEADERBOARD, fit_and_print, log_line, parse_classes, told
+from ..data.terminal import group_options
+from .commands import fit_and_print, log_line, parse_classes, told
+from .scoring_options import scoring_options
 
 if TYPE_CHECKING:
     from ..features.store import FeatureStore
@@ -58,21 +60,8 @@ if TYPE_CHECKING:
     type=click.Choice(["float32", "bfloat16", "float16"]),
     help="In which it is trained; weights stay float32.",
 )
-@click.option("--cv", "n_folds", default=0, metavar="FOLDS", help="Score by cross-validation on grouped folds, too.")
-@click.option("--test-size", default=0.2, show_default=True, help="Share of the hold-out, where there are no splits.")
-@click.option("--classes", metavar="OLD=NEW,...", help="New names for classes, where folders name them differently.")
-@click.option("--positive", metavar="CLASS", help="The class that sensitivity speaks of; guessed from its name.")
-@click.option("--group-column", metavar="NAME", help="Column of the CSV that names the patient or study.")
-@click.option("--group-regex", metavar="REGEX", help="Its first group names the patient or study, from each path.")
-@click.option("--allow-leaks", is_flag=True, help="End with exit code 0 even if more than half of a test set leaks.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of splits and networks.")
-@click.option("--leaderboard", default="leaderboard.csv", show_default=True, type=LEADERBOARD, help="CSV to append to.")
-@click.option(
-    "--runs",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path),
-    help="Where models and predictions go; by default runs/ beside the leaderboard.",
-)
+@group_options
+@scoring_options
 @click.option(
     "--checkpoint-seconds",
     default=60.0,

@@ -15,6 +15,7 @@ import click
 
 from .. import FreezeframeError, LeakError, MissingExtraError, ParameterError, printable
 from . import tables
+from .scoring_options import scoring_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from ..features.store import FeatureStore
     from .fit import Fitting, Run
     from .predict import Prediction
-
-LEADERBOARD = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
@@ -50,11 +49,6 @@ LEADERBOARD = click.Path(path_type=Path, dir_okay=False)
     metavar="STORE",
     help="Another store, to be tested on; may be given several times.",
 )
-@click.option("--cv", "n_folds", default=0, metavar="FOLDS", help="Score by cross-validation on grouped folds.")
-@click.option("--repeats", default=1, show_default=True, type=click.IntRange(1), help="Of the cross-validation.")
-@click.option("--test-size", default=0.2, show_default=True, help="Share of the hold-out, where there are no splits.")
-@click.option("--classes", metavar="OLD=NEW,...", help="New names for classes, where two stores name them differently.")
-@click.option("--positive", metavar="CLASS", help="The class that sensitivity speaks of; guessed from its name.")
 @click.option(
     "--search",
     default="default",
@@ -76,15 +70,7 @@ LEADERBOARD = click.Path(path_type=Path, dir_okay=False)
     metavar="SHARE",
     help="Choose the threshold to find this share of the positive class.",
 )
-@click.option("--allow-leaks", is_flag=True, help="End with exit code 0 even if more than half of a test set leaks.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of splits and heads.")
-@click.option("--leaderboard", default="leaderboard.csv", show_default=True, type=LEADERBOARD, help="CSV to append to.")
-@click.option(
-    "--runs",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path),
-    help="Where models and predictions go; by default runs/ beside the leaderboard.",
-)
+@scoring_options
 def fit_classifier(
     store: Path,
     models: tuple[str, ...],
@@ -96,7 +82,6 @@ def fit_classifier(
     sensitivity: float | None,
     leaderboard: Path,
     runs: Path | None,
-    repeats: int,
     allow_leaks: bool,
     **options: Any,
 ) -> None:
@@ -124,7 +109,7 @@ def fit_classifier(
 
     options["layer"] = options["layer"] or _layer_of(names, train)
     with told().status("") as status:
-        task = make_task(train, tests=others, classes=renamed, n_repeats=repeats, tell=status.update, **options)
+        task = make_task(train, tests=others, classes=renamed, tell=status.update, **options)
     from .fit import Fitting
 
     slow = any(HEADS[name].layers for name in names)

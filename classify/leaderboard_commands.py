@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import ParameterError, printable
+from .scoring_options import LEADERBOARD
 
 if TYPE_CHECKING:
     from .pairs import Pair
     from .ranking import Place
 
-LEADERBOARD = click.Path(path_type=Path, dir_okay=False)
+
 FORMATS = click.Choice(["table", "csv", "markdown", "json"])
 RUNS_HELP = "Where the runs are kept; by default runs/ beside the leaderboard."
 SHOWN_ROWS = 20

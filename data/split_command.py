@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from .. import FreezeframeError, ParameterError, printable
+from .terminal import bar, group_options
 
 if TYPE_CHECKING:
     from .audit import Audit
@@ -30,12 +31,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0.5, 1),
     help="From which score on two thumbnails count as one picture; by default 0.85. See freezeframe audit.",
 )
-@click.option("--group-column", metavar="NAME", help="Column of the CSV that names the patient or study.")
-@click.option(
-    "--group-regex",
-    metavar="REGEX",
-    help="Searched in each path; its first group, or else all of the match, names the patient or study.",
-)
+@group_options
 @click.option("--no-cache", is_flag=True, help="Look at every image anew, and keep nothing of it.")
 def split(
     source: Path,
@@ -61,7 +57,6 @@ def split(
     from .manifest import read_manifest
     from .pages import write_whole
     from .splitting import manifest_lines, split_groups
-    from .terminal import bar
 
     if output.exists():
         raise ParameterError(f"{output}: is there already; remove it, or give another --output")

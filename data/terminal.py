@@ -1,9 +1,29 @@
-"""What the commands of this room show while they work."""
+"""What commands that read images have in common: how groups are named, and what is shown while they work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+
+
+def group_options(command: Command) -> Command:
+    """Add the options that say how a patient or a study is known."""
+    column = click.option(
+        "--group-column",
+        metavar="NAME",
+        help="Column of the CSV that names the patient or study; its images stay on one side of any split.",
+    )
+    regex = click.option(
+        "--group-regex",
+        metavar="REGEX",
+        help="Searched in each path; its first group, or else all of the match, names the patient or study.",
+    )
+    return column(regex(command))
 
 
 @contextmanager

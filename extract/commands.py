@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import FreezeframeError, printable
+from ..data.terminal import group_options
 
 if TYPE_CHECKING:
     from ..data.manifest import Manifest
@@ -27,17 +28,7 @@ LISTED = 20
 
 @click.command()
 @click.argument("source", metavar="[FOLDER|CSV]", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--group-column",
-    metavar="NAME",
-    help="Column of the CSV that names the patient or study; its images stay on one side of any split.",
-)
-@click.option(
-    "--group-regex",
-    metavar="REGEX",
-    help="Regular expression searched in each path; its first group, or else all of the match, names the patient or "
-    "study.",
-)
+@group_options
 @click.option(
     "--layer",
     "layers",
