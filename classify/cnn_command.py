@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .. import ParameterError
 from ..data.terminal import group_options
 from .commands import fit_and_print, log_line, parse_classes, told
 from .scoring_options import scoring_options
@@ -113,6 +115,9 @@ def fit_cnn(
     renamed = parse_classes(classes)
     place = stores or leaderboard.parent / "stores"
     groups = {"group_column": group_column, "group_regex": group_regex}
+    frozen = weights if architecture.backbone.tensors else None
+    _check_stores([source, *tests], {"size": size, "weights": frozen})
+    _check_stores([source], groups)
     train = _store(source, architecture, place, weights, groups)
     others = [_store(test, architecture, place, weights, groups, unmatched="ignored") for test in tests]
     with told().status("") as status:
@@ -134,6 +139,16 @@ def _parameters(architecture: Architecture, options: dict[str, Any]) -> dict[str
         name: int(value) if isinstance(value, bool) else value for name, value in given.items() if value is not None
     }
     return {**architecture.parameters, **asked}
+
+
+def _check_stores(sources: Sequence[Path], given: Mapping[str, Any]) -> None:
+    """Raise ParameterError if something is asked of a store that only a folder can be made to have."""
+    from ..features.layout import begins_as_store
+
+    for source in sources:
+        for name, value in given.items():
+            if value is not None and source.is_file() and begins_as_store(source):
+                raise ParameterError(f"{name} is for folders and lists; {source} is a store, and is taken as it is")
 
 
 def _store(
