@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,18 +115,25 @@ def fit_cnn(
     renamed = parse_classes(classes)
     place = stores or leaderboard.parent / "stores"
     groups = {"group_column": group_column, "group_regex": group_regex}
-    frozen = weights if architecture.backbone.tensors else None
-    _check_stores([source, *tests], {"size": size, "weights": frozen})
-    _check_stores([source], groups)
+    _check_store(source, {**groups, "weights": weights if architecture.backbone.tensors else None})
     train = _store(source, architecture, place, weights, groups)
     others = [_store(test, architecture, place, weights, groups, unmatched="ignored") for test in tests]
+    if size is not None and train.provenance["backbone"] != architecture.backbone.name:
+        raise ParameterError(f"size is {size}, but {source} is a store of {train.provenance['backbone']}")
     with told().status("") as status:
         task = make_task(train, layer=architecture.layer, tests=others, classes=renamed, tell=status.update, **options)
     from .fit import Fitting
 
     make_deterministic()
-    every = {"checkpoint_seconds": checkpoint_seconds}
-    fitting = Fitting(task, wanted, leaderboard=leaderboard, runs=runs, log=log_line, **every)
+    fitting = Fitting(
+        task,
+        wanted,
+        leaderboard=leaderboard,
+        runs=runs,
+        log=log_line,
+        checkpoint_seconds=checkpoint_seconds,
+        weights=weights if weights not in (None, "random") else "imagenet",
+    )
     guessed = options["positive"] is None
     fit_and_print(fitting, [architecture.head], False, guessed=guessed, allow_leaks=allow_leaks)
 
@@ -141,14 +148,17 @@ def _parameters(architecture: Architecture, options: dict[str, Any]) -> dict[str
     return {**architecture.parameters, **asked}
 
 
-def _check_stores(sources: Sequence[Path], given: Mapping[str, Any]) -> None:
+def _check_store(source: Path, given: Mapping[str, str | None]) -> None:
     """Raise ParameterError if something is asked of a store that only a folder can be made to have."""
+    for name, value in given.items():
+        if value is not None and _is_store(source):
+            raise ParameterError(f"{name} is for folders and lists; {source} is a store, and is taken as it is")
+
+
+def _is_store(source: Path) -> bool:
     from ..features.layout import begins_as_store
 
-    for source in sources:
-        for name, value in given.items():
-            if value is not None and source.is_file() and begins_as_store(source):
-                raise ParameterError(f"{name} is for folders and lists; {source} is a store, and is taken as it is")
+    return source.is_file() and begins_as_store(source)
 
 
 def _store(
@@ -163,10 +173,9 @@ def _store(
     from ..data.manifest import read_manifest
     from ..extract.commands import extract_and_tell
     from ..extract.settings import Settings
-    from ..features.layout import begins_as_store
     from ..features.store import FeatureStore
 
-    if source.is_file() and begins_as_store(source):
+    if _is_store(source):
         return FeatureStore(source)
     column = groups["group_column"] if source.is_file() else None
     manifest = read_manifest(source, group_column=column, group_regex=groups["group_regex"], unmatched=unmatched)

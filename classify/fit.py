@@ -69,6 +69,7 @@ class Fitting:
             keep how far they are while they are trained, and go on after a kill.
         log: told of each epoch of a network, in one line.
         checkpoint_seconds: how often.
+        weights: where networks that start from those of ImageNet take them from, as for `load_weights`.
 
     Raises:
         FreezeframeError: the leaderboard cannot be appended to, or cross-validation asks for too many folds.
@@ -83,11 +84,13 @@ class Fitting:
         runs: str | os.PathLike[str] | None = None,
         log: Tell | None = None,
         checkpoint_seconds: float = 60.0,
+        weights: str = "imagenet",
     ) -> None:
         check_leaderboard(leaderboard)  # before the work, not after it
         self.task, self.wanted, self.leaderboard = task, wanted or Wanted(), Path(leaderboard)
         self.runs = Path(runs or self.leaderboard.parent / "runs")
         self._log, self._checkpoint_seconds = log or (lambda text: None), checkpoint_seconds
+        self._weights = weights
         self._classes = task.classes
         self._positive = None if task.positive is None else self._classes.index(task.positive)
         if self.wanted.sensitivity is not None and task.positive is None:
@@ -147,7 +150,7 @@ class Fitting:
     def _context_for(self, tell: Tell) -> Context:
         store = self.task.train.store
         height, width, channels = store.layers[self.task.layer]
-        weights = partial(made_with, store.provenance)
+        weights = partial(made_with, store.provenance, self._weights)
         folder = self.runs / ".checkpoints"
         every = self._checkpoint_seconds
         return Context((height, width, channels), weights, folder, every, tell, self._log)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import FreezeframeError, MissingExtraError, ModelFileError
+from .. import FreezeframeError, ModelFileError
 from ..extract.backbone import find_backbone
 from ..features.pooling import pool
-from .heads import make_head
+from .heads import HEADS, make_head
 from .heads.calibration import Calibration
 from .heads.head import Head
 
@@ -94,9 +94,13 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
     if metadata.get("digest") != _digest(arrays, metadata.get("about", "")):
         raise ModelFileError(f"{path}: changed since it was written; its digest does not match")
     try:
-        return _restored(arrays, json.loads(metadata["about"]))
-    except MissingExtraError:
-        raise
+        about = json.loads(metadata["about"])
+        check_library = HEADS[about["head"]].check_library
+    except DAMAGE as error:
+        raise ModelFileError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
+    check_library()
+    try:
+        return _restored(arrays, about)
     except (FreezeframeError, *DAMAGE) as error:
         raise ModelFileError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
 

@@ -53,4 +53,4 @@ def _matrix(rng: np.random.Generator, height: int, width: int) -> tuple[float, .
     a, b = mirror * math.cos(angle) / zoom, -math.sin(angle) / zoom
     d, e = mirror * math.sin(angle) / zoom, math.cos(angle) / zoom
     x, y = width / 2, height / 2
-    return (a, b, x - a * x - b * y - right, d, e, y - d * x - e * y - down)
+    return (a, b, x - a * (x + right) - b * (y + down), d, e, y - d * (x + right) - e * (y + down))

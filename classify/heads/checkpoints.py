@@ -99,6 +99,7 @@ class Checkpoint:
 
         Raises:
             FreezeframeError: another process is at the same training.
+            OSError: that cannot be found out.
         """
         from safetensors import safe_open
 
@@ -165,5 +166,6 @@ def _numbered(arrays: Mapping[str, Array], name: str) -> list[Array]:
 def _digest(arrays: Mapping[str, Array], text: str) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
-        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+        array = arrays[name]
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode() + array.tobytes())
     return digest.hexdigest()

@@ -30,6 +30,10 @@ FORWARD = 32
 class Convolutional(Network):
     """A network on images or feature maps, which Keras is needed for to predict, too. See `Network`."""
 
+    @classmethod
+    def check_library(cls) -> None:
+        import_keras(cls.name)
+
     def begin(self, X: Matrix) -> None:
         if self.context.shape is None or math.prod(self.context.shape) != X.shape[1]:
             raise ParameterError(f"{self.name} needs features of each position; pooling must be flat")

@@ -121,6 +121,10 @@ class Head(ABC):
         self.history: list[dict[str, float]] = []
         self.earlier_seconds = 0.0
 
+    @classmethod
+    def check_library(cls) -> None:  # noqa: B027 - most need none
+        """Raise MissingExtraError, or another FreezeframeError, if it cannot predict for want of a library."""
+
     @abstractmethod
     def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
         """Fit on features of shape (n_rows, n_features) and class numbers of shape (n_rows,).

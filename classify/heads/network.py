@@ -126,9 +126,11 @@ class Network(Head):
         self.start(model)
         losses = keras.losses
         kind = losses.BinaryCrossentropy if n_classes == 2 else losses.SparseCategoricalCrossentropy
+        adam = keras.optimizers.Adam(self.parameters["learning_rate"])
+        scaled = self.parameters["precision"] == "float16"  # whose small gradients would be zeros
         # XLA takes seconds to compile what is trained in seconds; JAX knows nothing else.
         model.compile(
-            optimizer=keras.optimizers.Adam(self.parameters["learning_rate"]),
+            optimizer=keras.optimizers.LossScaleOptimizer(adam) if scaled else adam,
             loss=kind(from_logits=True, dtype="float32"),
             jit_compile=keras.backend.backend() == "jax",
         )

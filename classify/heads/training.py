@@ -175,7 +175,11 @@ class Training:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         """Go on where an interrupted training stood."""
-        state = checkpoint.read()
+        try:
+            state = checkpoint.read()
+        except OSError as error:
+            self._log(f"{checkpoint.path} cannot be read ({error.strerror or error}); the training begins anew")
+            return
         if state is None:
             if checkpoint.used:
                 self._log(f"{checkpoint.path} is damaged; the training begins anew")
@@ -261,6 +265,7 @@ def _content(X: Matrix) -> str:
     """What tells features from others."""
     digest = hashlib.sha256()
     if isinstance(X, FeatureRows):
+        digest.update(f"{X.layer} {X.pooling}\n".encode())
         digest.update("".join(X.store.checksums(X.layer, X.rows)).encode())
     else:
         digest.update(np.ascontiguousarray(X).tobytes())
