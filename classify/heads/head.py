@@ -121,8 +121,8 @@ class Head(ABC):
         self.history: list[dict[str, float]] = []
         self.earlier_seconds = 0.0
 
-    @classmethod
-    def check_library(cls) -> None:  # noqa: B027 - most need none
+    @classmethod  # noqa: B027 - most need none
+    def check_library(cls) -> None:
         """Raise MissingExtraError, or another FreezeframeError, if it cannot predict for want of a library."""
 
     @abstractmethod
