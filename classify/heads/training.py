@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,7 @@ from ... import __version__
 from ...extract.stopping import stop_on_signals
 from ...features.rows import FeatureRows
 from .checkpoints import Checkpoint, State
-from .head import Matrix, take
-
-if TYPE_CHECKING:
-    from .network import Network
+from .head import Context, Matrix, take
 
 LEAST_BATCHES = 10
 """In an epoch, if there are so many rows."""
@@ -30,6 +27,32 @@ TOLD_EVERY = 0.5
 
 WORTH_KEEPING = 10.0
 """Seconds of training that are kept when it is asked to stop."""
+
+
+class Trainable(Protocol):
+    """What a training needs of a network; see `Network`.
+
+    Attributes:
+        start_digest: of the weights it starts with, where these are not drawn.
+        earlier_seconds: that it was trained for before it was interrupted.
+    """
+
+    name: ClassVar[str]
+    parameters: dict[str, Any]
+    context: Context
+    start_digest: str
+    earlier_seconds: float
+
+    def compiled(self, n_classes: int, seed: int) -> Any:
+        """An untrained Keras model, ready to be trained."""
+
+    def training_inputs(
+        self, features: NDArray[np.float32], draws: Sequence[tuple[int, int, int]]
+    ) -> NDArray[np.float32]:
+        """What goes into the model, of images that are trained on."""
+
+    def scores_by(self, model: Any, X: Matrix) -> NDArray[np.float64]:
+        """Scores of each class, of shape (n_rows, n_classes)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +84,7 @@ class Training:
 
     def __init__(
         self,
-        network: Network,
+        network: Trainable,
         X: Matrix,
         y: NDArray[np.intp],
         n_classes: int,
