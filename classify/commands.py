@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,8 +175,8 @@ def fit_and_print(fitting: Fitting, names: list[str], everything: bool, *, guess
 
 
 def log_line(text: str) -> None:
-    """Tell what came of an epoch."""
-    click.echo(printable(text), err=True)
+    """Tell what came of an epoch, in a line of its own above what is going on."""
+    told().print(printable(text))
 
 
 def _fit_all(fitting: Fitting, names: list[str], everything: bool, done: list[Run]) -> None:
@@ -218,8 +218,9 @@ def _leaks(done: list[Run], allowed: bool) -> str:
     return f"more than half of the test images leak ({'; '.join(found)}); --allow-leaks to end with exit code 0"
 
 
+@cache
 def told() -> Console:
-    """Where it is told how far the work is."""
+    """Where it is told how far the work is; one for all, so that lines and what is going on keep out of each other."""
     from rich.console import Console
 
     return Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
