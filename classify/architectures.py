@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import ParameterError
-from ..extract.backbone import BACKBONES, Backbone, find_backbone
+from ..extract.backbone import BACKBONES, MAX_PIXELS, Backbone, find_backbone
+from .heads import HEADS
+from .heads.layers import tensors
 from .heads.network import Network
 
 AS_ARTICLE = {**Network.defaults, "scale": 0}
-"""Adam's own learning rate, Keras's own batch size, features as they are: the article names nothing else."""
+"""Features as they are; Adam's own learning rate and Keras's own batch size, since the article names no others."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,18 @@ def find_architecture(
         if found.size is None:
             raise ParameterError(f"size is for networks on pixels; below {found.layer} images are 224 x 224")
         found = Architecture(found.head, found.layer, size, found.parameters)
+        _check_size(found, size)
     return found
+
+
+def _check_size(architecture: Architecture, size: int) -> None:
+    head = HEADS[architecture.head](**architecture.parameters)
+    if not 1 <= size <= MAX_PIXELS:
+        raise ParameterError(f"size must lie between 1 and {MAX_PIXELS}, got {size}")
+    try:
+        tensors(head.table() if isinstance(head, Network) else (), (size, size, 3), 1)
+    except ValueError:
+        raise ParameterError(f"size {size} is too small for the layers of {architecture.head}") from None
 
 
 def _trained(first: int, weights: str) -> Architecture:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from .. import ParameterError
 from ..data.terminal import group_options
 from .commands import fit_and_print, log_line, parse_classes, told
 from .scoring_options import scoring_options
 
-if TYPE_CHECKING:
-    from ..features.store import FeatureStore
-    from .architectures import Architecture
+PARAMETERS = ("epochs", "patience", "keep", "batch_size", "learning_rate", "augment", "class_weights", "precision")
+"""Options that are hyper-parameters."""
 
 
 @click.command()
@@ -50,6 +46,14 @@ if TYPE_CHECKING:
     show_default=True,
     type=click.Choice(["best", "last"]),
     help="Weights of the best epoch, or those of the last, for which all epochs are trained.",
+)
+@click.option(
+    "--max-failed",
+    default=10.0,
+    show_default=True,
+    metavar="PERCENT",
+    type=click.FloatRange(0, 100),
+    help="End with an error if more of the images are unreadable.",
 )
 @click.option("--batch-size", type=int, help="By default 32.")
 @click.option("--learning-rate", type=float, help="Of Adam; by default 0.001, of vgg16 0.00001.")
@@ -87,6 +91,7 @@ def fit_cnn(
     classes: str | None,
     group_column: str | None,
     group_regex: str | None,
+    max_failed: float,
     allow_leaks: bool,
     leaderboard: Path,
     runs: Path | None,
@@ -105,25 +110,24 @@ def fit_cnn(
     """
     from ..extract.keras_engine import choose_keras_backend, make_deterministic
     from .architectures import find_architecture
+    from .fit import Fitting
     from .search import Wanted
+    from .stores import Stores
     from .task import make_task
 
     architecture = find_architecture(arch, trainable=trainable, weights=weights, size=size)
-    wanted = Wanted("none", _parameters(architecture, options))
+    asked = {name: options.pop(name) for name in PARAMETERS}
+    numbers = {name: int(value) if isinstance(value, bool) else value for name, value in asked.items()}
+    given = {name: value for name, value in numbers.items() if value is not None}
+    wanted = Wanted("none", {**architecture.parameters, **given})
     wanted.check([architecture.head])
     choose_keras_backend()  # before the images are decoded
     renamed = parse_classes(classes)
     place = stores or leaderboard.parent / "stores"
-    groups = {"group_column": group_column, "group_regex": group_regex}
-    _check_store(source, {**groups, "weights": weights if architecture.backbone.tensors else None})
-    train = _store(source, architecture, place, weights, groups)
-    others = [_store(test, architecture, place, weights, groups, unmatched="ignored") for test in tests]
-    if size is not None and train.provenance["backbone"] != architecture.backbone.name:
-        raise ParameterError(f"size is {size}, but {source} is a store of {train.provenance['backbone']}")
+    made = Stores(place, architecture, weights, group_column, group_regex, max_failed)
+    train, others = made.training(source, size), [made.testing(test) for test in tests]
     with told().status("") as status:
         task = make_task(train, layer=architecture.layer, tests=others, classes=renamed, tell=status.update, **options)
-    from .fit import Fitting
-
     make_deterministic()
     fitting = Fitting(
         task,
@@ -136,58 +140,3 @@ def fit_cnn(
     )
     guessed = options["positive"] is None
     fit_and_print(fitting, [architecture.head], False, guessed=guessed, allow_leaks=allow_leaks)
-
-
-def _parameters(architecture: Architecture, options: dict[str, Any]) -> dict[str, Any]:
-    """Hyper-parameters of the head; what was given on the command line is taken out of the options."""
-    names = ("epochs", "patience", "keep", "batch_size", "learning_rate", "augment", "class_weights", "precision")
-    given = {name: options.pop(name) for name in names}
-    asked = {
-        name: int(value) if isinstance(value, bool) else value for name, value in given.items() if value is not None
-    }
-    return {**architecture.parameters, **asked}
-
-
-def _check_store(source: Path, given: Mapping[str, str | None]) -> None:
-    """Raise ParameterError if something is asked of a store that only a folder can be made to have."""
-    for name, value in given.items():
-        if value is not None and _is_store(source):
-            raise ParameterError(f"{name} is for folders and lists; {source} is a store, and is taken as it is")
-
-
-def _is_store(source: Path) -> bool:
-    from ..features.layout import begins_as_store
-
-    return source.is_file() and begins_as_store(source)
-
-
-def _store(
-    source: Path,
-    architecture: Architecture,
-    place: Path,
-    weights: str | None,
-    groups: dict[str, str | None],
-    unmatched: str = "refused",
-) -> FeatureStore:
-    """The store of what the network is fitted on: the one given, or that of a folder, filled with what it lacks."""
-    from ..data.manifest import read_manifest
-    from ..extract.commands import extract_and_tell
-    from ..extract.settings import Settings
-    from ..features.store import FeatureStore
-
-    if _is_store(source):
-        return FeatureStore(source)
-    column = groups["group_column"] if source.is_file() else None
-    manifest = read_manifest(source, group_column=column, group_regex=groups["group_regex"], unmatched=unmatched)
-    backbone, layer = architecture.backbone, architecture.layer
-    frozen = bool(backbone.tensors)
-    settings = Settings(
-        layers=(layer,),
-        backbone=backbone.name,
-        weights=weights or "imagenet" if frozen else "imagenet",
-        dtype="float32" if frozen else "float16",  # which holds all pixels exactly
-    )
-    place.mkdir(parents=True, exist_ok=True)
-    where = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:8]  # two folders may be called alike
-    what = "-".join([backbone.name, *[layer] * frozen, *["random"] * (frozen and settings.weights == "random")])
-    return extract_and_tell(manifest, place / f"{source.resolve().stem}-{where}-{what}.h5", settings)

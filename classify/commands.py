@@ -100,7 +100,7 @@ def fit_classifier(
     from .search import Wanted
 
     everything = "all" in models
-    names = list(FOR_ANY_LAYER) if everything else list(dict.fromkeys(models))
+    names = list(dict.fromkeys(name for model in models for name in (FOR_ANY_LAYER if model == "all" else [model])))
     wanted = Wanted(search, _parse_parameters(parameters), calibrate, sensitivity)
     wanted.check(names)  # an unknown name is told before anything is read
     renamed = parse_classes(classes)

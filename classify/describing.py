@@ -28,7 +28,7 @@ def describe(task: Task, head: Head, pooling: str, part: Part, evaluation: Evalu
     train, clean = task.train.store, evaluation.clean
     return {
         "head": head.name,
-        "layer": task.layer,
+        "layer": layer_name(task),
         "pooling": pooling,
         "hyperparameters": json.dumps(head.parameters),
         "calibration": "sigmoid" if head.calibration.biases else "",
@@ -53,6 +53,12 @@ def describe(task: Task, head: Head, pooling: str, part: Part, evaluation: Evalu
         "seed": task.seed,
         "version": __version__,
     }
+
+
+def layer_name(task: Task) -> str:
+    """What heads are fitted on: the layer; of images themselves their size, too, "pixels-250"."""
+    backbone = str(task.train.store.provenance["backbone"])
+    return backbone if backbone.startswith("pixels-") else task.layer
 
 
 def data_set(store: FeatureStore) -> str:

@@ -89,6 +89,7 @@ class Fitting:
         check_leaderboard(leaderboard)  # before the work, not after it
         self.task, self.wanted, self.leaderboard = task, wanted or Wanted(), Path(leaderboard)
         self.runs = Path(runs or self.leaderboard.parent / "runs")
+        _check_writable(self.runs)
         self._log, self._checkpoint_seconds = log or (lambda text: None), checkpoint_seconds
         self._weights = weights
         self._classes = task.classes
@@ -143,7 +144,7 @@ class Fitting:
             "reduce_seconds": self._train.reduce_seconds.get(pooling, 0.0) if kind.reducible else 0.0,
             "fit_seconds": seconds,
             "predict_ms_per_image": milliseconds,
-            **_trained(head),
+            **_epochs_and_rate(head),
         }
         return self._keep(head, pooling, tested, about)
 
@@ -185,6 +186,7 @@ class Fitting:
         seconds, n = 0.0, 0
         for test, features, related in zip(self.task.tests, self._tests, self._relatives, strict=True):
             X = features.matrix(pooling)
+            head.predict_proba(take(X, np.arange(min(1, len(X)))))  # what is made once is not an image's time
             start = time.perf_counter()
             proba = head.predict_proba(X)
             seconds += time.perf_counter() - start
@@ -270,7 +272,15 @@ class Fitting:
         return FittedHead(head, classes, layer, pooling, store.provenance, store.fingerprint, run_id, scores)
 
 
-def _trained(head: Head) -> dict[str, Any]:
+def _check_writable(folder: Path) -> None:
+    """Raise FreezeframeError if a folder is not there and cannot be made, or nothing can be written into it."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "nothing can be written into it" if there.is_dir() else "is no folder"
+        raise FreezeframeError(f"{there}: {reason}; give another folder for the runs")
+
+
+def _epochs_and_rate(head: Head) -> dict[str, Any]:
     """How a network was trained; nothing of other heads."""
     seconds = sum(epoch["seconds"] for epoch in head.history)
     images = sum(epoch["seconds"] * epoch["images_per_second"] for epoch in head.history)

@@ -115,8 +115,9 @@ def fit_head(
     with threadpool_limits(1, "blas"):  # see `linear_search.decisions`
         tried = candidates if len(candidates) > 1 or unseen else []
         chosen, scores = _choose(head, X, y, n_classes, folds, tried, seed)
-        head = head.like({**chosen, **fixed})
+        earlier, head = head.earlier_seconds, head.like({**chosen, **fixed})
         head.fit(X, y, n_classes, seed=seed, folds=folds)
+    head.earlier_seconds += earlier
     if unseen and scores is None:
         head.notes.append(f"{name}: too few independent images to calibrate it; its probabilities mean little")
     elif scores is not None:

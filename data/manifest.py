@@ -93,7 +93,7 @@ def read_manifest(
         group_regex: searched in each path; what its first group holds, or else all that it matches, names the group of
             an image that has none yet. Paths in which it is not found have none.
         least_classes: fewer are refused.
-        unmatched: "refused" or "ignored", if the regular expression is found in no path.
+        unmatched: "refused" or "ignored", if the regular expression is found in no path, or the column is not there.
 
     Raises:
         ManifestError: nothing is there, no images are found, they have too few classes, or the regular expression
@@ -107,13 +107,13 @@ def read_manifest(
     """
     source, grouping = Path(source), _compiled(group_regex)
     if source.is_dir():
-        if group_column is not None:
+        if group_column is not None and unmatched == "refused":
             raise ParameterError(
                 f"{source}: a folder has no column {group_column!r}; use a regular expression of the path"
             )
         manifest = _from_folder(source)
     elif source.is_file():
-        manifest = _from_csv(source, group_column or "group")
+        manifest = _from_csv(source, group_column or "group", unmatched)
     else:
         raise ManifestError(f"{source}: no such folder or file")
     manifest = _grouped(manifest, grouping, unmatched)
@@ -296,7 +296,7 @@ def _from_class(image: Image) -> tuple[str, ...]:
     return PurePosixPath(image.path).parts[1 if image.split else 0 :]
 
 
-def _from_csv(source: Path, group_column: str) -> Manifest:
+def _from_csv(source: Path, group_column: str, unmatched: str) -> Manifest:
     images: dict[str, Image] = {}
     skipped: list[tuple[str, str]] = []
     try:
@@ -305,7 +305,7 @@ def _from_csv(source: Path, group_column: str) -> Manifest:
             columns = set(reader.fieldnames or ())
             if not {"path", "label"} <= columns:
                 raise ManifestError(f"{source}: the first line must name the columns path,label[,split][,group]")
-            if group_column not in columns and group_column != "group":
+            if group_column not in columns and group_column != "group" and unmatched == "refused":
                 raise ManifestError(f"{source}: has no column {group_column!r}; it has {', '.join(sorted(columns))}")
             for row in reader:
                 where = f"{source}, line {reader.line_num}"

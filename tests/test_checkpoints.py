@@ -207,7 +207,8 @@ def test_a_checkpoint_that_is_damaged_or_of_other_shapes_is_not_gone_on_with(
     assert begins.state == State()
     for array, other in zip(begins.model.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(array, other)
-    assert log == [f"cnn-simple: {checkpoint.path} is damaged; the training begins anew"] * damaged
+    what = "damaged" if damaged else "of another network"
+    assert log == [f"cnn-simple: {checkpoint.path} is {what}; the training begins anew"]
 
 
 def test_whatever_decides_a_training_gives_it_a_file_of_its_own() -> None:
@@ -266,10 +267,12 @@ def test_two_processes_are_not_at_one_training(tmp_path: Path, known: Callable[[
     with known(tmp_path) as checkpoint:
         checkpoint.write(small_state())
         message = rf"^{re.escape(str(checkpoint.path))}: another process is at this very training$"
-        for _ in range(2):
-            with pytest.raises(FreezeframeError, match=message):
-                train(tmp_path, kind=EarlyBlocks)
-            checkpoint.path.unlink(missing_ok=True)  # the second time it is noticed at the first checkpoint
+        with pytest.raises(FreezeframeError, match=message):
+            train(tmp_path, kind=EarlyBlocks)
+        checkpoint.path.unlink()
+        told: list[str] = []
+        train(tmp_path, kind=EarlyBlocks, log=told.append)  # noticed at the first checkpoint: hours are not thrown away
+        assert any("another process" in text for text in told)
 
 
 def begins_to_train(folder: Path, told: list[str]) -> training.Training:

@@ -90,7 +90,7 @@ def test_the_whole_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert told == ["1", "2", "3", "4"]
     (row,) = read_rows("leaderboard.csv")
-    wanted = {"head": "cnn-dropout", "layer": "pixels", "pooling": "flat", "weights": "none", "positive": "tumour"}
+    wanted = {"head": "cnn-dropout", "layer": "pixels-16", "pooling": "flat", "weights": "none", "positive": "tumour"}
     assert {name: row[name] for name in wanted} == wanted | {"positive": "tumour"}
     assert (row["epochs"], row["n_searched"], row["split"], row["data_set"]) == ("4", "1", "hold-out 20%", "scans")
     given = {"epochs": 4, "batch_size": 4, "learning_rate": 0.003, "patience": 3, "augment": 0, "precision": "float32"}
@@ -274,7 +274,7 @@ def test_weights_from_a_file_are_those_that_are_fine_tuned(
 ) -> None:
     store, asked = FeatureStore(make_store("f.h5", ["a", "b"] * 10)), []
 
-    def extracted(manifest: Any, path: Path, settings: Settings) -> FeatureStore:
+    def extracted(manifest: Any, path: Path, settings: Settings, max_failed: float) -> FeatureStore:
         asked.append(settings.weights)
         return store
 
@@ -282,7 +282,7 @@ def test_weights_from_a_file_are_those_that_are_fine_tuned(
         asked.append(weights)
         raise WeightsError("they have been asked for")
 
-    monkeypatch.setattr("freezeframe.extract.commands.extract_and_tell", extracted)
+    monkeypatch.setattr("freezeframe.classify.stores.extract_and_tell", extracted)
     monkeypatch.setattr("freezeframe.extract.weights.load_weights", loaded)
     for given in (["--weights", "w.h5"], []):
         result = call("fit-cnn", folder, "--arch", "vgg16", "--trainable", "blocks=4,5", *given)
@@ -372,12 +372,12 @@ def test_all_heads_are_those_for_any_layer(make_store: MakeStore, monkeypatch: p
             "size is for networks on pixels; below block5_pool images are 224",
         ),
         (["--arch", "vgg16-block5", "--augment"], "no head asked for has a parameter 'augment'"),
-        (["--arch", "simple", "--size", "0"], "backbone must be one of vgg16, pixels-N, got 'pixels-0'"),
-        (["--arch", "simple", "--size", "-3"], "backbone must be one of vgg16, pixels-N, got 'pixels--3'"),
-        (["--arch", "simple", "--size", "4"], r"cnn-simple: \(4, 4, 3\) is too small for its layers"),
+        (["--arch", "simple", "--size", "0"], "size must lie between 1 and 1024, got 0"),
+        (["--arch", "simple", "--size", "-3"], "size must lie between 1 and 1024, got -3"),
+        (["--arch", "simple", "--size", "4"], "size 4 is too small for the layers of cnn-simple"),
         (
             ["--arch", "vgg16", "--trainable", "all", "--weights", "random", "--size", "31"],
-            r"finetune-all: \(31, 31, 3\) is too small",
+            "size 31 is too small for the layers of finetune-all",
         ),
         (["--arch", "simple", "--epochs", "0"], "cnn-simple: epochs must lie between 1 and 10000, got 0"),
         (["--arch", "simple", "--batch-size", "0"], "cnn-simple: batch_size must lie between"),
@@ -418,10 +418,10 @@ def test_what_cannot_be_trained_on_is_told_in_one_line(folder: Path, make_store:
             r"group_regex is for folders and lists; \S+f\.h5 is a store, and is taken",
         ),
         ([folder, "--test", "void"], 1, "void: no images"),
-        ([folder, "--checkpoint-seconds", "0", "--epochs", "1"], 1, r"runs/\S+: cannot be written"),
+        ([folder, "--checkpoint-seconds", "0", "--epochs", "1"], 1, "runs: is no folder; give another folder"),
         ([folder, "--leaderboard", "notes.txt"], 1, "notes.txt: not a leaderboard"),
         ([folder, "--stores", "notes.txt"], 1, "notes.txt: "),
-        ([folder, "--learning-rate", "1000"], 1, "training diverged with a learning_rate of"),
+        ([folder, "--learning-rate", "1000", "--runs", "others"], 1, "training diverged with a learning_rate of"),
     ]
     for arguments, code, message in mistakes:
         result = call("fit-cnn", arguments[0], "--arch", "simple", *SMALL, *arguments[1:])

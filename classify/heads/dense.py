@@ -87,10 +87,11 @@ class Dense128(_Dense):
 
 
 class Dense128x64x32(_Dense):
-    """Hidden layers of 128, 64 and 32 units, with dropout behind the first."""
+    """Hidden layers of 128, 64 and 32 units, with dropout behind the first; all of it starts as He has it."""
 
     name = "dense-128-64-32"
     units = (128, 64, 32)
+    outputs_start = "HeUniform"
     defaults: ClassVar[Parameters] = {**Dense128.defaults, "dropout": 0.3}
     spaces: ClassVar = {"wide": {"learning_rate": [3e-5, 1e-4, 3e-4], "dropout": [0.0, 0.3, 0.5]}}
 

@@ -76,13 +76,16 @@ def tensors(layers: Layers, shape: Shape, n_outputs: int) -> dict[str, Shape]:
     return found
 
 
-def build(keras: Any, layers: Layers, shape: Shape, n_outputs: int, seeds: Iterator[int], precision: str) -> Any:
+def build(
+    keras: Any, layers: Layers, shape: Shape, n_outputs: int, outputs: str, seeds: Iterator[int], precision: str
+) -> Any:
     """An untrained Keras model of a table of layers, with He's uniform start (arXiv:1502.01852) and zero biases.
 
     Nothing is left to the settings of a program or a user; its seeds are its own, and random numbers of others stay.
 
     Args:
         layers, shape, n_outputs: as for `tensors`, whose order its weights have.
+        outputs: how the outputs' kernel starts, one of Keras's initializers.
         seeds: one is taken for each kernel and each dropout.
         precision: in which it computes; its weights and outputs are float32 in any case.
     """
@@ -93,29 +96,17 @@ def build(keras: Any, layers: Layers, shape: Shape, n_outputs: int, seeds: Itera
         match layer:
             case Conv(name, filters):
                 start = keras.initializers.HeUniform(seed=next(seeds))
-                made.append(
-                    keras.layers.Conv2D(
-                        filters,
-                        3,
-                        padding="same",
-                        activation="relu",
-                        kernel_initializer=start,
-                        name=name,
-                        dtype=policy,
-                        **last,
-                    )
-                )
+                how = {"padding": "same", "activation": "relu", "kernel_initializer": start, "dtype": policy, **last}
+                made.append(keras.layers.Conv2D(filters, 3, name=name, **how))
             case Pool():
                 made.append(keras.layers.MaxPooling2D(dtype=policy, **last))
             case Dropout(rate) if rate:
                 made.append(keras.layers.Dropout(rate, seed=next(seeds), dtype=policy))
             case Dense(units):
-                made += _dense(keras, units, "relu", next(seeds), policy, flat)
+                start = keras.initializers.HeUniform(seed=next(seeds))
+                made += [] if flat else [keras.layers.Flatten(dtype=policy, **last)]
+                made.append(keras.layers.Dense(units, "relu", kernel_initializer=start, dtype=policy))
                 flat = True
-    return keras.Sequential([*made, *_dense(keras, n_outputs, None, next(seeds), "float32", flat)])
-
-
-def _dense(keras: Any, units: int, activation: str | None, seed: int, policy: str, flat: bool) -> list[Any]:
-    start = keras.initializers.HeUniform(seed=seed)
-    layer = keras.layers.Dense(units, activation, kernel_initializer=start, dtype=policy)
-    return [layer] if flat else [keras.layers.Flatten(data_format="channels_last", dtype=policy), layer]
+    start = getattr(keras.initializers, outputs)(seed=next(seeds))
+    made += [] if flat else [keras.layers.Flatten(dtype="float32", **last)]
+    return keras.Sequential([*made, keras.layers.Dense(n_outputs, kernel_initializer=start, dtype="float32")])

@@ -19,9 +19,15 @@ COLLAPSED = 0.97
 """A head that predicts one class for this share of its training rows, and 0.1 fewer are of it, has learnt nothing."""
 
 
+MOST_ROWS = 1024
+"""In a forward pass of a dense network."""
+
+
 class Network(Head):
     """A network that is trained by Adam (arXiv:1412.6980) on cross-entropy.
 
+    Layers start as He has it (arXiv:1502.01852), the outputs as `outputs_start` says: Keras's own start (Glorot and
+    Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010) if not otherwise asked.
     Two classes share one output, more have one each. Features are read batch by batch. Training stops early on the rows
     that the first fold judges by, and the weights of the best epoch are kept.
 
@@ -52,6 +58,7 @@ class Network(Head):
         "class_weights": 0,
         "precision": "float32",
     }
+    outputs_start: ClassVar[str] = "GlorotUniform"
     start_digest = ""
 
     @abstractmethod
@@ -97,6 +104,8 @@ class Network(Head):
         if not trained.weights or not all(np.isfinite(array).all() for array in trained.weights):
             rate = self.parameters["learning_rate"]
             raise FreezeframeError(f"{self.name}: training diverged with a learning_rate of {rate}; choose a lower one")
+        if trained.diverged:
+            self.notes.append(f"{self.name} diverged in epoch {len(trained.history)}, and is what it was before that")
         self.history = trained.history
         self.take_over(trained.weights)
         if not len(judged):
@@ -115,6 +124,7 @@ class Network(Head):
             for fold in folds:
                 head = self.like(candidate)
                 head.fit(X, y, n_classes, seed=seed, folds=[fold])
+                self.earlier_seconds += head.earlier_seconds
                 scores[fold[1]] = head.scores_of(take(X, fold[1]))
             yield candidate, scores
 
@@ -140,7 +150,8 @@ class Network(Head):
         """The Keras model of its table. Seeds are its own: the program's random numbers stay as they are."""
         table = self.table()
         drawn = np.random.SeedSequence(seed).generate_state(2 * len(table) + 1) >> 1  # PyTorch wants int32
-        return build(keras, table, shape, n_outputs, iter(drawn.tolist()), self.parameters["precision"])
+        seeds, precision = iter(drawn.tolist()), self.parameters["precision"]
+        return build(keras, table, shape, n_outputs, self.outputs_start, seeds, precision)
 
     def scores_by(self, model: Any, X: Matrix) -> NDArray[np.float64]:
         """`scores_of` by a Keras model, which may have a GPU; every forward pass has one size."""
@@ -156,7 +167,7 @@ class Network(Head):
 
     def forward_size(self, n_rows: int) -> int:
         """How many rows of a block of n go through the network at once."""
-        return max(1, n_rows)
+        return max(1, min(n_rows, MOST_ROWS))
 
     def _note_collapse(self, commonest: tuple[int, float], y: NDArray[np.intp]) -> None:
         number, predicted = commonest

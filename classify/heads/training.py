@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import __version__
+from ... import FreezeframeError, __version__
 from ...extract.stopping import stop_on_signals
 from ...features.rows import FeatureRows
 from .checkpoints import Checkpoint, State
@@ -61,6 +62,7 @@ class Trained:
 
     Attributes:
         weights: of the best epoch by the judged rows, or of the last; none if it diverged.
+        diverged: whether it ended in losses that are no numbers.
         scores: of the judged rows at that epoch, of shape (n_judged, n_classes).
         history: see `Head.history`.
     """
@@ -68,6 +70,7 @@ class Trained:
     weights: list[NDArray[Any]]
     scores: NDArray[np.float64]
     history: list[dict[str, float]]
+    diverged: bool
 
 
 class Training:
@@ -125,10 +128,13 @@ class Training:
                     raise KeyboardInterrupt
             if checkpoint.used:
                 self._keep(checkpoint)  # it may have taken hours, and its outcome is not kept elsewhere yet
+            if stop():
+                raise KeyboardInterrupt
         if not len(self.scores) and len(self.judged_y) and self.state.best:
             self.model.set_weights(self.state.best)
             self.scores = self.network.scores_by(self.model, self.judged)
-        return Trained(self.state.best, self.scores, self.state.history)
+        diverged = any(not np.isfinite(epoch["loss"]) for epoch in self.state.history)
+        return Trained(self.state.best, self.scores, self.state.history, diverged)
 
     def _steps(self) -> Iterator[None]:
         """Train, one batch or one epoch's end at a time."""
@@ -210,6 +216,7 @@ class Training:
         self.model.optimizer.build(self.model.trainable_variables)
         variables = _variables(self.model)
         if [array.shape for array in state.variables] != [tuple(variable.shape) for variable in variables]:
+            self._log(f"{checkpoint.path} is of another network; the training begins anew")
             return
         for variable, array in zip(variables, state.variables, strict=True):
             variable.assign(array)
@@ -225,8 +232,9 @@ class Training:
         self.state.variables = [np.array(variable.numpy()) for variable in _variables(self.model)]
         try:
             checkpoint.write(self.state)
-        except OSError as error:  # hours of training must not be lost for it
-            self._log(f"{checkpoint.path} cannot be written ({error.strerror or error}); the training goes on")
+        except (OSError, FreezeframeError) as error:  # hours of training must not be lost for it
+            reason = getattr(error, "strerror", None) or str(error)
+            self._log(f"{checkpoint.path} cannot be written ({reason}); the training goes on")
         self.state.variables = []
         if checkpoint.path not in self.network.context.kept:
             self.network.context.kept.append(checkpoint.path)
@@ -239,7 +247,8 @@ class Training:
         classes = [array.tobytes().hex() for array in (self.y, self.judged_y)]
         network = self.network
         made = [network.name, network.parameters, network.start_digest]
-        made += [__version__, keras.__version__, keras.backend.backend()]
+        backend = keras.backend.backend()
+        made += [__version__, keras.__version__, backend, import_module(backend).__version__]
         return json.dumps([made, self.n_classes, self.seed, rows, classes])
 
     def _tell(self) -> None:
