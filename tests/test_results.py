@@ -29,12 +29,14 @@ def script(name: str) -> Any:
     return module
 
 
+result_tables = script("result_tables")
 results = script("results")
 
 
 def row(head: str, layer: str, split: str = "external", accuracy: float = 0.9, **more: str) -> dict[str, str]:
-    """A row of a leaderboard; hyper-parameters are scale, or none."""
-    parameters = {"scale": int(more.pop("scale"))} if "scale" in more else {}
+    """A row of a leaderboard; of hyper-parameters networks have what they keep, and scale if it is given."""
+    parameters: dict[str, Any] = {"keep": "last"} if head.startswith(("cnn", "dense")) else {}
+    parameters |= {"scale": int(more.pop("scale"))} if "scale" in more else {}
     return dict.fromkeys(COLUMNS, "") | {
         **{"head": head, "layer": layer, "split": split, "test_id": split, "seed": "0", "run_id": f"{head}-{layer}"},
         **{"accuracy": str(accuracy), "accuracy_low": "0.85", "accuracy_high": "0.95", "hyperparameters": "{}"},
@@ -45,7 +47,7 @@ def row(head: str, layer: str, split: str = "external", accuracy: float = 0.9, *
 
 
 def test_a_model_that_was_not_run_is_told_so() -> None:
-    table = results.article_table([])
+    table = result_tables.article_table([])
     assert [cells[0] for cells in table.rows] == ["simple", "dropout", "augmented", "vgg16-block5", "vgg16-block3"]
     assert [cells[1] for cells in table.rows] == ["99.6", "99.6", "90.5", "99.6", "62.1"]
     assert all(cells[2] == cells[4] == "not run" for cells in table.rows)
@@ -54,24 +56,24 @@ def test_a_model_that_was_not_run_is_told_so() -> None:
 
 def test_the_article_stands_beside_both_runs() -> None:
     rows = [
-        row("cnn-dropout", "pixels", accuracy=0.95, epochs="10", train_images_per_second="11.63"),
-        row("cnn-dropout", "pixels", "hold-out 20%", accuracy=0.8, epochs="7", train_images_per_second="11.7"),
-        row("cnn-dropout", "pixels", accuracy=0.1, seed="1"),
+        row("cnn-dropout", "pixels-250", accuracy=0.95, epochs="10", train_images_per_second="11.63"),
+        row("cnn-dropout", "pixels-250", "hold-out 20%", accuracy=0.8, epochs="7", train_images_per_second="11.7"),
+        row("cnn-dropout", "pixels-250", accuracy=0.1, seed="1"),
         row("dense-128", "block5_pool", scale="1"),  # a head of ours, not the article's
     ]
-    found = {cells[0]: cells[1:] for cells in results.article_table(rows).rows}
+    found = {cells[0]: cells[1:] for cells in result_tables.article_table(rows).rows}
     assert found["dropout"] == [
         *("99.6", "95.0 (85.0-95.0)", "15 of 20", "80.0 (85.0-95.0)"),
-        *("0", "10, 7", "100", "11.6, 11.7"),
+        *("0", "10, 7", "250", "-", "-", "100", "11.6, 11.7"),
     ]
     assert found["vgg16-block5"][1] == "not run"
 
 
 def test_the_last_of_two_equal_runs_counts() -> None:
     rows = [row("logreg", "block5_pool", accuracy=0.5), row("logreg", "block5_pool", accuracy=0.6)]
-    assert [each["accuracy"] for each in results.newest(rows)] == ["0.6"]
-    assert results.first_seed(rows, "external")["accuracy"] == "0.6"
-    assert results.first_seed(rows, "hold-out") is None
+    assert [each["accuracy"] for each in result_tables.newest(rows)] == ["0.6"]
+    assert result_tables.first_seed(rows, "external")["accuracy"] == "0.6"
+    assert result_tables.first_seed(rows, "hold-out") is None
 
 
 def test_raw_features_come_first_then_scaled_ones_by_seed() -> None:
@@ -83,12 +85,12 @@ def test_raw_features_come_first_then_scaled_ones_by_seed() -> None:
         row(head, "block3_pool", "hold-out 20%", scale="0"),
         row(head, "block5_pool", scale="0"),
     ]
-    table = results.collapse_table(rows)
+    table = result_tables.collapse_table(rows)
     told = [tuple(cells[:3]) for cells in table.rows[1:]]
     assert told == [(head, "raw", "2"), (head, "raw", "10"), (head, "scaled", "1")]
     assert list(table.rows[2][3:6]) == ["90.0 (85.0-95.0)", "100.0", "0.0"]
     assert "Logistic regression on block3_pool: not run." in table.remarks
-    plain = results.collapse_table([*rows, row("logreg", "block3_pool")])
+    plain = result_tables.collapse_table([*rows, row("logreg", "block3_pool")])
     assert plain.rows[-1][0] == "logreg"
     assert not any("not run" in remark for remark in plain.remarks)
 
@@ -96,10 +98,10 @@ def test_raw_features_come_first_then_scaled_ones_by_seed() -> None:
 def test_costs_are_sums_of_what_was_measured() -> None:
     rows = [
         row("logreg", "block5_pool", reduce_seconds="6", fit_seconds="4"),
-        row("cnn-dropout", "pixels", fit_seconds="3000", epochs="10"),
+        row("cnn-dropout", "pixels-250", fit_seconds="3000", epochs="10"),
         row("finetune-block5", "block4_pool", "hold-out 20%"),
     ]
-    table = results.cost_table(rows, {"extract-training": 40.0})
+    table = result_tables.cost_table(rows, {"extract-training": 40.0})
     found = {cells[0]: list(cells[1:]) for cells in table.rows}
     assert found["logreg on block5_pool"] == ["80", "40", "6.0", "4.0", "50.0", "-"]
     assert found["finetune-block5 on block4_pool"][1:5] == ["-", "0.0", "100.0", "-"]  # its extraction is not known
@@ -112,8 +114,8 @@ def test_costs_are_sums_of_what_was_measured() -> None:
 def test_a_ratio_is_never_guessed(seconds: dict[str, float], told: str) -> None:
     rows = [row("logreg", "block5_pool")]
     if not seconds:
-        rows.append(row("cnn-dropout", "pixels"))
-    assert told in results.ratio(rows, seconds)
+        rows.append(row("cnn-dropout", "pixels-250"))
+    assert told in result_tables.ratio(rows, seconds)
 
 
 def test_the_best_of_each_approach_are_compared_on_the_same_images() -> None:
@@ -121,17 +123,17 @@ def test_the_best_of_each_approach_are_compared_on_the_same_images() -> None:
     rows = [
         row("logreg", "block5_pool", held, 0.8),
         row("ridge", "block5_pool", held, 0.9),
-        row("cnn-simple", "pixels", held, 0.7),
+        row("cnn-simple", "pixels-250", held, 0.7),
         row("dense-128", "block5_pool", held, 0.75, scale="0"),
         row("dense-128", "block5_pool", held, 0.6, scale="1"),
         row("knn", "block3_pool", held, 0.99, test_id="other images"),
         row("knn", "block3_pool", "external", 0.99),
     ]
-    best = results.best_of_each(rows)
+    best = result_tables.best_of_each(rows)
     assert [(each["head"], each["accuracy"]) for each in best] == [
         *(("ridge", "0.9"), ("dense-128", "0.75"), ("cnn-simple", "0.7"))
     ]
-    assert results.best_of_each([]) == []
+    assert result_tables.best_of_each([]) == []
 
 
 def evaluation(right: int, n: int = 40) -> Evaluation:
@@ -143,21 +145,23 @@ def evaluation(right: int, n: int = 40) -> Evaluation:
 
 
 def test_differences_are_tested_in_pairs() -> None:
-    best = [row(head, layer) for head, layer in (("ridge", "block5_pool"), ("knn", "block3_pool"), ("cnn", "pixels"))]
-    table = results.difference_table(best, [evaluation(40), evaluation(39), evaluation(20)])
+    best = [
+        row(head, layer) for head, layer in (("ridge", "block5_pool"), ("knn", "block3_pool"), ("cnn", "pixels-250"))
+    ]
+    table = result_tables.difference_table(best, [evaluation(40), evaluation(39), evaluation(20)])
     assert table.rows[0][:2] == ["head on block5_pool (ridge)", "head on block3_pool (knn)"]
     assert [cells[-1] for cells in table.rows] == ["cannot be told apart", "yes", "yes"]
     assert table.rows[1][2:4] == ["100.0", "50.0"]
     assert table.rows[1][4].startswith("+50.0 (+")
     assert "Test: exact McNemar." in table.remarks
-    alone = results.difference_table(best[:1], [evaluation(40)])
+    alone = result_tables.difference_table(best[:1], [evaluation(40)])
     assert alone.rows == []
     assert "Fewer than two approaches: not run." in alone.remarks
-    assert results.difference_table([], []).rows == []
+    assert result_tables.difference_table([], []).rows == []
 
 
 def test_both_files_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
-    known = {name: value for name, value in row("cnn-simple", "pixels").items() if value and name != "schema"}
+    known = {name: value for name, value in row("cnn-simple", "pixels-250").items() if value and name != "schema"}
     append_rows(tmp_path / "leaderboard.csv", [known | {"test_set": "a|b<i>"}])
     (tmp_path / "steps.csv").write_text("extract-training,40\nextract-block4,\n")
     monkeypatch.setattr(sys, "argv", ["results.py", str(tmp_path / "leaderboard.csv"), str(tmp_path / "place")])
