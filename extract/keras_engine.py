@@ -133,7 +133,7 @@ def make_deterministic() -> None:
     """Let training on a CPU come out the same, bit for bit, each time; on a GPU, where that is slow, as it is.
 
     TensorFlow's setting holds for the rest of the process, and forbids random numbers without a seed: it is for a
-    process of our own. JAX needs none, and PyTorch's threads divide work alike.
+    process of our own. JAX needs none; of PyTorch it was not tried.
     """
     if import_keras().backend.backend() == "tensorflow" and not _tensorflow_sees_a_gpu():
         import tensorflow
