@@ -83,7 +83,8 @@ class Head(ABC):
         notes: what the user should know of the fit.
         context: what a network needs beside features.
         history: of each epoch that a network was trained for: `epoch`, `loss` (mean over the images, weighted if
-            classes are) and `validation_loss` (mean over the images), `validation_accuracy`, `seconds` of training and `images_per_second`.
+            classes are), `validation_loss` (mean over the images), `validation_accuracy`, `seconds` of training and
+            `images_per_second`.
         earlier_seconds: that its fit took in processes that were killed, up to where this one went on.
 
     Raises:
