@@ -418,6 +418,7 @@ def test_what_cannot_be_trained_on_is_told_in_one_line(folder: Path, make_store:
             r"group_regex is for folders and lists; \S+f\.h5 is a store, and is taken",
         ),
         ([folder, "--test", "void"], 1, "void: no images"),
+        ([folder, "--group-column", "patient"], 2, r"\S+scans: a folder has no column 'patient'"),
         ([folder, "--checkpoint-seconds", "0", "--epochs", "1"], 1, "runs: is no folder; give another folder"),
         ([folder, "--leaderboard", "notes.txt"], 1, "notes.txt: not a leaderboard"),
         ([folder, "--stores", "notes.txt"], 1, "notes.txt: "),
