@@ -331,7 +331,7 @@ def test_all_of_vgg16_is_trained_on_small_images(folder: Path) -> None:
     result = call("fit-cnn", folder, "--arch", "vgg16", *asked)
     assert result.exit_code == 0, result.stderr
     (row,) = read_rows("leaderboard.csv")
-    assert (row["head"], row["layer"]) == ("finetune-all", "pixels")
+    assert (row["head"], row["layer"]) == ("finetune-all", "pixels-32")
     parameters = json.loads(row["hyperparameters"])
     assert (parameters["weights"], parameters["augment"], parameters["learning_rate"]) == ("random", 1, 1e-5)
     check_predictions(run_folder(), folder)
