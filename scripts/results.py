@@ -44,12 +44,21 @@ LIBRARIES = (
 )
 """Whose versions are told."""
 
+OTHER_PAGES = ("explore-training", "explore-tested", "audit")
+"""Folders of steps that make a page of their own."""
+
 
 def read_seconds(path: Path) -> dict[str, float]:
     """Seconds of the steps in steps.csv, without those that were interrupted; of none if there is no such file."""
     with suppress(FileNotFoundError), path.open(newline="") as file:
         return {step: float(seconds) for step, seconds in csv.reader(file) if seconds}
     return {}
+
+
+def links(place: Path) -> str:
+    """Links to the pages of steps before."""
+    there = [f"{name}/index.html" for name in OTHER_PAGES if (place / name / "index.html").exists()]
+    return f"<p>{', '.join(f'<a href="{name}">{name}</a>' for name in there)}</p>"
 
 
 def machine() -> str:
@@ -92,7 +101,7 @@ def main() -> None:
     text = "\n".join(["# Results\n", f"{machine()}\n", *(table.markdown() for table in found)])
     options.place.mkdir(parents=True, exist_ok=True)
     pages.write_whole(options.place / "results.md", text)
-    parts = [pages.paragraph(machine()), *(table.html() for table in found)]
+    parts = [pages.paragraph(machine()), links(options.place), *(table.html() for table in found)]
     pages.write_whole(options.place / "index.html", pages.page("Results", parts))
     print(text)
 
