@@ -57,8 +57,9 @@ def read_seconds(path: Path) -> dict[str, float]:
 
 def links(place: Path) -> str:
     """Links to the pages of steps before."""
-    there = [f"{name}/index.html" for name in OTHER_PAGES if (place / name / "index.html").exists()]
-    return f"<p>{', '.join(f'<a href="{name}">{name}</a>' for name in there)}</p>"
+    there = [name for name in OTHER_PAGES if (place / name / "index.html").exists()]
+    told = [f'<a href="{name}/index.html">{name}</a>' for name in there]
+    return f"<p>{', '.join(told)}</p>"
 
 
 def machine() -> str:
