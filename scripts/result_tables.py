@@ -36,9 +36,9 @@ STAGES = [LOGREG, ("logreg", "block3_pool"), ("early-blocks", "block3_pool"), ("
 """Heads whose cost is told."""
 
 SHARES = (
-    "Networks are trained on four fifths of the training images; the last fifth, chosen at random as the article did or "
-    "parted from them as leak-free test images are, only watches or stops them. Other heads choose by it, or by five such "
-    "folds, and are then fitted on all."
+    "Networks are trained on four fifths of the training images; the last fifth, chosen at random as the article did "
+    "or parted from them as leak-free test images are, only watches or stops them. Other heads choose by it, or by "
+    "five such folds, and are then fitted on all."
 )
 
 NOT_RUN = "not run"
@@ -133,7 +133,8 @@ def article_table(rows: Sequence[Row]) -> Table:
         "images with a relative among the training images. Leak-free: a hold-out of the training set that parts no "
         "picture from relatives.",
         SHARES,
-        "Where two numbers stand, the first is of the run as the article. Fit seconds include validation, images/s do not.",
+        "Where two numbers stand, the first is of the run as the article. Fit seconds include validation, images/s "
+        "do not.",
     ]
     return Table("The article's five models", headings, told, remarks=remarks)
 
