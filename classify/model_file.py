@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .. import FreezeframeError, ModelFileError
 from ..extract.backbone import find_backbone
 from ..features.pooling import pool
-from .heads import HEADS, make_head
+from .heads import find_head, make_head
 from .heads.calibration import Calibration
 from .heads.head import Head
 
@@ -95,8 +95,8 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
         raise ModelFileError(f"{path}: changed since it was written; its digest does not match")
     try:
         about = json.loads(metadata["about"])
-        check_library = HEADS[about["head"]].check_library
-    except DAMAGE as error:
+        check_library = find_head(about["head"]).check_library
+    except (FreezeframeError, *DAMAGE) as error:
         raise ModelFileError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
     check_library()
     try:

@@ -56,12 +56,21 @@ FOR_ANY_LAYER = tuple(name for name, head in HEADS.items() if not head.layers)
 """Names of those that are quick and can be fitted on any layer's features; the others are networks for certain ones."""
 
 
+def find_head(name: str) -> type[Head]:
+    """The kind of head of that name.
+
+    Raises:
+        ParameterError: there is none; the text lists those there are.
+    """
+    if name not in HEADS:
+        raise ParameterError(f"there is no head {name!r}; there are {', '.join(HEADS)}")
+    return HEADS[name]
+
+
 def make_head(name: str, **parameters: Any) -> Head:
     """A new, unfitted head.
 
     Raises:
         ParameterError: there is no head of this name, or it has no such parameter; the text lists those there are.
     """
-    if name not in HEADS:
-        raise ParameterError(f"there is no head {name!r}; there are {', '.join(HEADS)}")
-    return HEADS[name](**parameters)
+    return find_head(name)(**parameters)
