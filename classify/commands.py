@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from ..features.store import FeatureStore
-    from .fit import Fitting, Run
+    from .fit import Fitting
     from .predict import Prediction
+    from .runs import Run
 
 
 @click.command()

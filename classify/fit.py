@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import secrets
-import shutil
 import time
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import FreezeframeError, ParameterError
+from .. import ParameterError
 from ..data.splits import grouped_folds
 from ..extract.weights import made_with
 from .clean import CLEAN_METRICS, clean_scores
@@ -25,37 +22,17 @@ from .evaluation import Evaluation
 from .heads import HEADS, make_head
 from .heads.checkpoints import forget
 from .heads.head import Context, Folds, Head, Matrix, take
-from .leaderboard import append_rows, check_leaderboard
+from .leaderboard import check_leaderboard
 from .metrics import METRICS, score
-from .model_file import FittedHead, save_model
-from .prediction_files import write_predictions
+from .model_file import FittedHead
 from .predictions import Predictions
 from .relatives import relatives, unknown
+from .runs import Run, check_writable, epochs_and_rate, keep_run
 from .search import Wanted, fit_head, folds_within
 from .task import Part, Task, Tell
 from .training import PartFeatures
 
 Tested = tuple[Part, Evaluation]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A fitted head and how it did.
-
-    Attributes:
-        rows: its lines in the leaderboard, one a test set, by column.
-        folder: where its model and its predictions are.
-        warnings: what must be known before the numbers are believed.
-    """
-
-    rows: list[dict[str, Any]]
-    folder: Path
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """The first of its lines."""
-        return self.rows[0]
 
 
 class Fitting:
@@ -89,7 +66,7 @@ class Fitting:
         check_leaderboard(leaderboard)  # before the work, not after it
         self.task, self.wanted, self.leaderboard = task, wanted or Wanted(), Path(leaderboard)
         self.runs = Path(runs or self.leaderboard.parent / "runs")
-        _check_writable(self.runs)
+        check_writable(self.runs)
         self._log, self._checkpoint_seconds = log or (lambda text: None), checkpoint_seconds
         self._weights = weights
         self._classes = task.classes
@@ -144,7 +121,7 @@ class Fitting:
             "reduce_seconds": self._train.reduce_seconds.get(pooling, 0.0) if kind.reducible else 0.0,
             "fit_seconds": seconds,
             "predict_ms_per_image": milliseconds,
-            **_epochs_and_rate(head),
+            **epochs_and_rate(head),
         }
         return self._keep(head, pooling, tested, about)
 
@@ -237,7 +214,7 @@ class Fitting:
         )
 
     def _keep(self, head: Head, pooling: str, tested: list[Tested], about: dict[str, Any]) -> Run:
-        """Write the run's folder, then its rows: a row in the leaderboard has its model and predictions."""
+        """Write the run's folder and its rows; what its training kept while it went on is not needed any more."""
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{head.name}-{secrets.token_hex(3)}"
         rows = [
             {"run_id": run_id, "time": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -246,20 +223,8 @@ class Fitting:
             | about
             for part, evaluation in tested
         ]
-        folder = self.runs / run_id
-        try:
-            folder.mkdir(parents=True)
-            save_model(folder / "model.safetensors", self._fitted(head, pooling, run_id, rows))
-            write_predictions(folder / "predictions.csv", [evaluation for _, evaluation in tested])
-            write_history(folder / "history.csv", head.history)
-            for row in rows:
-                row["model_bytes"] = (folder / "model.safetensors").stat().st_size
-            append_rows(self.leaderboard, rows)
-        except BaseException as error:
-            shutil.rmtree(folder, ignore_errors=True)  # half a run is none
-            if isinstance(error, OSError):
-                raise FreezeframeError(f"{folder}: cannot be written ({error.strerror or error})") from None
-            raise
+        folder, model = self.runs / run_id, self._fitted(head, pooling, run_id, rows)
+        keep_run(folder, model, [evaluation for _, evaluation in tested], rows, self.leaderboard)
         forget(self._context.kept)
         return Run(rows, folder, [*doubts(self.task, tested), *dict.fromkeys(head.notes)])
 
@@ -270,30 +235,6 @@ class Fitting:
         scores = [{name: row[name] for name in told if row[name] == row[name]} for row in rows]  # NaN is no JSON
         layer, classes = self.task.layer, tuple(self._classes)
         return FittedHead(head, classes, layer, pooling, store.provenance, store.fingerprint, run_id, scores)
-
-
-def _check_writable(folder: Path) -> None:
-    """Raise FreezeframeError if a folder is not there and cannot be made, or nothing can be written into it."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        reason = "nothing can be written into it" if there.is_dir() else "is no folder"
-        raise FreezeframeError(f"{there}: {reason}; give another folder for the runs")
-
-
-def _epochs_and_rate(head: Head) -> dict[str, Any]:
-    """How a network was trained; nothing of other heads."""
-    seconds = sum(epoch["seconds"] for epoch in head.history)
-    images = sum(epoch["seconds"] * epoch["images_per_second"] for epoch in head.history)
-    return {"epochs": len(head.history), "train_images_per_second": images / seconds} if seconds else {}
-
-
-def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """Write what is known of each epoch of a network, a line an epoch; no file for other heads."""
-    if history:
-        with path.open("x", newline="") as file:
-            writer = csv.DictWriter(file, history[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(history)
 
 
 def _scores(evaluation: Evaluation) -> dict[str, float]:

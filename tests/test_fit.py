@@ -143,7 +143,7 @@ def test_a_run_whose_row_cannot_be_appended_is_none(
     def locked(*_: object) -> None:
         raise FreezeframeError("locked")
 
-    monkeypatch.setattr("freezeframe.classify.fit.append_rows", locked)
+    monkeypatch.setattr("freezeframe.classify.runs.append_rows", locked)
     with pytest.raises(FreezeframeError, match="locked"):
         fit_classifier(make_task(FeatureStore(make_store("a.h5", TWO))), "majority", leaderboard=tmp_path / "l.csv")
     assert list((tmp_path / "runs").iterdir()) == []
