@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import ModelFileError, ParameterError, WeightsError
+from .. import ModelFileError, ParameterError
 from ..extract.backbone import find_backbone
 from ..extract.filling import make_engine
 from ..extract.pipeline import Engine, Source, run
 from ..extract.settings import Settings
-from ..extract.weights import load_weights, weights_digest
+from ..extract.weights import made_with
 from ..features.pooling import pool
 from .model_file import FittedHead
 
@@ -94,7 +94,4 @@ def _settings(model: FittedHead, weights: str) -> Settings:
 
 
 def _engine(model: FittedHead, settings: Settings) -> Engine:
-    weights, source = load_weights(settings.weights, settings.seed, find_backbone(settings.backbone))
-    if weights_digest(weights) != model.provenance.get("weights_digest"):
-        raise WeightsError(f"the model of run {model.run_id} was fitted behind other weights than those of {source}")
-    return make_engine(settings, weights, settings.layers)
+    return make_engine(settings, made_with(model.provenance, settings.weights), settings.layers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
 import re
@@ -21,19 +20,9 @@ from freezeframe.data import images, pixels
 from freezeframe.data.images import MAX_FILE_BYTES, MAX_PIXELS, decode_image, read_image
 from freezeframe.data.pixels import MAX_SIDE
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from .conftest import script
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the check needs a POSIX shell")
-
-
-def script(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
 
 
 mutation = script("mutation_check")

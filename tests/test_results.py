@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -16,18 +15,7 @@ from freezeframe.classify.leaderboard import append_rows
 from freezeframe.classify.predictions import Predictions
 from freezeframe.classify.schemas import COLUMNS
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-
-
-def script(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
-
+from .conftest import script
 
 result_tables = script("result_tables")
 results = script("results")

@@ -18,7 +18,6 @@ from .training import Training
 COLLAPSED = 0.97
 """A head that predicts one class for this share of its training rows, and 0.1 fewer are of it, has learnt nothing."""
 
-
 MOST_ROWS = 1024
 """In a forward pass of a dense network."""
 
@@ -59,6 +58,7 @@ class Network(Head):
         "precision": "float32",
     }
     outputs_start: ClassVar[str] = "GlorotUniform"
+    cure: ClassVar[str] = ""
     start_digest = ""
 
     @abstractmethod
@@ -177,8 +177,6 @@ class Network(Head):
                 f"{self.name} collapsed: predicts one class for {predicted:.1%} of its training images, though only "
                 f"{share:.1%} are of it; a lower learning_rate{self.cure} may help"
             )
-
-    cure: ClassVar[str] = ""
 
 
 def _commonest(scores: NDArray[np.float64]) -> tuple[int, float]:

@@ -220,6 +220,7 @@ class Training:
             return
         for variable, array in zip(variables, state.variables, strict=True):
             variable.assign(array)
+        state.variables = []  # two or three times the network
         self.state = state
         self.network.earlier_seconds = state.wall
         self.network.context.kept.append(checkpoint.path)
