@@ -128,7 +128,7 @@ def test_auto_takes_what_suits(monkeypatch: pytest.MonkeyPatch) -> None:
         Settings(engine="mnn", precision="float16")
     with pytest.raises(ParameterError, match="batch_size 4 is for the engine keras; mnn computes one image at a time"):
         Settings(engine="mnn", batch_size=4)
-    with pytest.raises(ParameterError, match="engine must be one of auto, keras, mnn, got 'onnx'"):
+    with pytest.raises(ParameterError, match="engine must be one of auto, keras, mnn, none, got 'onnx'"):
         Settings(engine="onnx")
 
 
