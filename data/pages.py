@@ -30,8 +30,9 @@ p { margin: .4rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #eee;
   overflow-wrap: anywhere; max-width: 32rem; }
-th { color: #666; font-weight: 500; }
-.number { text-align: right; white-space: nowrap; }
+th { color: #666; font-weight: 500; vertical-align: bottom; }
+.number { text-align: right; overflow-wrap: normal; }
+td.number { white-space: nowrap; }
 figure { margin: .5rem 0 1rem; break-inside: avoid; }
 figure img { max-width: 100%; height: auto; }
 figcaption { color: #666; font-size: .9em; overflow-wrap: anywhere; }
