@@ -41,6 +41,12 @@ SHARES = (
     "five such folds, and are then fitted on all."
 )
 
+DISAGREE = (
+    "The test asks whether groups of copies favour one side more than chance would; the interval, how much they differ "
+    "from each other. Where a few groups are large and most of the others agree, a small p may stand beside an interval "
+    "with 0 in it."
+)
+
 NOT_RUN = "not run"
 
 Row = Mapping[str, str]
@@ -286,43 +292,51 @@ def approach(row: Row) -> str:
     return "the article's dense head" if parameter(row, "scale") == 0 else f"head on {row['layer']}"
 
 
-def best_of_each(rows: Iterable[Row]) -> list[Row]:
-    """Of each approach the most accurate row on the leak-free hold-out that most were tested on, best first."""
+def best_of_each(rows: Iterable[Row]) -> dict[str, Row]:
+    """Of each approach the most accurate row on the leak-free hold-out, best first."""
+    best: dict[str, Row] = {}
+    for row in sorted(held_out(rows), key=lambda row: -float(row["accuracy"])):
+        best.setdefault(approach(row), row)
+    return {f"{name} ({row['head']})": row for name, row in best.items()}
+
+
+def five_models(rows: Iterable[Row]) -> dict[str, Row]:
+    """The article's models on the leak-free hold-out, best first."""
+    held = held_out(rows)
+    found = {arch: row for arch in ARTICLE if (row := first_seed(of_arch(held, arch), LEAK_FREE)) is not None}
+    return dict(sorted(found.items(), key=lambda item: -float(item[1]["accuracy"])))
+
+
+def held_out(rows: Iterable[Row]) -> list[Row]:
+    """Rows of the leak-free hold-out that most were tested on."""
     held = [row for row in rows if row["split"].startswith(LEAK_FREE) and row["accuracy"]]
     common = Counter(row["test_id"] for row in held).most_common(1)
-    held = [row for row in held if row["test_id"] == common[0][0]]
-    held.sort(key=lambda row: -float(row["accuracy"]))
-    best: dict[str, Row] = {}
-    for row in held:
-        best.setdefault(approach(row), row)
-    return list(best.values())
+    return [row for row in held if row["test_id"] == common[0][0]]
 
 
-def difference_table(best: Sequence[Row], evaluations: Sequence[Evaluation]) -> Table:
-    """Every pair of rows in accuracy, on the same images, the better one first.
+def difference_table(title: str, evaluations: Mapping[str, Evaluation], remarks: Sequence[str] = ()) -> Table:
+    """Every pair in accuracy, on the same images, the better one first.
 
     Args:
-        best: as `best_of_each` gives them.
-        evaluations: what each said.
+        title: of the table.
+        evaluations: what each said, by its name, best first.
+        remarks: that stand before what is said of the test.
     """
-    said = [evaluation.like(evaluations[0]) for evaluation in evaluations]
+    names = list(evaluations)
+    said = [evaluation.like(evaluations[names[0]]) for evaluation in evaluations.values()]
     pairs = list(combinations(range(len(said)), 2))
     found = [compare(said[a], said[b], "accuracy") for a, b in pairs]
     told = []
     for (a, b), one, p in zip(pairs, found, holm([one.p for one in found]).tolist(), strict=True):
         difference, low, high = (f"{100 * value:+.1f}" for value in (one.difference, one.low, one.high))
         scores = [tables.percent(value) for value in (one.first, one.second)]
-        names = [f"{approach(row)} ({row['head']})" for row in (best[a], best[b])]
         numbers = [*scores, f"{difference} ({low} to {high})", tables.p_text(one.p), tables.p_text(p)]
-        told.append([*names, *numbers, "yes" if p <= ALPHA else "cannot be told apart"])
+        told.append([names[a], names[b], *numbers, "yes" if p <= ALPHA else "cannot be told apart"])
     headings = ["A", "B", "of A, %", "of B, %", "A - B (95 %)", "p", "p (Holm)", "real"]
-    remarks = [
-        "The most accurate run of each approach on the leak-free hold-out. They were chosen by the very images that "
-        "test them, which makes the p-values somewhat too small.",
-        *(f"Test: {found[0].test}." for _ in found[:1]),
-        *(f"Fewer than two approaches: {NOT_RUN}." for _ in range(not found)),
-    ]
-    return Table("Which differences are real", headings, told, names=(0, 1, 7), remarks=remarks)
+    tests = [f"Test: {found[0].test}."] if found else [f"Fewer than two: {NOT_RUN}."]
+    if any((one.p <= ALPHA) != (one.low > 0 or one.high < 0) for one in found):
+        tests.append(DISAGREE)
+    return Table(title, headings, told, names=(0, 1, 7), remarks=[*remarks, *tests])
 
 
 def leaderboard_table(places: Sequence[Place]) -> Table:

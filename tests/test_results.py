@@ -118,10 +118,27 @@ def test_the_best_of_each_approach_are_compared_on_the_same_images() -> None:
         row("knn", "block3_pool", "external", 0.99),
     ]
     best = result_tables.best_of_each(rows)
-    assert [(each["head"], each["accuracy"]) for each in best] == [
-        *(("ridge", "0.9"), ("dense-128", "0.75"), ("cnn-simple", "0.7"))
+    assert {name: each["accuracy"] for name, each in best.items()} == {
+        "head on block5_pool (ridge)": "0.9",
+        "the article's dense head (dense-128)": "0.75",
+        "end-to-end network (cnn-simple)": "0.7",
+    }
+    assert list(best) == sorted(best, key=lambda name: -float(best[name]["accuracy"]))
+    assert result_tables.best_of_each([]) == {}
+
+
+def test_the_articles_models_are_compared_where_they_were_tested_alike() -> None:
+    held = "hold-out 20%"
+    rows = [
+        row("cnn-simple", "pixels-250", held, 0.7),
+        row("cnn-simple", "pixels-250", held, 0.8, hyperparameters='{"keep": "best"}'),
+        row("cnn-dropout", "pixels-250", held, 0.9),
+        row("cnn-augmented", "pixels-250", held, 0.9, test_id="other images"),
+        row("dense-128", "block5_pool", "external", 0.9, scale="0"),
     ]
-    assert result_tables.best_of_each([]) == []
+    found = result_tables.five_models(rows)
+    assert [(name, each["accuracy"]) for name, each in found.items()] == [("dropout", "0.9"), ("simple", "0.7")]
+    assert result_tables.five_models([]) == {}
 
 
 def evaluation(right: int, n: int = 40) -> Evaluation:
@@ -133,19 +150,17 @@ def evaluation(right: int, n: int = 40) -> Evaluation:
 
 
 def test_differences_are_tested_in_pairs() -> None:
-    best = [
-        row(head, layer) for head, layer in (("ridge", "block5_pool"), ("knn", "block3_pool"), ("cnn", "pixels-250"))
-    ]
-    table = result_tables.difference_table(best, [evaluation(40), evaluation(39), evaluation(20)])
-    assert table.rows[0][:2] == ["head on block5_pool (ridge)", "head on block3_pool (knn)"]
+    said = {"ridge": evaluation(40), "knn": evaluation(39), "cnn": evaluation(20)}
+    table = result_tables.difference_table("Differences", said, ["One seed."])
+    assert [cells[:2] for cells in table.rows] == [["ridge", "knn"], ["ridge", "cnn"], ["knn", "cnn"]]
     assert [cells[-1] for cells in table.rows] == ["cannot be told apart", "yes", "yes"]
     assert table.rows[1][2:4] == ["100.0", "50.0"]
     assert table.rows[1][4].startswith("+50.0 (+")
-    assert "Test: exact McNemar." in table.remarks
-    alone = result_tables.difference_table(best[:1], [evaluation(40)])
+    assert table.remarks == ["One seed.", "Test: exact McNemar."]
+    alone = result_tables.difference_table("Differences", {"ridge": evaluation(40)})
     assert alone.rows == []
-    assert "Fewer than two approaches: not run." in alone.remarks
-    assert result_tables.difference_table([], []).rows == []
+    assert alone.remarks == ["Fewer than two: not run."]
+    assert result_tables.difference_table("Differences", {}).rows == []
 
 
 def test_both_files_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
