@@ -42,8 +42,9 @@ SHARES = (
 )
 
 DISAGREE = (
-    "The test asks whether the groups of copies favour one side more than chance would, the interval how far they agree "
-    "on how much. Where few groups are large and most others agree, a small p may stand beside an interval with 0 in it."
+    "The test asks whether the groups of copies favour one side more than chance would, the interval how far they "
+    "agree on how much. Where few groups are large and most others agree, a small p may stand beside an interval with "
+    "0 in it."
 )
 
 NOT_RUN = "not run"
