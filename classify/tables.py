@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +173,16 @@ def heading(metric: str) -> str:
 def _head(row: Mapping[str, Any]) -> str:
     threshold = number(row.get("threshold", ""))
     at = f", at {threshold:.3g}" if threshold == threshold else ""
-    return str(row["head"]) + (f", {row['calibration']}" if row.get("calibration") else "") + at
+    calibrated = f", {row['calibration']}" if row.get("calibration") else ""
+    return str(row["head"]) + _start(row) + calibrated + at
+
+
+def _start(row: Mapping[str, Any]) -> str:
+    """What a network that is trained as a whole started from; a leaderboard may say anything."""
+    with suppress(ValueError, AttributeError):
+        weights = json.loads(row.get("hyperparameters") or "{}").get("weights")
+        return f", {weights}" if weights else ""
+    return ""
 
 
 def _features(row: Mapping[str, Any]) -> str:

@@ -212,8 +212,9 @@ def cost_table(rows: Sequence[Row], seconds: Mapping[str, float]) -> Table:
     told = []
     for name, found in approaches(rows).items():
         row = first_seed(found, LEAKED) or first_seed(found, LEAK_FREE)
-        told.append([name, *([NOT_RUN, *["-"] * 5] if row is None else cost_cells(row, seconds))])
-    headings = ["approach", "training images", "extraction s", "reduction s", "fit s", "all s", "training images/s"]
+        told.append([name, *([NOT_RUN, *["-"] * 6] if row is None else cost_cells(row, seconds))])
+    headings = ["approach", "training images", "epochs", "extraction s", "reduction s", "fit s", "all s"]
+    headings.append("training images/s")
     remarks = [
         "Extraction is the whole command over all images of the training set, both layers of block3_pool and "
         "block5_pool at once; it is needed once for all heads, as is the reduction. Decoding the images of networks on "
@@ -243,7 +244,8 @@ def cost_cells(row: Row, seconds: Mapping[str, float]) -> list[str]:
     parts = costs(row, seconds)
     whole = "" if None in parts else sum(part or 0 for part in parts)
     shown = ["-" if layer(row) == "pixels" else decimal(parts[0], 0), decimal(parts[1], 1), decimal(parts[2], 1)]
-    return [row["n_train"], *shown, decimal(whole, 1), decimal(row["train_images_per_second"], 1)]
+    rate = decimal(row["train_images_per_second"], 1)
+    return [row["n_train"], decimal(row["epochs"], 0), *shown, decimal(whole, 1), rate]
 
 
 def costs(row: Row, seconds: Mapping[str, float]) -> tuple[float | None, float, float]:
@@ -348,5 +350,6 @@ def leaderboard_table(places: Sequence[Place]) -> Table:
     columns = [tables.Column("rank", ranks, name=True), *names, seeds, *numbers]
     cells = list(zip(*(column.cells for column in columns), strict=True))
     title = f"Leaderboard: {rows[0]['test_set']}, {rows[0]['split']}, {rows[0]['n_test']} images"
+    title += f" in {rows[0]['n_test_groups']} groups" * bool(rows[0]["n_test_groups"])
     remarks = [f"= cannot be told from the best (paired test, Holm-adjusted p above {ALPHA})."]
     return Table(title, [column.heading for column in columns], cells, names=(0, 1, 2), remarks=remarks)

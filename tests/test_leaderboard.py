@@ -580,6 +580,15 @@ def test_runs_may_be_elsewhere(tmp_path: Path) -> None:
     assert "1 =" in show(tmp_path, "--runs", str(tmp_path / "kept")).stdout
 
 
+def test_what_a_whole_network_started_from_is_told(tmp_path: Path) -> None:
+    for head, text in (("a", '{"weights": "imagenet"}'), ("b", "[1]"), ("c", "no JSON")):
+        add_run(tmp_path, head, 1, hyperparameters=text)
+    shown = show(tmp_path).stdout
+    assert "a, imagenet  block5_pool" in shown
+    assert re.search(r" b +block5_pool", shown)
+    assert re.search(r" c +block5_pool", shown)
+
+
 def test_leaks_and_random_weights_are_marked(tmp_path: Path) -> None:
     add_run(tmp_path, "a", 1)
     assert "leaked:" not in show(tmp_path).stdout
