@@ -179,7 +179,7 @@ def _head(row: Mapping[str, Any]) -> str:
 
 def _start(row: Mapping[str, Any]) -> str:
     """What a network that is trained as a whole started from; a leaderboard may say anything."""
-    with suppress(ValueError, AttributeError):
+    with suppress(ValueError, AttributeError, RecursionError):
         weights = json.loads(row.get("hyperparameters") or "{}").get("weights")
         return f", {weights}" if weights else ""
     return ""

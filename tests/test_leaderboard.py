@@ -581,12 +581,14 @@ def test_runs_may_be_elsewhere(tmp_path: Path) -> None:
 
 
 def test_what_a_whole_network_started_from_is_told(tmp_path: Path) -> None:
-    for head, text in (("a", '{"weights": "imagenet"}'), ("b", "[1]"), ("c", "no JSON")):
+    known = '{"weights": "imagenet"}'
+    for head, text in (("a", known), ("b", "[1]"), ("c", "no JSON"), ("d", "[" * 9999)):
         add_run(tmp_path, head, 1, hyperparameters=text)
     shown = show(tmp_path).stdout
     assert "a, imagenet  block5_pool" in shown
     assert re.search(r" b +block5_pool", shown)
     assert re.search(r" c +block5_pool", shown)
+    assert re.search(r" d +block5_pool", shown)
 
 
 def test_leaks_and_random_weights_are_marked(tmp_path: Path) -> None:
