@@ -9,20 +9,22 @@ from typing import Any
 
 import click
 
-from . import FreezeframeError, __version__, printable
+from .data.output.terminal import printable
+from .data.version import VERSION
+from .errors import FreezeframeError
 
 COMMANDS = {
-    "explore": ".data.explore_command:explore",
-    "audit": ".classify.audit_command:audit",
-    "split": ".data.split_command:split",
-    "extract-features": ".extract.commands:extract_features",
-    "fit-classifier": ".classify.commands:fit_classifier",
-    "fit-cnn": ".classify.cnn_command:fit_cnn",
-    "leaderboard": ".classify.leaderboard_commands:leaderboard",
-    "compare": ".classify.leaderboard_commands:compare",
-    "predict": ".classify.commands:predict",
-    "store": ".features.commands:store",
-    "make-demo-images": ".data.commands:make_demo_images",
+    "explore": ".data.commands.explore:explore",
+    "audit": ".classify.commands.audit:audit",
+    "split": ".data.commands.split:split",
+    "extract-features": ".extract.commands.extract_features:extract_features",
+    "fit-classifier": ".classify.commands.fit_classifier:fit_classifier",
+    "fit-cnn": ".classify.commands.fit_cnn:fit_cnn",
+    "leaderboard": ".classify.commands.leaderboard:leaderboard",
+    "compare": ".classify.commands.compare:compare",
+    "predict": ".classify.commands.predict:predict",
+    "store": ".features.commands.store:store",
+    "make-demo-images": ".data.commands.make_demo_images:make_demo_images",
 }
 
 
@@ -75,7 +77,7 @@ def _fail(text: str, exit_code: int) -> None:
 
 
 @click.group(cls=FrontDoor, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="freezeframe")
+@click.version_option(VERSION, prog_name="freezeframe")
 def cli() -> None:
     """Freeze the backbone, look at every image once, trust every score after."""
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import ModelFileError, ParameterError
-from ..extract.backbone import find_backbone
+from ..errors import ModelFileError, ParameterError
+from ..extract.backbones.table import find_backbone
+from ..extract.backbones.weights import made_with
 from ..extract.filling import make_engine
 from ..extract.pipeline import Engine, Source, run
 from ..extract.settings import Settings
-from ..extract.weights import made_with
 from ..features.pooling import pool
-from .model_file import FittedHead
+from .runs.model_file import FittedHead
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Prediction:
 
     Attributes:
         path: the image file, as given.
-        label: the likeliest class, or what the head's threshold says; "" if the image could not be read.
+        label: the likeliest class, or what the head's threshold says; "" if the image could not be
+            read.
         probabilities: of each class, by name.
         error: why the image could not be read; "" if it could.
     """
@@ -40,9 +41,10 @@ def predict_images(
     """Predict images, through the very backbone and preprocessing that the head was fitted behind.
 
     Args:
-        model: from `freezeframe.classify.model_file.load_model`.
+        model: from `freezeframe.classify.runs.model_file.load_model`.
         paths: image files; unreadable ones get a prediction with `error` set.
-        weights: where to take the backbone's weights from, as for `Settings`; ignored for a random backbone.
+        weights: where to take the backbone's weights from, as for `Settings`; ignored for a random
+            backbone.
 
     Raises:
         ModelFileError: the model names a backbone, layer or resizing that is not known here.
@@ -90,7 +92,9 @@ def _settings(model: FittedHead, weights: str) -> Settings:
             batch_size=made["batch_size"],
         ).resolved()
     except (KeyError, TypeError, AttributeError, ParameterError) as error:
-        raise ModelFileError(f"model of run {model.run_id}: its provenance is of no use here ({error})") from None
+        raise ModelFileError(
+            f"model of run {model.run_id}: its provenance is of no use here ({error})"
+        ) from None
 
 
 def _engine(model: FittedHead, settings: Settings) -> Engine:

@@ -17,9 +17,10 @@ class Fingerprint:
     """What an image is recognised by.
 
     Attributes:
-        pixels: SHA-256 of the decoded image, hexadecimal: of "height x width" and its RGB bytes. Images saved without
-            loss in two formats share it.
-        thumbnail: the whole image in grey levels, uint8 of shape (THUMBNAIL, THUMBNAIL), whatever its sides were.
+        pixels: SHA-256 of the decoded image, hexadecimal: of "height x width" and its RGB bytes.
+            Images saved without loss in two formats share it.
+        thumbnail: the whole image in grey levels, uint8 of shape (THUMBNAIL, THUMBNAIL), whatever
+            its sides were.
     """
 
     pixels: str

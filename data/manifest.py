@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from .. import ManifestError, ParameterError
-from .dicom import patient_group
-from .images import HEAD_BYTES, image_kind
+from ..errors import ManifestError, ParameterError
+from .formats.dicom import patient_group
+from .formats.images import HEAD_BYTES, image_kind
 
 SPLIT_NAMES = {
     "train": "train",
@@ -84,24 +84,26 @@ def read_manifest(
 ) -> Manifest:
     """The images of a folder (`FOLDER/<class>/...`, `FOLDER/{train,val,test}/<class>/...`) or a CSV file.
 
-    The CSV has a header and the columns `path,label[,split][,group]`; its paths are relative to its own folder.
-    Images without a group of their own that are DICOM files are grouped by their patient; see `dicom.patient_group`.
+    The CSV has a header and the columns `path,label[,split][,group]`; its paths are relative to its
+    own folder. Images without a group of their own that are DICOM files are grouped by their
+    patient; see `dicom.patient_group`.
 
     Args:
         source: the folder or CSV.
         group_column: column of the CSV that names the group, instead of `group`.
-        group_regex: searched in each path; what its first group holds, or else all that it matches, names the group of
-            an image that has none yet. Paths in which it is not found have none.
+        group_regex: searched in each path; what its first group holds, or else all that it matches,
+            names the group of an image that has none yet. Paths in which it is not found have none.
         least_classes: fewer are refused.
-        unmatched: "refused" or "ignored", if the regular expression is found in no path, or the column is not there.
+        unmatched: "refused" or "ignored", if the regular expression is found in no path, or the
+            column is not there.
 
     Raises:
-        ManifestError: nothing is there, no images are found, they have too few classes, or the regular expression
-            is found in no path.
+        ManifestError: nothing is there, no images are found, they have too few classes, or the
+            regular expression is found in no path.
         ParameterError: a column for a folder, or no regular expression.
 
     Examples:
-        >>> from freezeframe.data.demo import make_demo_images
+        >>> from freezeframe.data.demo.images import make_demo_images
         >>> read_manifest(make_demo_images("demo", per_class=10)).classes
         {'lesion': 10, 'no_lesion': 10}
     """
@@ -167,25 +169,38 @@ def _from_folder(root: Path) -> Manifest:
     if not images:
         loose = len(files) and " in class folders; wanted is FOLDER/<class>/<image>"
         raise ManifestError(f"{root}: no images{loose or ''}")
-    return Manifest(root, root, tuple(sorted(images, key=lambda image: image.path)), tuple(sorted(skipped)))
+    return Manifest(
+        root, root, tuple(sorted(images, key=lambda image: image.path)), tuple(sorted(skipped))
+    )
 
 
 def _walk(root: Path, skipped: list[tuple[str, str]]) -> Iterator[Path]:
     """Every visible file below root. Links are followed, but no folder is walked twice; real folders come first."""
     pending = deque([root])
-    above = root.resolve().parents  # a link to one of these would bring in what lies beside the root
+    above = (
+        root.resolve().parents
+    )  # a link to one of these would bring in what lies beside the root
     seen = {(status.st_dev, status.st_ino) for status in map(os.stat, above)}
     while pending:
         folder = pending.popleft()
         try:
             status = folder.stat()
             identity = (status.st_dev, status.st_ino)
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name) if identity not in seen else None
+            entries = (
+                sorted(os.scandir(folder), key=lambda entry: entry.name)
+                if identity not in seen
+                else None
+            )
         except OSError as error:
             skipped.append((_shown(folder, root), f"cannot be opened ({error.strerror})"))
             continue
         if entries is None:
-            skipped.append((_shown(folder, root), "a link to a folder that is listed already or holds this one"))
+            skipped.append(
+                (
+                    _shown(folder, root),
+                    "a link to a folder that is listed already or holds this one",
+                )
+            )
             continue
         seen.add(identity)
         for entry in entries:
@@ -221,7 +236,9 @@ def _inspect(path: Path) -> tuple[str, str]:
         return "", "" if named_as_image else f"cannot be read ({error.strerror})"
 
 
-def _label(root: Path, files: Sequence[tuple[PurePosixPath, str]], skipped: list[tuple[str, str]]) -> list[Image]:
+def _label(
+    root: Path, files: Sequence[tuple[PurePosixPath, str]], skipped: list[tuple[str, str]]
+) -> list[Image]:
     """Images from files below a root: splits and classes from the names of the folders they lie in."""
     by_split = _is_split(root, {path.parts[: min(2, len(path.parts) - 1)] for path, _ in files})
     images = []
@@ -242,10 +259,13 @@ def _is_split(root: Path, folders: set[tuple[str, ...]]) -> bool:
     nested = {folder[0] for folder in folders if len(folder) > 1}
     named = {top for top in tops if top.lower() in SPLIT_NAMES}
     splits = {SPLIT_NAMES[top.lower()] for top in named & nested}
-    # A class can be called "test", too. Folders below "train", or below two such names, tell that they are splits.
+    # A class can be called "test", too. Folders below "train", or below two such names, tell that
+    # they are splits.
     if not ("train" in splits or len(splits) > 1 or (splits and named == tops)):
         if len(tops) > 1 and named == tops:
-            raise ManifestError(f"{root}: {', '.join(sorted(tops))} look like splits, but hold no class folders")
+            raise ManifestError(
+                f"{root}: {', '.join(sorted(tops))} look like splits, but hold no class folders"
+            )
         return False
     if nested > named & nested:
         raise ManifestError(
@@ -255,25 +275,31 @@ def _is_split(root: Path, folders: set[tuple[str, ...]]) -> bool:
     return True
 
 
-def _without_copies_of_the_tree(root: Path, images: list[Image], skipped: list[tuple[str, str]]) -> list[Image]:
+def _without_copies_of_the_tree(
+    root: Path, images: list[Image], skipped: list[tuple[str, str]]
+) -> list[Image]:
     """Handle a tree that contains itself: `FOLDER/yes`, `FOLDER/no` and again `FOLDER/all/yes`, `FOLDER/all/no`.
 
-    A folder is a copy, and no class, if most of its images repeat images of other classes, byte for byte and under the
-    same names from the class folder on, at whatever depth.
+    A folder is a copy, and no class, if most of its images repeat images of other classes, byte for
+    byte and under the same names from the class folder on, at whatever depth.
     """
     listed = {(_from_class(image), image.sha256) for image in images}
     total, repeating = Counter(image.label for image in images), Counter[str]()
     repeats = {}
     for image in images:
         parts = _from_class(image)
-        repeats[image.path] = any((parts[start:], image.sha256) in listed for start in range(1, len(parts) - 1))
+        repeats[image.path] = any(
+            (parts[start:], image.sha256) in listed for start in range(1, len(parts) - 1)
+        )
         repeating[image.label] += repeats[image.path]
     copies = {label for label, count in repeating.items() if 2 * count > total[label]}
     _refuse_unclear_wrappers(root, images, copies)
     for image in images:
         if image.label in copies:
             once_more = "in a copy that the folder holds of itself"
-            skipped.append((image.path, once_more if repeats[image.path] else f"{once_more}, and nowhere else"))
+            skipped.append(
+                (image.path, once_more if repeats[image.path] else f"{once_more}, and nowhere else")
+            )
     return [image for image in images if image.label not in copies]
 
 
@@ -304,22 +330,30 @@ def _from_csv(source: Path, group_column: str, unmatched: str) -> Manifest:
             reader = csv.DictReader(file, strict=True)
             columns = set(reader.fieldnames or ())
             if not {"path", "label"} <= columns:
-                raise ManifestError(f"{source}: the first line must name the columns path,label[,split][,group]")
+                raise ManifestError(
+                    f"{source}: the first line must name the columns path,label[,split][,group]"
+                )
             if group_column not in columns and group_column != "group" and unmatched == "refused":
-                raise ManifestError(f"{source}: has no column {group_column!r}; it has {', '.join(sorted(columns))}")
+                raise ManifestError(
+                    f"{source}: has no column {group_column!r}; it has {', '.join(sorted(columns))}"
+                )
             for row in reader:
                 where = f"{source}, line {reader.line_num}"
                 image = _from_csv_row(row, source.parent, where, group_column)
                 known = images.setdefault(image.path, image)
                 if known is not image:
                     if known != image:
-                        raise ManifestError(f"{where}: {image.path} stands there twice, and not alike")
+                        raise ManifestError(
+                            f"{where}: {image.path} stands there twice, and not alike"
+                        )
                     skipped.append((image.path, "listed twice"))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{source}: cannot be read as a CSV file ({error})") from None
     if not images:
         raise ManifestError(f"{source}: no images")
-    return Manifest(source, source.parent, tuple(images[path] for path in sorted(images)), tuple(skipped))
+    return Manifest(
+        source, source.parent, tuple(images[path] for path in sorted(images)), tuple(skipped)
+    )
 
 
 def _from_csv_row(row: dict[str, str | None], root: Path, where: str, group_column: str) -> Image:
@@ -332,9 +366,17 @@ def _from_csv_row(row: dict[str, str | None], root: Path, where: str, group_colu
         raise ManifestError(f"{where}: {path} is no file")  # a pipe would be waited for
     split = (row.get("split") or "").strip()
     if split and split.lower() not in SPLIT_NAMES:
-        raise ManifestError(f"{where}: split must be train, validation, test or empty, got {split!r}")
+        raise ManifestError(
+            f"{where}: split must be train, validation, test or empty, got {split!r}"
+        )
     sha256 = ""  # if it cannot be read it is listed all the same: extraction reports it among the unreadable images
     with suppress(OSError), (root / path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     group = (row.get(group_column) or "").strip()
-    return Image(Path(os.path.normpath(path)).as_posix(), sha256, label, SPLIT_NAMES.get(split.lower(), ""), group)
+    return Image(
+        Path(os.path.normpath(path)).as_posix(),
+        sha256,
+        label,
+        SPLIT_NAMES.get(split.lower(), ""),
+        group,
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import FreezeframeError, ParameterError
+from ..errors import FreezeframeError, ParameterError
 
 ATTEMPTS = 100
 """How many random orders a hold-out tries until every class is on both sides; the first one nearly always does."""
@@ -18,7 +18,8 @@ def join_groups(*keys: Sequence[Hashable]) -> NDArray[np.intp]:
     """Number the groups that rows fall into when rows that share any key belong together.
 
     Args:
-        keys: sequences of length n (SHA-256 of the files, group names, ...); an empty string joins nothing.
+        keys: sequences of length n (SHA-256 of the files, group names, ...); an empty string joins
+            nothing.
 
     Returns:
         Group numbers from 0 on, of shape (n,), in order of first appearance.
@@ -48,12 +49,17 @@ def join_groups(*keys: Sequence[Hashable]) -> NDArray[np.intp]:
 
 
 def hold_out(
-    labels: Sequence[str] | NDArray[Any], groups: NDArray[np.intp], *, test_size: float = 0.2, seed: int = 0
+    labels: Sequence[str] | NDArray[Any],
+    groups: NDArray[np.intp],
+    *,
+    test_size: float = 0.2,
+    seed: int = 0,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """A stratified hold-out that keeps each group on one side.
 
-    In random order, each group goes to the test part if that brings its class counts nearer to the wanted ones; so
-    large groups are no likelier to be tested than small ones, and shares hold as closely as the groups allow.
+    In random order, each group goes to the test part if that brings its class counts nearer to the
+    wanted ones; so large groups are no likelier to be tested than small ones, and shares hold as
+    closely as the groups allow.
 
     Args:
         labels: class of each row, of shape (n,).
@@ -66,7 +72,8 @@ def hold_out(
 
     Raises:
         ParameterError: test_size is out of range.
-        FreezeframeError: no order tried puts every class on both sides (all images of one are of one group, say).
+        FreezeframeError: no order tried puts every class on both sides (all images of one are of
+            one group, say).
 
     Examples:
         >>> train, test = hold_out(["a", "a", "b", "b"], np.arange(4), test_size=0.5)
@@ -92,7 +99,9 @@ def hold_out(
     )
 
 
-def _deal(members: NDArray[np.intp], wanted: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.bool_]:
+def _deal(
+    members: NDArray[np.intp], wanted: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.bool_]:
     """Which groups are tested, of shape (n_groups,); a class that a side lacks gets a group there."""
     in_test = np.zeros(len(members), dtype=bool)
     missing = wanted
@@ -113,7 +122,11 @@ def _each_side_has_each_class(in_test: NDArray[np.bool_], members: NDArray[np.in
 
 
 def grouped_folds(
-    labels: Sequence[str] | NDArray[Any], groups: NDArray[np.intp], *, n_folds: int = 5, seed: int = 0
+    labels: Sequence[str] | NDArray[Any],
+    groups: NDArray[np.intp],
+    *,
+    n_folds: int = 5,
+    seed: int = 0,
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Stratified folds that cut through no group (scikit-learn's `StratifiedGroupKFold`).
 
@@ -124,7 +137,8 @@ def grouped_folds(
         seed: of the order in which groups are dealt out.
 
     Returns:
-        Pairs of row numbers, those to fit on and those to judge by; every class is on both sides of each.
+        Pairs of row numbers, those to fit on and those to judge by; every class is on both sides of
+        each.
 
     Raises:
         ParameterError: n_folds is less than 2.
@@ -144,7 +158,9 @@ def grouped_folds(
     rarest = int(np.argmin(independent))
     if independent[rarest] >= n_folds:
         for attempt in range(ATTEMPTS):
-            splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=(seed + 7919 * attempt) % 2**32)
+            splitter = StratifiedGroupKFold(
+                n_folds, shuffle=True, random_state=(seed + 7919 * attempt) % 2**32
+            )
             folds = list(splitter.split(codes, codes, groups))
             if all(len(np.unique(codes[side])) == len(names) for fold in folds for side in fold):
                 return folds

@@ -11,19 +11,36 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import ParameterError, StoreError, printable
 from ..data.manifest import Manifest
+from ..data.output.terminal import printable
+from ..errors import ParameterError, StoreError
 from ..features.copying import copy_rows
-from ..features.layout import DONE, FAILED, FORMAT_VERSION, IDENTITY, LAYER_DTYPES, PENDING, begins_as_store
+from ..features.layout import (
+    DONE,
+    FAILED,
+    FORMAT_VERSION,
+    IDENTITY,
+    LAYER_DTYPES,
+    PENDING,
+    begins_as_store,
+)
 from ..features.store import FeatureStore
 from ..features.writer import StoreWriter, create_store, store_lock
-from .backbone import find_backbone
-from .checks import check_alike, check_free, check_room, check_same_collection, has_room, other_images, row_bytes
+from .backbones.table import find_backbone
+from .backbones.weights import Weights, load_weights
 from .filling import Progress, Tell, check_read, fill
-from .recognising import Afterwards, recognise
+from .near_duplicates import Afterwards, recognise
+from .preflight import (
+    check_alike,
+    check_free,
+    check_room,
+    check_same_collection,
+    has_room,
+    other_images,
+    row_bytes,
+)
 from .settings import Settings, deciding_fields, versions
-from .stopping import stop_on_signals
-from .weights import Weights, load_weights
+from .signals import stop_on_signals
 
 
 @dataclass(frozen=True)
@@ -37,10 +54,11 @@ class Extraction:
         failed: (path, reason) of every image that could not be read.
         seconds: from the first image to the last, the start of the engine included.
         recognised: whether fingerprints or near-duplicate groups were found in this run.
-        outdated: bytes that a finished store of an earlier format needs to be brought up to date, for which there is no
-            room; 0 of any other.
-        unrecognised: (path, reason) of every image whose features were taken from an earlier store and whose file could
-            not be read again, so that it is not known which others show the same.
+        outdated: bytes that a finished store of an earlier format needs to be brought up to date,
+            for which there is no room; 0 of any other.
+        unrecognised: (path, reason) of every image whose features were taken from an earlier store
+            and whose file could not be read again, so that it is not known which others show the
+            same.
     """
 
     store: FeatureStore
@@ -73,15 +91,17 @@ def extract_features(
 ) -> Extraction:
     """Compute the features of all images that are not finished in the store `output`, which is made if missing.
 
-    Rows finished by an earlier run, stopped in whatever way, are never computed again. A finished store is recognised
-    without loading the backbone. If images were added, removed, changed or relabelled since, a new store is built
-    beside the old one from its rows, and takes its place when it is finished. So is a store of an earlier version of
-    the format brought to today's; of its images nothing is computed again.
+    Rows finished by an earlier run, stopped in whatever way, are never computed again. A finished
+    store is recognised without loading the backbone. If images were added, removed, changed or
+    relabelled since, a new store is built beside the old one from its rows, and takes its place
+    when it is finished. So is a store of an earlier version of the format brought to today's; of
+    its images nothing is computed again.
 
-    After the last image the near-duplicates are looked for; a run that was stopped before that is made up for by the
-    next one, which needs no backbone for it.
+    After the last image the near-duplicates are looked for; a run that was stopped before that is
+    made up for by the next one, which needs no backbone for it.
 
-    The first SIGINT or SIGTERM lets the batch in hand be finished, then `KeyboardInterrupt` is raised.
+    The first SIGINT or SIGTERM lets the batch in hand be finished, then `KeyboardInterrupt` is
+    raised.
 
     Args:
         manifest: the images.
@@ -96,8 +116,9 @@ def extract_features(
         afterwards: told what is done after the features are there, and how far it is.
 
     Raises:
-        StoreError: a store has another provenance (the text names the field), is in use, cannot be written, would not
-            fit on the disk, or is not complete because files could not be read this time.
+        StoreError: a store has another provenance (the text names the field), is in use, cannot be
+            written, would not fit on the disk, or is not complete because files could not be read
+            this time.
         WeightsError: the weights are missing or not the pinned ones.
         MissingExtraError: the engine is not installed.
 
@@ -125,7 +146,11 @@ def extract_features(
         if old is not None and outdated and finished and not has_room(output, _copied_bytes(old)):
             return replace(_finished(old, 0), outdated=_copied_bytes(old))
         target = output if old is None or (same_images and not outdated) else _next(output)
-        layers = tuple(old.layers) if old else find_backbone(settings.backbone).check_layers(settings.layers)
+        layers = (
+            tuple(old.layers)
+            if old
+            else find_backbone(settings.backbone).check_layers(settings.layers)
+        )
         weights, reused = None, 0
         if old is not None and same_images and outdated:
             donors = [*([] if old.complete else _begun(output, manifest, settings)), *donors]
@@ -138,7 +163,9 @@ def extract_features(
         for left in (_next(output), _before(output)):
             if left != target:
                 left.unlink(missing_ok=True)
-        done = _finish(FeatureStore(target), output, manifest, settings, weights, reused, workers, progress)
+        done = _finish(
+            FeatureStore(target), output, manifest, settings, weights, reused, workers, progress
+        )
         if not groups or done.store.fingerprinted:
             return done
         unrecognised = recognise(done.store, manifest, afterwards)
@@ -147,7 +174,9 @@ def extract_features(
 
 def _donor(path: str | os.PathLike[str], output: Path) -> FeatureStore:
     if Path(path).resolve() == output:
-        raise ParameterError(f"{path}: is the output itself, whose rows are kept anyway unless it is overwritten")
+        raise ParameterError(
+            f"{path}: is the output itself, whose rows are kept anyway unless it is overwritten"
+        )
     return FeatureStore(path)
 
 
@@ -178,7 +207,10 @@ def _finish(
     start, done = time.perf_counter(), Progress(0)
     if not store.complete:
         check_room(store)
-        weights = weights or load_weights(settings.weights, settings.seed, find_backbone(settings.backbone))[0]
+        weights = (
+            weights
+            or load_weights(settings.weights, settings.seed, find_backbone(settings.backbone))[0]
+        )
         with stop_on_signals() as stop:
             done = fill(store, manifest, settings, weights, workers=workers, stop=stop, tell=tell)
         if stop.asked and done.finished < done.total:
@@ -193,11 +225,16 @@ def _finish(
 
 def _finished(store: FeatureStore, reused: int) -> Extraction:
     """A finished store in which nothing was computed."""
-    failed = [(str(store.paths[row]), str(store.reasons[row])) for row in (store.status == FAILED).nonzero()[0]]
+    failed = [
+        (str(store.paths[row]), str(store.reasons[row]))
+        for row in (store.status == FAILED).nonzero()[0]
+    ]
     return Extraction(store, reused, Progress(0), failed, 0.0)
 
 
-def _create(path: Path, manifest: Manifest, settings: Settings, layers: Sequence[str], command: str) -> Weights:
+def _create(
+    path: Path, manifest: Manifest, settings: Settings, layers: Sequence[str], command: str
+) -> Weights:
     """Make a store with all rows pending; the weights that its provenance names."""
     backbone = find_backbone(settings.backbone)
     shapes = {name: backbone.layers[name] for name in layers}
@@ -218,25 +255,39 @@ def _create(path: Path, manifest: Manifest, settings: Settings, layers: Sequence
 
 def _copied_bytes(old: FeatureStore) -> int:
     """What the finished rows of a store take in a new one."""
-    return len(old.rows()) * row_bytes(old.layers.values(), old.memmap(next(iter(old.layers))).itemsize)
+    return len(old.rows()) * row_bytes(
+        old.layers.values(), old.memmap(next(iter(old.layers))).itemsize
+    )
 
 
 def _upgrade(old: FeatureStore, target: Path, settings: Settings) -> int:
     """Make a store of today's version of the format of the rows of an earlier one; how many of them were copied.
 
-    It keeps the provenance: that is what its features were made with, by whatever versions of the libraries.
+    It keeps the provenance: that is what its features were made with, by whatever versions of the
+    libraries.
     """
     if old.complete:
-        target.unlink(missing_ok=True)  # what others computed may be of other versions, and nothing needs it
+        target.unlink(
+            missing_ok=True
+        )  # what others computed may be of other versions, and nothing needs it
     if not target.exists():
         check_free(target, _copied_bytes(old))
         columns = (old.paths, old.sha256s, old.labels, old.splits, old.groups)
         rows = {name: column.tolist() for name, column in zip(IDENTITY, columns, strict=True)}
         try:
-            layers = {name: (height, width, depth) for name, (height, width, depth) in old.layers.items()}
+            layers = {
+                name: (height, width, depth) for name, (height, width, depth) in old.layers.items()
+            }
             create_store(target, rows, layers, old.provenance)
-        except (ValueError, TypeError, KeyError, OverflowError) as error:  # names and provenance that HDF5 cannot keep
-            raise StoreError(f"{old.path}: cannot be copied ({' '.join(str(error).split())[:150]})") from None
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            OverflowError,
+        ) as error:  # names and provenance that HDF5 cannot keep
+            raise StoreError(
+                f"{old.path}: cannot be copied ({' '.join(str(error).split())[:150]})"
+            ) from None
     with StoreWriter(target) as writer:
         numbers = writer.pending.tolist()
         copied = copy_rows(old, numbers, writer, numbers, skip_damaged=True)
@@ -279,7 +330,11 @@ def _take_over(store: FeatureStore, donors: Sequence[FeatureStore]) -> int:
     """Copy finished rows of the same files from other stores; how many."""
     taken = 0
     for donor in donors:
-        rows_by_file = {sha256: row for row, sha256 in enumerate(donor.sha256s) if donor.status[row] == DONE and sha256}
+        rows_by_file = {
+            sha256: row
+            for row, sha256 in enumerate(donor.sha256s)
+            if donor.status[row] == DONE and sha256
+        }
         with StoreWriter(store.path) as writer:
             to = [int(row) for row in writer.pending if str(store.sha256s[row]) in rows_by_file]
             rows = [rows_by_file[str(store.sha256s[row])] for row in to]

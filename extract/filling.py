@@ -14,17 +14,17 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import StoreError
 from ..data.manifest import Manifest
+from ..errors import StoreError
 from ..features.store import FeatureStore
 from ..features.writer import StoreWriter
-from .backbone import find_backbone
-from .keras_engine import KerasEngine
-from .mnn_engine import MnnEngine, mnn_model
+from .backbones.table import find_backbone
+from .engines.keras import KerasEngine
+from .engines.mnn import MnnEngine, mnn_model
+from .engines.pixels import PixelEngine
 from .pipeline import Batch, Engine, Seconds, Seen, Source, cpu_cores, run
-from .pixel_engine import PixelEngine
 from .settings import Settings
-from .workers import Job, WorkerPool
+from .workers.pool import Job, WorkerPool
 
 WRITE_THREADS = 4 if hasattr(os, "pwrite") else 1
 """A GPU computes faster than one thread hashes and writes."""
@@ -97,14 +97,18 @@ def fill(
         rows = [int(row) for row in writer.pending if manifest.images[row].sha256]
         if rows:
             images = ((row, manifest.images[row]) for row in rows)
-            sources = (Source(row, manifest.root / image.path, image.sha256) for row, image in images)
+            sources = (
+                Source(row, manifest.root / image.path, image.sha256) for row, image in images
+            )
             count = min(workers or cpu_cores(), len(rows))
             batches = _computed(store, sources, settings, weights, count, stop)
             _write_behind(writer, batches, progress, tell)
     return progress
 
 
-def make_engine(settings: Settings, weights: Mapping[str, NDArray[np.float32]], layers: Sequence[str]) -> Engine:
+def make_engine(
+    settings: Settings, weights: Mapping[str, NDArray[np.float32]], layers: Sequence[str]
+) -> Engine:
     """The engine that resolved settings name, to be run in this process.
 
     Raises:
@@ -134,10 +138,14 @@ def _computed(
         yield from WorkerPool(job, sources, workers, stop).run()
     else:
         engine = make_engine(settings, weights, layers)
-        yield from run(engine, sources, backbone.input_size, settings.resize, seen=Seen(), stop=stop)
+        yield from run(
+            engine, sources, backbone.input_size, settings.resize, seen=Seen(), stop=stop
+        )
 
 
-def _write_behind(writer: StoreWriter, batches: Generator[Batch], progress: Progress, tell: Tell | None) -> None:
+def _write_behind(
+    writer: StoreWriter, batches: Generator[Batch], progress: Progress, tell: Tell | None
+) -> None:
     """Write batches in a thread while the next are computed, a bounded number of them behind."""
     waiting: deque[Future[None]] = deque()
 
@@ -148,14 +156,20 @@ def _write_behind(writer: StoreWriter, batches: Generator[Batch], progress: Prog
                 tell(progress)
 
     # The generator is closed here, whatever happens: no worker outlives the lock on the store.
-    with closing(batches), ThreadPoolExecutor(WRITE_THREADS) as putters, ThreadPoolExecutor(1) as pool:
+    with (
+        closing(batches),
+        ThreadPoolExecutor(WRITE_THREADS) as putters,
+        ThreadPoolExecutor(1) as pool,
+    ):
         for batch in batches:
             waiting.append(pool.submit(_record, writer, putters, batch, progress))
             settle(BATCHES_BEHIND)
         settle(0)
 
 
-def _record(writer: StoreWriter, putters: ThreadPoolExecutor, batch: Batch, progress: Progress) -> None:
+def _record(
+    writer: StoreWriter, putters: ThreadPoolExecutor, batch: Batch, progress: Progress
+) -> None:
     """Write a batch: features, flush, and only then what says that the rows are finished."""
     start = perf_counter()
 

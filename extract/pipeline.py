@@ -15,9 +15,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import ImageError
 from ..data.fingerprints import Fingerprint, fingerprint
-from ..data.images import decode_image, read_image_bytes, resize_image
+from ..data.formats.images import decode_image, read_image_bytes, resize_image
+from ..errors import ImageError
 
 MOST_A_BATCH = 128
 """Images in a batch, those that need not or cannot be computed among them."""
@@ -61,7 +61,10 @@ class Seconds:
         """Each stage's share of the time, from 0 to 1, the largest first."""
         stages = {"decode": self.decode, "forward": self.forward, "write": self.write}
         total = sum(stages.values()) or 1.0
-        return {name: stages[name] / total for name in sorted(stages, key=stages.__getitem__, reverse=True)}
+        return {
+            name: stages[name] / total
+            for name in sorted(stages, key=stages.__getitem__, reverse=True)
+        }
 
 
 @dataclass(slots=True)
@@ -71,10 +74,13 @@ class Batch:
     Attributes:
         rows: row numbers of the images that were computed, of length b.
         sizes: (height, width) of each as decoded, in pixels.
-        features: by layer, of shape (b, height, width, channels); empty if b is 0 or they are in the store already.
-        checksums: by layer, one dict for each of the rows, if their features are in the store already.
+        features: by layer, of shape (b, height, width, channels); empty if b is 0 or they are in
+            the store already.
+        checksums: by layer, one dict for each of the rows, if their features are in the store
+            already.
         same: (row, an earlier row with the same pixels, size) of images that need not be computed.
-        fingerprints: of images that were computed or need not be, by row, unless they are in the store already.
+        fingerprints: of images that were computed or need not be, by row, unless they are in the
+            store already.
         failed: (row, reason) of images that are broken, and will be next time.
         unread: (row, reason) of files that could not be read, but may be next time.
         seconds: time spent on it.
@@ -181,8 +187,8 @@ def run(
 ) -> Iterator[Batch]:
     """Compute features of images, in order; a `Batch` whenever the engine's batch is full, and at the end.
 
-    Images that cannot be read take no place in the engine's batch, nor do those whose pixels are in `seen`; many
-    of them end a batch before it is full. At most three batches of images are held.
+    Images that cannot be read take no place in the engine's batch, nor do those whose pixels are in
+    `seen`; many of them end a batch before it is full. At most three batches of images are held.
 
     Args:
         engine: computes the features.
@@ -190,7 +196,8 @@ def run(
         input_size: (height, width) that they are resized to, in pixels.
         resize: how.
         seen: notes pixels, so that the same are computed once; None computes each.
-        stop: asked after each image; True ends the run with those that are decoded for the next batch.
+        stop: asked after each image; True ends the run with those that are decoded for the next
+            batch.
     """
     batch = Batch()
     images: list[NDArray[np.uint8]] = []
@@ -208,7 +215,11 @@ def run(
 
 
 def _sort_in(
-    batch: Batch, images: list[NDArray[np.uint8]], row: int, future: Future[Loaded], seen: Seen | None
+    batch: Batch,
+    images: list[NDArray[np.uint8]],
+    row: int,
+    future: Future[Loaded],
+    seen: Seen | None,
 ) -> None:
     """Put a decoded image among those to be computed, or note why it need not or cannot be."""
     try:

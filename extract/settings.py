@@ -12,14 +12,15 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-from .. import ParameterError, __version__
-from ..data.images import RESIZE_METHODS
+from ..data.formats.images import RESIZE_METHODS
+from ..data.version import VERSION
+from ..errors import ParameterError
 from ..features.layout import LAYER_DTYPES
-from .backbone import find_backbone
-from .keras_engine import PRECISIONS, choose_keras_backend
-from .mnn_engine import MnnEngine, check_mnn, mnn_installed
-from .pixel_engine import PixelEngine
-from .weights import random_weights, weights_digest
+from .backbones.table import find_backbone
+from .backbones.weights import random_weights, weights_digest
+from .engines.keras import PRECISIONS, choose_keras_backend
+from .engines.mnn import MnnEngine, check_mnn, mnn_installed
+from .engines.pixels import PixelEngine
 
 ENGINES = ("auto", "keras", "mnn", "none")
 CPU_BATCH_SIZE = 8
@@ -36,15 +37,17 @@ class Settings:
 
     Attributes:
         layers: names of the layers whose features are kept.
-        backbone: a name that `find_backbone` knows; `pixels-N` has no weights, and only the engine "none".
+        backbone: a name that `find_backbone` knows; `pixels-N` has no weights, and only the engine
+            "none".
         weights: "imagenet", "random", or the path of a file.
         seed: of random weights.
         resize: how images are brought to the input size; one of `RESIZE_METHODS`.
         dtype: of the stored features, "float32" or "float16".
-        engine: "keras"; "mnn"; "none"; "auto" takes none for `pixels-N`, mnn where it is installed and no NVIDIA GPU is
-            seen, else keras.
+        engine: "keras"; "mnn"; "none"; "auto" takes none for `pixels-N`, mnn where it is installed
+            and no NVIDIA GPU is seen, else keras.
         precision: in which keras computes: "float32", "bfloat16" or "float16".
-        batch_size: images in one forward pass of keras; None: as in the store gone on with, or what suits the memory.
+        batch_size: images in one forward pass of keras; None: as in the store gone on with, or what
+            suits the memory.
 
     Raises:
         ParameterError: a value is impossible; the text lists those that are possible.
@@ -65,7 +68,9 @@ class Settings:
         choices = {"resize": RESIZE_METHODS, "dtype": LAYER_DTYPES}
         for name, known in (choices | {"engine": ENGINES, "precision": PRECISIONS}).items():
             if getattr(self, name) not in known:
-                raise ParameterError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+                raise ParameterError(
+                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
         size = self.batch_size
         if size is not None and (type(size) is not int or not 1 <= size <= MAX_BATCH_SIZE):
             raise ParameterError(f"batch_size must lie between 1 and {MAX_BATCH_SIZE}, got {size}")
@@ -74,9 +79,13 @@ class Settings:
         if type(self.seed) is not int or not 0 <= self.seed < 2**32:
             raise ParameterError(f"seed must lie between 0 and {2**32 - 1}, got {self.seed!r}")
         if self.engine == "mnn" and self.precision != "float32":
-            raise ParameterError(f"precision {self.precision} is for the engine keras; mnn computes in float32")
+            raise ParameterError(
+                f"precision {self.precision} is for the engine keras; mnn computes in float32"
+            )
         if self.engine == "mnn" and size not in (None, MnnEngine.batch_size):
-            raise ParameterError(f"batch_size {size} is for the engine keras; mnn computes one image at a time")
+            raise ParameterError(
+                f"batch_size {size} is for the engine keras; mnn computes one image at a time"
+            )
         self._check_computing(computes=bool(backbone.tensors))
         backbone.check_layers(self.layers)
 
@@ -87,36 +96,52 @@ class Settings:
         if computes:
             return
         given = {"engine": self.engine, "precision": self.precision, "batch_size": self.batch_size}
-        possible = {"engine": ("auto", "none"), "precision": ("float32",), "batch_size": (None, PixelEngine.batch_size)}
+        possible = {
+            "engine": ("auto", "none"),
+            "precision": ("float32",),
+            "batch_size": (None, PixelEngine.batch_size),
+        }
         for name, value in given.items():
             if value not in possible[name]:
-                raise ParameterError(f"{name} {value} is for networks; {self.backbone} computes nothing")
+                raise ParameterError(
+                    f"{name} {value} is for networks; {self.backbone} computes nothing"
+                )
 
     def resolved(self, made: Mapping[str, Any] | None = None) -> Settings:
         """With the engine and batch size that will be used here.
 
         Args:
-            made: provenance of the store that is gone on with, if there is one; what is left open is taken from it.
+            made: provenance of the store that is gone on with, if there is one; what is left open
+                is taken from it.
 
         Raises:
             MissingExtraError: the engine is not installed.
         """
         if not find_backbone(self.backbone).tensors:
-            return replace(self, engine="none", batch_size=PixelEngine.batch_size, weights="none", seed=0)
+            return replace(
+                self, engine="none", batch_size=PixelEngine.batch_size, weights="none", seed=0
+            )
         made = made or {}
         engine = self.engine
         if engine == "auto" and made.get("engine") in ("keras", "mnn"):
             engine = made["engine"]
         elif engine == "auto":
             # Who asks for a backend, a batch size or a precision means Keras.
-            keras = os.environ.get("KERAS_BACKEND") or self.batch_size or self.precision != "float32" or _usable_gpu()
+            keras = (
+                os.environ.get("KERAS_BACKEND")
+                or self.batch_size
+                or self.precision != "float32"
+                or _usable_gpu()
+            )
             engine = "mnn" if mnn_installed() and not keras else "keras"
         if engine == "mnn":
             check_mnn()
             return replace(self, engine=engine, batch_size=MnnEngine.batch_size)
         choose_keras_backend()
         alike = made.get("engine") == engine
-        size = self.batch_size or (made.get("batch_size") if alike else None) or _fitting_batch_size()
+        size = (
+            self.batch_size or (made.get("batch_size") if alike else None) or _fitting_batch_size()
+        )
         return replace(self, engine=engine, batch_size=size)
 
     @property
@@ -131,7 +156,11 @@ def gpu_megabytes() -> int:
         return 0
     query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     with suppress(OSError, ValueError, IndexError, subprocess.SubprocessError):
-        return int(subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout.split()[0])
+        return int(
+            subprocess.run(
+                query, capture_output=True, text=True, timeout=10, check=True
+            ).stdout.split()[0]
+        )
     return 0
 
 
@@ -182,13 +211,16 @@ def _random_digest(seed: int) -> str:
 
 def versions(settings: Settings) -> dict[str, str]:
     """Versions of what computes the numbers."""
-    found = {"version_freezeframe": __version__}
+    found = {"version_freezeframe": VERSION}
     backend = settings.backend
     libraries = {"pillow": ["pillow"]}
     if settings.engine == "mnn":
         libraries |= {"mnn": ["MNN"]}
     elif settings.engine != "none":
-        libraries |= {"keras": ["keras"], backend: [backend, f"{backend}-cpu"]}  # TensorFlow for CPUs has another name
+        libraries |= {
+            "keras": ["keras"],
+            backend: [backend, f"{backend}-cpu"],
+        }  # TensorFlow for CPUs has another name
     for library, packages in libraries.items():
         for package in packages:
             if version := _version(package):

@@ -1,18 +1,19 @@
 """Compressed archives of stores, and working stores made of them again, equal byte for byte.
 
-An archive is an HDF5 file: columns (but thumbnails), checksums and provenance as in a store; layers in compressed
-chunks of one row (bitshuffle and zstd, lossless); `/store`, the bytes of the store outside its layers; and
-`/chunks/<layer>`, where in the archive each row's chunk lies, (offset, length), (0, 0) for rows that are not done. It
-begins with a line and JSON:
+An archive is an HDF5 file: columns (but thumbnails), checksums and provenance as in a store; layers
+in compressed chunks of one row (bitshuffle and zstd, lossless); `/store`, the bytes of the store
+outside its layers; and `/chunks/<layer>`, where in the archive each row's chunk lies, (offset,
+length), (0, 0) for rows that are not done. It begins with a line and JSON:
 
-    freezeframe-archive 1 <bytes of the JSON> <SHA-256 of the JSON, hexadecimal>
-    {"file_bytes": ..., "pieces": [[offset, length], ...], "store": ..., "chunks": {...}, "fingerprint": "...",
+    freezeframe-archive 1 <bytes of the JSON> <SHA-256 of the JSON, hexadecimal> {"file_bytes": ...,
+    "pieces": [[offset, length], ...], "store": ..., "chunks": {...}, "fingerprint": "...",
      "store_sha256": "..."}
 
-the length of the store's file, the pieces of it that are in `/store`, the bytes of the archive at which `/store` and
-`/chunks/<layer>` begin, the store's fingerprint, and the SHA-256 of `/store` (older archives lack it). So an archive,
-like a store, is read without trusting its HDF5 metadata (see `layout`): only a chunk whose frame was checked is given
-to the decompressor, in a file made here.
+the length of the store's file, the pieces of it that are in `/store`, the bytes of the archive at
+which `/store` and `/chunks/<layer>` begin, the store's fingerprint, and the SHA-256 of `/store`
+(older archives lack it). So an archive, like a store, is read without trusting its HDF5 metadata
+(see `layout`): only a chunk whose frame was checked is given to the decompressor, in a file made
+here.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import StoreError
+from ..data.output.files import Tell, check_name, new_file
+from ..errors import StoreError
 from .compression import Decoder, check_row, compression
+from .hdf5_file import PatientFile
 from .layout import ROW_SHAPES, Layout, read_layout
-from .new_file import Tell, check_name, new_file
-from .patient_file import PatientFile
 from .store import FeatureStore
 from .writer import store_lock
 
@@ -66,7 +67,11 @@ class Index:
             b'freezeframe-archive 1 110'
         """
         text = json.dumps(asdict(self)).encode()
-        return f"{ARCHIVE} {ARCHIVE_VERSION} {len(text)} {hashlib.sha256(text).hexdigest()}\n".encode() + text + b"\n"
+        return (
+            f"{ARCHIVE} {ARCHIVE_VERSION} {len(text)} {hashlib.sha256(text).hexdigest()}\n".encode()
+            + text
+            + b"\n"
+        )
 
 
 def write_archive(store: FeatureStore, path: Path, progress: Tell | None = None) -> None:
@@ -77,22 +82,39 @@ def write_archive(store: FeatureStore, path: Path, progress: Tell | None = None)
         MissingExtraError: hdf5plugin is not installed.
         OSError: the archive cannot be written.
     """
-    layout, _ = read_layout(store.path), compression()  # what is not installed is told before anything is written
+    layout, _ = (
+        read_layout(store.path),
+        compression(),
+    )  # what is not installed is told before anything is written
     store = FeatureStore(store.path)  # as it is now
     file_bytes = store.path.stat().st_size
     pieces = _outside_layers(layout, file_bytes)
-    index = Index(file_bytes, pieces, 2**63, dict.fromkeys(layout.layers, 2**63), store.fingerprint, "0" * 64)
+    index = Index(
+        file_bytes, pieces, 2**63, dict.fromkeys(layout.layers, 2**63), store.fingerprint, "0" * 64
+    )
     room = max(_HEAD_BYTES, 1 << (len(index.encode()) - 1).bit_length())
     try:
         index = _write_hdf5(store, layout, path, index, room, progress)
-    except (ValueError, TypeError, KeyError, OverflowError) as error:  # names and provenance that HDF5 cannot keep
-        raise StoreError(f"{store.path}: cannot be archived ({' '.join(str(error).split())[:150]})") from None
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        OverflowError,
+    ) as error:  # names and provenance that HDF5 cannot keep
+        raise StoreError(
+            f"{store.path}: cannot be archived ({' '.join(str(error).split())[:150]})"
+        ) from None
     with path.open("r+b") as handle:
         handle.write(index.encode().ljust(room, b"\0"))
     now = FeatureStore(store.path)
-    same = (np.array_equal(getattr(now, name), getattr(store, name)) for name in ("status", "pixels", "duplicates"))
+    same = (
+        np.array_equal(getattr(now, name), getattr(store, name))
+        for name in ("status", "pixels", "duplicates")
+    )
     if now.fingerprint != index.fingerprint or not all(same):
-        raise StoreError(f"{store.path}: was written to while it was archived; archive it when that is finished")
+        raise StoreError(
+            f"{store.path}: was written to while it was archived; archive it when that is finished"
+        )
     with path.open("rb") as handle:
         for _ in _rows(handle, read_index(path), store, layout):
             pass
@@ -107,7 +129,8 @@ def restore(
 
     Raises:
         ParameterError: something is at `out`.
-        StoreError: the file is missing, no archive, of an unknown version, or damaged; `out` cannot be written.
+        StoreError: the file is missing, no archive, of an unknown version, or damaged; `out` cannot
+            be written.
         MissingExtraError: hdf5plugin is not installed.
 
     Examples:
@@ -124,13 +147,17 @@ def restore(
         store, layout = _checked_store(unfinished, index, archive, digest)
         total = len(store.rows()) * len(layout.layers)
         with archive.open("rb") as source, unfinished.open("r+b") as target:
-            for number, (place, features) in enumerate(_rows(source, index, store, layout, archive), 1):
+            for number, (place, features) in enumerate(
+                _rows(source, index, store, layout, archive), 1
+            ):
                 target.seek(place)
                 target.write(features)
                 if progress is not None:
                     progress(number, total)
         if store.verify():
-            raise StoreError(f"{out}: what was read back is not what was written; is the disk sound?")
+            raise StoreError(
+                f"{out}: what was read back is not what was written; is the disk sound?"
+            )
     return FeatureStore(out)
 
 
@@ -148,7 +175,9 @@ def read_index(path: Path) -> Index:
         if not version:
             raise StoreError(f"{path}: not an archive of a feature store")
         if int(version[1]) != ARCHIVE_VERSION:
-            raise StoreError(f"{path}: archive version {int(version[1])} is unknown; this reads {ARCHIVE_VERSION}")
+            raise StoreError(
+                f"{path}: archive version {int(version[1])} is unknown; this reads {ARCHIVE_VERSION}"
+            )
         rest = re.fullmatch(rb"(\d{1,7}) ([0-9a-f]{64})", line[version.end() :])
         length = int(rest[1]) if rest else 0
         text = (begun + file.read(max(0, length - len(begun))))[:length]
@@ -156,14 +185,25 @@ def read_index(path: Path) -> Index:
         raise StoreError(f"{path}: damaged: its index is not what was written")
     try:
         return _parsed(json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # made to deceive: its digest is right
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+    ):  # made to deceive: its digest is right
         raise StoreError(f"{path}: damaged: its index is not one of an archive") from None
 
 
 def _parsed(index: Any) -> Index:
     pieces = [(offset, length) for offset, length in index["pieces"]]
     chunks = dict(index["chunks"].items())
-    numbers = [index["file_bytes"], index["store"], *chunks.values(), *(number for piece in pieces for number in piece)]
+    numbers = [
+        index["file_bytes"],
+        index["store"],
+        *chunks.values(),
+        *(number for piece in pieces for number in piece),
+    ]
     if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
         raise ValueError("a place is no number")
     digests = str(index["fingerprint"]), str(index.get("store_sha256", ""))
@@ -190,7 +230,9 @@ def _write_hdf5(
         for name, extent in layout.layers.items():
             check_row(extent)
             chunk = (1, *extent.shape[1:])
-            layer = file.create_dataset(f"layers/{name}", extent.shape, extent.dtype, chunks=chunk, **compression())
+            layer = file.create_dataset(
+                f"layers/{name}", extent.shape, extent.dtype, chunks=chunk, **compression()
+            )
             data = store.memmap(name)
             for row in store.rows():
                 layer[row] = data[row]
@@ -202,13 +244,17 @@ def _write_hdf5(
         for name, table in tables.items():
             file[f"chunks/{name}"] = table
         offsets = {name: file[f"chunks/{name}"].id.get_offset() for name in tables}
-        index = replace(index, store=file["store"].id.get_offset(), chunks=offsets, store_sha256=digest)
+        index = replace(
+            index, store=file["store"].id.get_offset(), chunks=offsets, store_sha256=digest
+        )
         file.close()  # the last bytes are written now
         raw.check()
         return index
 
 
-def _write_columns(file: h5py.File, raw: PatientFile, store: FeatureStore, layout: Layout, pieces: list[Piece]) -> str:
+def _write_columns(
+    file: h5py.File, raw: PatientFile, store: FeatureStore, layout: Layout, pieces: list[Piece]
+) -> str:
     """Everything but the layers: as bytes to make the store of again and, but thumbnails, for any HDF5 library to read.
 
     Returns:
@@ -219,7 +265,11 @@ def _write_columns(file: h5py.File, raw: PatientFile, store: FeatureStore, layou
     file.create_group("provenance").attrs.update(store.provenance)
     for name, extent in layout.datasets.items():
         if not name.startswith("layers/") and name not in ROW_SHAPES:
-            kind = h5py.string_dtype("utf-8", extent.dtype.itemsize) if extent.dtype.kind == "S" else extent.dtype
+            kind = (
+                h5py.string_dtype("utf-8", extent.dtype.itemsize)
+                if extent.dtype.kind == "S"
+                else extent.dtype
+            )
             file.create_dataset(name, data=np.array(extent.map(store.path)).astype(kind))
     dataset = file.create_dataset("store", (sum(length for _, length in pieces),), "u1")
     filled, digest = 0, hashlib.sha256()
@@ -262,31 +312,45 @@ def _restore_pieces(source: IO[bytes], target: IO[bytes], index: Index) -> str:
     return digest.hexdigest()
 
 
-def _checked_store(path: Path, index: Index, archive: Path, digest: str) -> tuple[FeatureStore, Layout]:
+def _checked_store(
+    path: Path, index: Index, archive: Path, digest: str
+) -> tuple[FeatureStore, Layout]:
     """The store that the pieces make, its layers still empty, if it is one and the one that was archived."""
     try:
         layout = read_layout(path)
-        # Every column lies in a piece, so none is larger than the archive, whatever its index claims.
+        # Every column lies in a piece, so none is larger than the archive, whatever its index
+        # claims.
         whole = (
-            _outside_layers(layout, index.file_bytes) == index.pieces and layout.layers.keys() == index.chunks.keys()
+            _outside_layers(layout, index.file_bytes) == index.pieces
+            and layout.layers.keys() == index.chunks.keys()
         )
         store = FeatureStore(path) if whole else None
     except StoreError as error:
         raise StoreError(f"{archive}: damaged: {str(error).removeprefix(f'{path}: ')}") from None
-    if store is None or store.fingerprint != index.fingerprint or digest != (index.store_sha256 or digest):
+    if (
+        store is None
+        or store.fingerprint != index.fingerprint
+        or digest != (index.store_sha256 or digest)
+    ):
         raise StoreError(f"{archive}: damaged: it is not of the store that was archived")
     return store, layout
 
 
 def _rows(
-    source: IO[bytes], index: Index, store: FeatureStore, layout: Layout, archive: Path | None = None
+    source: IO[bytes],
+    index: Index,
+    store: FeatureStore,
+    layout: Layout,
+    archive: Path | None = None,
 ) -> Iterator[tuple[int, bytes]]:
     """The features of every done row: where they belong in the store's file, and their bytes, which are checked."""
     archive_bytes = os.fstat(source.fileno()).st_size
     for name, extent in layout.layers.items():
         decoder, checksums = Decoder(extent), store.checksums(name)
         source.seek(min(index.chunks[name], archive_bytes))
-        table = np.frombuffer(source.read(len(store) * 16).ljust(len(store) * 16, b"\0"), "<u8").reshape(-1, 2)
+        table = np.frombuffer(
+            source.read(len(store) * 16).ljust(len(store) * 16, b"\0"), "<u8"
+        ).reshape(-1, 2)
         for row in store.rows():
             offset, length = map(int, table[row])
             data = b""

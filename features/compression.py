@@ -7,7 +7,7 @@ from typing import Any
 
 import h5py
 
-from .. import MissingExtraError, StoreError
+from ..errors import MissingExtraError, StoreError
 from .layout import Extent
 
 _BLOCK_ELEMENTS = 8192
@@ -26,14 +26,16 @@ def compression() -> dict[str, Any]:
         import hdf5plugin
     except ImportError:
         raise MissingExtraError("hdf5plugin", "export", "an archive") from None
-    # Level 1: higher ones compress VGG16's layers 3 % better at best, and take two to five times as long.
+    # Level 1: higher ones compress VGG16's layers 3 % better at best, and take two to five times as
+    # long.
     return dict(hdf5plugin.Bitshuffle(nelems=_BLOCK_ELEMENTS, cname="zstd", clevel=1))
 
 
 class Decoder:
     """Decompresses rows of one layer, through a file in memory that only ever holds one of them.
 
-    So HDF5 sees no metadata of the archive, which may be damaged, and only chunks whose frame is sound.
+    So HDF5 sees no metadata of the archive, which may be damaged, and only chunks whose frame is
+    sound.
 
     Raises:
         StoreError: the layer's rows are larger than a chunk can be.
@@ -45,7 +47,9 @@ class Decoder:
         shape = (1, *extent.shape[1:])
         self._extent = extent
         self._file = h5py.File(io.BytesIO(), "w", rdcc_nbytes=0)
-        self._data = self._file.create_dataset("row", shape, extent.dtype, chunks=shape, **compression())
+        self._data = self._file.create_dataset(
+            "row", shape, extent.dtype, chunks=shape, **compression()
+        )
 
     def decode(self, chunk: bytes) -> bytes:
         """A row's bytes, of length `row_bytes`; none if the chunk cannot be decompressed."""
@@ -61,14 +65,17 @@ class Decoder:
 def check_row(extent: Extent) -> None:
     """Refuse rows that are larger than a chunk can be."""
     if extent.row_bytes > _MOST_BYTES:
-        raise StoreError(f"a row of {extent.row_bytes} bytes is too large for an archive, at most {_MOST_BYTES}")
+        raise StoreError(
+            f"a row of {extent.row_bytes} bytes is too large for an archive, at most {_MOST_BYTES}"
+        )
 
 
 def sound(chunk: bytes, row_bytes: int, itemsize: int) -> bool:
     """Whether a chunk is framed as bitshuffle frames it; its decoder believes the lengths in it, and would read on.
 
-    8 bytes: length of the row; 4 bytes: length of a block; for each block 4 bytes: its compressed length, and as many;
-    the last, shorter, is of a multiple of 8 elements; what is left of the row lies uncompressed at the end.
+    8 bytes: length of the row; 4 bytes: length of a block; for each block 4 bytes: its compressed
+    length, and as many; the last, shorter, is of a multiple of 8 elements; what is left of the row
+    lies uncompressed at the end.
     """
     block_bytes = _BLOCK_ELEMENTS * itemsize
     if chunk[:12] != row_bytes.to_bytes(8, "big") + block_bytes.to_bytes(4, "big"):

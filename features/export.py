@@ -11,8 +11,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import MissingExtraError, ParameterError, StoreError
-from .new_file import Tell, new_file
+from ..data.output.files import Tell, new_file
+from ..errors import MissingExtraError, ParameterError, StoreError
 from .pooling import pool
 from .store import FeatureStore
 
@@ -58,11 +58,17 @@ def export(
     out = Path(out)
     kind = _kind(out, kind)
     if kind == "archive" and (layer or pooling):
-        raise ParameterError("an archive keeps all layers as they are; layer and pooling are for npz and Parquet")
+        raise ParameterError(
+            "an archive keeps all layers as they are; layer and pooling are for npz and Parquet"
+        )
     layer = layer or list(store.layers)[-1]
-    pool(store.memmap(layer)[:0], pooling)  # an unknown layer or pooling is told before anything is written
+    pool(
+        store.memmap(layer)[:0], pooling
+    )  # an unknown layer or pooling is told before anything is written
     if kind != "archive" and not len(store.rows()):
-        raise StoreError(f"{store.path}: no row is done, so there is nothing to export; run extract-features")
+        raise StoreError(
+            f"{store.path}: no row is done, so there is nothing to export; run extract-features"
+        )
     with new_file(out, overwrite) as unfinished:
         if kind == "npz":
             _write_npz(store, unfinished, layer, pooling, progress)
@@ -81,9 +87,13 @@ def _kind(out: Path, kind: str | None) -> str:
         >>> _kind(Path("features.NPZ"), None), _kind(Path("features.NPZ"), "archive")
         ('npz', 'archive')
     """
-    kind = kind or next((name for name, ending in FORMATS.items() if out.suffix.lower() == ending), None)
+    kind = kind or next(
+        (name for name, ending in FORMATS.items() if out.suffix.lower() == ending), None
+    )
     if kind not in FORMATS:
-        raise ParameterError(f"{out}: give a format, {', '.join(FORMATS)}, or end it in {', '.join(FORMATS.values())}")
+        raise ParameterError(
+            f"{out}: give a format, {', '.join(FORMATS)}, or end it in {', '.join(FORMATS.values())}"
+        )
     return kind
 
 
@@ -99,13 +109,17 @@ def _recognised(store: FeatureStore, rows: NDArray[np.intp]) -> dict[str, NDArra
     return {"pixels": store.pixels[rows], "duplicates": store.duplicates[rows]}
 
 
-def _write_npz(store: FeatureStore, path: Path, layer: str, pooling: str | None, progress: Tell | None) -> None:
+def _write_npz(
+    store: FeatureStore, path: Path, layer: str, pooling: str | None, progress: Tell | None
+) -> None:
     """Write `features` block by block, so that memory holds one block only, then the columns of the rows."""
     rows = store.rows()
     shape = (len(rows), *pool(store.memmap(layer)[:0], pooling).shape[1:])
     with zipfile.ZipFile(path, "w") as archive:
         with _member(archive, "features") as file:
-            np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "<f4", "fortran_order": False, "shape": shape}
+            )
             finished = 0
             for numbers, block in store.blocks(layer, rows, pooling):
                 file.write(np.ascontiguousarray(block, "<f4").data)
@@ -123,7 +137,9 @@ def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     return archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)
 
 
-def _write_parquet(store: FeatureStore, path: Path, layer: str, pooling: str, progress: Tell | None) -> None:
+def _write_parquet(
+    store: FeatureStore, path: Path, layer: str, pooling: str, progress: Tell | None
+) -> None:
     """Write one line an image; blocks of rows are gathered into row groups of about 64 MB."""
     try:
         import pyarrow
@@ -164,7 +180,9 @@ def _batch(
 ) -> Any:
     """Some rows with their pooled features, of shape (n_rows, n_features), as Arrow columns."""
     texts = [column.tolist() for column in _texts(store, rows).values()]
-    features = np.ascontiguousarray(block.T)  # (n_features, n_rows): a column is one piece of memory
+    features = np.ascontiguousarray(
+        block.T
+    )  # (n_features, n_rows): a column is one piece of memory
     columns = [*texts, store.widths[rows], store.heights[rows]]
     columns += [column.tolist() for column in _recognised(store, rows).values()]
     return record_batch([*columns, *features], schema=schema)

@@ -1,8 +1,8 @@
 """Where everything lies in a feature store: names, types, and the index at its head. See FORMAT.md.
 
-The HDF5 library is not used to read: on damaged metadata it can loop for ever or crash (seen with 1.14.6, in 8 of
-6,000 stores with up to 8 bytes changed: `scripts/damage_check.py`). The index says where the datasets lie, and is
-checked first.
+The HDF5 library is not used to read: on damaged metadata it can loop for ever or crash (seen with
+1.14.6, in 8 of 6,000 stores with up to 8 bytes changed: `scripts/damage_check.py`). The index says
+where the datasets lie, and is checked first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import StoreError
+from ..errors import StoreError
 
 FORMAT = "freezeframe-features"
 FORMAT_VERSION = 2
@@ -110,7 +110,8 @@ class Layout:
     Attributes:
         datasets: extents by full name, "rows/path" say.
         provenance: its fields.
-        identity_sha256: see `identity_digest`; what the columns of `IDENTITY` had when the store was made.
+        identity_sha256: see `identity_digest`; what the columns of `IDENTITY` had when the store
+            was made.
         version: of the format, a key of `COLUMNS_BY_VERSION`.
         file: the file that was read; see `file_identity`.
     """
@@ -176,10 +177,21 @@ def identity_digest(columns: Mapping[str, NDArray[Any]]) -> str:
 
 def encode_index(layout: Layout) -> bytes:
     """The index of a store: a line with its length and SHA-256, then JSON."""
-    places = {name: [extent.dtype.str, extent.shape, extent.offset] for name, extent in layout.datasets.items()}
-    index = {"provenance": layout.provenance, "datasets": places, "identity_sha256": layout.identity_sha256}
+    places = {
+        name: [extent.dtype.str, extent.shape, extent.offset]
+        for name, extent in layout.datasets.items()
+    }
+    index = {
+        "provenance": layout.provenance,
+        "datasets": places,
+        "identity_sha256": layout.identity_sha256,
+    }
     text = json.dumps(index).encode()
-    return f"{FORMAT} {layout.version} {len(text)} {hashlib.sha256(text).hexdigest()}\n".encode() + text + b"\n"
+    return (
+        f"{FORMAT} {layout.version} {len(text)} {hashlib.sha256(text).hexdigest()}\n".encode()
+        + text
+        + b"\n"
+    )
 
 
 def read_layout(path: str | os.PathLike[str]) -> Layout:
@@ -190,7 +202,11 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
     """
     path = Path(path)
     if not path.is_file():
-        what = "a folder, not a feature store" if path.is_dir() else "no such file; make it with extract-features"
+        what = (
+            "a folder, not a feature store"
+            if path.is_dir()
+            else "no such file; make it with extract-features"
+        )
         raise StoreError(f"{path}: {what}")
     try:
         with path.open("rb") as file:
@@ -207,21 +223,40 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
         raise StoreError(f"{path}: {error}") from None
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        reason = " ".join(f"{type(error).__name__} {error}".split())[:150]  # made to deceive: its digest is right
-        raise StoreError(f"{path}: damaged: its index is not one of a feature store ({reason})") from None
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        reason = " ".join(f"{type(error).__name__} {error}".split())[
+            :150
+        ]  # made to deceive: its digest is right
+        raise StoreError(
+            f"{path}: damaged: its index is not one of a feature store ({reason})"
+        ) from None
 
 
 def _checked_head(line: bytes, head: bytes) -> tuple[int, int, str]:
     """Version of the format, length and SHA-256 of the index, from the line that a store begins with."""
     version = re.match(rb"freezeframe-features (\d{1,9}) ", line)
     if line.startswith(b"freezeframe-archive "):
-        raise StoreError("an archive, not a working store; make one of it with freezeframe store restore")
+        raise StoreError(
+            "an archive, not a working store; make one of it with freezeframe store restore"
+        )
     if not version:
-        raise StoreError("an HDF5 file, but not a feature store" if head.startswith(_HDF5) else "not a feature store")
+        raise StoreError(
+            "an HDF5 file, but not a feature store"
+            if head.startswith(_HDF5)
+            else "not a feature store"
+        )
     if int(version[1]) not in COLUMNS_BY_VERSION:
         known = " and ".join(map(str, COLUMNS_BY_VERSION))
-        raise StoreError(f"format version {int(version[1])} is unknown to this freezeframe, which reads {known}")
+        raise StoreError(
+            f"format version {int(version[1])} is unknown to this freezeframe, which reads {known}"
+        )
     rest = re.fullmatch(rb"(\d{1,7}) ([0-9a-f]{64})", line[version.end() :])
     if not rest:
         raise StoreError("damaged: its first line is not what was written")
@@ -232,22 +267,36 @@ def _checked_layout(index: Any, version: int, index_bytes: int, file_bytes: int)
     """The layout that an index tells; sizes in the file are claims, not facts."""
     columns = COLUMNS_BY_VERSION[version]
     datasets = {name: _extent(name, place, columns) for name, place in index["datasets"].items()}
-    provenance = {k: value for k, value in index["provenance"].items() if isinstance(value, str | int | float)}
+    provenance = {
+        k: value for k, value in index["provenance"].items() if isinstance(value, str | int | float)
+    }
     layout = Layout(datasets, provenance, str(index["identity_sha256"]), version)
-    if layout.rows.keys() != columns.keys() or not layout.layers or layout.layers.keys() != layout.checksums.keys():
+    if (
+        layout.rows.keys() != columns.keys()
+        or not layout.layers
+        or layout.layers.keys() != layout.checksums.keys()
+    ):
         raise StoreError("damaged: it lacks columns, layers or checksums")
     if len({extent.dtype for extent in layout.layers.values()}) != 1:
         raise StoreError("damaged: its layers have several dtypes")
     for name, extent in datasets.items():
-        alike = len(extent.shape) == 4 if name.startswith("layers/") else extent.shape[1:] == ROW_SHAPES.get(name, ())
+        alike = (
+            len(extent.shape) == 4
+            if name.startswith("layers/")
+            else extent.shape[1:] == ROW_SHAPES.get(name, ())
+        )
         if extent.shape[0] != layout.n or not alike:
-            raise StoreError(f"damaged: {name} has shape {extent.shape} in a store of {layout.n} rows")
+            raise StoreError(
+                f"damaged: {name} has shape {extent.shape} in a store of {layout.n} rows"
+            )
     for name, kind in DECIDING.items():
         if type(provenance.get(name)) is not kind:
             raise StoreError(f"damaged: its provenance has {provenance.get(name)!r} for {name}")
     dtype = next(iter(layout.layers.values())).dtype.str
     if LAYER_DTYPES.get(str(provenance["dtype"])) != dtype:
-        raise StoreError(f"damaged: its provenance says {provenance['dtype']}, its layers are {dtype}")
+        raise StoreError(
+            f"damaged: its provenance says {provenance['dtype']}, its layers are {dtype}"
+        )
     _check_places(list(datasets.values()), index_bytes, file_bytes)
     return layout
 
@@ -258,7 +307,9 @@ def _extent(full_name: str, place: Any, columns: Mapping[str, str]) -> Extent:
     if not shape or not all(type(size) is int and size > 0 for size in [*shape, offset]):
         raise StoreError(f"damaged: {full_name} has shape {shape} at byte {offset}")
     group, _, name = full_name.partition("/")
-    wanted = {"rows": columns, "checksums": {name: f"S{DIGEST_BYTES}"}, "layers": {name: "layer"}}[group][name]
+    wanted = {"rows": columns, "checksums": {name: f"S{DIGEST_BYTES}"}, "layers": {name: "layer"}}[
+        group
+    ][name]
     if wanted == "layer":
         fits = type_name in LAYER_DTYPES.values()
     elif wanted == "S":
@@ -276,4 +327,6 @@ def _check_places(extents: list[Extent], index_bytes: int, file_bytes: int) -> N
     if in_order[0].offset < index_bytes or any(a.end > b.offset for a, b in pairwise(in_order)):
         raise StoreError("damaged: its datasets overlap")
     if in_order[-1].end > file_bytes:
-        raise StoreError(f"truncated: it should have {in_order[-1].end} bytes, the file has {file_bytes}")
+        raise StoreError(
+            f"truncated: it should have {in_order[-1].end} bytes, the file has {file_bytes}"
+        )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import ParameterError
+from ..errors import ParameterError
 
 POOLINGS = ("flat", "avg", "max")
 
@@ -17,8 +17,8 @@ def pool(features: NDArray[Any], pooling: str | None) -> NDArray[np.float32]:
 
     Args:
         features: any float dtype.
-        pooling: None leaves the shape; "flat" gives (n, height * width * channels), "avg" and "max" the mean or the
-            maximum over the positions, (n, channels).
+        pooling: None leaves the shape; "flat" gives (n, height * width * channels), "avg" and "max"
+            the mean or the maximum over the positions, (n, channels).
 
     Raises:
         ParameterError: an unknown pooling.

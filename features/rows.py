@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .. import StoreError
+from ..errors import StoreError
 from .pooling import pool
 
 if TYPE_CHECKING:
@@ -22,14 +22,16 @@ BLOCK_BYTES = 64 * 2**20
 class FeatureRows:
     """The features of some rows of a store, a matrix of shape (n_rows, n_features), float32.
 
-    Every row is checked against its checksum when it is read for the first time: a score must not rest on damaged
-    features. The file is mapped while something is read and no longer, so that its pages do not stay in the process.
+    Every row is checked against its checksum when it is read for the first time: a score must not
+    rest on damaged features. The file is mapped while something is read and no longer, so that its
+    pages do not stay in the process.
 
     Args:
         store: where the rows are.
         layer: its name.
         rows: row numbers, all done, of shape (n_rows,).
-        pooling: "flat", "avg", "max", or None, which leaves the shape (n_rows, height, width, channels).
+        pooling: "flat", "avg", "max", or None, which leaves the shape (n_rows, height, width,
+            channels).
 
     Attributes:
         shape: (n_rows, n_features).
@@ -44,17 +46,26 @@ class FeatureRows:
     dtype = np.dtype(np.float32)
 
     def __init__(
-        self, store: FeatureStore, layer: str, rows: NDArray[np.intp], pooling: str | None, checked: NDArray[np.bool_]
+        self,
+        store: FeatureStore,
+        layer: str,
+        rows: NDArray[np.intp],
+        pooling: str | None,
+        checked: NDArray[np.bool_],
     ) -> None:
         self.store, self.layer, self.rows, self.pooling = store, layer, rows, pooling
-        self._checked = checked  # of each row of the store; shared, since a row need not be checked twice
+        self._checked = (
+            checked  # of each row of the store; shared, since a row need not be checked twice
+        )
         self.shape: tuple[int, ...] = (len(rows), *pool(store.memmap(layer)[:0], pooling).shape[1:])
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __repr__(self) -> str:
-        return f"FeatureRows({str(self.store.path)!r}, {self.layer!r}, {self.shape}, {self.pooling!r})"
+        return (
+            f"FeatureRows({str(self.store.path)!r}, {self.layer!r}, {self.shape}, {self.pooling!r})"
+        )
 
     def take(self, numbers: Any) -> FeatureRows:
         """Some of these rows, by their place among them (integers, a slice or a boolean); nothing is read."""
@@ -79,8 +90,8 @@ class FeatureRows:
     def panels(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """All columns in order, about 64 MB at a time: which, and their values of shape (n_rows, n_columns).
 
-        A layer is read once from the disk, while all pairs of rows meet: what a Gram matrix needs. Only when all panels
-        were taken is it known that no row was damaged.
+        A layer is read once from the disk, while all pairs of rows meet: what a Gram matrix needs.
+        Only when all panels were taken is it known that no row was damaged.
         """
         if self.pooling != "flat":  # much smaller than the layer
             yield slice(0, self.shape[1]), self[:]
@@ -116,7 +127,11 @@ class FeatureRows:
             if len(unchecked):
                 checksums = self.store.checksums(self.layer, part[unchecked])
                 for i, checksum in zip(unchecked, checksums, strict=True):
-                    self._check(part[i], hashlib.sha256(np.ascontiguousarray(block[i]).data).hexdigest(), checksum)
+                    self._check(
+                        part[i],
+                        hashlib.sha256(np.ascontiguousarray(block[i]).data).hexdigest(),
+                        checksum,
+                    )
                 self._check_finite(block, part)
                 self._checked[part] = True
             yield slice(start, start + len(part)), pool(block, self.pooling)
@@ -127,7 +142,9 @@ class FeatureRows:
 
     def _check_finite(self, values: NDArray[Any], rows: NDArray[np.intp]) -> None:
         if not np.isfinite(values).all():
-            first = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0])
+            first = int(
+                np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0]
+            )
             raise self._damaged(int(rows[first]))
 
     def _damaged(self, row: int) -> StoreError:

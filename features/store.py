@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import ParameterError, StoreError
+from ..errors import ParameterError, StoreError
 from .layout import (
     DECIDING,
     DIGEST_BYTES,
@@ -58,7 +58,8 @@ class FeatureStore:
         status: 0 pending, 1 done, 2 failed, uint8 of shape (n,).
         reasons: why a row failed, objects of type str of shape (n,).
         pixels: SHA-256 of each decoded image, str of shape (n,); empty where not known or not done.
-        duplicates: number of the near-duplicate group of each row, uint32 of shape (n,); 0 where not known or not done.
+        duplicates: number of the near-duplicate group of each row, uint32 of shape (n,); 0 where
+            not known or not done.
 
     Raises:
         StoreError: the file is missing, no feature store, of an unknown version, or damaged.
@@ -133,7 +134,9 @@ class FeatureStore:
         numbers = self._numbers(rows)
         without = numbers[self._pixels[numbers] == b""]
         if len(without):
-            raise StoreError(f"{self.path}: has no thumbnail of {self.paths[without[0]]}; run extract-features again")
+            raise StoreError(
+                f"{self.path}: has no thumbnail of {self.paths[without[0]]}; run extract-features again"
+            )
         if not len(numbers):
             return np.empty((0, THUMBNAIL, THUMBNAIL), np.uint8)
         return np.array(self._map(self._layout.rows["thumbnail"])[numbers])
@@ -146,9 +149,13 @@ class FeatureStore:
         """
         wanted = self.status == DONE
         if split not in (None, *SPLITS):
-            raise ParameterError(f"split must be one of {', '.join(map(repr, SPLITS))}, got {split!r}")
+            raise ParameterError(
+                f"split must be one of {', '.join(map(repr, SPLITS))}, got {split!r}"
+            )
         if label is not None and label not in self.labels:
-            raise ParameterError(f"no image is labelled {label!r}; labels are {', '.join(sorted(set(self.labels)))}")
+            raise ParameterError(
+                f"no image is labelled {label!r}; labels are {', '.join(sorted(set(self.labels)))}"
+            )
         if split is not None:
             wanted &= self.splits == split
         if label is not None:
@@ -166,13 +173,16 @@ class FeatureStore:
         self._check_layer(layer)
         return self._map(self._layout.layers[layer])
 
-    def features(self, layer: str, rows: Rows | None = None, pooling: str | None = None) -> NDArray[np.float32]:
+    def features(
+        self, layer: str, rows: Rows | None = None, pooling: str | None = None
+    ) -> NDArray[np.float32]:
         """Features of some rows, as float32.
 
         Args:
             layer: its name.
             rows: row numbers, or a boolean of shape (n,); by default all done rows.
-            pooling: "flat", "avg", "max", or None for (n_rows, height, width, channels); see `pool`.
+            pooling: "flat", "avg", "max", or None for (n_rows, height, width, channels); see
+                `pool`.
 
         Raises:
             ParameterError: an unknown layer or pooling.
@@ -180,7 +190,9 @@ class FeatureStore:
         """
         return self.select(layer, rows, pooling)[:]
 
-    def select(self, layer: str, rows: Rows | None = None, pooling: str | None = None) -> FeatureRows:
+    def select(
+        self, layer: str, rows: Rows | None = None, pooling: str | None = None
+    ) -> FeatureRows:
         """Features of some rows as a matrix that is read block by block when asked for; arguments as for `features`."""
         numbers = self.rows() if rows is None else self._numbers(rows)
         return FeatureRows(self, layer, numbers, pooling, np.zeros(len(self), dtype=bool))
@@ -190,7 +202,8 @@ class FeatureStore:
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
         """Features of some rows in blocks of about 64 MB: pairs of row numbers and their features, in order.
 
-        Each row is checked against its checksum on the way: a score must not rest on damaged features.
+        Each row is checked against its checksum on the way: a score must not rest on damaged
+        features.
         """
         selected = self.select(layer, rows, pooling)
         for part, block in selected.blocks():
@@ -217,7 +230,9 @@ class FeatureStore:
         """SHA-256 of the feature bytes of all rows, or of some, hexadecimal, of shape (n,); empty where not done."""
         self._check_layer(layer)
         checksums = self._map(self._layout.checksums[layer])
-        return np.char.decode(np.array(checksums if rows is None else checksums[rows]), "ascii", "replace")
+        return np.char.decode(
+            np.array(checksums if rows is None else checksums[rows]), "ascii", "replace"
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -228,7 +243,9 @@ class FeatureStore:
         for name in (*IDENTITY, "status"):
             digest.update(f"\n{name}\n".encode() + self._map(self._layout.rows[name]).tobytes())
         for name in sorted(self.layers):
-            digest.update(f"\n{name}\n".encode() + self._map(self._layout.checksums[name]).tobytes())
+            digest.update(
+                f"\n{name}\n".encode() + self._map(self._layout.checksums[name]).tobytes()
+            )
         return digest.hexdigest()
 
     def frame(self) -> pandas.DataFrame:
@@ -254,13 +271,17 @@ class FeatureStore:
 
     def _check_layer(self, layer: str) -> None:
         if layer not in self.layers:
-            raise ParameterError(f"{self.path} has no layer {layer!r}; it has {', '.join(self.layers)}")
+            raise ParameterError(
+                f"{self.path} has no layer {layer!r}; it has {', '.join(self.layers)}"
+            )
 
     def _check_identity(self) -> None:
         """Refuse a store whose list of images was changed, or that another program wrote anew with other places."""
         columns = {name: self._map(self._layout.rows[name]) for name in IDENTITY}
         if identity_digest(columns) != self._layout.identity_sha256:
-            raise StoreError(f"{self.path}: damaged: its paths, labels, splits or groups were changed; extract anew")
+            raise StoreError(
+                f"{self.path}: damaged: its paths, labels, splits or groups were changed; extract anew"
+            )
 
     def _file_identity(self) -> tuple[int, int]:
         return file_identity(self.path.stat())
@@ -268,7 +289,9 @@ class FeatureStore:
     def _map(self, extent: Extent) -> np.memmap[Any, np.dtype[Any]]:
         """A dataset as a memory map, unless another file has taken the place of the one that was opened."""
         if self._file_identity() != self._layout.file:
-            raise StoreError(f"{self.path}: replaced by another store since it was opened; open it again")
+            raise StoreError(
+                f"{self.path}: replaced by another store since it was opened; open it again"
+            )
         return extent.map(self.path)
 
     def _numbers(self, rows: Rows) -> NDArray[np.intp]:
@@ -276,12 +299,18 @@ class FeatureStore:
         chosen = np.asarray(rows)
         if chosen.dtype == bool:
             if chosen.shape != self.status.shape:
-                raise ParameterError(f"a boolean for rows must have shape {self.status.shape}, got {chosen.shape}")
+                raise ParameterError(
+                    f"a boolean for rows must have shape {self.status.shape}, got {chosen.shape}"
+                )
             chosen = np.flatnonzero(chosen)
         elif chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
-            raise ParameterError(f"rows must be row numbers or a boolean array, got {chosen.dtype} of {chosen.shape}")
+            raise ParameterError(
+                f"rows must be row numbers or a boolean array, got {chosen.dtype} of {chosen.shape}"
+            )
         elif chosen.size and not -len(self) <= chosen.min() <= chosen.max() < len(self):
-            raise ParameterError(f"rows must lie between 0 and {len(self) - 1}, got {chosen.min()} to {chosen.max()}")
+            raise ParameterError(
+                f"rows must lie between 0 and {len(self) - 1}, got {chosen.min()} to {chosen.max()}"
+            )
         numbers: NDArray[np.intp] = chosen.astype(np.intp)
         if (self.status[numbers] != DONE).any():
             raise StoreError(f"{self.path}: rows that are not done were asked for")
@@ -296,7 +325,9 @@ class FeatureStore:
         return values
 
     def _reasons(self) -> NDArray[np.object_]:
-        reasons = np.full(len(self.status), "", dtype=object)  # as text of fixed length, 800 bytes a row
+        reasons = np.full(
+            len(self.status), "", dtype=object
+        )  # as text of fixed length, 800 bytes a row
         raw = self._map(self._layout.rows["reason"])
         for row in np.flatnonzero(self.status == FAILED):
             reasons[row] = bytes(raw[row]).decode("utf-8", "replace")

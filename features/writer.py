@@ -16,7 +16,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import ParameterError, StoreError
+from ..errors import ParameterError, StoreError
+from .hdf5_file import PatientFile
 from .layout import (
     COLUMNS,
     DIGEST_BYTES,
@@ -35,7 +36,6 @@ from .layout import (
     identity_digest,
     read_layout,
 )
-from .patient_file import PatientFile
 
 Shape = tuple[int, int, int]
 
@@ -53,7 +53,9 @@ def store_lock(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         lock.acquire()
     except filelock.Timeout:
-        raise StoreError(f"{path}: another process is writing this store; wait for it or give another output") from None
+        raise StoreError(
+            f"{path}: another process is writing this store; wait for it or give another output"
+        ) from None
     except OSError as error:
         raise StoreError(f"{path}: cannot write here ({error.strerror or error})") from None
     try:
@@ -82,7 +84,9 @@ def create_store(
     """
     _check_new(rows, layers, provenance)
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.new")  # under the lock nobody else writes to this name
+    unfinished = path.with_name(
+        f".{path.name}.new"
+    )  # under the lock nobody else writes to this name
     try:
         _write_new(unfinished, _new_columns(rows, layers), layers, provenance)
         unfinished.replace(path)
@@ -92,17 +96,23 @@ def create_store(
         unfinished.unlink(missing_ok=True)
 
 
-def _check_new(rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape], provenance: Mapping[str, Any]) -> None:
+def _check_new(
+    rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape], provenance: Mapping[str, Any]
+) -> None:
     lengths = {len(rows[name]) for name in IDENTITY}
     if len(lengths) != 1 or lengths == {0}:
         raise ParameterError("the columns of a store must have one length, at least 1")
     if not layers:
         raise ParameterError("a store needs at least one layer")
     if provenance["dtype"] not in LAYER_DTYPES:
-        raise ParameterError(f"dtype must be one of {', '.join(LAYER_DTYPES)}, got {provenance['dtype']!r}")
+        raise ParameterError(
+            f"dtype must be one of {', '.join(LAYER_DTYPES)}, got {provenance['dtype']!r}"
+        )
 
 
-def _new_columns(rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape]) -> dict[str, NDArray[Any]]:
+def _new_columns(
+    rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape]
+) -> dict[str, NDArray[Any]]:
     """All datasets but layers and thumbnails, as they are when every row is pending, by full name."""
     n = len(rows["path"])
     columns: dict[str, NDArray[Any]] = {}
@@ -112,19 +122,27 @@ def _new_columns(rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape])
                 values = np.array(rows[name], dtype="S")  # plain ASCII
             except UnicodeEncodeError:
                 values = np.array([text.encode() for text in rows[name]], dtype="S")
-            columns[f"rows/{name}"] = values.astype(f"S{max(1, values.dtype.itemsize)}" if dtype == "S" else dtype)
+            columns[f"rows/{name}"] = values.astype(
+                f"S{max(1, values.dtype.itemsize)}" if dtype == "S" else dtype
+            )
         elif f"rows/{name}" not in ROW_SHAPES:
             columns[f"rows/{name}"] = np.zeros(n, dtype)
     return columns | {f"checksums/{name}": np.zeros(n, f"S{DIGEST_BYTES}") for name in layers}
 
 
 def _write_new(
-    path: Path, columns: Mapping[str, NDArray[Any]], layers: Mapping[str, Shape], provenance: Mapping[str, Any]
+    path: Path,
+    columns: Mapping[str, NDArray[Any]],
+    layers: Mapping[str, Shape],
+    provenance: Mapping[str, Any],
 ) -> None:
     """Write the HDF5 file, and before it, in the space that HDF5 leaves to others, the index."""
     n = len(columns["rows/path"])
     shapes = {name: (column.shape, column.dtype) for name, column in columns.items()}
-    shapes |= {name: ((n, *shape), np.dtype(COLUMNS[name.removeprefix("rows/")])) for name, shape in ROW_SHAPES.items()}
+    shapes |= {
+        name: ((n, *shape), np.dtype(COLUMNS[name.removeprefix("rows/")]))
+        for name, shape in ROW_SHAPES.items()
+    }
     dtype = np.dtype(LAYER_DTYPES[provenance["dtype"]])
     shapes |= {f"layers/{name}": ((n, *shape), dtype) for name, shape in layers.items()}
     identity = identity_digest({name: columns[f"rows/{name}"] for name in IDENTITY})
@@ -133,16 +151,21 @@ def _write_new(
         datasets = {name: Extent(offsets[name], *shape) for name, shape in shapes.items()}
         return encode_index(Layout(datasets, dict(provenance), identity))
 
-    # HDF5 leaves a power of two to others at the head of a file; where the datasets will lie is not known yet.
+    # HDF5 leaves a power of two to others at the head of a file; where the datasets will lie is not
+    # known yet.
     room = max(512, 1 << (len(index(dict.fromkeys(shapes, 2**63))) - 1).bit_length())
     how = {"userblock_size": room, "alignment_threshold": 64, "alignment_interval": 64}
     with PatientFile(path) as raw, h5py.File(raw, "w", libver=("earliest", "v108"), **how) as file:
         file.attrs["format"] = FORMAT
         file.attrs["format_version"] = FORMAT_VERSION
         file.create_group("provenance").attrs.update(provenance)
-        offsets = {name: _dataset(file, name, *shape).id.get_offset() for name, shape in shapes.items()}
+        offsets = {
+            name: _dataset(file, name, *shape).id.get_offset() for name, shape in shapes.items()
+        }
         for name, column in columns.items():
-            file[name][...] = column.astype(file[name].dtype)  # h5py notes in the dtype that text is UTF-8
+            file[name][...] = column.astype(
+                file[name].dtype
+            )  # h5py notes in the dtype that text is UTF-8
         file.close()  # the last bytes are written now
         raw.check()
     with path.open("r+b") as handle:
@@ -151,7 +174,9 @@ def _write_new(
         os.fsync(handle.fileno())
 
 
-def _dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
+def _dataset(
+    file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> h5py.Dataset:
     """A contiguous dataset that has its place in the file at once, and holds nothing yet."""
     kind = h5py.string_dtype("utf-8", dtype.itemsize) if dtype.kind == "S" else dtype
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -176,7 +201,8 @@ def write_at(file: io.FileIO, offset: int, data: bytes | memoryview) -> None:
 class StoreWriter:
     """Fills the pending rows of a store through plain file I/O at the datasets' offsets. Call under `store_lock`.
 
-    Several threads may `put` different rows at once where the system has `pwrite`, which Windows has not.
+    Several threads may `put` different rows at once where the system has `pwrite`, which Windows
+    has not.
 
     Args:
         path: an existing store.
@@ -200,20 +226,27 @@ class StoreWriter:
         self.pending: NDArray[np.intp] = np.flatnonzero(self._layout.read_status(path) == PENDING)
 
     def write(
-        self, rows: Sequence[int], features: Mapping[str, NDArray[Any]], sizes: Sequence[tuple[int, int]]
+        self,
+        rows: Sequence[int],
+        features: Mapping[str, NDArray[Any]],
+        sizes: Sequence[tuple[int, int]],
     ) -> None:
         """Write finished rows: features, flush, then sizes and checksums, then status.
 
         Args:
             rows: row numbers, of length b.
-            features: for every layer of the store an array of shape (at least b, height, width, channels); the
-                first b entries are written, what follows is padding.
+            features: for every layer of the store an array of shape (at least b, height, width,
+                channels); the first b entries are written, what follows is padding.
             sizes: (height, width) of each image as decoded, in pixels; at least b.
 
         Raises:
-            StoreError: the file cannot be written (a full disk, say); rows finished before stay finished.
+            StoreError: the file cannot be written (a full disk, say); rows finished before stay
+                finished.
         """
-        checksums = [self.put(row, {name: features[name][i] for name in features}) for i, row in enumerate(rows)]
+        checksums = [
+            self.put(row, {name: features[name][i] for name in features})
+            for i, row in enumerate(rows)
+        ]
         self.flush()
         for row, found, size in zip(rows, checksums, sizes, strict=False):
             self.finish(row, found, size)
@@ -222,8 +255,8 @@ class StoreWriter:
         """Write the features of one row, by layer (height, width, channels); the first of the three steps of `write`.
 
         Returns:
-            Their checksums by layer, for `finish`; empty, and nothing is written, if they are not finite in the store's
-            dtype.
+            Their checksums by layer, for `finish`; empty, and nothing is written, if they are not
+            finite in the store's dtype.
         """
         layers = {name: self._encoded(name, features[name]) for name in self._layout.layers}
         if not all(np.isfinite(array).all() for array in layers.values()):
@@ -243,7 +276,9 @@ class StoreWriter:
         self._put_thumbnail(row, thumbnail)
         self._put(self._layout.rows["pixels"], row, pixels.encode())
 
-    def put_late_fingerprints(self, fingerprints: Mapping[int, tuple[str, NDArray[np.uint8]]]) -> None:
+    def put_late_fingerprints(
+        self, fingerprints: Mapping[int, tuple[str, NDArray[np.uint8]]]
+    ) -> None:
         """Write fingerprints, (pixels, thumbnail) by row, of rows that are done: thumbnails, flush, then pixels."""
         for row, (_, thumbnail) in fingerprints.items():
             self._put_thumbnail(row, thumbnail)
@@ -258,11 +293,14 @@ class StoreWriter:
     def put_duplicates(self, numbers: NDArray[np.integer[Any]]) -> None:
         """Write the numbers of the near-duplicate groups of all rows, of shape (n,): from 1 on, 0 where not known.
 
-        Zeros are flushed first, so that numbers of which a crash wrote some are never taken for whole.
+        Zeros are flushed first, so that numbers of which a crash wrote some are never taken for
+        whole.
         """
         extent = self._layout.rows["duplicates"]
         if numbers.shape != extent.shape:
-            raise ParameterError(f"numbers of groups must have shape {extent.shape}, got {numbers.shape}")
+            raise ParameterError(
+                f"numbers of groups must have shape {extent.shape}, got {numbers.shape}"
+            )
         for column in (np.zeros(extent.shape, extent.dtype), numbers.astype(extent.dtype)):
             self._write_at(extent.offset, column.data.cast("B"))
             self.flush()
@@ -271,7 +309,10 @@ class StoreWriter:
         """Mark a row as done whose features were `put` and, since then, flushed; as failed without checksums."""
         if not checksums:
             dtype = self._layout.provenance["dtype"]
-            self.fail(row, f"its features are not finite as {dtype}" + "; use float32" * (dtype != "float32"))
+            self.fail(
+                row,
+                f"its features are not finite as {dtype}" + "; use float32" * (dtype != "float32"),
+            )
             return
         for name, checksum in checksums.items():
             self._put(self._layout.checksums[name], row, checksum.encode())
@@ -285,7 +326,9 @@ class StoreWriter:
             return {}
         for extent in self._layout.layers.values():
             self._put(extent, to, self._get(extent, row))
-        return {name: self._get(extent, row).decode() for name, extent in self._layout.checksums.items()}
+        return {
+            name: self._get(extent, row).decode() for name, extent in self._layout.checksums.items()
+        }
 
     def fail(self, row: int, reason: str) -> None:
         """Mark a row as failed, with the reason (cut to 200 bytes)."""
@@ -304,7 +347,10 @@ class StoreWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -340,11 +386,15 @@ class StoreWriter:
         try:
             write_at(self._file, offset, data)
         except OSError as error:
-            raise StoreError(f"{self.path}: cannot write ({error.strerror}); finished rows are safe") from None
+            raise StoreError(
+                f"{self.path}: cannot write ({error.strerror}); finished rows are safe"
+            ) from None
 
     def flush(self) -> None:
         """Bring what was written to the disk."""
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise StoreError(f"{self.path}: cannot write ({error.strerror}); finished rows are safe") from None
+            raise StoreError(
+                f"{self.path}: cannot write ({error.strerror}); finished rows are safe"
+            ) from None

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from freezeframe.data.duplicates import duplicate_groups
+from freezeframe.data.duplicates.pairs import duplicate_groups
 from freezeframe.data.fingerprints import Fingerprint
 from freezeframe.features.layout import IDENTITY
 from freezeframe.features.writer import StoreWriter, create_store, store_lock
 
-# A busy machine is no failure. Those who develop look for new examples each time; who only checks gets the same ones.
+# A busy machine is no failure. Those who develop look for new examples each time; who only checks
+# gets the same ones.
 settings.register_profile("calm", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("calm")
 
@@ -81,7 +82,8 @@ MakeStore = Callable[..., Path]
 def make_store(tmp_path: Path) -> MakeStore:
     """Makes a finished store of given labels whose features tell the classes apart.
 
-    Without `fingerprints` its images are not recognised; one that is `merged` has no near-duplicate groups yet.
+    Without `fingerprints` its images are not recognised; one that is `merged` has no near-duplicate
+    groups yet.
     """
 
     def make(
@@ -112,7 +114,8 @@ def make_store(tmp_path: Path) -> MakeStore:
             with StoreWriter(path) as writer:
                 done = range(n - pending - failed)
                 features = {
-                    k: rng.normal(size=(n, *shape)) + shift * (np.arange(shape[2]) == 0) for k, shape in layers.items()
+                    k: rng.normal(size=(n, *shape)) + shift * (np.arange(shape[2]) == 0)
+                    for k, shape in layers.items()
                 }
                 for row, found in enumerate(fingerprints or ()):
                     writer.put_fingerprint(row, found.pixels, found.thumbnail)
@@ -130,7 +133,8 @@ def make_store(tmp_path: Path) -> MakeStore:
 
 def script(name: str) -> Any:
     """A script of this repository as a module."""
-    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "scripts" / f"{name}.py")
+    path = next((REPOSITORY / "scripts").glob(f"*/{name}.py"))
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

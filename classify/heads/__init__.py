@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ... import ParameterError
+from ...errors import ParameterError
+from .base import Head
 from .boosting import XGBoost
-from .convolutional import (
+from .forest import ExtraTrees
+from .linear import LinearDiscriminant, LogisticRegression, Ridge
+from .neighbours import NearestNeighbours
+from .networks.convolutional import (
     AugmentedCNN,
     DropoutCNN,
     EarlyBlocks,
@@ -17,11 +21,7 @@ from .convolutional import (
     FineTunedBlock5,
     SimpleCNN,
 )
-from .dense import Dense128, Dense128x64x32
-from .forest import ExtraTrees
-from .head import Head
-from .linear import LinearDiscriminant, LogisticRegression, Ridge
-from .neighbours import NearestNeighbours
+from .networks.dense import Dense128, Dense128x64x32
 from .simple import Majority, NaiveBayes
 from .svm import LinearSVM, RbfSVM
 
@@ -71,6 +71,7 @@ def make_head(name: str, **parameters: Any) -> Head:
     """A new, unfitted head.
 
     Raises:
-        ParameterError: there is no head of this name, or it has no such parameter; the text lists those there are.
+        ParameterError: there is no head of this name, or it has no such parameter; the text lists
+            those there are.
     """
     return find_head(name)(**parameters)

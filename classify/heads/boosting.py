@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import FreezeframeError, MissingExtraError
+from ...errors import FreezeframeError, MissingExtraError
 from ...features.rows import FeatureRows
 from .arrays import Arrays
-from .head import Folds, Head, Matrix, Parameters, take, two_columns
+from .base import Folds, Head, Matrix, Parameters, take, two_columns
 from .trees import Trees
 
 IN_MEMORY_BYTES = 2**30
@@ -23,12 +23,14 @@ IN_MEMORY_BYTES = 2**30
 class XGBoost(Head):
     """Gradient-boosted trees (Chen and Guestrin, arXiv:1603.02754), histogram method.
 
-    The fitted trees are kept as plain arrays and walked with NumPy: XGBoost's own loader can be crashed by a hostile
-    file, and predicting needs no XGBoost. Two classes share one tree a round, more have one each.
+    The fitted trees are kept as plain arrays and walked with NumPy: XGBoost's own loader can be
+    crashed by a hostile file, and predicting needs no XGBoost. Two classes share one tree a round,
+    more have one each.
 
-    Parameters are `n_estimators` (rounds, at most), `learning_rate`, `max_depth`, `colsample_bytree` (the share of the
-    features that a tree is chosen from) and `early_stopping`: the number of rounds without a better loss after which
-    no more are tried, 0 for all rounds. What the first fold says of the rounds, all rows are then fitted with.
+    Parameters are `n_estimators` (rounds, at most), `learning_rate`, `max_depth`,
+    `colsample_bytree` (the share of the features that a tree is chosen from) and `early_stopping`:
+    the number of rounds without a better loss after which no more are tried, 0 for all rounds. What
+    the first fold says of the rounds, all rows are then fitted with.
     """
 
     name = "xgboost"
@@ -50,10 +52,16 @@ class XGBoost(Head):
     }
     spaces: ClassVar = {
         "default": {"max_depth": [2, 4, 6]},
-        "wide": {"max_depth": [2, 3, 4, 6], "colsample_bytree": [0.1, 0.3, 1.0], "learning_rate": [0.1, 0.2]},
+        "wide": {
+            "max_depth": [2, 3, 4, 6],
+            "colsample_bytree": [0.1, 0.3, 1.0],
+            "learning_rate": [0.1, 0.2],
+        },
     }
 
-    def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
+    def fit(
+        self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()
+    ) -> None:
         X = _in_memory(X)
         options = self._options(n_classes, seed, _threads(X))
         rounds = self.parameters["n_estimators"]
@@ -63,12 +71,18 @@ class XGBoost(Head):
         self._trees = Trees.from_xgboost(json.loads(booster.save_raw("json")))
 
     def cross_validate(
-        self, X: Matrix, y: NDArray[np.intp], n_classes: int, folds: Folds, candidates: Sequence[Parameters], seed: int
+        self,
+        X: Matrix,
+        y: NDArray[np.intp],
+        n_classes: int,
+        folds: Folds,
+        candidates: Sequence[Parameters],
+        seed: int,
     ) -> Iterator[tuple[Parameters, NDArray[np.float64]]]:
         """As every head's, but each fold stops early by the rows it judges.
 
-        A candidate is yielded with the mean over the folds of the rounds that were best, for all rows to be fitted with
-        as many, and it is judged after as many in each fold.
+        A candidate is yielded with the mean over the folds of the rounds that were best, for all
+        rows to be fitted with as many, and it is judged after as many in each fold.
         """
         heads = [type(self)(**{**self.parameters, **candidate}) for candidate in candidates]
         X = _in_memory(X)
@@ -76,7 +90,10 @@ class XGBoost(Head):
 
         def boosted(fold: tuple[NDArray[np.intp], NDArray[np.intp]]) -> tuple[Any, list[Any]]:
             fitted, judged = _matrices(X, y, fold, options[0])
-            return judged, [head._stopped_early(own, fitted, judged) for head, own in zip(heads, options, strict=True)]
+            return judged, [
+                head._stopped_early(own, fitted, judged)
+                for head, own in zip(heads, options, strict=True)
+            ]
 
         alone = options[0]["device"] != "cpu" or not isinstance(X, np.ndarray)
         with ThreadPoolExecutor(1 if alone else min(len(folds), _cores())) as threads:
@@ -86,7 +103,9 @@ class XGBoost(Head):
             scores = np.full((len(y), n_classes), np.nan)
             for (_, rows), (judged, found) in zip(folds, boosters, strict=True):
                 last = min(rounds, found[number].num_boosted_rounds())
-                margin = found[number].predict(judged, output_margin=True, iteration_range=(0, last))
+                margin = found[number].predict(
+                    judged, output_margin=True, iteration_range=(0, last)
+                )
                 scores[rows] = two_columns(margin)
             yield {**candidate, "n_estimators": rounds, "early_stopping": 0}, scores
 
@@ -102,21 +121,41 @@ class XGBoost(Head):
 
     def _options(self, n_classes: int, seed: int, n_threads: int) -> dict[str, Any]:
         """XGBoost's own parameters."""
-        names = {"learning_rate": "eta", "max_depth": "max_depth", "colsample_bytree": "colsample_bytree"}
+        names = {
+            "learning_rate": "eta",
+            "max_depth": "max_depth",
+            "colsample_bytree": "colsample_bytree",
+        }
         options = {theirs: self.parameters[ours] for ours, theirs in names.items()}
         if n_classes == 2:
             options |= {"objective": "binary:logistic", "eval_metric": "logloss"}
         else:
-            options |= {"objective": "multi:softprob", "num_class": n_classes, "eval_metric": "mlogloss"}
-        options["base_score"] = 0.5  # of two classes that is a score of 0, of more the same for all: it cancels out
-        return options | {"tree_method": "hist", "seed": seed, "nthread": n_threads, "device": _device()}
+            options |= {
+                "objective": "multi:softprob",
+                "num_class": n_classes,
+                "eval_metric": "mlogloss",
+            }
+        options["base_score"] = (
+            0.5  # of two classes that is a score of 0, of more the same for all: it cancels out
+        )
+        return options | {
+            "tree_method": "hist",
+            "seed": seed,
+            "nthread": n_threads,
+            "device": _device(),
+        }
 
     def _stopped_early(self, options: dict[str, Any], fitted: Any, judged: Any) -> Any:
         """A booster that stopped when its log loss on what it is judged by had not been better for a while."""
         patience = self.parameters["early_stopping"] or None
         rounds = self.parameters["n_estimators"]
         return import_xgboost().train(
-            options, fitted, rounds, evals=[(judged, "judged")], early_stopping_rounds=patience, verbose_eval=False
+            options,
+            fitted,
+            rounds,
+            evals=[(judged, "judged")],
+            early_stopping_rounds=patience,
+            verbose_eval=False,
         )
 
 
@@ -132,7 +171,9 @@ def import_xgboost() -> Any:
     except ImportError:
         raise MissingExtraError("xgboost", "cpu", "the head xgboost") from None
     except Exception as error:
-        raise FreezeframeError(f"xgboost cannot be loaded ({' '.join(str(error).split())[:120]})") from None
+        raise FreezeframeError(
+            f"xgboost cannot be loaded ({' '.join(str(error).split())[:120]})"
+        ) from None
     return xgboost
 
 
@@ -150,14 +191,19 @@ def _in_memory(X: Matrix) -> Matrix:
 
 
 def _matrices(
-    X: Matrix, y: NDArray[np.intp], fold: tuple[NDArray[np.intp], NDArray[np.intp]], options: Mapping[str, Any]
+    X: Matrix,
+    y: NDArray[np.intp],
+    fold: tuple[NDArray[np.intp], NDArray[np.intp]],
+    options: Mapping[str, Any],
 ) -> tuple[Any, Any]:
     """The rows to fit on, and those to judge by in the bins of the first, as XGBoost's matrices."""
     fitted = _matrix(take(X, fold[0]), y[fold[0]], options)
     return fitted, _matrix(take(X, fold[1]), y[fold[1]], options, fitted)
 
 
-def _matrix(X: Matrix, y: NDArray[np.intp], options: Mapping[str, Any], binned_as: Any = None) -> Any:
+def _matrix(
+    X: Matrix, y: NDArray[np.intp], options: Mapping[str, Any], binned_as: Any = None
+) -> Any:
     """Features in bins, a byte each: XGBoost's `QuantileDMatrix`."""
     xgboost = import_xgboost()
     data = {"data": X, "label": y} if isinstance(X, np.ndarray) else {"data": _blocks(X, y)}

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 class Calibration:
     """Probabilities are softmax(slope * scores + biases).
 
-    For two classes that is Platt scaling (Platt, "Probabilistic outputs for support vector machines", 1999), for more
-    classes temperature scaling with a bias a class (Alexandari et al., arXiv:1901.06852).
+    For two classes that is Platt scaling (Platt, "Probabilistic outputs for support vector
+    machines", 1999), for more classes temperature scaling with a bias a class (Alexandari et al.,
+    arXiv:1901.06852).
 
     Attributes:
         slope: 1 leaves log-probabilities as they are.
         biases: one a class; none: all 0.
-        threshold: the positive class of two is predicted from this probability on; None: the likeliest class is.
+        threshold: the positive class of two is predicted from this probability on; None: the
+            likeliest class is.
         positive: number of that class.
     """
 
@@ -31,7 +33,9 @@ class Calibration:
         """Probabilities of shape (n_rows, n_classes) from scores of that shape."""
         from scipy.special import softmax
 
-        return np.asarray(softmax(self.slope * scores + (np.array(self.biases) if self.biases else 0.0), axis=1))
+        return np.asarray(
+            softmax(self.slope * scores + (np.array(self.biases) if self.biases else 0.0), axis=1)
+        )
 
     def decide(self, proba: NDArray[np.float64]) -> NDArray[np.intp]:
         """Class numbers of shape (n_rows,) from probabilities."""
@@ -43,7 +47,8 @@ class Calibration:
 def fit_calibration(scores: NDArray[np.float64], y: NDArray[np.intp]) -> Calibration:
     """Slope and biases of the least log loss, by L-BFGS, on rows that the head was not fitted on.
 
-    Targets are smoothed as Platt does, so that scores which separate the classes do not make it overconfident.
+    Targets are smoothed as Platt does, so that scores which separate the classes do not make it
+    overconfident.
 
     Args:
         scores: of shape (n_rows, n_classes); rows with NaN are left out.
@@ -80,7 +85,9 @@ def fit_calibration(scores: NDArray[np.float64], y: NDArray[np.intp]) -> Calibra
     return Calibration(float(found[0] / scale), tuple(map(float, found[1:])))
 
 
-def threshold_for(proba: NDArray[np.float64], y: NDArray[np.intp], sensitivity: float, positive: int) -> float:
+def threshold_for(
+    proba: NDArray[np.float64], y: NDArray[np.intp], sensitivity: float, positive: int
+) -> float:
     """The highest threshold at which at least this share of the positive rows are found.
 
     Args:

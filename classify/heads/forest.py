@@ -9,23 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import SMALLEST, Arrays
-from .head import Folds, Head, Matrix, Parameters
+from .base import Folds, Head, Matrix, Parameters
 from .trees import MAX_DEPTH, Trees
 
 
 class ExtraTrees(Head):
     """A forest of trees with random thresholds (Geurts, Ernst and Wehenkel, doi:10.1007/s10994-006-6226-1).
 
-    scikit-learn's `ExtraTreesClassifier`, each tree on all rows. The probability of a class is the mean over the trees
-    of its share in the leaf that a row falls into.
+    scikit-learn's `ExtraTreesClassifier`, each tree on all rows. The probability of a class is the
+    mean over the trees of its share in the leaf that a row falls into.
 
-    Parameters are `n_estimators` (trees), `max_features` (share of the features that a split is chosen from) and
-    `min_samples_leaf`.
+    Parameters are `n_estimators` (trees), `max_features` (share of the features that a split is
+    chosen from) and `min_samples_leaf`.
     """
 
     name = "extra-trees"
     pooling = "avg"
-    defaults: ClassVar[Parameters] = {"n_estimators": 200, "max_features": 0.1, "min_samples_leaf": 1}
+    defaults: ClassVar[Parameters] = {
+        "n_estimators": 200,
+        "max_features": 0.1,
+        "min_samples_leaf": 1,
+    }
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         "n_estimators": (1, 100_000),
         "max_features": (1e-9, 1),
@@ -33,10 +37,15 @@ class ExtraTrees(Head):
     }
     spaces: ClassVar = {"wide": {"min_samples_leaf": [3, 1], "max_features": [0.05, 0.1, 0.3]}}
 
-    def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
+    def fit(
+        self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()
+    ) -> None:
         from sklearn.ensemble import ExtraTreesClassifier
 
-        options = {**self.parameters, "max_features": float(self.parameters["max_features"])}  # 1 would be one feature
+        options = {
+            **self.parameters,
+            "max_features": float(self.parameters["max_features"]),
+        }  # 1 would be one feature
         # One that no model file may be deeper than; trees do not get there.
         forest = ExtraTreesClassifier(**options, max_depth=MAX_DEPTH, random_state=seed, n_jobs=-1)
         forest.fit(np.asarray(X, dtype=np.float32), y)

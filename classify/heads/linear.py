@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import ParameterError
+from ...errors import ParameterError
 from .arrays import Arrays, checked_array
-from .head import Folds, Head, Matrix, Parameters, blocks_of, two_columns
+from .base import Folds, Head, Matrix, Parameters, blocks_of, two_columns
 
 if TYPE_CHECKING:
-    from ..reduction import Reduction
+    from ..solvers.reduction import Reduction
 
 MOST_COVARIANCES = 4096
 """Features that `lda` takes: a covariance matrix of more is no longer small (134 MB)."""
@@ -70,23 +70,35 @@ class _PathHead(PenalisedHead):
         """scikit-learn's classifier, unfitted."""
         raise NotImplementedError
 
-    def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
+    def fit(
+        self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()
+    ) -> None:
         from sklearn.exceptions import ConvergenceWarning
 
-        from ..linear_search import Path
+        from ..solvers.reduced_search import Path
 
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             self.keep(*Path(self.solver(seed), self.penalty, X, y, np.arange(len(y))).fit(None))
         if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
-            self.notes.append(f"{self.name} had not converged after {self.parameters['max_iter']} iterations")
+            self.notes.append(
+                f"{self.name} had not converged after {self.parameters['max_iter']} iterations"
+            )
 
     def cross_validate(
-        self, X: Matrix, y: NDArray[np.intp], n_classes: int, folds: Folds, candidates: Sequence[Parameters], seed: int
+        self,
+        X: Matrix,
+        y: NDArray[np.intp],
+        n_classes: int,
+        folds: Folds,
+        candidates: Sequence[Parameters],
+        seed: int,
     ) -> Iterator[tuple[Parameters, NDArray[np.float64]]]:
-        from ..linear_search import decisions
+        from ..solvers.reduced_search import decisions
 
-        values = [candidate.get(self.penalty, self.parameters[self.penalty]) for candidate in candidates]
+        values = [
+            candidate.get(self.penalty, self.parameters[self.penalty]) for candidate in candidates
+        ]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a candidate that is not chosen need not converge
             found = decisions(self.solver(seed), self.penalty, values, X, y, folds)
@@ -100,7 +112,11 @@ class LogisticRegression(_PathHead):
     name = "logreg"
     proper = True
     defaults: ClassVar[Parameters] = {"C": 1.0, "max_iter": 1000, "tol": 1e-4}
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"C": (1e-30, 1e30), "max_iter": (1, 10**9), "tol": (0, 1)}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "C": (1e-30, 1e30),
+        "max_iter": (1, 10**9),
+        "tol": (0, 1),
+    }
     penalty = "C"
     relative: ClassVar = {
         "default": [1, 10, 100, 1000, 10**4, 10**5],
@@ -135,7 +151,8 @@ class Ridge(_PathHead):
 class LinearDiscriminant(LinearHead):
     """Linear discriminant analysis, its covariance shrunk towards a multiple of the identity.
 
-    scikit-learn's solver "lsqr"; Ledoit and Wolf, "Honey, I shrunk the sample covariance matrix", 2004.
+    scikit-learn's solver "lsqr"; Ledoit and Wolf, "Honey, I shrunk the sample covariance matrix",
+    2004.
     """
 
     name = "lda"
@@ -145,17 +162,23 @@ class LinearDiscriminant(LinearHead):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"shrinkage": (0, 1)}
     spaces: ClassVar = {
         "default": {"shrinkage": [0.5, 0.2, 0.1, 0.03, 0.01, 0.001]},
-        "wide": {"shrinkage": [0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.01, 0.003, 0.001, 0.0001]},
+        "wide": {
+            "shrinkage": [0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.01, 0.003, 0.001, 0.0001]
+        },
     }
 
-    def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
+    def fit(
+        self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()
+    ) -> None:
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
         if X.shape[1] > MOST_COVARIANCES:
             raise ParameterError(
                 f"lda takes at most {MOST_COVARIANCES} features, these are {X.shape[1]}; give --pooling avg or max"
             )
-        solver = LinearDiscriminantAnalysis(solver="lsqr", **self.parameters).fit(np.asarray(X, np.float64), y)
+        solver = LinearDiscriminantAnalysis(solver="lsqr", **self.parameters).fit(
+            np.asarray(X, np.float64), y
+        )
         self.keep(solver.coef_, solver.intercept_)
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import SMALLEST, Arrays, checked_array
-from .head import Folds, Head, Matrix, Parameters, take
+from .base import Folds, Head, Matrix, Parameters, take
 
 if TYPE_CHECKING:
-    from ..reduction import Reduction
+    from ..solvers.reduction import Reduction
 
 MOST_CLASSES = 10_000
 """In a file, that is: a small one must not be a long loop."""
@@ -32,10 +32,15 @@ class NearestNeighbours(Head):
     choices: ClassVar[Mapping[str, Sequence[str]]] = {"weights": ("uniform", "distance")}
     spaces: ClassVar = {
         "default": {"n_neighbors": [25, 9, 5, 3, 1], "weights": ["uniform", "distance"]},
-        "wide": {"n_neighbors": [101, 51, 25, 15, 9, 7, 5, 3, 1], "weights": ["uniform", "distance"]},
+        "wide": {
+            "n_neighbors": [101, 51, 25, 15, 9, 7, 5, 3, 1],
+            "weights": ["uniform", "distance"],
+        },
     }
 
-    def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
+    def fit(
+        self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()
+    ) -> None:
         self._keep(np.asarray(X), y.astype(np.int64), n_classes)
 
     def _keep(self, X: NDArray[Any], y: NDArray[np.int64], n_classes: int) -> None:
@@ -46,7 +51,13 @@ class NearestNeighbours(Head):
         self._keep(np.asarray(reduction.X), self._y, self._n_classes)
 
     def cross_validate(
-        self, X: Matrix, y: NDArray[np.intp], n_classes: int, folds: Folds, candidates: Sequence[Parameters], seed: int
+        self,
+        X: Matrix,
+        y: NDArray[np.intp],
+        n_classes: int,
+        folds: Folds,
+        candidates: Sequence[Parameters],
+        seed: int,
     ) -> Iterator[tuple[Parameters, NDArray[np.float64]]]:
         settings = [{**self.parameters, **candidate} for candidate in candidates]
         most = max(setting["n_neighbors"] for setting in settings)
@@ -58,10 +69,14 @@ class NearestNeighbours(Head):
             scores = np.full((len(y), n_classes), np.nan)
             for judged, distances, classes in found:
                 k = setting["n_neighbors"]
-                scores[judged] = _votes(distances[:, :k], classes[:, :k], n_classes, setting["weights"])
+                scores[judged] = _votes(
+                    distances[:, :k], classes[:, :k], n_classes, setting["weights"]
+                )
             yield candidate, scores
 
-    def _neighbours(self, X: NDArray[Any], most: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def _neighbours(
+        self, X: NDArray[Any], most: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Distances and classes of the nearest training rows, nearest first, of shape (n_rows, n_neighbours)."""
         from sklearn.neighbors import NearestNeighbors
 

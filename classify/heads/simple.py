@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import Arrays, checked_array
-from .head import Folds, Head, Matrix, Parameters
+from .base import Folds, Head, Matrix, Parameters
 
 
 class Majority(Head):
@@ -18,7 +18,9 @@ class Majority(Head):
     name = "majority"
     pooling = "avg"
 
-    def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
+    def fit(
+        self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()
+    ) -> None:
         self._shares = np.bincount(y, minlength=n_classes) / len(y)
 
     def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
@@ -49,7 +51,9 @@ class NaiveBayes(Head):
         "wide": {"var_smoothing": [10.0**n for n in range(1, -10, -1)]},
     }
 
-    def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
+    def fit(
+        self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()
+    ) -> None:
         from sklearn.naive_bayes import GaussianNB
 
         # All at once: `partial_fit` would smooth by the variances of each block for itself.
@@ -59,7 +63,9 @@ class NaiveBayes(Head):
     def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
         scores = np.empty((len(X), len(self._shares)))
         X = X.astype(np.float64)
-        for number, (mean, variance, share) in enumerate(zip(self._mean, self._variance, self._shares, strict=True)):
+        for number, (mean, variance, share) in enumerate(
+            zip(self._mean, self._variance, self._shares, strict=True)
+        ):
             squares = ((X - mean) ** 2 / variance).sum(axis=1)
             scores[:, number] = np.log(share) - 0.5 * (np.log(2 * np.pi * variance).sum() + squares)
         return scores

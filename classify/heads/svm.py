@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import FreezeframeError
+from ...errors import FreezeframeError
 from .arrays import Arrays, checked_array
-from .head import Folds, Head, Matrix, Parameters, blocks_of, take, two_columns
+from .base import Folds, Head, Matrix, Parameters, blocks_of, take, two_columns
 from .linear import PenalisedHead
 
 if TYPE_CHECKING:
-    from ..reduction import Reduction
+    from ..solvers.reduction import Reduction
 
 MOST_ROWS = 16384
 """Rows whose kernel matrix is made: 2 GiB, and as much again while a fold is cut out of it."""
@@ -31,7 +31,13 @@ class _KernelHead(Head):
         raise NotImplementedError
 
     def cross_validate(
-        self, X: Matrix, y: NDArray[np.intp], n_classes: int, folds: Folds, candidates: Sequence[Parameters], seed: int
+        self,
+        X: Matrix,
+        y: NDArray[np.intp],
+        n_classes: int,
+        folds: Folds,
+        candidates: Sequence[Parameters],
+        seed: int,
     ) -> Iterator[tuple[Parameters, NDArray[np.float64]]]:
         products = _products(self.name, X)
         for candidate in candidates:
@@ -39,7 +45,9 @@ class _KernelHead(Head):
             K = self.kernel(products, parameters)
             scores = np.full((len(y), n_classes), np.nan)
             for fitted, judged in folds:
-                dual, intercept = fit_svm(K[np.ix_(fitted, fitted)], y[fitted], n_classes, parameters["C"])
+                dual, intercept = fit_svm(
+                    K[np.ix_(fitted, fitted)], y[fitted], n_classes, parameters["C"]
+                )
                 scores[judged] = two_columns(K[np.ix_(judged, fitted)] @ dual.T + intercept)
             yield candidate, scores
 
@@ -59,7 +67,9 @@ class LinearSVM(_KernelHead, PenalisedHead):
     def kernel(self, squares: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
         return np.asarray(squares, dtype=np.float64)
 
-    def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
+    def fit(
+        self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()
+    ) -> None:
         K = self.kernel(_products(self.name, X), self.parameters)
         dual, intercept = fit_svm(K, y, n_classes, self.parameters["C"])
         self.keep(dual @ np.asarray(X), intercept)
@@ -68,14 +78,17 @@ class LinearSVM(_KernelHead, PenalisedHead):
 class RbfSVM(_KernelHead):
     """Support vector machine with a Gaussian kernel.
 
-    Its width is relative: `gamma` 1 gives rows at the mean squared distance of all pairs a kernel of exp(-1), whatever
-    the scale of the features.
+    Its width is relative: `gamma` 1 gives rows at the mean squared distance of all pairs a kernel
+    of exp(-1), whatever the scale of the features.
     """
 
     name = "rbf-svm"
     pooling = "avg"
     defaults: ClassVar[Parameters] = {"C": 1.0, "gamma": 1.0}
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"C": (1e-30, 1e30), "gamma": (1e-30, 1e30)}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "C": (1e-30, 1e30),
+        "gamma": (1e-30, 1e30),
+    }
     spaces: ClassVar = {
         "default": {"C": [1.0, 10.0], "gamma": [0.5, 1.0, 3.0]},
         "wide": {"C": [0.1, 1.0, 10.0, 100.0, 1000.0], "gamma": [0.1, 0.3, 1.0, 3.0, 10.0]},
@@ -83,14 +96,17 @@ class RbfSVM(_KernelHead):
 
     def kernel(self, squares: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
         norms = np.diag(squares).astype(np.float64)
-        # The mean over pairs is had without the matrix of distances: 2 * (mean norm - squared norm of the mean).
+        # The mean over pairs is had without the matrix of distances: 2 * (mean norm - squared norm
+        # of the mean).
         self._mean_distance = max(2 * (norms.mean() - float(squares.mean(dtype=np.float64))), 1e-30)
         K = norms[:, None] + norms - 2.0 * squares
         np.maximum(K, 0, out=K)
         K *= -parameters["gamma"] / self._mean_distance
         return np.exp(K, out=K)
 
-    def fit(self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()) -> None:
+    def fit(
+        self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()
+    ) -> None:
         K = self.kernel(_products(self.name, X), self.parameters)
         dual, self._intercept = fit_svm(K, y, n_classes, self.parameters["C"])
         self._rows = np.flatnonzero(dual.any(axis=0))
@@ -104,13 +120,20 @@ class RbfSVM(_KernelHead):
     def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
         from sklearn.metrics.pairwise import rbf_kernel
 
-        K = rbf_kernel(X.astype(np.float64), self._support.astype(np.float64), gamma=float(self._gamma[0]))
+        K = rbf_kernel(
+            X.astype(np.float64), self._support.astype(np.float64), gamma=float(self._gamma[0])
+        )
         return two_columns(K @ self._dual.T + self._intercept)
 
     @property
     def arrays(self) -> Arrays:
         support = self._support.astype(np.float32)
-        return {"support": support, "dual": self._dual, "intercept": self._intercept, "gamma": self._gamma}
+        return {
+            "support": support,
+            "dual": self._dual,
+            "intercept": self._intercept,
+            "gamma": self._gamma,
+        }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         self._support = checked_array(arrays, "support", 2, np.float32)

@@ -29,24 +29,26 @@ class Trees:
     """The trees of a forest or of boosting, for several classes.
 
     Args:
-        arrays: for all nodes of all trees, one behind the other, `left` and `right` (node numbers, -1 in a leaf),
-            `feature`, `threshold` (a row goes left if its feature is smaller) and `leaf` (what a leaf says, of shape
-            (n_nodes,) for one class or (n_nodes, n_classes) for all); for each tree `root` (its first node) and
-            `output` (the class that it scores, or the first of them).
+        arrays: for all nodes of all trees, one behind the other, `left` and `right` (node numbers,
+            -1 in a leaf), `feature`, `threshold` (a row goes left if its feature is smaller) and
+            `leaf` (what a leaf says, of shape (n_nodes,) for one class or (n_nodes, n_classes) for
+            all); for each tree `root` (its first node) and `output` (the class that it scores, or
+            the first of them).
 
     Attributes:
         n_columns: of the scores: classes, or 1 where two classes have one score.
 
     Raises:
-        ValueError: the arrays are not trees: a wrong dtype or length, a child not in its tree or before its parent,
-            too deep.
+        ValueError: the arrays are not trees: a wrong dtype or length, a child not in its tree or
+            before its parent, too deep.
         KeyError: one is missing.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         wide = {"leaf": 2} if arrays["leaf"].ndim == 2 else {}
         self.arrays: Arrays = {
-            name: checked_array(arrays, name, wide.get(name, 1), dtype) for name, dtype in _FIELDS.items()
+            name: checked_array(arrays, name, wide.get(name, 1), dtype)
+            for name, dtype in _FIELDS.items()
         }
         if not (_is_sound(self.arrays) and _is_shallow(self.arrays)):
             raise ValueError("its trees are damaged")
@@ -69,22 +71,28 @@ class Trees:
     def from_forest(cls, forest: Any, n_classes: int) -> Trees:
         """Trees of a fitted scikit-learn forest; a leaf holds the shares of the classes in it.
 
-        scikit-learn goes left where float32 feature <= float64 threshold. No float32 lies between a threshold and the
-        largest float32 that is not above it, so "smaller than the float32 after that one" says exactly the same.
+        scikit-learn goes left where float32 feature <= float64 threshold. No float32 lies between a
+        threshold and the largest float32 that is not above it, so "smaller than the float32 after
+        that one" says exactly the same.
 
         Args:
-            forest: with `classes_`, which of 0 ... n_classes - 1 it was fitted on, and `estimators_`.
+            forest: with `classes_`, which of 0 ... n_classes - 1 it was fitted on, and
+                `estimators_`.
         """
         parts = []
         for tree in (estimator.tree_ for estimator in forest.estimators_):
             rounded = tree.threshold.astype(np.float32)
-            below = np.where(rounded > tree.threshold, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+            below = np.where(
+                rounded > tree.threshold, np.nextafter(rounded, np.float32(-np.inf)), rounded
+            )
             counts = tree.value[:, 0, :]  # (n_nodes, n_classes), shares in newer versions
             leaf = np.zeros((len(counts), n_classes), np.float32)
             leaf[:, forest.classes_] = counts / counts.sum(axis=1, keepdims=True)
             leaf[tree.children_left >= 0] = 0
             threshold = np.nextafter(below, np.float32(np.inf))
-            parts.append((tree.children_left, tree.children_right, tree.feature, threshold, leaf, 0))
+            parts.append(
+                (tree.children_left, tree.children_right, tree.feature, threshold, leaf, 0)
+            )
         return cls(_joined(parts))
 
     def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
@@ -97,7 +105,9 @@ class Trees:
         for start in range(0, len(X), step):
             part = slice(start, start + step)
             values = self._leaf[self._leaves(X[part])]  # (n_rows, n_trees, n_classes or 1)
-            if values.shape[2] == 1:  # in order of the trees, so that a sum is the same to the last bit everywhere
+            if (
+                values.shape[2] == 1
+            ):  # in order of the trees, so that a sum is the same to the last bit everywhere
                 np.add.at(scores[part].T, output, values[:, :, 0].T)
             else:
                 scores[part, output[0] :] = values.sum(axis=1, dtype=np.float64)
@@ -109,12 +119,18 @@ class Trees:
             self.arrays[name] for name in ("left", "right", "feature", "threshold", "root")
         )
         flat = np.ascontiguousarray(X, dtype=np.float32).reshape(-1)
-        node = np.repeat(root, len(X))  # tree by tree, since neighbours in memory are then in one tree
-        first = np.tile(np.arange(len(X)) * X.shape[1], len(root))  # where the row of each walk starts
+        node = np.repeat(
+            root, len(X)
+        )  # tree by tree, since neighbours in memory are then in one tree
+        first = np.tile(
+            np.arange(len(X)) * X.shape[1], len(root)
+        )  # where the row of each walk starts
         walking = np.flatnonzero(left[node] >= 0)
         while len(walking):
             here = node[walking]
-            onward = np.where(flat[first[walking] + feature[here]] < threshold[here], left[here], right[here])
+            onward = np.where(
+                flat[first[walking] + feature[here]] < threshold[here], left[here], right[here]
+            )
             node[walking] = onward
             walking = walking[left[onward] >= 0]
         return node.reshape(len(root), len(X)).T
@@ -125,9 +141,16 @@ def _joined(trees: Sequence[tuple[Any, ...]]) -> Arrays:
     left, right, feature, threshold, leaf, output = zip(*trees, strict=True)
     root = np.cumsum([0, *(len(nodes) for nodes in left[:-1])])
     columns = {
-        "left": [np.where(nodes >= 0, nodes + start, -1) for nodes, start in zip(left, root, strict=True)],
-        "right": [np.where(nodes >= 0, nodes + start, -1) for nodes, start in zip(right, root, strict=True)],
-        "feature": [np.where(nodes >= 0, asked, 0) for nodes, asked in zip(left, feature, strict=True)],
+        "left": [
+            np.where(nodes >= 0, nodes + start, -1) for nodes, start in zip(left, root, strict=True)
+        ],
+        "right": [
+            np.where(nodes >= 0, nodes + start, -1)
+            for nodes, start in zip(right, root, strict=True)
+        ],
+        "feature": [
+            np.where(nodes >= 0, asked, 0) for nodes, asked in zip(left, feature, strict=True)
+        ],
         "threshold": threshold,
         "leaf": leaf,
         "root": [root],

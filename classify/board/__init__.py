@@ -1,0 +1,1 @@
+"""Reading leaderboards: ranks, comparisons, tables."""

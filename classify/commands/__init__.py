@@ -1,0 +1,1 @@
+"""The commands of the classify room, one a file."""

@@ -1,0 +1,1 @@
+"""Fitting heads: search, calibration, scoring."""

@@ -1,0 +1,1 @@
+"""What is kept of a fitted head: leaderboard row, model file, predictions."""

@@ -1,0 +1,236 @@
+"""Paired comparison of heads on the same test rows: how sure is it that one is better than another?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ParameterError
+from .bootstrap import N_RESAMPLES, bootstrap, tail
+from .intervals import effective_size
+from .metrics import NAMES, Floats, WeightedMetrics, point_values
+from .predictions import Predictions, group_numbers
+from .roc_area import ALPHA, Area, Interval, area_under_curve, hanley_variance
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of two heads on the same rows.
+
+    Attributes:
+        metric: its name.
+        first: the metric of the first head.
+        second: of the second head.
+        difference: first minus second.
+        low: lower end of the difference's 95 % interval.
+        high: its upper end.
+        p: two-sided p-value of no difference.
+        test: the test that p comes from.
+    """
+
+    metric: str
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    test: str
+
+
+def compare(
+    a: Predictions, b: Predictions, metric: str, seed: int = 0, n_resamples: int = N_RESAMPLES
+) -> Difference:
+    """Tests whether two heads differ in a metric. All is NaN if it is not defined.
+
+    - Accuracy: McNemar's exact test. Of groups and repeats the difference in right answers is
+      summed within each group, and p is the share of all ways to swap the heads, group by group,
+      that bring at least the difference found (`sign_flip_p`). The interval is Bonett and Price's
+      (2012) for as many rows as the groups are worth; now and then it leaves out 0 though p is
+      above 5 %, since exact tests are cautious.
+    - Area under the ROC curve: DeLong's test, its variance over groups.
+    - All others: bootstrap of the groups, the same resamples for both heads. p is the share of
+      resamples whose difference is as far from the one found as that is from 0, never below 1 /
+      (n_resamples + 1); the interval reaches as far as 95 % of them do (Hall 1988). Both allow for
+      few groups.
+
+    Of 2,000 pairs of equally good heads in each of six settings (200 rows and an AUC of 0.85, 400
+    and 0.92; rows alone, in patients' groups, in mixed groups) each test at 5 % told 3.4 to 6.4 per
+    cent apart, as the slow tests print it; that of the calibration error is cautious, with 1.7 to
+    3.4.
+
+    Args:
+        a: of one head.
+        b: of another, on the same rows in the same order, with as many repeats.
+        metric: one of `metrics.NAMES`.
+        seed: of the bootstrap.
+        n_resamples: of the bootstrap.
+
+    Raises:
+        ParameterError: there is no such metric, or the two are not of the same rows.
+
+    References:
+        McNemar (1947): Note on the sampling error of the difference between correlated proportions
+        or percentages. Psychometrika 12, 153-157.
+        DeLong, DeLong and Clarke-Pearson (1988): Comparing the areas under two or more correlated
+        receiver operating characteristic curves: a nonparametric approach. Biometrics 44, 837-845.
+        Bonett and Price (2012): Adjusted Wald confidence interval for a difference of binomial
+        proportions based on paired data. Journal of Educational and Behavioral Statistics 37,
+        479-488.
+        Hall (1988): On symmetric bootstrap confidence intervals. JRSS B 50, 35-45.
+
+    Examples:
+        >>> y = np.repeat([0, 1], 10)
+        >>> good, bad = np.column_stack([1 - y, y]) * 0.8 + 0.1, np.full((20, 2), 0.5)
+        >>> found = compare(Predictions.of(y, good, positive=1), Predictions.of(y, bad, positive=1), "accuracy")
+        >>> found.difference, round(found.p, 4), found.test
+        (0.5, 0.002, 'exact McNemar')
+    """
+    _check(a, b, metric)
+    first, second = point_values(a, [metric])[metric], point_values(b, [metric])[metric]
+    grouped = len(np.unique(a.groups)) < len(a.y)
+    if metric == "accuracy":
+        test = "exact sign flips of groups" if grouped or len(a.proba) > 1 else "exact McNemar"
+        (low, high), p = _compare_accuracies(a, b)
+    elif metric == "roc_auc":
+        test = "DeLong, over groups" if grouped else "DeLong"
+        (low, high), p = _compare_areas(area_under_curve(a), area_under_curve(b))
+    else:
+        test = "paired bootstrap"
+        (low, high), p = _compare_resampled(a, b, metric, first - second, seed, n_resamples)
+    difference = first - second
+    if np.isnan(difference):
+        low = high = p = difference
+    return Difference(
+        metric, first, second, difference, min(low, difference), max(high, difference), p, test
+    )
+
+
+def _check(a: Predictions, b: Predictions, metric: str) -> None:
+    if metric not in NAMES:
+        raise ParameterError(f"metric must be one of {', '.join(NAMES)}, got {metric!r}")
+    for name, same in (
+        ("test rows", np.array_equal(a.y, b.y) and a.n_classes == b.n_classes),
+        ("groups", np.array_equal(a.groups, b.groups)),
+        ("positive classes", a.positive == b.positive),
+        ("numbers of repeats", len(a.proba) == len(b.proba)),
+    ):
+        if not same:
+            raise ParameterError(
+                f"two heads are compared on the same predictions' rows, but their {name} differ"
+            )
+
+
+def _compare_accuracies(a: Predictions, b: Predictions) -> tuple[Interval, float]:
+    rights = [(each.predicted == each.y).astype(np.intp) for each in (a, b)]
+    gains = rights[0] - rights[1]
+    numbers = group_numbers(a.groups)
+    p = sign_flip_p(np.rint(np.bincount(numbers, gains.sum(axis=0))).astype(np.intp))
+    gained, lost, mean = (gains > 0).mean(), (gains < 0).mean(), gains.mean()
+    n = effective_size(
+        gains.mean(axis=0) - mean, np.ones(len(a.y)), float(gained + lost - mean**2), a.groups
+    )
+    gained, lost = (n * gained + 1) / (n + 2), (n * lost + 1) / (n + 2)
+    return _wald(gained - lost, float((gained + lost - (gained - lost) ** 2) / (n + 2))), p
+
+
+def _wald(value: float, variance: float) -> Interval:
+    from scipy.special import ndtri
+
+    half = np.sqrt(variance) * ndtri(1 - ALPHA / 2)
+    return float(max(-1, value - half)), float(min(1, value + half))
+
+
+def sign_flip_p(differences: NDArray[np.intp]) -> float:
+    """Share of all choices of signs whose sum is as far from 0 as that found, or farther.
+
+    The distribution is the convolution of those of the single differences, equal ones taken
+    together as a binomial one. Long ones are convolved by Fourier transform: a p-value below 1e-14
+    is then no more than that.
+
+    Args:
+        differences: whole numbers, of shape (n,).
+
+    Examples:
+        >>> sign_flip_p(np.array([3, 1, 1])), sign_flip_p(np.array([3, -1, -1, 0])), sign_flip_p(np.array([0]))
+        (0.25, 1.0, 1.0)
+    """
+    from scipy.signal import convolve
+    from scipy.stats import binom
+
+    sizes = np.abs(differences[differences != 0])
+    if not sizes.size:
+        return 1.0
+    unit = np.gcd.reduce(sizes)
+    chances = np.ones(1)
+    # Of the sum of those that get a plus: on half as fine a grid as the sum itself.
+    for size, count in zip(*np.unique(sizes // unit, return_counts=True), strict=True):
+        steps = np.zeros(size * count + 1)
+        steps[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        long = chances.size * steps.size > 10**7 and chances.size > 1
+        chances = np.maximum(convolve(chances, steps, method="fft" if long else "direct"), 0)
+    sums = 2 * np.arange(chances.size) - (chances.size - 1)
+    return float(min(1, chances[np.abs(sums) >= abs(differences.sum()) // unit].sum()))
+
+
+def _compare_areas(a: Area, b: Area) -> tuple[Interval, float]:
+    from scipy.special import ndtr
+
+    difference = a.value - b.value
+    variance = float(((a.influences - b.influences) ** 2).sum())
+    if np.isnan(variance) or (variance < 1e-20 and abs(difference) > 1e-10):
+        # Two curves without scatter, one perfect and one constant, say: as if of independent rows,
+        # which is cautious.
+        both = [(one[0] + two[0]) / 2 for one, two in zip(a.sizes, b.sizes, strict=True)]
+        single = [
+            hanley_variance(mean, *size[1:]) for mean, size in zip(both, a.sizes, strict=True)
+        ]
+        variance = 2 * float(np.mean(single)) if single else float("nan")
+    if abs(difference) < 1e-12:
+        return _wald(difference, variance), 1.0
+    return _wald(difference, variance), float(2 * ndtr(-abs(difference) / np.sqrt(variance)))
+
+
+def _compare_resampled(
+    a: Predictions, b: Predictions, metric: str, difference: float, seed: int, n_resamples: int
+) -> tuple[Interval, float]:
+    from scipy.special import ndtri
+
+    first, second = WeightedMetrics(a, [metric]), WeightedMetrics(b, [metric])
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        return {metric: first(weights)[metric] - second(weights)[metric]}
+
+    n_groups = len(np.unique(a.groups))
+    if n_groups < 2:
+        return (float("nan"), float("nan")), float("nan")
+    drawn = bootstrap(measure, a.groups, seed, n_resamples)[0][metric]
+    few = ndtri(tail(n_groups)) / ndtri(ALPHA / 2)
+    distances = few * np.abs(drawn[~np.isnan(drawn)] - difference)
+    half = float(np.quantile(distances, 1 - ALPHA)) if distances.size else float("nan")
+    # What differs by rounding alone counts as equal.
+    p = (np.count_nonzero(distances >= abs(difference) - 1e-12) + 1) / (distances.size + 1)
+    return (difference - half, difference + half), p
+
+
+def holm(p_values: Sequence[float] | Floats) -> Floats:
+    """p-values adjusted for their number (Holm 1979), of the same shape (n,); NaN stays NaN and does not count.
+
+    References:
+        Holm (1979): A simple sequentially rejective multiple test procedure. Scandinavian Journal
+        of Statistics 6, 65-70.
+
+    Examples:
+        >>> holm([0.01, 0.04, float("nan")])
+        array([0.02, 0.04,  nan])
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    adjusted = np.array(p_values, dtype=np.float64)
+    defined = ~np.isnan(adjusted)
+    if defined.any():
+        adjusted[defined] = multipletests(adjusted[defined], method="holm")[1]
+    return adjusted

@@ -1,0 +1,1 @@
+"""Leaks: images of one set or several that show the same on two sides of a split."""

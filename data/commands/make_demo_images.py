@@ -1,0 +1,24 @@
+"""Command line of the data room."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--per-class",
+    default=120,
+    show_default=True,
+    help="Images of each class, the planted duplicates included.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the drawing.")
+def make_demo_images(out: Path, per_class: int, seed: int) -> None:
+    """Draw the demo set into the new folder OUT: synthetic head slices, with and without a lesion."""
+    from ..demo.images import make_demo_images as draw
+
+    folder = draw(out, per_class=per_class, seed=seed)
+    click.echo(f"{2 * per_class} synthetic images in {folder}")

@@ -1,0 +1,1 @@
+"""The built-in demo set of synthetic head slices."""

@@ -1,0 +1,1 @@
+"""Image file formats: from bytes to RGB arrays."""

@@ -1,0 +1,1 @@
+"""What each image file is like: format, size, brightness, fingerprint."""

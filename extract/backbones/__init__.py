@@ -1,0 +1,1 @@
+"""The backbone networks: their layers, tensors and weights."""

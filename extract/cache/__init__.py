@@ -1,0 +1,1 @@
+"""Feature stores as a cache of features by image content."""

@@ -1,0 +1,245 @@
+"""Frozen features as a scikit-learn transformer: images go in, features come out, and a feature store is its cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from ...errors import ParameterError, StoreError
+from ...features.layout import read_layout
+from ...features.pooling import POOLINGS, pool
+from ...features.store import FeatureStore
+from ..backbones.table import find_backbone
+from ..preflight import check_alike
+from ..settings import Settings
+from .shards import ADVICE, COMMAND, FeatureCache, Picture, content, default_path
+
+
+class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Features of a frozen backbone, from image files or arrays; each image is computed once, ever.
+
+    It learns nothing: `fit` only checks, `transform` works without it. Features are kept by content
+    (a file's bytes, an array's pixels), so neither another process, another order, a renamed file
+    nor another `pooling` computes anything twice, and cross-validation computes each image once.
+    Whatever stops it, finished images stay.
+
+    Args:
+        backbone: the network, "vgg16"; "pixels-N", whose only layer is "pixels", gives the images
+            themselves, N x N.
+        layer: whose features are wanted; an unknown name lists the known.
+        pooling: "flat" gives height * width * channels features an image, "avg" and "max" the mean
+            or maximum over the positions, one feature a channel.
+        store: the feature store that is the cache. A path where nothing is yet: it is made there,
+            grows with every new image, and is a store like others, without labels (images that came
+            last lie in `<store>.shards` beside it for a while). A store made by `extract-features`
+            is only read; images that are not in it go to the default. None, the default:
+            `freezeframe/features/<backbone>-<layer>-<digest of what decides the numbers>.h5` in the
+            user's cache folder (on Linux `$XDG_CACHE_HOME` or `~/.cache`). All these files may be
+            deleted at any time.
+        weights: "imagenet", "random", or the path of a file that holds ImageNet's.
+        seed: of random weights.
+        resize: how images are brought to the input size: "nearest", "bilinear", "bicubic" or
+            "lanczos".
+        engine: "mnn", "keras", or "auto": the one of the store, if there is one, else what is fast
+            here ("none" of "pixels-N").
+        precision: in which keras computes: "float32", "bfloat16" or "float16".
+        batch_size: images in one forward pass of keras; None takes what suits the memory.
+        workers: processes of mnn; None takes one a core.
+
+    Examples:
+        >>> FrozenFeatures(layer="block3_pool", pooling="avg").n_features_out
+        256
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from sklearn.model_selection import cross_val_score
+        >>> from sklearn.pipeline import make_pipeline
+        >>> head = make_pipeline(FrozenFeatures(), LogisticRegression(max_iter=1000))
+        >>> cross_val_score(head, ["yes/1.png", "no/2.png", ...], [1, 0, ...])  # doctest: +SKIP
+        array([0.96, 0.98, 0.94, 1.  , 0.96])
+    """
+
+    def __init__(
+        self,
+        backbone: str = "vgg16",
+        layer: str = "block5_pool",
+        *,
+        pooling: str = "flat",
+        store: str | os.PathLike[str] | None = None,
+        weights: str = "imagenet",
+        seed: int = 0,
+        resize: str = "bilinear",
+        engine: str = "auto",
+        precision: str = "float32",
+        batch_size: int | None = None,
+        workers: int | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.layer = layer
+        self.pooling = pooling
+        self.store = store
+        self.weights = weights
+        self.seed = seed
+        self.resize = resize
+        self.engine = engine
+        self.precision = precision
+        self.batch_size = batch_size
+        self.workers = workers
+
+    def fit(self, X: Any, y: Any = None) -> FrozenFeatures:
+        """Check the parameters and the form of X; nothing is learnt, and no image is read.
+
+        Args:
+            X: images, as for `transform`.
+            y: ignored.
+
+        Raises:
+            ParameterError: a parameter or X is not as it must be.
+        """
+        self._settings()
+        _pictures(X)
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Features of images: from the cache, or computed, and then in the cache.
+
+        Processes that want the same images wait for each other, and none computes what another has.
+        If an image is unreadable, all others are computed first and kept.
+
+        Args:
+            X: n images. Paths, str or Path, of shape (n,) or (n, 1): a list, an array, a pandas
+                Series. Or arrays: one of shape (n, height, width) or (n, height, width, 3), or a
+                list of arrays of several sizes. Colour is uint8 RGB. Grey is uint8, too; other grey
+                levels are scaled so that the image's smallest becomes 0 and its largest 255, as
+                those of files are.
+
+        Returns:
+            float32 of shape (n, n_features_out). Memory is taken for it and for blocks of some 16
+            MB.
+
+        Raises:
+            ParameterError: a parameter or X is not as it must be.
+            ImageError: an image cannot be read; the one line begins with its path.
+            StoreError: the store is damaged, has another provenance, or cannot be written.
+            WeightsError: the weights are missing or not the pinned ones.
+            MissingExtraError: the engine is not installed.
+        """
+        pictures, cache = _pictures(X), self._cache()
+        sha256s = [
+            hashlib.sha256(content(picture, cache.settings)).hexdigest() for picture in pictures
+        ]
+        with suppress(
+            StoreError, OSError
+        ):  # another process may be joining files; under the lock none does
+            if (features := cache.read(sha256s, self.pooling)) is not None:
+                return features
+        with cache.lock():
+            cache.compute(dict(zip(sha256s, pictures, strict=True)), self.workers)
+            features = cache.read(sha256s, self.pooling)
+        if features is None:
+            raise StoreError(
+                f"{cache.path}: features are gone as soon as they are written; {ADVICE}"
+            )
+        return features
+
+    @property
+    def n_features_out(self) -> int:
+        """Number of features of an image."""
+        backbone = find_backbone(self._settings().backbone)
+        return int(
+            pool(np.empty((0, *backbone.layers[self.layer]), np.float32), self.pooling).shape[1]
+        )
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Names of the features, "block5_pool_0" and so on, of shape (n_features_out,); `input_features` is ignored."""
+        return np.array(
+            [f"{self.layer}_{number}" for number in range(self.n_features_out)], dtype=object
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.no_validation = True
+        tags.input_tags.string = tags.input_tags.three_d_array = True
+        return tags
+
+    def _settings(self) -> Settings:
+        if self.workers is not None and (type(self.workers) is not int or self.workers < 1):
+            raise ParameterError(f"workers must be None or at least 1, got {self.workers!r}")
+        names = ("backbone", "weights", "seed", "resize", "engine", "precision", "batch_size")
+        settings = Settings(layers=(self.layer,), **{name: getattr(self, name) for name in names})
+        if self.pooling not in POOLINGS:
+            raise ParameterError(
+                f"pooling must be one of {', '.join(POOLINGS)}, got {self.pooling!r}"
+            )
+        return settings
+
+    def _cache(self) -> FeatureCache:
+        """Where features are looked for and kept."""
+        settings, made = self._settings(), None
+        path = (
+            Path(self.store).resolve() if self.store is not None else None
+        )  # a link to a store stays a link
+        if path is not None and path.exists():
+            made = read_layout(path).provenance
+            settings = replace(settings, dtype=made["dtype"])
+        settings = settings.resolved(made)
+        if path is None or made is None or made.get("command") == COMMAND:
+            return FeatureCache(path or default_path(settings), settings)
+        given = FeatureStore(path)
+        check_alike(given, settings, with_versions=False, advice=ADVICE)
+        return FeatureCache(default_path(settings), settings, given)
+
+
+def _pictures(X: Any) -> list[Picture]:
+    """The images that X is made of."""
+    if isinstance(X, str | bytes | os.PathLike):
+        raise ParameterError(
+            f"X must be a list of paths or of images, got one path; give [{os.fspath(X)!r}]"
+        )
+    values = X.to_numpy() if hasattr(X, "to_numpy") else X
+    shape = getattr(values, "shape", (1,))
+    if len(shape) == 3 and shape[-1] == 3:
+        raise ParameterError(f"X of shape {shape} is one image; give X[np.newaxis]")
+    try:
+        items = list(values)
+    except TypeError:
+        raise ParameterError(
+            f"X must be a list of paths or of images, got {type(X).__name__}"
+        ) from None
+    if not items:
+        raise ParameterError("X is empty; at least one image is needed")
+    return [_picture(item, number) for number, item in enumerate(items)]
+
+
+def _picture(item: Any, number: int) -> Picture:
+    in_a_row = isinstance(item, list | tuple) or (isinstance(item, np.ndarray) and item.ndim == 1)
+    if in_a_row and len(item) == 1 and isinstance(item[0], str | os.PathLike):
+        item = item[0]
+    if isinstance(item, str | os.PathLike):
+        return Path(item)
+    if not isinstance(item, np.ndarray):
+        raise ParameterError(
+            f"X[{number}] must be a path or an array of pixels, got {type(item).__name__}"
+        )
+    colour = item.ndim == 3 and item.shape[2] == 3
+    if (
+        not colour and not (item.ndim == 2 or (item.ndim == 3 and item.shape[2] == 1))
+    ) or item.size == 0:
+        raise ParameterError(
+            f"X[{number}] must be of shape (height, width) or (height, width, 3), got {item.shape}"
+        )
+    if colour and item.dtype != np.uint8:
+        raise ParameterError(f"X[{number}] is in colour and must be uint8, got {item.dtype}")
+    if item.dtype.kind not in "buif":
+        raise ParameterError(f"X[{number}] must hold grey levels, got {item.dtype}")
+    return item

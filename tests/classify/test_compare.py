@@ -1,0 +1,600 @@
+"""Files of predictions, and runs against each other."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from freezeframe import FreezeframeError
+from freezeframe.__main__ import cli
+from freezeframe.classify.runs.leaderboard import append_rows, read_rows
+from freezeframe.classify.runs.prediction_file import read_predictions, write_predictions
+from freezeframe.classify.scores.evaluation import Evaluation
+from freezeframe.classify.scores.metrics import NAMES, point_values
+from freezeframe.classify.scores.predictions import Predictions
+from freezeframe.data.output.csv import csv_lines
+
+from ..conftest import MakeStore
+
+TWO = ("healthy", "tumour")
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def evaluation(
+    seed: int = 0,
+    *,
+    n: int = 60,
+    classes: tuple[str, ...] = TWO,
+    repeats: int = 1,
+    noise: float = 1.0,
+    test_id: str = "0123456789ab",
+    test_set: str = "navoneel",
+    leaked: int = 0,
+) -> Evaluation:
+    """What a head of some noise said of n images; those of one test id are the same."""
+    y = np.arange(n) % len(classes)
+    logits = np.random.default_rng(seed).normal(size=(repeats, n, len(classes))) * noise
+    logits[:, np.arange(n), y] += 2
+    proba = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+    positive = len(classes) - 1 if len(classes) == 2 else None
+    said = Predictions.of(y, proba, groups=np.arange(n) // 2, positive=positive)
+    paths = [f"{classes[number]}/{i}.png" for i, number in enumerate(y)]
+    sha256s = [f"{i + len(test_set):064x}" for i in range(n)]
+    related = np.where(
+        np.arange(n) < leaked, np.array(["bytes", "near", "group"])[np.arange(n) % 3], ""
+    )
+    return Evaluation(test_id, test_set, "external", classes, paths, sha256s, said, related)
+
+
+def same(first: Evaluation, second: Evaluation) -> bool:
+    """Whether all is the same, probabilities to the last bit."""
+    return all(
+        np.array_equal(getattr(a, name), getattr(b, name))
+        for a, b in ((first, second), (first.predictions, second.predictions))
+        for name in vars(a)
+        if name != "predictions"
+    )
+
+
+ODD = ('=HYPERLINK("http://x")', "a,b\r\n", "-2", "'@", "größe 📷")
+
+
+@pytest.mark.parametrize(
+    ("classes", "repeats"), [(TWO, 1), (TWO, 3), (("a", "b", "c"), 2), (ODD, 1)]
+)
+def test_predictions_are_read_back_to_the_last_bit(
+    tmp_path: Path, classes: tuple[str, ...], repeats: int
+) -> None:
+    first = evaluation(classes=classes, repeats=repeats, leaked=7)
+    second = evaluation(
+        1, classes=classes, n=20, test_id="ffffffffffff", test_set="=cmd|' /C calc'!A0"
+    )
+    chosen = 1 - first.predictions.predicted.clip(0, 1)  # as a threshold may choose it
+    first = replace(first, predictions=replace(first.predictions, predicted=chosen))
+    write_predictions(tmp_path / "predictions.csv", [first, second])
+    for path in (tmp_path, tmp_path / "predictions.csv"):
+        found = read_predictions(path)
+        assert list(found) == [first.test_id, second.test_id]
+        assert same(found[first.test_id], first)
+        assert same(found[second.test_id], second)
+    lines = csv_lines((tmp_path / "predictions.csv").read_bytes())
+    assert lines[0] == [
+        *(
+            "test_id",
+            "test_set",
+            "split",
+            "positive",
+            "repeat",
+            "path",
+            "sha256",
+            "group",
+            "label",
+            "predicted",
+        ),
+        *(f"p_{name}" for name in classes),
+        "in_training",
+        "relative",
+    ]
+    assert len(lines) == 1 + 60 * repeats + 20
+    assert not any(cell[:1] in set("=@\r\n") for line in lines for cell in line)
+
+
+@given(st.lists(st.floats(0, 1), min_size=4, max_size=12))
+def test_no_order_of_probabilities_is_lost(
+    tmp_path_factory: pytest.TempPathFactory, proba: list[float]
+) -> None:
+    """Six digits would tie what differs by less, and the AUC would be another."""
+    p = np.array(proba)
+    n = len(p)
+    said = Predictions.of(np.arange(n) % 2, np.column_stack([1 - p, p]), positive=1)
+    one = replace(evaluation(n=n), predictions=said)
+    folder = tmp_path_factory.mktemp("run")
+    write_predictions(folder / "predictions.csv", [one])
+    (found,) = read_predictions(folder).values()
+    assert np.array_equal(found.predictions.proba, said.proba)
+    assert point_values(found.predictions, ["roc_auc"]) == point_values(said, ["roc_auc"])
+
+
+def test_a_file_of_predictions_is_not_overwritten(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "predictions.csv", [evaluation()])
+    with pytest.raises(FileExistsError):
+        write_predictions(tmp_path / "predictions.csv", [evaluation()])
+    with pytest.raises(FreezeframeError, match="navoneel, external: tested on twice; give it once"):
+        write_predictions(tmp_path / "twice.csv", [evaluation(), evaluation(1)])
+    assert not (tmp_path / "twice.csv").exists()
+
+
+LINE = "0123456789ab,navoneel,external,tumour,1,tumour/1.png,aa,0,tumour,tumour,0.1,0.9,no\n"
+OTHER = LINE.replace("/1.png", "/2.png")
+HEADER = "test_id,test_set,split,positive,repeat,path,sha256,group,label,predicted,p_healthy,p_tumour,in_training\n"
+"""Of a file of an older version, which does not tell relatives."""
+
+
+def test_what_anyone_may_write_is_read(tmp_path: Path) -> None:
+    """Other columns, another order of lines, rounded probabilities, classes without images."""
+    path = tmp_path / "p.csv"
+    lines = (OTHER.replace(",1,t", ",2,t"), LINE, OTHER, LINE.replace(",1,t", ",2,t"))
+    path.write_text("\ufeffnote," + HEADER + "".join(f"x,{line}" for line in lines))
+    (found,) = read_predictions(path).values()
+    assert found.paths == ["tumour/2.png", "tumour/1.png"]
+    assert found.predictions.proba.shape == (2, 2, 2)
+
+
+def test_a_file_of_an_older_version_knows_which_images_are_in_training(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text(HEADER + LINE + OTHER.replace(",no", ",yes"))
+    (found,) = read_predictions(path).values()
+    assert found.relatives.tolist() == ["unknown", "bytes"]
+    assert (found.in_training.tolist(), found.clean.tolist()) == ([False, True], [False, False])
+    assert (found.leaking.tolist(), found.unknown.tolist()) == ([False, True], [True, False])
+    assert not found.looked_for
+    path.write_text(
+        HEADER.replace("\n", ",relative\n")
+        + LINE.replace("\n", ",near\n")
+        + OTHER.replace("\n", ",\n")
+    )
+    (found,) = read_predictions(path).values()
+    assert found.relatives.tolist() == ["near", ""]
+    assert found.looked_for
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "no column test_id, test_set, .*; fit-classifier of this version writes all"),
+        (
+            "path,sha256,label,predicted,p_a,p_b,in_training\n",
+            "no column test_id, test_set, split, positive, repeat",
+        ),
+        (HEADER, "it has no lines"),
+        (HEADER.replace("p_tumour", "p_healthy") + LINE, "two columns of one name"),
+        (HEADER.replace("p_tumour", "other") + LINE, "fewer than two columns p_CLASS"),
+        (HEADER + LINE + LINE[:40], "6 cells instead of 13 in line 3"),
+        (HEADER + LINE.replace("\n", ",\n"), "14 cells instead of 13 in line 2"),
+        (HEADER + LINE + LINE, "the image 'tumour/1.png' stands there twice in line 3"),
+        (
+            HEADER + LINE.replace(",tumour,tumour,", ",glioma,tumour,"),
+            "label is 'glioma' in line 2",
+        ),
+        (HEADER + LINE.replace(",tumour,tumour,", ",tumour,,"), "predicted is '' in line 2"),
+        (HEADER + LINE.replace(",tumour,1,", ",glioma,1,"), "positive is 'glioma' in line 2"),
+        (
+            HEADER + LINE + OTHER.replace(",tumour,1,", ",healthy,1,"),
+            "positive is 'healthy', but 'tumour' in line 2 in line 3",
+        ),
+        (
+            HEADER + LINE + OTHER.replace("external", "test"),
+            "split is 'test', but 'external' in line 2 in line 3",
+        ),
+        (
+            HEADER + LINE.replace("0.9", "nan"),
+            "probabilities are not numbers from 0 to 1 .* in line 2",
+        ),
+        (HEADER + LINE + OTHER.replace("0.9", "1.9"), "probabilities are not .* in line 3"),
+        (HEADER + LINE.replace("0.9", "0.3"), "probabilities are not .* with a sum of 1 in line 2"),
+        (HEADER + LINE.replace("0.1", "-0.1"), "probabilities are not"),
+        (HEADER + LINE.replace("0.1", "much"), "probabilities are not"),
+        (HEADER + LINE.replace(",0,", ",-1,"), "group is '-1' in line 2"),
+        (HEADER + LINE.replace(",0,", f",{'9' * 5000},"), "group is '9{40}' in line 2"),
+        (HEADER + LINE.replace(",1,", ",one,"), "repeat is 'one' in line 2"),
+        (
+            HEADER + LINE + OTHER + LINE.replace(",1,", ",2,"),
+            "not every repeat has all images in line 4",
+        ),
+        (
+            HEADER + LINE + LINE.replace(",1,", ",2,").replace(",tumour,t", ",healthy,t"),
+            "label is 'healthy', but 'tumour'",
+        ),
+        (
+            HEADER + LINE + LINE.replace(",1,", ",2,").replace("aa", "bb"),
+            "sha256 is 'bb', but 'aa' in line 2 in line 3",
+        ),
+        (HEADER + LINE.replace(",no", ",perhaps"), "in_training is 'perhaps' in line 2"),
+        (
+            HEADER.replace("\n", ",relative\n") + LINE.replace("\n", ",cousin\n"),
+            "relative is 'cousin' in line 2",
+        ),
+        (HEADER + LINE.replace("0123456789ab", ""), "test_id is empty in line 2"),
+    ],
+)
+def test_what_is_no_file_of_predictions_is_refused(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text(content)
+    with pytest.raises(FreezeframeError, match=rf"p\.csv: not a file of predictions: .*{message}"):
+        read_predictions(path)
+
+
+def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    with pytest.raises(
+        FreezeframeError, match=r"predictions\.csv: no predictions here; fit-classifier makes them"
+    ):
+        read_predictions(tmp_path)
+    for content in (b"\xff\xfe", HEADER.encode() + b'"open', b'"x"y,\n'):
+        path.write_bytes(content)
+        with pytest.raises(
+            FreezeframeError, match=r"predictions\.csv: cannot be read as predictions"
+        ):
+            read_predictions(tmp_path)
+
+
+def shuffled(one: Evaluation, seed: int = 0) -> Evaluation:
+    """The same predictions, images and classes in another order, groups otherwise numbered, files elsewhere."""
+    rng = np.random.default_rng(seed)
+    rows, columns = rng.permutation(len(one.paths)), rng.permutation(len(one.classes))
+    said, inverse = one.predictions, np.argsort(columns)
+    return replace(
+        one,
+        classes=tuple(one.classes[number] for number in columns),
+        paths=[f"moved/{one.paths[row]}" for row in rows],
+        sha256s=[one.sha256s[row] for row in rows],
+        relatives=one.relatives[rows],
+        predictions=Predictions(
+            inverse[said.y[rows]],
+            said.proba[:, rows][:, :, columns],
+            inverse[said.predicted[:, rows]],
+            said.groups[rows] + 5,
+            None if said.positive is None else int(inverse[said.positive]),
+        ),
+    )
+
+
+@pytest.mark.parametrize("classes", [TWO, ("a", "b", "c")])
+def test_rows_are_paired_by_image_and_class_whatever_their_order(classes: tuple[str, ...]) -> None:
+    one = evaluation(classes=classes, repeats=2)
+    copies = replace(
+        one, sha256s=["aa", "aa", *one.sha256s[2:]]
+    )  # the same bytes, labelled differently
+    for each in (one, copies):
+        got = shuffled(each).like(each)
+        for name in vars(got):
+            assert np.array_equal(getattr(got, name), getattr(each.predictions, name)), name
+
+
+def test_other_images_under_the_same_test_id_are_refused() -> None:
+    one = evaluation()
+    for other in (
+        replace(one, sha256s=["0" * 64, *one.sha256s[1:]]),
+        replace(one, predictions=replace(one.predictions, y=1 - one.predictions.y)),
+        replace(one, classes=("healthy", "glioma")),
+        evaluation(n=30),
+    ):
+        with pytest.raises(
+            FreezeframeError, match="the same test id 0123456789ab but not the same images"
+        ):
+            other.like(one)
+
+
+# The command.
+
+
+def add(head: str, *evaluations: Evaluation, number: int = 0, **columns: str) -> str:
+    """A run with its predictions and a row for each test set; returns its id."""
+    run_id = f"20261124-12000{number}-{head}-abcdef"
+    folder = Path("runs", run_id)
+    folder.mkdir(parents=True)
+    write_predictions(folder / "predictions.csv", evaluations)
+    rows = [
+        {
+            "run_id": run_id,
+            "head": head,
+            "layer": "block5_pool",
+            "pooling": "avg",
+            "test_id": each.test_id,
+        }
+        | columns
+        for each in evaluations
+    ]
+    append_rows("leaderboard.csv", rows)
+    return run_id
+
+
+def compare(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["compare", *map(str, arguments)])
+
+
+def fails(message: str, code: int, *arguments: object) -> None:
+    result = compare(*arguments)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (code, 1)
+    assert re.search(f"^error: .*{message}", result.stderr), result.stderr
+
+
+def test_two_runs_and_a_bad_one(tmp_path: Path) -> None:
+    """The good ones differ by noise; the bad one guesses."""
+    good, like = evaluation(0, n=300), evaluation(1, n=300)
+    guesses = evaluation(2, n=300, noise=50, leaked=9)
+    ids = [
+        add(head, each, number=i)
+        for i, (head, each) in enumerate([("knn", guesses), ("svm", good), ("mlp", like)])
+    ]
+    result = compare(*ids)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == "navoneel, external: 300 images"
+    assert [line.split()[0] for line in lines[2:11]] == ["accuracy"] * 3 + ["AUC"] * 3 + [
+        "clean"
+    ] * 3
+    assert "leaked" in lines[1]
+    assert "0 and 9" in lines[3]
+    first = (
+        "svm"
+        if point_values(good.predictions)["accuracy"] > point_values(like.predictions)["accuracy"]
+        else "mlp"
+    )
+    second = "mlp" if first == "svm" else "svm"
+    assert [line.split()[1:3] for line in lines[2:5]] == [
+        [first, second],
+        [first, "knn"],
+        [second, "knn"],
+    ]
+    assert re.fullmatch(
+        rf"on navoneel, {first} and {second} cannot be told apart \(accuracy, p = [01]\.\d+\)",
+        lines[12],
+    )
+    assert lines[13] == f"on navoneel, {first} is better than knn (accuracy, p < 0.001)"
+    assert lines[14] == f"on navoneel, {second} is better than knn (accuracy, p < 0.001)"
+    assert (
+        f"on the 291 clean images of navoneel, {first} is better than knn (clean accuracy, p < 0.001)"
+        in lines[15:]
+    )
+    assert [re.findall(r" (300|291) ", line) for line in lines[2:11]] == [["300"]] * 6 + [
+        ["291"]
+    ] * 3
+    assert result.stderr == (
+        "warning: 9 of 300 test images of navoneel, external have a relative among the training images of knn (3 the "
+        "same bytes, 3 nearly the same picture, 3 the same group): a score on all of them says nothing about unseen "
+        "images\n"
+    )
+    records = [
+        record
+        for record in json.loads(compare(*ids, "--format", "json").stdout)
+        if "knn" in record["first_run"] or "knn" in record["second_run"]
+    ]
+    assert {(record["metric"], record["n_test"]) for record in records} == {
+        ("accuracy", 300),
+        ("roc_auc", 300),
+        ("clean_accuracy", 291),
+    }
+    assert {record["first_leaking"] + record["second_leaking"] for record in records} == {9}
+    assert {
+        (record["metric"])
+        for record in json.loads(compare(*ids, "--metric", "brier", "--format", "json").stdout)
+    } == {"accuracy", "roc_auc", "brier", "clean_brier"}
+
+
+def test_images_that_no_run_knows_may_be_too_few(tmp_path: Path) -> None:
+    def known(seed: int, from_: int) -> Evaluation:
+        related = np.where((np.arange(60) >= from_) & (np.arange(60) < from_ + 30), "bytes", "")
+        return replace(evaluation(seed), relatives=related)
+
+    result = compare(add("svm", known(0, 0)), add("mlp", known(1, 26), number=1))
+    assert result.exit_code == 0, result.output
+    assert "clean" not in result.stdout
+    assert result.stderr.splitlines()[-1] == (
+        "warning: 4 of 60 test images of navoneel, external have no relative in the training of any run, as far as is "
+        "known: too few to compare"
+    )
+
+
+def test_predictions_of_older_versions_are_not_taken_for_clean(tmp_path: Path) -> None:
+    old, new = evaluation(0, n=90, noise=50), evaluation(1, n=90, leaked=9)
+    ids = [add("svm", old), add("mlp", new, number=1)]
+    path = Path("runs", ids[0], "predictions.csv")
+    path.write_text(
+        "".join(line.rpartition(",")[0] + "\n" for line in path.read_text().splitlines())
+    )
+    result = compare(*ids)
+    assert result.exit_code == 0, result.output
+    assert "clean" not in result.stdout
+    assert "9 and ?" in result.stdout
+    assert (
+        "warning: svm was fitted by an older version, which noticed only byte-identical copies: whether 90 of 90 test "
+        "images of navoneel, external leak is not known; fit again\n"
+    ) in result.stderr
+    records = json.loads(compare(*ids, "--format", "json").stdout)
+    assert {(record["first_leaking"], record["second_leaking"]) for record in records} == {(9, 0)}
+    assert {(record["first_unknown"], record["second_unknown"]) for record in records} == {(0, 90)}
+
+
+def test_images_of_which_a_run_knows_nothing_are_not_compared_as_clean(tmp_path: Path) -> None:
+    some = replace(evaluation(0, n=90), relatives=np.where(np.arange(90) < 40, "unknown", ""))
+    result = compare(add("svm", some), add("mlp", evaluation(1, n=90, leaked=41), number=1))
+    assert "on the 49 clean images of navoneel, " in result.stdout
+    assert re.search(r" 49 +(41 and \?|\? and 41) ", result.stdout)
+    assert (
+        "warning: whether 40 of 90 test images of navoneel, external have a relative among the training images of svm "
+        "is not known: its stores do not tell what all images look like; run extract-features again, then fit again\n"
+    ) in result.stderr
+
+
+def test_the_predictions_of_a_run_give_its_scores_again(make_store: MakeStore) -> None:
+    store = make_store("a.h5", ["sick", "healthy"] * 60)
+    fit = [
+        "fit-classifier",
+        str(store),
+        "--model",
+        "knn",
+        "--model",
+        "majority",
+        "--cv",
+        "3",
+        "--repeats",
+        "2",
+    ]
+    result = CliRunner().invoke(cli, fit)
+    assert result.exit_code == 0, result.output
+    rows = read_rows("leaderboard.csv")
+    assert [row["head"] for row in rows] == ["knn", "majority"]
+    for row in rows:
+        found = read_predictions(Path("runs", row["run_id"]))[row["test_id"]]
+        assert len(found.paths) == int(row["n_test"]) == 120
+        scores = point_values(found.predictions)
+        for name in NAMES:
+            assert scores[name] == pytest.approx(
+                float(row[name] or "nan"), abs=1e-6, nan_ok=True
+            ), name
+    said = compare(*(row["run_id"] for row in rows)).stdout
+    assert "knn is better than majority (accuracy, p" in said
+
+
+def test_a_run_is_a_folder_or_an_id_or_its_beginning(tmp_path: Path) -> None:
+    one, two = add("svm", evaluation(0)), add("mlp", evaluation(1), number=1)
+    want = compare(one, two).stdout
+    assert "A - B (95 %)" in want
+    for first, second in (
+        (f"runs/{one}", f"runs/{two}/"),
+        (one[:15], two[:15]),
+        (tmp_path / "runs" / one, two),
+    ):
+        assert compare(first, second).stdout == want
+    shutil.move("runs", "else")
+    assert compare(one, two, "--runs", "else").stdout == want
+    Path("board").mkdir()
+    shutil.move("leaderboard.csv", "board/l.csv")
+    shutil.move("else", "board/runs")
+    assert compare(one, two, "--leaderboard", "board/l.csv").stdout == want
+    assert (
+        "cannot be told apart" in compare(f"board/runs/{one}", f"board/runs/{two}").stdout
+    )  # without a leaderboard
+    shutil.copy(f"board/runs/{two}/predictions.csv", "mine.csv")
+    assert "mine" in compare(f"board/runs/{one}/predictions.csv", "mine.csv").stdout
+    shutil.copytree("board/runs", "board2")
+    assert (
+        f"board2/{one}" in compare(f"board/runs/{one}", f"board2/{one}").stdout
+    )  # two runs of one name
+
+
+def test_runs_of_one_head_are_told_apart_by_features_or_id() -> None:
+    one, two = add("svm", evaluation(0)), add("svm", evaluation(1), number=1, pooling="flat")
+    three = add("svm", evaluation(2), number=2)
+    assert "svm block5_pool flat" in compare(one, two).stdout
+    assert one in compare(one, three).stdout
+
+
+def test_what_cannot_be_compared_is_told_in_one_line() -> None:
+    one, two = add("svm", evaluation(0)), add("mlp", evaluation(1), number=1)
+    other = add("knn", evaluation(0, test_id="f" * 12, test_set="edureka"), number=2)
+    fails(
+        rf"share no test images.*: {one} on navoneel \(external, 60 images\); {other} on edureka",
+        1,
+        one,
+        other,
+    )
+    fails("two runs are needed for a comparison, got only x", 2, "x")
+    fails("'2026' is the beginning of 3 run ids: .*; give more of one", 2, "2026", one)
+    fails(r"'x' is neither a run's folder nor a run id, .* of leaderboard\.csv", 2, "x", one)
+    fails(
+        r"'x' is neither .* of none\.csv, which has none", 2, "x", one, "--leaderboard", "none.csv"
+    )
+    fails(f"{one} stands there twice", 2, one, f"runs/{one}")
+    fails("--metric must be one of accuracy, .*, got 'beauty'", 2, one, two, "--metric", "beauty")
+    fails("Missing argument", 2)
+    shutil.rmtree(f"runs/{two}")
+    fails(rf"runs/{two}: no predictions here", 1, one, two)
+
+
+@pytest.mark.parametrize("metric", ["f1", "brier", "auc", "mcc"])
+def test_another_metric_decides_when_it_is_asked_for(metric: str) -> None:
+    one = add("svm", evaluation(0, n=200, noise=3.0))
+    two = add("mlp", evaluation(1, n=200), number=1)
+    result = compare(one, two, "--metric", metric, "--format", "json")
+    assert result.exit_code == 0, result.output
+    records = json.loads(result.stdout)
+    named = {"auc": "roc_auc"}.get(metric, metric)
+    assert [record["metric"] for record in records] == list(
+        dict.fromkeys([named, "accuracy", "roc_auc"])
+    )
+    first = records[0]
+    assert (first["first_run"], first["second_run"]) == (
+        two,
+        one,
+    )  # the better one first, also where less is better
+    assert first["difference"] == pytest.approx(first["first"] - first["second"])
+    assert (first["difference"] < 0) == (metric == "brier")
+    assert "mlp is better than svm" in first["conclusion"]
+
+
+def test_every_shared_test_set_is_compared_in_every_format(tmp_path: Path) -> None:
+    def both(seed: int) -> tuple[Evaluation, Evaluation]:
+        return evaluation(seed), evaluation(seed, n=20, test_id="f" * 12, test_set="=edureka|x")
+
+    ids = [add("svm", *both(0)), add("mlp", *both(1), number=1), add("knn", *both(2), number=2)]
+    shown = compare(*ids).stdout
+    assert shown.index("navoneel, external: 60 images") < shown.index(
+        "=edureka|x, external: 20 images"
+    )
+    rows = list(csv.DictReader(io.StringIO(compare(*ids, "--format", "csv").stdout)))
+    records = json.loads(compare(*ids, "--format", "json").stdout)
+    assert len(rows) == len(records) == 2 * 2 * 3  # test sets, metrics, pairs
+    for row, record in zip(rows, records, strict=True):
+        assert row.keys() == record.keys()
+        assert float(row["p_holm"]) == record["p_holm"] >= record["p"]
+    assert {row["test_set"] for row in rows} == {"navoneel", "'=edureka|x"}
+    markdown = compare(*ids, "--format", "markdown").stdout.splitlines()
+    assert markdown[2].startswith(
+        "| metric | A | B | of A | of B | A - B (95 %) | p | p (Holm) | test |"
+    )
+    assert sum(line.startswith("| accuracy |") for line in markdown) == 6
+    assert "- on =edureka\\|x, " in "\n".join(markdown)
+
+
+def test_a_threshold_that_was_chosen_counts(tmp_path: Path) -> None:
+    """The accuracy is that of the predicted classes in the file, not of the likeliest ones."""
+    one = evaluation(0)
+    never = replace(
+        one,
+        predictions=replace(one.predictions, predicted=np.zeros_like(one.predictions.predicted)),
+    )
+    ids = [add("svm", one), add("mlp", never, number=1)]
+    accuracy, auc = json.loads(compare(*ids, "--format", "json").stdout)
+    assert accuracy["second"] == 0.5
+    assert accuracy["p"] < 0.001
+    assert auc["difference"] == 0
+
+
+def test_a_hostile_file_does_no_harm(tmp_path: Path) -> None:
+    one, two = add("svm", evaluation(0)), add("mlp", evaluation(1), number=1)
+    for path in (Path("runs", run_id, "predictions.csv") for run_id in (one, two)):
+        path.write_text(path.read_text().replace("navoneel", "\x1b[31mnavoneel"))
+    Path("runs", one, "predictions.csv").write_text(
+        Path("runs", one, "predictions.csv").read_text().replace("navoneel", "\x1b[31mx")
+    )
+    for output in ("table", "markdown", "json"):
+        assert "\x1b" not in compare(one, two, "--format", output).output

