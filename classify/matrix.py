@@ -1,49 +1,39 @@
-"""Features of a part, read from the store once for all heads."""
+"""Features that a head is fitted on: a matrix in memory, or rows of a store read in blocks."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .heads.base import Matrix
-from .solvers.reduction import Reduction, reduce
-from .task.task import Part
+from ..features.rows import FeatureRows
 
-KEEP_BYTES = 2**29
-"""Features of up to 512 MB are kept in memory, larger ones are read whenever a head asks for them."""
+Matrix = NDArray[np.floating[Any]] | FeatureRows
+"""Features of shape (n_rows, n_features): an array, or rows of a store that are read when asked for."""
 
 
-class PartFeatures:
-    """Features of a part's rows of one layer, by pooling.
+Folds = Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
+"""Pairs of row numbers of a training part: those to fit on, and those to judge the fit by."""
 
-    Attributes:
-        reduce_seconds: what each reduction took, by pooling.
-    """
 
-    def __init__(self, part: Part, layer: str) -> None:
-        self._part, self._layer = part, layer
-        self._matrices: dict[str, Matrix] = {}
-        self._reductions: dict[str, Reduction | None] = {}
-        self.reduce_seconds: dict[str, float] = {}
+def two_columns(scores: NDArray[Any]) -> NDArray[np.float64]:
+    """Scores with a column a class: with two classes there is one score, of class 1 against class 0."""
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim == 1:
+        scores = scores[:, None]
+    return np.hstack([np.zeros_like(scores), scores]) if scores.shape[1] == 1 else scores
 
-    def matrix(self, pooling: str) -> Matrix:
-        """Of shape (n_rows, n_features): an array, or rows of the store if that would be large."""
-        if pooling not in self._matrices:
-            rows = self._part.store.select(self._layer, self._part.rows, pooling)
-            small = 4 * rows.shape[0] * rows.shape[1] <= KEEP_BYTES
-            self._matrices[pooling] = np.asarray(rows) if small else rows
-        return self._matrices[pooling]
 
-    def reduction(self, pooling: str) -> Reduction | None:
-        """With the inner products of `matrix`; None if it would be too large."""
-        if pooling not in self._reductions:
-            start = time.perf_counter()
-            self._reductions[pooling] = reduce(self.matrix(pooling))
-            self.reduce_seconds[pooling] = time.perf_counter() - start
-        return self._reductions[pooling]
+def take(X: Any, numbers: NDArray[np.intp]) -> Any:
+    """Some rows of a matrix; those that are read when asked for are not read yet."""
+    return X[numbers] if isinstance(X, np.ndarray) else X.take(numbers)
 
-    def for_head(self, reducible: bool, pooling: str) -> tuple[Matrix, Reduction | None]:
-        """What a head is fitted on, and the reduction, if that is what it is."""
-        reduction = self.reduction(pooling) if reducible else None
-        return (self.matrix(pooling) if reduction is None else reduction.matrix), reduction
+
+def blocks_of(X: Any) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """The rows of a matrix in order, in blocks: where they stand, and their features."""
+    if isinstance(X, np.ndarray) or not len(X):
+        yield slice(0, len(X)), np.asarray(X)
+    else:
+        yield from X.blocks()

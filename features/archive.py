@@ -31,7 +31,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.output.files import Tell, check_name, new_file
+from ..data.output.files import check_output, new_file
+from ..data.output.terminal import Progress
 from ..errors import StoreError
 from .compression import Decoder, check_row, compression
 from .hdf5_file import PatientFile
@@ -74,7 +75,7 @@ class Index:
         )
 
 
-def write_archive(store: FeatureStore, path: Path, progress: Tell | None = None) -> None:
+def write_archive(store: FeatureStore, path: Path, progress: Progress | None = None) -> None:
     """Write a store's archive to `path`, and read it back.
 
     Raises:
@@ -121,7 +122,10 @@ def write_archive(store: FeatureStore, path: Path, progress: Tell | None = None)
 
 
 def restore(
-    archive: str | os.PathLike[str], out: str | os.PathLike[str], *, progress: Tell | None = None
+    archive: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    progress: Progress | None = None,
 ) -> FeatureStore:
     """Make a working store of an archive, equal to the archived one in every byte that means anything.
 
@@ -138,7 +142,7 @@ def restore(
         FeatureStore('features.h5': 253 done, 0 failed, 0 pending; block5_pool (7, 7, 512))
     """
     archive, out = Path(archive), Path(out)
-    check_name(out)
+    check_output(out)
     index = read_index(archive)
     compression()  # what is not installed is told before anything is written
     with store_lock(out), new_file(out) as unfinished:
@@ -220,7 +224,12 @@ def _outside_layers(layout: Layout, file_bytes: int) -> list[Piece]:
 
 
 def _write_hdf5(
-    store: FeatureStore, layout: Layout, path: Path, index: Index, room: int, progress: Tell | None
+    store: FeatureStore,
+    layout: Layout,
+    path: Path,
+    index: Index,
+    room: int,
+    progress: Progress | None,
 ) -> Index:
     """Write all of the archive but its head; the index that says where things came to lie."""
     with PatientFile(path) as raw, h5py.File(raw, "w", userblock_size=room) as file:

@@ -11,8 +11,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.output.files import Tell, new_file
+from ..data.output.files import new_file
+from ..data.output.terminal import Progress
 from ..errors import MissingExtraError, ParameterError, StoreError
+from .layout import begins_as_store
 from .pooling import pool
 from .store import FeatureStore
 
@@ -32,7 +34,7 @@ def export(
     layer: str | None = None,
     pooling: str | None = None,
     overwrite: bool = False,
-    progress: Tell | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Write a store's features to another kind of file, which gets its name when it is complete.
 
@@ -69,7 +71,7 @@ def export(
         raise StoreError(
             f"{store.path}: no row is done, so there is nothing to export; run extract-features"
         )
-    with new_file(out, overwrite) as unfinished:
+    with new_file(out, overwrite=overwrite, protected=begins_as_store) as unfinished:
         if kind == "npz":
             _write_npz(store, unfinished, layer, pooling, progress)
         elif kind == "parquet":
@@ -110,7 +112,7 @@ def _recognised(store: FeatureStore, rows: NDArray[np.intp]) -> dict[str, NDArra
 
 
 def _write_npz(
-    store: FeatureStore, path: Path, layer: str, pooling: str | None, progress: Tell | None
+    store: FeatureStore, path: Path, layer: str, pooling: str | None, progress: Progress | None
 ) -> None:
     """Write `features` block by block, so that memory holds one block only, then the columns of the rows."""
     rows = store.rows()
@@ -138,7 +140,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
 
 
 def _write_parquet(
-    store: FeatureStore, path: Path, layer: str, pooling: str, progress: Tell | None
+    store: FeatureStore, path: Path, layer: str, pooling: str, progress: Progress | None
 ) -> None:
     """Write one line an image; blocks of rows are gathered into row groups of about 64 MB."""
     try:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..data.output.files import Tell, check_name, new_file
+from ..data.output.files import check_output, new_file
+from ..data.output.terminal import Progress
 from ..errors import ParameterError, StoreError
 from .copying import copy_rows
 from .layout import DECIDING, IDENTITY
@@ -24,7 +25,7 @@ def merge(
     paths: Sequence[str | os.PathLike[str]],
     *,
     command: str = "",
-    progress: Tell | None = None,
+    progress: Progress | None = None,
 ) -> FeatureStore:
     """Join stores into a new one: all rows of the first, then of the second, and so on.
 
@@ -50,7 +51,7 @@ def merge(
     out = Path(out)
     if not paths:
         raise ParameterError("there must be at least one store to merge")
-    check_name(out)
+    check_output(out)
     stores = [FeatureStore(path) for path in paths]
     for store in stores[1:]:
         _check_same(stores[0], store)

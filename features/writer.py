@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.output.files import whole_file
 from ..errors import ParameterError, StoreError
 from .hdf5_file import PatientFile
 from .layout import (
@@ -84,16 +85,13 @@ def create_store(
     """
     _check_new(rows, layers, provenance)
     path = Path(path)
-    unfinished = path.with_name(
-        f".{path.name}.new"
-    )  # under the lock nobody else writes to this name
+    # Under the lock nobody else writes to this name.
+    temporary = path.with_name(f".{path.name}.new")
     try:
-        _write_new(unfinished, _new_columns(rows, layers), layers, provenance)
-        unfinished.replace(path)
+        with whole_file(path, temporary=temporary):
+            _write_new(temporary, _new_columns(rows, layers), layers, provenance)
     except OSError as error:
         raise StoreError(f"{path}: cannot write the store ({error.strerror or error})") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _check_new(

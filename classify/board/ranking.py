@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ...data.output.terminal import number
 from ...errors import FreezeframeError
 from ..runs.prediction_file import NAME, read_predictions
 from ..scores.clean import enough, plain_metric
 from ..scores.evaluation import Evaluation
 from ..scores.metrics import LOWER_IS_BETTER
 from ..scores.roc_area import ALPHA
-from .tables import number
 
 
 @dataclass(frozen=True)

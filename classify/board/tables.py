@@ -9,11 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ...data.output.terminal import printable
+from ...data.output.terminal import console, decimals, number, percent, printable, table
 from ..scores.clean import PREFIX, leaked, leaked_text, plain_metric
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from ..scores.paired_tests import Difference
@@ -125,7 +124,7 @@ def row_columns(
             numbers.append(plain)
     numbers += [
         _leaked_column(rows),
-        Column("fit s", [_decimals(row["fit_seconds"], 1) for row in rows], keep=5),
+        Column("fit s", [decimals(row["fit_seconds"], 1) for row in rows], keep=5),
         Column("size", [_size(row.get("model_bytes", "")) for row in rows], keep=0),
     ]
     return names, numbers
@@ -223,14 +222,9 @@ def is_random(row: Mapping[str, Any]) -> bool:
     return str(row["weights"]).startswith("random")
 
 
-def number(value: Any) -> float:
-    """NaN for what is empty."""
-    return float("nan") if value in ("", None) else float(value)
-
-
 def shown(metric: str, value: Any) -> str:
     """A metric in per cent, or with three decimals; "-" where it is not defined."""
-    return _decimals(value, 3) if plain_metric(metric) in NO_SHARES else percent(value)
+    return decimals(value, 3) if plain_metric(metric) in NO_SHARES else percent(value)
 
 
 def with_interval(row: Mapping[str, Any], metric: str) -> str:
@@ -241,16 +235,6 @@ def with_interval(row: Mapping[str, Any], metric: str) -> str:
         return value
     dash = " to " if plain_metric(metric) == "mcc" else "-"  # it may be negative
     return f"{value} ({shown(metric, low)}{dash}{shown(metric, high)})"
-
-
-def percent(value: Any) -> str:
-    """96.8 for 0.968; "-" for what is empty or NaN."""
-    return _decimals(100 * number(value), 1)
-
-
-def _decimals(value: Any, n: int) -> str:
-    found = number(value)
-    return "-" if found != found else f"{found:.{n}f}"
 
 
 def _size(value: Any) -> str:
@@ -312,28 +296,6 @@ def as_markdown(columns: Sequence[Column], rows: slice = slice(None)) -> str:
 def as_text(text: str) -> str:
     """Text that Markdown shows as it stands."""
     return re.sub(r"([\\|<>\[\]*`])", r"\\\1", printable(text))
-
-
-def table(*headings: str) -> Table:
-    """A table without lines."""
-    from rich.table import Table
-
-    made = Table(box=None, pad_edge=False)
-    for heading in headings:
-        made.add_column(heading, no_wrap=True, overflow="fold")
-    return made
-
-
-def console() -> Console:
-    """A console that takes names for what they are, and never cuts a number off to fit a narrow terminal.
-
-    A pipe or a log has no width to fold to.
-    """
-    from rich.console import Console
-
-    plain = Console(markup=False, emoji=False, highlight=False)
-    width = max(plain.width, 80) if plain.is_terminal else 1000
-    return Console(markup=False, emoji=False, highlight=False, width=width)
 
 
 def p_text(p: float) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from ...data.output.terminal import bar, group_options, printable
+from ...data.output.options import group_options, parse_classes
+from ...data.output.terminal import printable, progress_bar
 from ...errors import LeakError, ParameterError
 from ...features.layout import begins_as_store
 from ...features.store import FeatureStore
@@ -90,13 +91,12 @@ def audit(
     from ...data.audit.audit import audit as compare
     from ...data.duplicates.pairs import THRESHOLD
     from ...data.output.html import refuse_output_within
-    from .fitting import parse_classes
 
     if cosine is None and layer is not None:
         raise ParameterError("--layer is for --cosine, which is not given")
     for place in (source, *others):
         refuse_output_within(place, output)
-    with bar("looking at", "images") as progress:
+    with progress_bar("looking at", "images") as progress:
         grouping = {"group_column": group_column, "group_regex": group_regex}
         sets = [
             _read(path, grouping, cache=not no_cache, progress=progress)
@@ -105,7 +105,7 @@ def audit(
     if any(grouping.values()) and not any(each.groups_are_common for each in sets):
         raise ParameterError("--group-column and --group-regex name no group of any image here")
     alike = [] if cosine is None else _alike((source, *others), sets, cosine, layer)
-    with bar("comparing", "pairs") as progress:
+    with progress_bar("comparing", "pairs") as progress:
         found = compare(
             sets,
             threshold=THRESHOLD if threshold is None else threshold,
@@ -207,7 +207,7 @@ def _alike(
 def _write(found: Audit, output: Path) -> Path:
     """Everything that belongs to the report; the page comes last."""
     from ...data.audit import report as audit_report
-    from ...data.output.html import write_whole
+    from ...data.output.files import write_whole
 
     output.mkdir(parents=True, exist_ok=True)
     write_whole(output / "audit.csv", "".join(audit_report.audit_csv(found)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...data.output.terminal import printable
+from ...data.output.terminal import console, printable
 from ...errors import ParameterError
 from .options import LEADERBOARD
 from .records import FORMATS, RUNS_HELP, checked_metric, finite_or_none, write_csv, write_json
@@ -61,7 +61,7 @@ def compare(
 
 def _show_pairs(pairs: Sequence[Pair], metric: str, markdown: bool) -> None:
     """A table for each test set, and below it in words what the metric that was asked for says."""
-    from ..board.tables import as_markdown, as_table, as_text, console, fitted, pair_columns
+    from ..board.tables import as_markdown, as_table, as_text, fitted, pair_columns
     from ..scores.clean import plain_metric
 
     screen = console()

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .fitting import fit_and_print, log_line, parse_classes, parse_parameters, told
+from ...data.output.options import parse_classes
+from ...data.output.terminal import message_console
+from .fitting import fit_and_print, log_line, parse_parameters
 from .options import scoring_options
 
 if TYPE_CHECKING:
@@ -108,7 +110,7 @@ def fit_classifier(
     from ..task.task import make_task
 
     options["layer"] = options["layer"] or _layer_of(names, train)
-    with told().status("") as status:
+    with message_console().status("") as status:
         task = make_task(train, tests=others, classes=renamed, tell=status.update, **options)
     from ..fit.fitting import Fitting
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from ...data.output.terminal import group_options
-from .fitting import fit_and_print, log_line, parse_classes, told
+from ...data.output.options import group_options, parse_classes
+from ...data.output.terminal import message_console
+from .fitting import fit_and_print, log_line
 from .options import scoring_options
 
 PARAMETERS = (
@@ -155,7 +156,7 @@ def fit_cnn(
     place = stores or leaderboard.parent / "stores"
     made = Stores(place, architecture, weights, group_column, group_regex, max_failed)
     train, others = made.training(source, size), [made.testing(test) for test in tests]
-    with told().status("") as status:
+    with message_console().status("") as status:
         task = make_task(
             train,
             layer=architecture.layer,

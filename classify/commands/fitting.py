@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...data.output.terminal import printable
+from ...data.output.terminal import message_console, percent, printable
 from ...errors import FreezeframeError, LeakError, MissingExtraError, ParameterError
 from ..board import tables
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.status import Status
 
     from ..fit.fitting import Fitting
@@ -54,7 +53,7 @@ def fit_and_print(
 
 def log_line(text: str) -> None:
     """Tell what came of an epoch, in a line of its own above what is going on."""
-    told().print(printable(text))
+    message_console().print(printable(text))
 
 
 def _fit_all(fitting: Fitting, names: list[str], everything: bool, done: list[Run]) -> None:
@@ -63,7 +62,7 @@ def _fit_all(fitting: Fitting, names: list[str], everything: bool, done: list[Ru
     Args:
         done: to which each run is added when it is in the leaderboard.
     """
-    console = told()
+    console = message_console()
     failed: list[str] = []
     for number, name in enumerate(names, 1):
         start = time.monotonic()
@@ -100,21 +99,15 @@ def _leaks(done: list[Run], allowed: bool) -> str:
     return f"more than half of the test images leak ({'; '.join(found)}); --allow-leaks to end with exit code 0"
 
 
-@cache
-def told() -> Console:
-    """Where it is told how far the work is; one for all, so that lines and what is going on keep out of each other."""
-    from rich.console import Console
-
-    return Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
-
-
 def _tell(status: Status, head: str, text: str) -> None:
     status.update(f"{head}: {text}")
 
 
 def _briefly(row: dict[str, Any]) -> str:
-    low, high = (tables.percent(row[name]) for name in ("accuracy_low", "accuracy_high"))
-    return f"accuracy {tables.percent(row['accuracy'])} ({low}-{high}) on {row['test_set']}, {row['split']}"
+    low, high = (percent(row[name]) for name in ("accuracy_low", "accuracy_high"))
+    return (
+        f"accuracy {percent(row['accuracy'])} ({low}-{high}) on {row['test_set']}, {row['split']}"
+    )
 
 
 def parse_parameters(texts: tuple[str, ...]) -> dict[str, Any]:
@@ -129,17 +122,6 @@ def parse_parameters(texts: tuple[str, ...]) -> dict[str, Any]:
             with suppress(ValueError):
                 parameters[name] = number(value)
     return parameters
-
-
-def parse_classes(text: str | None) -> dict[str, str]:
-    """`yes=tumor,no=healthy` as a dict."""
-    renamed = {}
-    for pair in text.split(",") if text else ():
-        old, equals, new = (part.strip() for part in pair.partition("="))
-        if not (old and equals and new):
-            raise ParameterError(f"--classes must be OLD=NEW,OLD=NEW,..., got {pair!r}")
-        renamed[old] = new
-    return renamed
 
 
 def _print_runs(done: list[Run], guessed: bool) -> None:

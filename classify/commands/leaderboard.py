@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...data.output.terminal import printable
+from ...data.output.terminal import console, printable
 from .options import LEADERBOARD
 from .records import FORMATS, RUNS_HELP, checked_metric, finite_or_none, write_csv, write_json
 
@@ -68,7 +68,7 @@ def _show_places(
     sets: Sequence[Sequence[Place]], metric: str, markdown: bool, most: int | None
 ) -> None:
     """Every test set under a line of its own, and what the marks mean."""
-    from ..board.tables import Column, as_markdown, as_table, as_text, console, fitted, row_columns
+    from ..board.tables import Column, as_markdown, as_table, as_text, fitted, row_columns
 
     screen, shown = console(), [places[:most] for places in sets]
     every = [place for places in shown for place in places]

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...data.output.terminal import printable
+from ...data.output.terminal import console, printable, table
 from ...errors import FreezeframeError
-from ..board import tables
 
 if TYPE_CHECKING:
     from ..predict import Prediction
@@ -54,15 +53,15 @@ def predict(model: Path, images: tuple[Path, ...], output: str, weights: str) ->
 
 
 def _print_table(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
-    table = tables.table("image", "label")
-    table.columns[0].no_wrap = False
+    columns = table("image", "label")
+    columns.columns[0].no_wrap = False
     for name in classes:
-        table.add_column(f"p({printable(name)})", justify="right", no_wrap=True)
+        columns.add_column(f"p({printable(name)})", justify="right", no_wrap=True)
     for prediction in predictions:
         if not prediction.error:
             shares = [f"{prediction.probabilities[name]:.3f}" for name in classes]
-            table.add_row(printable(prediction.path), printable(prediction.label), *shares)
-    tables.console().print(table)
+            columns.add_row(printable(prediction.path), printable(prediction.label), *shares)
+    console().print(columns)
 
 
 def _print_csv(predictions: list[Prediction], classes: tuple[str, ...]) -> None:

@@ -17,19 +17,22 @@ from ...data.splits import grouped_folds
 from ...errors import ParameterError
 from ...extract.backbones.weights import made_with
 from ..heads import HEADS, make_head
-from ..heads.base import Context, Folds, Head, Matrix, take
+from ..heads.base import Context, Head
 from ..heads.networks.checkpoints import forget
-from ..matrix import PartFeatures
+from ..matrix import Folds, Matrix, take
 from ..runs.leaderboard import check_leaderboard
 from ..runs.model_file import FittedHead
 from ..runs.row import data_set, describe, doubts, test_id
 from ..runs.run import Run, check_writable, epochs_and_rate, keep_run
 from ..scores.clean import CLEAN_METRICS, clean_scores
 from ..scores.evaluation import Evaluation
-from ..scores.metrics import METRICS, score
+from ..scores.metrics import METRICS
 from ..scores.predictions import Predictions
+from ..scores.score import score
+from ..task.part import Part
 from ..task.relatives import relatives, unknown
-from ..task.task import Part, Task, Tell
+from ..task.task import Task, Tell
+from .part_features import PartFeatures
 from .search import Wanted, fit_head, folds_within
 
 Tested = tuple[Part, Evaluation]

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from ...data.splits import grouped_folds
 from ...errors import FreezeframeError, ParameterError
 from ..heads import HEADS, make_head
-from ..heads.base import Context, Folds, Head, Matrix
+from ..heads.base import Context, Head
 from ..heads.calibration import Calibration, fit_calibration, threshold_for
+from ..matrix import Folds, Matrix
 
 SEARCHES = ("none", "default", "wide")
 N_FOLDS = 5

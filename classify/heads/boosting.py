@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ...errors import FreezeframeError, MissingExtraError
 from ...features.rows import FeatureRows
+from ..matrix import Folds, Matrix, take, two_columns
 from .arrays import Arrays
-from .base import Folds, Head, Matrix, Parameters, take, two_columns
+from .base import Head, Parameters
 from .trees import Trees
 
 IN_MEMORY_BYTES = 2**30

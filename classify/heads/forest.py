@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..matrix import Folds, Matrix
 from .arrays import SMALLEST, Arrays
-from .base import Folds, Head, Matrix, Parameters
+from .base import Head, Parameters
 from .trees import MAX_DEPTH, Trees
 
 

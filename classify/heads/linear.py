@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ParameterError
+from ..matrix import Folds, Matrix, blocks_of, two_columns
 from .arrays import Arrays, checked_array
-from .base import Folds, Head, Matrix, Parameters, blocks_of, two_columns
+from .base import Head, Parameters
 
 if TYPE_CHECKING:
     from ..solvers.reduction import Reduction

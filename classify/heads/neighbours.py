@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..matrix import Folds, Matrix, take
 from .arrays import SMALLEST, Arrays, checked_array
-from .base import Folds, Head, Matrix, Parameters, take
+from .base import Head, Parameters
 
 if TYPE_CHECKING:
     from ..solvers.reduction import Reduction

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..matrix import Folds, Matrix
 from .arrays import Arrays, checked_array
-from .base import Folds, Head, Matrix, Parameters
+from .base import Head, Parameters
 
 
 class Majority(Head):

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import FreezeframeError
+from ..matrix import Folds, Matrix, blocks_of, take, two_columns
 from .arrays import Arrays, checked_array
-from .base import Folds, Head, Matrix, Parameters, blocks_of, take, two_columns
+from .base import Head, Parameters
 from .linear import PenalisedHead
 
 if TYPE_CHECKING:

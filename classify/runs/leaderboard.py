@@ -13,6 +13,7 @@ from typing import Any
 import filelock
 
 from ...data.output.csv import csv_line, csv_lines, defused, restored
+from ...data.output.files import whole_file
 from ...errors import FreezeframeError
 from .schema import COLUMNS, COLUMNS_BY_SCHEMA, NUMBERS, SCHEMA, upgraded, wrong_number
 
@@ -174,14 +175,13 @@ def _upgrade(path: Path, schema: int, more: str) -> None:
 
 
 def _keep(path: Path, name: str) -> Path | None:
-    """Copy the file to a name that is free; None if it was copied before, by an upgrade that was killed."""
+    """Copy the file to a name that is free; None if an upgrade that was killed has copied it before."""
     data = path.read_bytes()
-    unfinished = path.with_name(
-        f".{name}.new"
-    )  # what a killed process leaves must not look like a leaderboard
+    # What a killed process leaves must not look like a leaderboard.
+    unfinished = path.with_name(f".{name}.new")
     unfinished.unlink(missing_ok=True)
     try:
-        _write(unfinished, data, "xb")
+        _write(unfinished, data)
         shutil.copymode(path, unfinished)
         for number in range(1, 1000):
             kept = path.with_name(name if number == 1 else f"{name}-{number}")
@@ -208,32 +208,20 @@ def _named(unfinished: Path, kept: Path) -> bool:
 
 
 def _replace(path: Path, data: bytes, append: bool = False) -> None:
-    """Put `data` in the place of a file, or of its end, whole or not at all."""
-    unfinished = path.with_name(
-        f".{path.name}.new"
-    )  # under the lock nobody else writes to this name
-    unfinished.unlink(missing_ok=True)  # of a process that was killed
-    try:
+    """Replace a file, or add to its end, whole or not at all."""
+    # Under the lock nobody else writes to this name.
+    temporary = path.with_name(f".{path.name}.new")
+    with whole_file(path, temporary=temporary):
         if append:
-            shutil.copyfile(
-                path, unfinished
-            )  # by the system where it can: the rows do not pass through this process
-        _write(unfinished, data, "ab")
-        if path.exists():
-            shutil.copymode(path, unfinished)
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-
-
-def _write(path: Path, data: bytes, mode: str) -> None:
-    """Write to a file and flush it to the disk; a file that cannot hold all is deleted."""
-    with path.open(mode) as file:
-        try:
+            # The system copies where it can: the rows do not pass through this process.
+            shutil.copyfile(path, temporary)
+        with temporary.open("ab") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a new file and flush it to the disk."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

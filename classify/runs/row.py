@@ -15,8 +15,9 @@ from ...features.store import FeatureStore
 from ..heads.base import Head
 from ..scores.clean import have, kinds, leak_doubts
 from ..scores.evaluation import Evaluation
+from ..task.part import Part
 from ..task.relatives import LEVELS, relatives
-from ..task.task import Part, Task
+from ..task.task import Task
 
 
 def describe(

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ..task.relatives import LEVELS
 from .evaluation import Evaluation
-from .metrics import METRICS, NAMES, score
+from .metrics import METRICS, NAMES
 from .predictions import Predictions
+from .score import score
 
 PREFIX = "clean_"
 CLEAN_NAMES = tuple(f"{PREFIX}{name}" for name in NAMES)

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from ...features.rows import FeatureRows
-from ..heads.base import Folds, Matrix, blocks_of, take, two_columns
+from ..matrix import Folds, Matrix, blocks_of, take, two_columns
 from .reduction import MAX_BYTES, Reduction, reduce
 from .streamed import ArrayRows, fit_streamed
 

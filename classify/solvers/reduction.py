@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.rows import FeatureRows
-from ..heads.base import Matrix
+from ..matrix import Matrix
 
 MAX_BYTES = 2 * 2**30
 """A Gram matrix larger than this (16,384 rows), or features of more rows than features, are not held in memory."""

@@ -12,7 +12,7 @@ from ...data.splits import join_groups
 
 if TYPE_CHECKING:
     from ...features.store import FeatureStore
-    from .task import Part
+    from .part import Part
 
 LEVELS = {
     "bytes": "the same bytes",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..output.terminal import printable
+from ..output.terminal import console, printable, table
 
 if TYPE_CHECKING:
     from ..explore.shortcuts import Hint
@@ -58,11 +58,11 @@ def explore(source: Path, output: Path, no_cache: bool) -> None:
     from ..inspection.inspect import inspect_images
     from ..manifest import read_manifest
     from ..output.html import refuse_output_within
-    from ..output.terminal import bar
+    from ..output.terminal import progress_bar
 
     refuse_output_within(source, output)
     manifest = read_manifest(source, least_classes=1)
-    with bar("looking at", "images") as progress:
+    with progress_bar("looking at", "images") as progress:
         inspected = inspect_images(manifest, cache=not no_cache, progress=progress)
     found = look(manifest, inspected)
     page = _write_report(found, output)
@@ -73,7 +73,7 @@ def explore(source: Path, output: Path, no_cache: bool) -> None:
 def _write_report(found: Exploration, output: Path) -> Path:
     """Everything that belongs to the report; the page comes last and is what is opened."""
     from ..explore.summary import csv_text
-    from ..output.html import write_whole
+    from ..output.files import write_whole
 
     output.mkdir(parents=True, exist_ok=True)
     write_whole(output / "explore.csv", csv_text(found.images))
@@ -215,21 +215,15 @@ def _class_rows(found: Exploration) -> list[tuple[str, ...]]:
 
 def _print(found: Exploration) -> None:
     """The table of classes, and what is worth knowing at once."""
-    from rich.console import Console
-    from rich.table import Table
-
-    told = Table(box=None, pad_edge=False)
+    columns = table()
     for number, name in enumerate(_HEADINGS):
         numeric = number in _NUMBERS
-        told.add_column(
+        columns.add_column(
             name, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold"
         )
     for row in _class_rows(found):
-        told.add_row(*map(printable, row))
-    plain = Console(markup=False, emoji=False, highlight=False)
-    # A pipe or a log has no width to fold to.
-    width = max(plain.width, 80) if plain.is_terminal else 1000
-    Console(markup=False, emoji=False, highlight=False, width=width).print(told)
+        columns.add_row(*map(printable, row))
+    console().print(columns)
     from ..explore.summary import percent
 
     for side in found.sides:

@@ -10,7 +10,8 @@ import click
 import numpy as np
 
 from ...errors import FreezeframeError, ParameterError
-from ..output.terminal import bar, group_options, printable
+from ..output.options import group_options
+from ..output.terminal import printable, progress_bar
 
 if TYPE_CHECKING:
     from ..audit.audit import Audit
@@ -75,7 +76,7 @@ def split(
     from ..duplicates.pairs import THRESHOLD
     from ..inspection.inspect import inspect_images
     from ..manifest import read_manifest
-    from ..output.html import write_whole
+    from ..output.files import write_whole
     from ..partition import manifest_lines, split_groups
 
     if output.exists():
@@ -83,7 +84,7 @@ def split(
     if not output.resolve().parent.is_dir():
         raise ParameterError(f"{output}: there is no such folder to write into")
     manifest = read_manifest(source, group_column=group_column, group_regex=group_regex)
-    with bar("looking at", "images") as progress:
+    with progress_bar("looking at", "images") as progress:
         inspected = inspect_images(manifest, cache=not no_cache, progress=progress)
     both = list(zip(manifest.images, inspected, strict=True))
     unread = [image.path for image, found in both if found.fingerprint is None]
@@ -94,7 +95,7 @@ def split(
         )
     manifest = replace(manifest, images=kept)
     readable = [found for _, found in both if found.fingerprint is not None]
-    with bar("comparing", "pairs") as progress:
+    with progress_bar("comparing", "pairs") as progress:
         limit = THRESHOLD if threshold is None else threshold
         audited = audit(
             [ImageSet.of(manifest, readable)],

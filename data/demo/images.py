@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import FreezeframeError, ParameterError
+from ..output.files import cache_folder
 from ..version import VERSION
 from .drawing import draw_slice
 
@@ -69,9 +70,7 @@ def make_demo_images(
 
 def demo_folder() -> Path:
     """The demo set in the user's cache folder: drawn on first use, and again if files were lost from it."""
-    from platformdirs import user_cache_dir
-
-    folder = Path(user_cache_dir("freezeframe")) / f"demo-{DEMO_VERSION}"
+    folder = cache_folder() / f"demo-{DEMO_VERSION}"
     if _complete(folder):
         return folder
     if folder.exists():  # Moved away first: nobody may take the remains for the set.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..output.files import cache_folder, whole_file
 from ..version import VERSION
 from .pairs import THRESHOLD, NearPairs, Progress, near_pairs
 from .symmetries import NAMES
@@ -50,15 +50,13 @@ def remembered_near_pairs(
 
 
 def _path(thumbnails: NDArray[np.uint8], threshold: float, sides: NDArray[np.intp] | None) -> Path:
-    from platformdirs import user_cache_dir
-
     digest = hashlib.sha256(
         f"{VERSION} {PAIRS_VERSION} {threshold!r} {thumbnails.shape} {sides is None}".encode()
     )
     digest.update(np.ascontiguousarray(thumbnails).data)
     if sides is not None:
         digest.update(np.ascontiguousarray(sides, np.int64).data)
-    return Path(user_cache_dir("freezeframe")) / "pairs" / f"{digest.hexdigest()[:32]}.npz"
+    return cache_folder() / "pairs" / f"{digest.hexdigest()[:32]}.npz"
 
 
 def _read(path: Path, n: int) -> NearPairs | None:
@@ -93,13 +91,8 @@ def _sound(found: NearPairs, n: int) -> bool:
 
 def _write(path: Path, found: NearPairs) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}-{secrets.token_hex(4)}")
-    try:
-        with unfinished.open("wb") as file:
-            np.savez(file, **{name: getattr(found, name) for name in _COLUMNS})
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **{name: getattr(found, name) for name in _COLUMNS})
     kept = sorted(path.parent.glob("*.npz"), key=lambda each: each.stat().st_mtime)
     for oldest in kept[:-KEPT]:
         oldest.unlink(missing_ok=True)

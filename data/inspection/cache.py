@@ -18,6 +18,7 @@ import numpy as np
 
 from ..fingerprints import THUMBNAIL, Fingerprint
 from ..formats.images import KINDS, MAX_FILE_BYTES, MAX_PIXELS
+from ..output.files import cache_folder
 from ..version import VERSION
 from .inspect import Inspected
 
@@ -38,9 +39,7 @@ _HEXADECIMAL = re.compile("[0-9a-f]{64}")
 
 def cache_path() -> Path:
     """Where the cache of this user lies."""
-    from platformdirs import user_cache_dir
-
-    return Path(user_cache_dir("freezeframe")) / f"inspected-{CACHE_VERSION}.sqlite"
+    return cache_folder() / f"inspected-{CACHE_VERSION}.sqlite"
 
 
 class InspectionCache:

@@ -1,66 +1,119 @@
-"""Files that get their name only when they are complete, so that a crash leaves nothing half."""
+"""Files that are written whole or not at all, and the folder of all caches."""
 
 from __future__ import annotations
 
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import ParameterError, StoreError
-from ...features.layout import begins_as_store
-
-Tell = Callable[[int, int], None]
-"""Called with what is finished so far and what is to finish."""
 
 
-def check_name(path: Path, overwrite: bool = False) -> None:
-    """Refuse a name that is taken; a feature store is never overwritten.
+def cache_folder() -> Path:
+    """Return the user's cache folder of this package; it may not exist yet."""
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("freezeframe"))
+
+
+@contextmanager
+def whole_file(path: Path, *, temporary: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary path; on success rename it to `path`, on error delete it.
+
+    A crash at any instant leaves the old file or the new one. A file that is replaced hands its
+    permissions on.
+
+    Args:
+        path: the file's final name; the folder must exist.
+        temporary: the temporary path, for callers who hold a lock on `path`. By default the name
+            is random, so that two processes at once do not mix.
 
     Raises:
-        ParameterError: something is there.
+        OSError: the file cannot be written.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "a.txt")
+        ...     with whole_file(path) as temporary:
+        ...         _ = temporary.write_text("all of it")
+        ...     path.read_text()
+        'all of it'
+    """
+    if temporary is None:
+        temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}.new")
+    # A killed process may have left a file of this name.
+    temporary.unlink(missing_ok=True)
+    try:
+        yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file, whole or not at all; text is written as UTF-8."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+Protected = Callable[[Path], bool]
+"""Returns True for a file that must not be overwritten, whatever the user asked for."""
+
+
+def check_output(
+    path: Path, *, overwrite: bool = False, protected: Protected = lambda path: False
+) -> None:
+    """Refuse an output path that is taken.
+
+    Raises:
+        ParameterError: the path exists, and must not be overwritten or is not a regular file.
     """
     if not os.path.lexists(path):
         return
     if not overwrite:
-        raise ParameterError(f"{path}: exists already; give another output")
+        raise ParameterError(f"{path}: exists already; choose another output path")
     if not path.is_file():
-        raise ParameterError(f"{path}: is there and no file; give another output")
-    if begins_as_store(path):
         raise ParameterError(
-            f"{path}: is a feature store, which is not overwritten; give another output"
+            f"{path}: exists and is not a regular file; choose another output path"
+        )
+    if protected(path):
+        raise ParameterError(
+            f"{path}: is a feature store, which is never overwritten; choose another output path"
         )
 
 
 @contextmanager
-def new_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Give a name to write to, a name of its own beside it; what is there at the end, without an error, becomes `path`.
+def new_file(
+    path: Path, *, overwrite: bool = False, protected: Protected = lambda path: False
+) -> Iterator[Path]:
+    """Check an output path, then yield a temporary path that becomes it; see `whole_file`.
 
     Raises:
-        ParameterError: something is at `path`, and is not to be overwritten.
+        ParameterError: see `check_output`.
         StoreError: the file cannot be written.
     """
-    check_name(path, overwrite)
-    unfinished = path.with_name(
-        f".{path.name}-{secrets.token_hex(4)}.new"
-    )  # two at once do not mix
+    check_output(path, overwrite=overwrite, protected=protected)
     try:
-        yield unfinished
-        with unfinished.open("r+b") as file:
-            os.fsync(file.fileno())
-        check_name(path, overwrite)
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:  # h5py tells of a full disk by either
-        told = re.search(
-            "error message = '([^']*)'", str(error)
-        )  # HDF5 wraps the reason in its own state
-        reason = (
-            told[1]
-            if told
-            else getattr(error, "strerror", None) or " ".join(str(error).split())[:150]
-        )
-        raise StoreError(f"{path}: cannot be written ({reason})") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
+        with whole_file(path) as temporary:
+            yield temporary
+            # Another process may have made the file meanwhile.
+            check_output(path, overwrite=overwrite, protected=protected)
+    except (OSError, RuntimeError) as error:  # h5py reports a full disk by either
+        raise StoreError(f"{path}: cannot be written ({_reason(error)})") from None
+
+
+def _reason(error: OSError | RuntimeError) -> str:
+    """Find the system's own words in an error; HDF5 wraps them into a report of its state."""
+    wrapped = re.search("error message = '([^']*)'", str(error))
+    if wrapped:
+        return wrapped[1]
+    return getattr(error, "strerror", None) or " ".join(str(error).split())[:150]

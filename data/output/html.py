@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import html
-import secrets
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from ...errors import ParameterError
@@ -126,17 +124,6 @@ def figure(content: bytes, alt: str, caption: str = "") -> str:
 def gallery(figures: Iterable[str]) -> str:
     """Small figures beside each other."""
     return f'<div class="gallery">{"".join(figures)}</div>'
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file that is there as a whole, or is what it was before."""
-    unfinished = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    try:
-        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
-        unfinished.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            unfinished.unlink()
 
 
 def refuse_output_within(source: Path, output: Path) -> None:

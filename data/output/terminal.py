@@ -1,58 +1,144 @@
-"""What commands that read images have in common: how groups are named, and what is shown while they work."""
+"""The terminal: one console, one progress bar, one way to write numbers."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-import click
-
-Command = Callable[..., Any]
-
-
-def group_options(command: Command) -> Command:
-    """Add the options that say how a patient or a study is known."""
-    column = click.option(
-        "--group-column",
-        metavar="NAME",
-        help="Column of the CSV that names the patient or study; its images stay on one side of any split.",
-    )
-    regex = click.option(
-        "--group-regex",
-        metavar="REGEX",
-        help="Searched in each path; its first group, or else all of the match, names the patient or study.",
-    )
-    return column(regex(command))
-
-
-@contextmanager
-def bar(text: str, things: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal, nothing elsewhere; it is told how many things are done, and of how many."""
+if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.table import Table
 
-    columns = (
-        TextColumn(text),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(things),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as shown:
-        task = shown.add_task("", total=None)
-        yield lambda finished, total: shown.update(task, completed=finished, total=total)
+Progress = Callable[[int, int], None]
+"""Called with the number of finished things and the number of all."""
+
+NOT_DEFINED = "-"
+"""The text for a number that is missing or not defined."""
+
+_NARROWEST = 80
+_UNLIMITED = 10_000
 
 
 def printable(text: str) -> str:
-    """Text in which whatever a terminal might obey is spelled out."""
+    r"""Spell out characters that a terminal might obey.
+
+    >>> printable("red\x1b[31m")
+    'red\\x1b[31m'
+    """
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def console() -> Console:
+    """Make the console for results, on standard output.
+
+    It takes names literally and never cuts a number off to fit a narrow terminal. A pipe or a
+    log has no width to fold to.
+    """
+    from rich.console import Console
+
+    plain = Console(markup=False, emoji=False, highlight=False)
+    width = max(plain.width, _NARROWEST) if plain.is_terminal else _UNLIMITED
+    return Console(markup=False, emoji=False, highlight=False, width=width)
+
+
+@cache
+def message_console() -> Console:
+    """Return the one console for progress and messages, on standard error.
+
+    There is only one, so that a status line and messages do not overwrite each other.
+    """
+    from rich.console import Console
+
+    return Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+class ProgressBar:
+    """A progress bar on a terminal; nothing elsewhere. Made by `progress_bar`."""
+
+    def __init__(self, update: Callable[..., None]) -> None:
+        self._update = update
+
+    def __call__(self, finished: int, total: int) -> None:
+        """Show how many things are finished, and how many there are."""
+        self._update(completed=finished, total=total)
+
+    def describe(self, text: str, things: str = "") -> None:
+        """Replace the text before the bar and the text after the counts."""
+        self._update(description=text, things=things)
+
+
+@contextmanager
+def progress_bar(text: str, things: str = "") -> Iterator[ProgressBar]:
+    """Show a progress bar while the block runs; see `ProgressBar`.
+
+    Args:
+        text: what is being done.
+        things: what is counted, "images" say.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[things]} left"),
+        TimeRemainingColumn(),
+    )
+    screen = message_console()
+    with Bar(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task(text, total=None, things=things)
+
+        def update(**fields: Any) -> None:
+            bar.update(task, **fields)
+
+        yield ProgressBar(update)
+
+
+def table(*headings: str) -> Table:
+    """Make a table without lines, for `console`."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False)
+    for heading in headings:
+        made.add_column(heading, no_wrap=True, overflow="fold")
+    return made
+
+
+def number(value: Any) -> float:
+    """Convert a cell of a table to a number; an empty one becomes NaN."""
+    return float("nan") if value in ("", None) else float(value)
+
+
+def decimals(value: Any, n: int) -> str:
+    """Write a number with n decimals; "-" for one that is not defined."""
+    converted = number(value)
+    return NOT_DEFINED if math.isnan(converted) else f"{converted:.{n}f}"
+
+
+def percent(value: Any) -> str:
+    """Write a share in per cent with one decimal: 96.8 for 0.968; "-" if it is not defined."""
+    return decimals(100 * number(value), 1)
+
+
+def megabytes(n_bytes: float) -> str:
+    """Write a size as 12.3 MB."""
+    return f"{n_bytes / 1e6:.1f} MB"
+
+
+def counted(n: int, thing: str) -> str:
+    """Write a number with its noun: 1 image, 2 images."""
+    return f"{n} {thing}" + "s" * (n != 1)
+
+
+def counts_by_name(counts: dict[str, int]) -> str:
+    """Write counts with their names: "lesion 10, none 3"."""
+    return ", ".join(f"{name or 'none'} {count}" for name, count in counts.items())

@@ -32,6 +32,7 @@ from ...data.formats.images import (
 )
 from ...data.formats.limits import scale_to_bytes
 from ...data.manifest import Image, Manifest
+from ...data.output.files import cache_folder, whole_file
 from ...data.output.terminal import printable
 from ...errors import ImageError, StoreError
 from ...features.copying import copy_rows
@@ -57,15 +58,9 @@ _BLOCK_BYTES = 16 * 2**20
 
 
 def default_path(settings: Settings) -> Path:
-    from platformdirs import user_cache_dir
-
     decided = {"layers": settings.layers} | deciding_fields(settings) | versions(settings)
     key = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:16]
-    return (
-        Path(user_cache_dir("freezeframe"))
-        / "features"
-        / f"{settings.backbone}-{settings.layers[0]}-{key}.h5"
-    )
+    return cache_folder() / "features" / f"{settings.backbone}-{settings.layers[0]}-{key}.h5"
 
 
 def content(picture: Picture, settings: Settings) -> bytes:
@@ -291,8 +286,7 @@ class FeatureCache:
         columns = dict.fromkeys(IDENTITY, [""] * len(seen))
         columns["path"] = [str(store.paths[row]) for store in stores for row in rows[store]]
         columns["sha256"] = [str(store.sha256s[row]) for store in stores for row in rows[store]]
-        unfinished = self._shards / "joined"
-        try:
+        with whole_file(path, temporary=self._shards / "joined") as unfinished:
             layers = {
                 name: find_backbone(self.settings.backbone).layers[name]
                 for name in self.settings.layers
@@ -305,9 +299,6 @@ class FeatureCache:
                         store, chosen, writer, range(begin, begin + len(chosen)), skip_damaged=True
                     )
                     begin += len(chosen)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
         for store in stores:
             if store.path != path:
                 store.path.unlink(missing_ok=True)

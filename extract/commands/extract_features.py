@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...data.output.terminal import group_options, printable
+from ...data.output.options import group_options
+from ...data.output.terminal import printable
 from ...errors import FreezeframeError
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.output.files import cache_folder, write_whole
 from ...errors import FreezeframeError, MissingExtraError
 from ..backbones.table import Backbone
 from ..backbones.weights import weights_digest
@@ -75,8 +76,6 @@ def mnn_model(
         MissingExtraError: MNN or ONNX is not installed.
         FreezeframeError: the cache cannot be written, or the converter failed.
     """
-    from platformdirs import user_cache_dir
-
     check_mnn()
     layers = backbone.check_layers(layers)
     parts = [
@@ -88,7 +87,7 @@ def mnn_model(
         GRAPH_VERSION,
     ]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
-    model = Path(user_cache_dir("freezeframe")) / "mnn" / f"{backbone.name}-{key}.mnn"
+    model = cache_folder() / "mnn" / f"{backbone.name}-{key}.mnn"
     if not _is_whole(model):
         try:
             model.parent.mkdir(parents=True, exist_ok=True)
@@ -113,10 +112,10 @@ def _is_whole(model: Path) -> bool:
 
 def _convert(onnx_model: bytes, model: Path) -> None:
     """Write MNN's form of an ONNX model; each file appears whole or not at all, whoever else does the same."""
+    # Files of this name are of this call alone: whoever else does the same has others.
     unfinished = model.with_name(f".{model.stem}-{secrets.token_hex(4)}")
-    onnx_file, mnn_file, digest_file = (
-        unfinished.with_suffix(end) for end in (".onnx", ".mnn", ".sha256")
-    )
+    onnx_file = unfinished.with_suffix(".onnx")
+    mnn_file = unfinished.with_suffix(".mnn")
     try:
         onnx_file.write_bytes(onnx_model)
         options = [
@@ -136,12 +135,12 @@ def _convert(onnx_model: bytes, model: Path) -> None:
         if done.returncode or not mnn_file.is_file():
             told = " ".join((done.stdout + done.stderr).split())[-200:]
             raise FreezeframeError(f"MNN's converter failed ({told}); take --engine keras")
-        digest_file.write_text(hashlib.sha256(mnn_file.read_bytes()).hexdigest())
-        mnn_file.replace(model)
-        digest_file.replace(model.with_suffix(".sha256"))
+        content = mnn_file.read_bytes()
+        write_whole(model, content)
+        write_whole(model.with_suffix(".sha256"), hashlib.sha256(content).hexdigest())
     finally:
-        for file in (onnx_file, mnn_file, digest_file):
-            file.unlink(missing_ok=True)
+        onnx_file.unlink(missing_ok=True)
+        mnn_file.unlink(missing_ok=True)
 
 
 def _onnx_model(

@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...data.output.terminal import printable
+from ...data.output.terminal import (
+    console,
+    counted,
+    counts_by_name,
+    megabytes,
+    printable,
+    progress_bar,
+    table,
+)
 from ...errors import StoreError
 
 if TYPE_CHECKING:
-    from ...data.output.files import Tell
     from ..store import FeatureStore
 
 LISTED = 20
@@ -53,7 +59,7 @@ def verify(path: Path) -> None:
     from ..store import FeatureStore
 
     checked = FeatureStore(path)
-    with _bar("checking") as progress:
+    with progress_bar("checking") as progress:
         wrong = checked.verify(progress)
     for row, layer in wrong:
         click.echo(printable(f"damaged: {checked.paths[row]}: {layer}"))
@@ -63,7 +69,9 @@ def verify(path: Path) -> None:
         raise StoreError(
             f"{path}: {rows} of {n} rows are not what was written; extract anew with --overwrite"
         )
-    click.echo(f"{_count(n, 'row')} of {_count(len(checked.layers), 'layer')} are what was written")
+    click.echo(
+        f"{counted(n, 'row')} of {counted(len(checked.layers), 'layer')} are what was written"
+    )
 
 
 @store.command()
@@ -100,7 +108,7 @@ def export(
     from ..store import FeatureStore
 
     exported = FeatureStore(path)
-    with _bar("exporting") as progress:
+    with progress_bar("exporting") as progress:
         write(
             exported,
             out,
@@ -111,7 +119,7 @@ def export(
             progress=progress,
         )
     click.echo(
-        f"{out}: {_megabytes(out.stat().st_size)}, of a store of {_megabytes(path.stat().st_size)}"
+        f"{out}: {megabytes(out.stat().st_size)}, of a store of {megabytes(path.stat().st_size)}"
     )
 
 
@@ -122,7 +130,7 @@ def restore(archive: Path, out: Path) -> None:
     """Make a working store OUT of ARCHIVE, equal to the one that was archived, and verify it."""
     from ..archive import restore as make
 
-    with _bar("restoring") as progress:
+    with progress_bar("restoring") as progress:
         restored = make(archive, out, progress=progress)
     _tell_store(restored)
 
@@ -134,7 +142,7 @@ def merge(out: Path, paths: tuple[Path, ...]) -> None:
     """Join the rows of several stores, made alike from different images, in a new store OUT."""
     from ..merge import merge as join
 
-    with _bar("merging") as progress:
+    with progress_bar("merging") as progress:
         merged = join(
             out,
             paths,
@@ -168,63 +176,30 @@ def diff(context: click.Context, a: Path, b: Path) -> None:
     context.exit(0 if differs.equal else 1)
 
 
-@contextmanager
-def _bar(text: str) -> Iterator[Tell]:
-    """A progress bar on a terminal; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn(text),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda finished, total: bar.update(task, completed=finished, total=total)
-
-
 def _print_summary(told: Mapping[str, Any]) -> None:
     """What a store holds, as two columns."""
     lines = {
-        "file": f"{told['path']}, {_megabytes(told['file_bytes'])}, on the disk {_megabytes(told['disk_bytes'])}",
-        "rows": f"{told['rows']} ({_counts(told['status'])})",
+        "file": f"{told['path']}, {megabytes(told['file_bytes'])}, on the disk {megabytes(told['disk_bytes'])}",
+        "rows": f"{told['rows']} ({counts_by_name(told['status'])})",
         "pictures": _pictures(told),
-        "classes": _counts(told["classes"]),
-        "splits": _counts(told["splits"]),
+        "classes": counts_by_name(told["classes"]),
+        "splits": counts_by_name(told["splits"]),
     }
     for name, layer in told["layers"].items():
         shape = " x ".join(map(str, layer["shape"]))
-        lines[f"layer {name}"] = f"{shape}, {layer['dtype']}, {_megabytes(layer['bytes'])}"
+        lines[f"layer {name}"] = f"{shape}, {layer['dtype']}, {megabytes(layer['bytes'])}"
     lines |= {name: str(value) for name, value in told["provenance"].items()}
     lines["fingerprint"] = told["fingerprint"]
     _print_columns(lines)
 
 
 def _print_columns(lines: Mapping[str, str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    columns = table("", "")
+    columns.show_header = False
+    columns.columns[1].no_wrap = False
     for name, value in lines.items():
-        table.add_row(printable(name), printable(value))
-    plain = Console(markup=False, emoji=False, highlight=False)
-    # A pipe or a log has no width to fold to.
-    width = max(plain.width, 80) if plain.is_terminal else 10_000
-    Console(markup=False, emoji=False, highlight=False, width=width).print(table)
+        columns.add_row(printable(name), printable(value))
+    console().print(columns)
 
 
 def _print_some(lines: list[str]) -> None:
@@ -248,15 +223,3 @@ def _pictures(told: Mapping[str, Any]) -> str:
             "not known; extract-features, run again on the same images, finds the near-duplicates"
         )
     return f"{told['pictures']} different ones, near-duplicates counted once"
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name or 'none'} {count}" for name, count in counts.items())
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + "s" * (number != 1)
-
-
-def _megabytes(size: float) -> str:
-    return f"{size / 1e6:.1f} MB"

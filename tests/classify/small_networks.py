@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from freezeframe.classify.heads.base import Context, Folds
+from freezeframe.classify.heads.base import Context
 from freezeframe.classify.heads.networks.convolutional import AugmentedCNN, EarlyBlocks
 from freezeframe.classify.heads.networks.network import Network
+from freezeframe.classify.matrix import Folds
 from freezeframe.extract.backbones.weights import random_weights
 from freezeframe.extract.engines.keras import make_deterministic
 

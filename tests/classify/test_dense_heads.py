@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from freezeframe import FeatureStore, FreezeframeError, MissingExtraError, ParameterError
-from freezeframe.classify.heads.base import Folds, Head
+from freezeframe.classify.heads.base import Head
 from freezeframe.classify.heads.networks import training
 from freezeframe.classify.heads.networks.dense import Dense128, Dense128x64x32
+from freezeframe.classify.matrix import Folds
 from freezeframe.data.splits import grouped_folds
 
 from ..conftest import MakeStore

@@ -20,7 +20,8 @@ from freezeframe.classify.runs.leaderboard import read_rows
 from freezeframe.classify.runs.model_file import load_model
 from freezeframe.classify.runs.prediction_file import read_predictions
 from freezeframe.classify.runs.schema import COLUMNS
-from freezeframe.classify.scores.metrics import METRICS, score
+from freezeframe.classify.scores.metrics import METRICS
+from freezeframe.classify.scores.score import score
 from freezeframe.classify.task.relatives import UNKNOWN, relatives
 from freezeframe.classify.task.task import COMPARABLE, Task, make_task
 from freezeframe.data.fingerprints import Fingerprint

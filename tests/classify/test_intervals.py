@@ -19,9 +19,10 @@ from freezeframe.classify.scores.intervals import (
     proportion_interval,
     wilson,
 )
-from freezeframe.classify.scores.metrics import NAMES, WeightedMetrics, point_values, score
+from freezeframe.classify.scores.metrics import NAMES, WeightedMetrics, point_values
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.scores.roc_area import Area, area_interval, area_under_curve, newcombe
+from freezeframe.classify.scores.score import score
 
 PROPORTIONS = ("accuracy", "sensitivity", "specificity", "ppv", "npv")
 

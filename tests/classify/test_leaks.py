@@ -28,10 +28,12 @@ from freezeframe.classify.runs.leaderboard import read_rows
 from freezeframe.classify.runs.model_file import load_model
 from freezeframe.classify.runs.prediction_file import read_predictions
 from freezeframe.classify.scores.clean import CLEAN_METRICS, LEAST_GROUPS, clean_scores, enough
-from freezeframe.classify.scores.metrics import METRICS, score
+from freezeframe.classify.scores.metrics import METRICS
 from freezeframe.classify.scores.predictions import Predictions
+from freezeframe.classify.scores.score import score
+from freezeframe.classify.task.part import Part
 from freezeframe.classify.task.relatives import UNKNOWN, near_duplicates, relatives
-from freezeframe.classify.task.task import Part, make_task
+from freezeframe.classify.task.task import make_task
 from freezeframe.data.fingerprints import Fingerprint, fingerprint
 from freezeframe.data.splits import grouped_folds, hold_out
 

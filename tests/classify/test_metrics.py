@@ -15,11 +15,11 @@ from freezeframe.classify.scores.metrics import (
     METRICS,
     NAMES,
     WeightedMetrics,
-    guess_positive,
     point_values,
-    score,
 )
 from freezeframe.classify.scores.predictions import Predictions
+from freezeframe.classify.scores.score import score
+from freezeframe.classify.task.positive import guess_positive
 
 
 def some(

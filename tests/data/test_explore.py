@@ -25,7 +25,8 @@ from freezeframe.data.explore.shortcuts import TOGETHER, find_hints, telltales
 from freezeframe.data.explore.summary import explore, percent, side
 from freezeframe.data.inspection.inspect import inspect_images
 from freezeframe.data.manifest import read_manifest
-from freezeframe.data.output.html import escape, page, table, write_whole
+from freezeframe.data.output.files import write_whole
+from freezeframe.data.output.html import escape, page, table
 
 PLOTS = ["brightness.png", "classes.png", "formats.png", "sizes.png"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from ....data.output.files import whole_file
 from ....errors import FreezeframeError
 
 Array = NDArray[Any]
@@ -146,16 +146,9 @@ class Checkpoint:
         text = json.dumps(asdict(shallow))
         self._folder.mkdir(parents=True, exist_ok=True)
         self._own()
-        unfinished = self.path.with_suffix(".new")
-        try:
-            with unfinished.open("wb") as file:
-                file.write(save(arrays, {"state": text, "digest": _digest(arrays, text)}))
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(self.path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
+        content = save(arrays, {"state": text, "digest": _digest(arrays, text)})
+        with whole_file(self.path, temporary=self.path.with_suffix(".new")) as temporary:
+            temporary.write_bytes(content)
 
 
 def forget(paths: Iterable[Path]) -> None:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from ....errors import ParameterError
 from ....extract.backbones.table import BACKBONES
 from ....extract.backbones.weights import load_weights, weights_digest
+from ...matrix import Matrix
 from ..arrays import Arrays, checked_array
-from ..base import Matrix, Parameters
+from ..base import Parameters
 from .augmentation import augmented
 from .dense import root_mean_square
 from .layers import Conv, Dense, Dropout, Layers, Pool, Shape, tensors

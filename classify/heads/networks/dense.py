@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ...matrix import Matrix, blocks_of, two_columns
 from ..arrays import Arrays, checked_array
-from ..base import Matrix, Parameters, blocks_of, two_columns
+from ..base import Parameters
 from .layers import Dense, Dropout, Layers, Shape
 from .network import Network
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import FreezeframeError, MissingExtraError
-from ..base import Folds, Head, Matrix, Parameters, blocks_of, take, two_columns
+from ...matrix import Folds, Matrix, blocks_of, take, two_columns
+from ..base import Head, Parameters
 from .layers import Layers, Shape, build
 from .training import Training
 

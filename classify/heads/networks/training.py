@@ -18,7 +18,8 @@ from ....data.version import VERSION
 from ....errors import FreezeframeError
 from ....extract.signals import stop_on_signals
 from ....features.rows import FeatureRows
-from ..base import Context, Matrix, take
+from ...matrix import Matrix, take
+from ..base import Context
 from .checkpoints import Checkpoint, State
 
 LEAST_BATCHES = 10

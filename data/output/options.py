@@ -1,0 +1,43 @@
+"""Command-line options that commands of several rooms share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ...errors import ParameterError
+
+Command = Callable[..., Any]
+
+
+def group_options(command: Command) -> Command:
+    """Add the options that say which images belong to one patient or study."""
+    column = click.option(
+        "--group-column",
+        metavar="NAME",
+        help="CSV column that names the patient or study; its images stay on one side of a split.",
+    )
+    regex = click.option(
+        "--group-regex",
+        metavar="REGEX",
+        help="Regular expression that finds the patient or study in each path: "
+        "its first group, or the whole match.",
+    )
+    return column(regex(command))
+
+
+def parse_classes(text: str | None) -> dict[str, str]:
+    """Parse `yes=tumor,no=healthy`, the value of --classes.
+
+    Raises:
+        ParameterError: a part is not OLD=NEW.
+    """
+    renamed = {}
+    for pair in text.split(",") if text else ():
+        old, equals, new = (part.strip() for part in pair.partition("="))
+        if not (old and equals and new):
+            raise ParameterError(f"--classes must be OLD=NEW,OLD=NEW,..., got {pair!r}")
+        renamed[old] = new
+    return renamed
