@@ -35,6 +35,7 @@ def score(predictions: Predictions, seed: int = 0) -> dict[str, float]:
         coefficient. Computational Biology and Chemistry 28, 367-374.
 
     Examples:
+        >>> import numpy as np
         >>> proba = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
         >>> found = score(Predictions.of(np.array([0, 0, 1, 1]), proba, positive=1))
         >>> found["accuracy"], found["sensitivity"], found["specificity"], found["roc_auc"]

@@ -98,7 +98,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
     >>> read_image("scan.png")
     Traceback (most recent call last):
-    freezeframe.ImageError: scan.png: No such file or directory
+    freezeframe.errors.ImageError: scan.png: No such file or directory
     """
     try:
         return decode_image(read_image_bytes(path), max_pixels=max_pixels)

@@ -35,6 +35,7 @@ from freezeframe.classify.board.ranking import RunFolders, rank_rows
 from freezeframe.classify.runs.leaderboard import read_rows
 from freezeframe.classify.scores.evaluation import Evaluation
 from freezeframe.data.output import html as pages
+from freezeframe.data.output.files import write_whole
 
 LIBRARIES = (
     "freezeframe",
@@ -137,9 +138,9 @@ def main() -> None:
     found = results(options.leaderboard, options.place)
     text = "\n".join(["# Results\n", f"{machine()}\n", *(table.markdown() for table in found)])
     options.place.mkdir(parents=True, exist_ok=True)
-    pages.write_whole(options.place / "results.md", text)
+    write_whole(options.place / "results.md", text)
     parts = [pages.paragraph(machine()), links(options.place), *(table.html() for table in found)]
-    pages.write_whole(options.place / "index.html", pages.page("Results", parts))
+    write_whole(options.place / "index.html", pages.page("Results", parts))
     print(text)
 
 

@@ -59,6 +59,8 @@ OPTIONS = (
     "float16",
 )
 
+MEASURE = Path(__file__).resolve().parents[1] / "benchmarks" / "measure.py"
+
 
 @dataclass(frozen=True)
 class File:
@@ -452,7 +454,7 @@ def extract(folder: Path, output: Path) -> Run:
     ]
     limited = ["sh", "-c", f'ulimit -v {ADDRESS_SPACE_KILOBYTES}; exec "$@"', "sh", sys.executable]
     done = subprocess.run(
-        [*limited, str(Path(__file__).with_name("measure.py")), *command],
+        [*limited, str(MEASURE), *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 
 from freezeframe import FreezeframeError
 from freezeframe.__main__ import cli
-from freezeframe.classify.board import tables
 from freezeframe.classify.board.ranking import RunFolders, rank_rows
 from freezeframe.classify.runs import leaderboard
 from freezeframe.classify.runs.leaderboard import append_rows, check_leaderboard, read_rows
@@ -49,7 +48,7 @@ def some_row(run_id: str) -> dict[str, Any]:
 
 APPENDING = """
 import json, sys
-from freezeframe.classify.leaderboard import append_rows
+from freezeframe.classify.runs.leaderboard import append_rows
 path, number, row = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 print("go", flush=True)
 for i in range(50):
@@ -244,7 +243,7 @@ def test_an_upgrade_killed_while_it_copies_leaves_no_torn_copy(
 ) -> None:
     path = Path(shutil.copy(GOLDEN_2, tmp_path / "l.csv"))
 
-    def killed(where: Path, data: bytes, mode: str) -> None:
+    def killed(where: Path, data: bytes) -> None:
         where.write_bytes(data[:20])
         raise KeyboardInterrupt
 
@@ -781,7 +780,9 @@ def test_a_table_has_as_many_columns_as_there_is_room(
     add_run(tmp_path, "a-head-of-a-very-long-name-indeed", 2, n_test_groups=90)
     add_run(tmp_path, "logreg", 2)
     out = io.StringIO()
-    monkeypatch.setattr(tables, "console", lambda: Console(width=width, file=out))
+    monkeypatch.setattr(
+        "freezeframe.classify.commands.leaderboard.console", lambda: Console(width=width, file=out)
+    )
     assert show(tmp_path).exit_code == 0
     shown = out.getvalue()
     assert max(map(len, shown.splitlines())) <= width
@@ -808,7 +809,9 @@ def test_clean_scores_find_room_in_a_narrow_terminal(
         weights="random, seed 0",
     )
     out = io.StringIO()
-    monkeypatch.setattr(tables, "console", lambda: Console(width=80, file=out))
+    monkeypatch.setattr(
+        "freezeframe.classify.commands.leaderboard.console", lambda: Console(width=80, file=out)
+    )
     assert show(tmp_path).exit_code == 0
     shown = out.getvalue()
     assert max(map(len, shown.splitlines())) <= 80

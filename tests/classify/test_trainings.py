@@ -321,9 +321,9 @@ def test_other_backends_train_and_go_on_too(backend: str, tmp_path: Path) -> Non
 import sys
 from pathlib import Path
 import numpy as np
-from freezeframe.classify.heads import training
-from freezeframe.classify.heads.convolutional import AugmentedCNN
-from freezeframe.classify.heads.head import Context
+from freezeframe.classify.heads.networks import training
+from freezeframe.classify.heads.networks.convolutional import AugmentedCNN
+from freezeframe.classify.heads.base import Context
 
 training.TOLD_EVERY = 0.0
 y = np.arange(60) % 2

@@ -379,7 +379,8 @@ def test_a_gpu_is_used_where_xgboost_can(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_heavy_libraries_are_loaded_late() -> None:
     code = (
-        "import sys; from freezeframe.classify.heads import boosting, dense, forest; "
+        "import sys; from freezeframe.classify.heads import boosting, forest; "
+        "from freezeframe.classify.heads.networks import dense; "
         "print({'sklearn', 'xgboost', 'keras', 'tensorflow', 'joblib'} & set(sys.modules))"
     )
     assert (

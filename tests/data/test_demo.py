@@ -260,7 +260,7 @@ def test_two_threads_may_want_the_demo_folder_at_once(
     sys.platform != "linux", reason="elsewhere no environment variable moves the cache folder"
 )
 def test_two_processes_may_want_the_demo_folder_at_once(tmp_path: Path) -> None:
-    code = "from freezeframe.data import demo; demo.PER_CLASS = 10; print(demo.demo_folder())"
+    code = "from freezeframe.data.demo import images as demo; demo.PER_CLASS = 10; print(demo.demo_folder())"
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     racers = [
         subprocess.Popen(

@@ -510,7 +510,7 @@ def test_a_disk_that_fills_up_is_told_in_one_line(
     small_disk: Path, folder: Path, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The check beforehand is left out: another program may take the space meanwhile."""
-    for module in ("checks", "extraction"):
+    for module in ("preflight", "extraction"):
         monkeypatch.setattr(f"freezeframe.extract.{module}.check_free", lambda path, needed: None)
     chosen = replace(SMALL, engine=engine, dtype="float32")  # 3.2 MB a row
     with pytest.raises(StoreError, match=r"No space left on device.*finished rows are safe"):
@@ -544,7 +544,7 @@ def test_a_disk_too_small_for_a_new_store_leaves_nothing(
             text=True,
         )
         assert made.returncode == 1
-        assert made.stderr.splitlines()[-1].startswith("freezeframe.StoreError")
+        assert made.stderr.splitlines()[-1].startswith("freezeframe.errors.StoreError")
         assert "No space left on device" in made.stderr
         assert list(place.iterdir()) == []
     finally:

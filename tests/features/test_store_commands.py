@@ -691,11 +691,15 @@ def test_every_mistake_is_told_in_one_line(make_store: MakeStore, tmp_path: Path
             "a.csv: give a format, npz, parquet, archive, or end it in .npz",
         ),
         (["export", good, "there.npz"], 2, "there.npz: exists already"),
-        (["export", good, "folder.npz", "--overwrite"], 2, "folder.npz: is there and no file"),
+        (
+            ["export", good, "folder.npz", "--overwrite"],
+            2,
+            "folder.npz: exists and is not a regular file",
+        ),
         (
             ["export", good, good, "--overwrite"],
             2,
-            "good.h5: is a feature store, which is not overwritten",
+            "good.h5: is a feature store, which is never overwritten",
         ),
         (
             ["export", good, "a.npz", "--layer", "block9"],

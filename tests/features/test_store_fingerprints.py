@@ -212,7 +212,7 @@ def test_late_fingerprints_and_groups_are_written_so_that_a_torn_write_is_seen(
 
 _HANGS = """
 import sys, time
-from freezeframe.data import duplicates
+from freezeframe.data.duplicates import pairs as duplicates
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings

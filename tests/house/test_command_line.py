@@ -505,7 +505,7 @@ def test_the_leaderboard_fits_the_terminal(
     call("fit-classifier", store, "--model", "majority", "--model", "logreg")
     out = io.StringIO()
     monkeypatch.setattr(
-        "freezeframe.classify.board.tables.console", lambda: Console(width=width, file=out)
+        "freezeframe.classify.commands.leaderboard.console", lambda: Console(width=width, file=out)
     )
     assert call("leaderboard").stdout.startswith("edureka4600, hold-out 20%: 20 images")
     shown = out.getvalue()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = {"data": 0, "features": 0, "extract": 1, "classify": 2}
+ROOMS = {"data": 0, "features": 1, "extract": 2, "classify": 3}
 HEAVY = ("tensorflow", "keras", "jax", "torch", "onnx")
 
 
