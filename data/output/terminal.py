@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Called with the number of finished things and the number of all."""
 
+Status = Callable[[str], None]
+"""Called with one line of text that says what is being done."""
+
 NOT_DEFINED = "-"
 """The text for a number that is missing or not defined."""
 
