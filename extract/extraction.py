@@ -18,10 +18,10 @@ from ..features.copying import copy_rows
 from ..features.layout import (
     DONE,
     FAILED,
-    FORMAT_VERSION,
-    IDENTITY,
+    IDENTITY_COLUMNS,
     LAYER_DTYPES,
     PENDING,
+    STORE_FORMAT_VERSION,
     begins_as_store,
 )
 from ..features.store import FeatureStore
@@ -142,7 +142,7 @@ def extract_features(
             check_alike(donor, settings, with_versions=True)
         if old is not None and not same_images:
             check_same_collection(old, manifest)
-        outdated = old is not None and old.format_version != FORMAT_VERSION
+        outdated = old is not None and old.format_version != STORE_FORMAT_VERSION
         if old is not None and outdated and finished and not has_room(output, _copied_bytes(old)):
             return replace(_finished(old, 0), outdated=_copied_bytes(old))
         target = output if old is None or (same_images and not outdated) else _next(output)
@@ -248,7 +248,7 @@ def _create(
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    rows = {name: [getattr(image, name) for image in manifest.images] for name in IDENTITY}
+    rows = {name: [getattr(image, name) for image in manifest.images] for name in IDENTITY_COLUMNS}
     create_store(path, rows, shapes, deciding_fields(settings) | versions(settings) | story)
     return weights
 
@@ -273,7 +273,9 @@ def _upgrade(old: FeatureStore, target: Path, settings: Settings) -> int:
     if not target.exists():
         check_free(target, _copied_bytes(old))
         columns = (old.paths, old.sha256s, old.labels, old.splits, old.groups)
-        rows = {name: column.tolist() for name, column in zip(IDENTITY, columns, strict=True)}
+        rows = {
+            name: column.tolist() for name, column in zip(IDENTITY_COLUMNS, columns, strict=True)
+        }
         try:
             layers = {
                 name: (height, width, depth) for name, (height, width, depth) in old.layers.items()

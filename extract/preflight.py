@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..data.manifest import Manifest
 from ..errors import StoreError
-from ..features.layout import IDENTITY, PENDING, ROW_SHAPES
+from ..features.layout import IDENTITY_COLUMNS, PENDING, ROW_SHAPES
 from ..features.store import FeatureStore
 from .settings import Settings, deciding_fields, versions
 
@@ -59,7 +59,7 @@ def other_images(store: FeatureStore, manifest: Manifest) -> bool:
     return any(
         column[start : start + _COMPARED].tolist()
         != [getattr(image, name) for image in manifest.images[start : start + _COMPARED]]
-        for column, name in zip(have, IDENTITY, strict=True)
+        for column, name in zip(have, IDENTITY_COLUMNS, strict=True)
         for start in range(0, len(store), _COMPARED)
     )
 

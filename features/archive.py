@@ -35,7 +35,7 @@ from ..data.output.files import check_output, new_file
 from ..data.output.terminal import Progress
 from ..errors import StoreError
 from .compression import Decoder, check_row, compression
-from .hdf5_file import PatientFile
+from .hdf5_file import DeferredErrorFile
 from .layout import ROW_SHAPES, Layout, read_layout
 from .store import FeatureStore
 from .writer import store_lock
@@ -50,7 +50,7 @@ Piece = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Index:
+class ArchiveIndex:
     """What stands at the head of an archive; see above."""
 
     file_bytes: int
@@ -64,7 +64,7 @@ class Index:
         """The first line and the JSON.
 
         Examples:
-            >>> Index(2048, [(0, 2048)], 512, {}, "").encode()[:25]
+            >>> ArchiveIndex(2048, [(0, 2048)], 512, {}, "").encode()[:25]
             b'freezeframe-archive 1 110'
         """
         text = json.dumps(asdict(self)).encode()
@@ -90,7 +90,7 @@ def write_archive(store: FeatureStore, path: Path, progress: Progress | None = N
     store = FeatureStore(store.path)  # as it is now
     file_bytes = store.path.stat().st_size
     pieces = _outside_layers(layout, file_bytes)
-    index = Index(
+    index = ArchiveIndex(
         file_bytes, pieces, 2**63, dict.fromkeys(layout.layers, 2**63), store.fingerprint, "0" * 64
     )
     room = max(_HEAD_BYTES, 1 << (len(index.encode()) - 1).bit_length())
@@ -165,7 +165,7 @@ def restore(
     return FeatureStore(out)
 
 
-def read_index(path: Path) -> Index:
+def read_index(path: Path) -> ArchiveIndex:
     """Read and check the head of an archive.
 
     Raises:
@@ -199,7 +199,7 @@ def read_index(path: Path) -> Index:
         raise StoreError(f"{path}: damaged: its index is not one of an archive") from None
 
 
-def _parsed(index: Any) -> Index:
+def _parsed(index: Any) -> ArchiveIndex:
     pieces = [(offset, length) for offset, length in index["pieces"]]
     chunks = dict(index["chunks"].items())
     numbers = [
@@ -211,7 +211,7 @@ def _parsed(index: Any) -> Index:
     if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
         raise ValueError("a place is no number")
     digests = str(index["fingerprint"]), str(index.get("store_sha256", ""))
-    return Index(index["file_bytes"], pieces, index["store"], chunks, *digests)
+    return ArchiveIndex(index["file_bytes"], pieces, index["store"], chunks, *digests)
 
 
 def _outside_layers(layout: Layout, file_bytes: int) -> list[Piece]:
@@ -227,12 +227,12 @@ def _write_hdf5(
     store: FeatureStore,
     layout: Layout,
     path: Path,
-    index: Index,
+    index: ArchiveIndex,
     room: int,
     progress: Progress | None,
-) -> Index:
+) -> ArchiveIndex:
     """Write all of the archive but its head; the index that says where things came to lie."""
-    with PatientFile(path) as raw, h5py.File(raw, "w", userblock_size=room) as file:
+    with DeferredErrorFile(path) as raw, h5py.File(raw, "w", userblock_size=room) as file:
         digest = _write_columns(file, raw, store, layout, index.pieces)
         tables = {}
         finished = 0
@@ -262,7 +262,11 @@ def _write_hdf5(
 
 
 def _write_columns(
-    file: h5py.File, raw: PatientFile, store: FeatureStore, layout: Layout, pieces: list[Piece]
+    file: h5py.File,
+    raw: DeferredErrorFile,
+    store: FeatureStore,
+    layout: Layout,
+    pieces: list[Piece],
 ) -> str:
     """Everything but the layers: as bytes to make the store of again and, but thumbnails, for any HDF5 library to read.
 
@@ -303,7 +307,7 @@ def _chunk_table(layer: h5py.Dataset, store: FeatureStore) -> NDArray[np.uint64]
     return table
 
 
-def _restore_pieces(source: IO[bytes], target: IO[bytes], index: Index) -> str:
+def _restore_pieces(source: IO[bytes], target: IO[bytes], index: ArchiveIndex) -> str:
     """Write the store's file without its layers; where they will be the file has holes. The SHA-256 of what it got."""
     archive_bytes = os.fstat(source.fileno()).st_size
     if index.store + sum(length for _, length in index.pieces) > archive_bytes:
@@ -322,7 +326,7 @@ def _restore_pieces(source: IO[bytes], target: IO[bytes], index: Index) -> str:
 
 
 def _checked_store(
-    path: Path, index: Index, archive: Path, digest: str
+    path: Path, index: ArchiveIndex, archive: Path, digest: str
 ) -> tuple[FeatureStore, Layout]:
     """The store that the pieces make, its layers still empty, if it is one and the one that was archived."""
     try:
@@ -347,7 +351,7 @@ def _checked_store(
 
 def _rows(
     source: IO[bytes],
-    index: Index,
+    index: ArchiveIndex,
     store: FeatureStore,
     layout: Layout,
     archive: Path | None = None,

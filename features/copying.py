@@ -14,7 +14,7 @@ from .layout import DONE, FAILED, read_layout
 from .store import FeatureStore
 from .writer import StoreWriter
 
-_BLOCK_BYTES = 64 * 2**20
+_COPY_BLOCK_BYTES = 64 * 2**20
 
 
 def copy_rows(
@@ -57,7 +57,7 @@ def copy_rows(
     done = [pair for pair in pairs if source.status[pair[0]] == DONE]
     layers = {name: source.memmap(name) for name in read_layout(writer.path).layers}
     checksums = {name: source.checksums(name) for name in layers}
-    step = max(1, _BLOCK_BYTES // sum(data[:1].nbytes for data in layers.values()))
+    step = max(1, _COPY_BLOCK_BYTES // sum(data[:1].nbytes for data in layers.values()))
     copied = 0
     for start in range(0, len(done), step):
         block = done[start : start + step]

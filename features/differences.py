@@ -50,7 +50,7 @@ def summary(store: FeatureStore) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Difference:
+class StoreDifference:
     """How two stores A and B differ.
 
     Attributes:
@@ -68,7 +68,7 @@ class Difference:
         return not self.found
 
 
-def difference(a: FeatureStore, b: FeatureStore) -> Difference:
+def difference(a: FeatureStore, b: FeatureStore) -> StoreDifference:
     """Compare two stores. A row is its path together with the SHA-256 of its file.
 
     Examples:
@@ -95,7 +95,7 @@ def difference(a: FeatureStore, b: FeatureStore) -> Difference:
         "rows with other features": _features(a, b, both),
     }
     told = _fields(a, b, [name for name in fields if name not in DECIDING])
-    return Difference({kind: lines for kind, lines in found.items() if lines}, told)
+    return StoreDifference({kind: lines for kind, lines in found.items() if lines}, told)
 
 
 def _counts(values: NDArray[np.str_]) -> dict[str, int]:

@@ -18,7 +18,7 @@ from .layout import begins_as_store
 from .pooling import pool
 from .store import FeatureStore
 
-FORMATS = {"npz": ".npz", "parquet": ".parquet", "archive": ".h5"}
+EXPORT_FORMATS = {"npz": ".npz", "parquet": ".parquet", "archive": ".h5"}
 """Formats, and the ending of a file's name that asks for each."""
 
 MOST_COLUMNS = 32768
@@ -43,7 +43,7 @@ def export(
     Args:
         store: a store.
         out: the file.
-        kind: a key of `FORMATS`; by default what the ending of `out` says.
+        kind: a key of `EXPORT_FORMATS`; by default what the ending of `out` says.
         layer: by default the deepest layer of the store.
         pooling: "flat", "avg" or "max"; by default none for npz, "avg" for Parquet.
         overwrite: replace what is at `out`, unless it is a feature store.
@@ -90,11 +90,11 @@ def _kind(out: Path, kind: str | None) -> str:
         ('npz', 'archive')
     """
     kind = kind or next(
-        (name for name, ending in FORMATS.items() if out.suffix.lower() == ending), None
+        (name for name, ending in EXPORT_FORMATS.items() if out.suffix.lower() == ending), None
     )
-    if kind not in FORMATS:
+    if kind not in EXPORT_FORMATS:
         raise ParameterError(
-            f"{out}: give a format, {', '.join(FORMATS)}, or end it in {', '.join(FORMATS.values())}"
+            f"{out}: give a format, {', '.join(EXPORT_FORMATS)}, or end it in {', '.join(EXPORT_FORMATS.values())}"
         )
     return kind
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 
-class PatientFile(io.RawIOBase):
+class DeferredErrorFile(io.RawIOBase):
     """A new file that takes every write, and remembers the first that failed; `check` tells of it.
 
     On a full disk the HDF5 library ends the process with a segmentation fault (seen with 1.14.6,
@@ -20,7 +20,7 @@ class PatientFile(io.RawIOBase):
 
     Examples:
         >>> import h5py
-        >>> with PatientFile(Path("new.h5")) as raw, h5py.File(raw, "w") as file:
+        >>> with DeferredErrorFile(Path("new.h5")) as raw, h5py.File(raw, "w") as file:
         ...     file["x"] = 1
         ...     raw.check()
         >>> h5py.File("new.h5")["x"][()]

@@ -24,34 +24,34 @@ from numpy.typing import NDArray
 
 from ..errors import StoreError
 
-FORMAT = "freezeframe-features"
-FORMAT_VERSION = 2
+STORE_FORMAT = "freezeframe-features"
+STORE_FORMAT_VERSION = 2
 """What is written; `COLUMNS_BY_VERSION` has what is read."""
 
 PENDING, DONE, FAILED = 0, 1, 2
 REASON_BYTES = 200
 DIGEST_BYTES = 64
-THUMBNAIL = 64
+THUMBNAIL_SIDE = 64
 """Side of a thumbnail in pixels."""
 
-IDENTITY = ("path", "sha256", "label", "split", "group")
+IDENTITY_COLUMNS = ("path", "sha256", "label", "split", "group")
 """Text columns that are known when the store is made and never change."""
 
 _COLUMNS_1: dict[str, str] = {
-    **dict.fromkeys(IDENTITY, "S"),
+    **dict.fromkeys(IDENTITY_COLUMNS, "S"),
     "sha256": f"S{DIGEST_BYTES}",
     "width": "<u4",
     "height": "<u4",
     "status": "|u1",
     "reason": f"S{REASON_BYTES}",
 }
-COLUMNS = _COLUMNS_1 | {"pixels": f"S{DIGEST_BYTES}", "thumbnail": "|u1", "duplicates": "<u4"}
+ROW_COLUMNS = _COLUMNS_1 | {"pixels": f"S{DIGEST_BYTES}", "thumbnail": "|u1", "duplicates": "<u4"}
 """Datasets in `/rows` and their dtypes; "S" is a byte string of any fixed length."""
 
-COLUMNS_BY_VERSION = {1: _COLUMNS_1, FORMAT_VERSION: COLUMNS}
+COLUMNS_BY_VERSION = {1: _COLUMNS_1, STORE_FORMAT_VERSION: ROW_COLUMNS}
 """The columns of each version of the format that can be read."""
 
-ROW_SHAPES = {"rows/thumbnail": (THUMBNAIL, THUMBNAIL)}
+ROW_SHAPES = {"rows/thumbnail": (THUMBNAIL_SIDE, THUMBNAIL_SIDE)}
 """Shape of one row of the datasets, other than layers, that do not hold single values."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -110,7 +110,7 @@ class Layout:
     Attributes:
         datasets: extents by full name, "rows/path" say.
         provenance: its fields.
-        identity_sha256: see `identity_digest`; what the columns of `IDENTITY` had when the store
+        identity_sha256: see `identity_digest`; what the columns of `IDENTITY_COLUMNS` had when the store
             was made.
         version: of the format, a key of `COLUMNS_BY_VERSION`.
         file: the file that was read; see `file_identity`.
@@ -119,7 +119,7 @@ class Layout:
     datasets: dict[str, Extent]
     provenance: dict[str, Any]
     identity_sha256: str
-    version: int = FORMAT_VERSION
+    version: int = STORE_FORMAT_VERSION
     file: tuple[int, int] = (0, 0)
 
     @cached_property
@@ -164,13 +164,13 @@ def file_identity(status: os.stat_result) -> tuple[int, int]:
 def begins_as_store(path: str | os.PathLike[str]) -> bool:
     """Whether a file begins as a store of any version does, damaged or not."""
     with Path(path).open("rb") as file:
-        return file.read(len(FORMAT) + 1) == f"{FORMAT} ".encode()
+        return file.read(len(STORE_FORMAT) + 1) == f"{STORE_FORMAT} ".encode()
 
 
 def identity_digest(columns: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 over the bytes of the columns of `IDENTITY`, which never change: which images a store is of."""
+    """SHA-256 over the bytes of the columns of `IDENTITY_COLUMNS`, which never change: which images a store is of."""
     digest = hashlib.sha256()
-    for name in IDENTITY:
+    for name in IDENTITY_COLUMNS:
         digest.update(np.ascontiguousarray(columns[name]).data)
     return digest.hexdigest()
 
@@ -188,7 +188,7 @@ def encode_index(layout: Layout) -> bytes:
     }
     text = json.dumps(index).encode()
     return (
-        f"{FORMAT} {layout.version} {len(text)} {hashlib.sha256(text).hexdigest()}\n".encode()
+        f"{STORE_FORMAT} {layout.version} {len(text)} {hashlib.sha256(text).hexdigest()}\n".encode()
         + text
         + b"\n"
     )

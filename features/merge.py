@@ -12,7 +12,7 @@ from ..data.output.files import check_output, new_file
 from ..data.output.terminal import Progress
 from ..errors import ParameterError, StoreError
 from .copying import copy_rows
-from .layout import DECIDING, IDENTITY
+from .layout import DECIDING, IDENTITY_COLUMNS
 from .store import FeatureStore
 from .writer import StoreWriter, create_store, store_lock
 
@@ -57,7 +57,8 @@ def merge(
         _check_same(stores[0], store)
     _check_paths(stores)
     rows = {
-        name: [text for store in stores for text in _identity(store)[name]] for name in IDENTITY
+        name: [text for store in stores for text in _identity(store)[name]]
+        for name in IDENTITY_COLUMNS
     }
     with store_lock(out), new_file(out) as unfinished:
         _create(unfinished, rows, stores, command)
@@ -93,7 +94,7 @@ def _create(
 
 def _identity(store: FeatureStore) -> dict[str, list[str]]:
     columns = (store.paths, store.sha256s, store.labels, store.splits, store.groups)
-    return {name: column.tolist() for name, column in zip(IDENTITY, columns, strict=True)}
+    return {name: column.tolist() for name, column in zip(IDENTITY_COLUMNS, columns, strict=True)}
 
 
 def _check_same(first: FeatureStore, other: FeatureStore) -> None:

@@ -19,9 +19,9 @@ from .layout import (
     DIGEST_BYTES,
     DONE,
     FAILED,
-    IDENTITY,
+    IDENTITY_COLUMNS,
     PENDING,
-    THUMBNAIL,
+    THUMBNAIL_SIDE,
     Extent,
     file_identity,
     identity_digest,
@@ -123,7 +123,7 @@ class FeatureStore:
         return len(np.unique(self.duplicates[self.status == DONE])) if self.fingerprinted else None
 
     def thumbnails(self, rows: Rows) -> NDArray[np.uint8]:
-        """Images of some rows, small and grey, uint8 of shape (n_rows, THUMBNAIL, THUMBNAIL).
+        """Images of some rows, small and grey, uint8 of shape (n_rows, THUMBNAIL_SIDE, THUMBNAIL_SIDE).
 
         Args:
             rows: row numbers, or a boolean of shape (n,).
@@ -138,7 +138,7 @@ class FeatureStore:
                 f"{self.path}: has no thumbnail of {self.paths[without[0]]}; run extract-features again"
             )
         if not len(numbers):
-            return np.empty((0, THUMBNAIL, THUMBNAIL), np.uint8)
+            return np.empty((0, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
         return np.array(self._map(self._layout.rows["thumbnail"])[numbers])
 
     def rows(self, *, split: str | None = None, label: str | None = None) -> NDArray[np.intp]:
@@ -240,7 +240,7 @@ class FeatureStore:
         digest = hashlib.sha256(_FINGERPRINT_RULE.encode())
         decided = {name: self.provenance[name] for name in DECIDING}
         digest.update(json.dumps(decided, sort_keys=True).encode())
-        for name in (*IDENTITY, "status"):
+        for name in (*IDENTITY_COLUMNS, "status"):
             digest.update(f"\n{name}\n".encode() + self._map(self._layout.rows[name]).tobytes())
         for name in sorted(self.layers):
             digest.update(
@@ -277,7 +277,7 @@ class FeatureStore:
 
     def _check_identity(self) -> None:
         """Refuse a store whose list of images was changed, or that another program wrote anew with other places."""
-        columns = {name: self._map(self._layout.rows[name]) for name in IDENTITY}
+        columns = {name: self._map(self._layout.rows[name]) for name in IDENTITY_COLUMNS}
         if identity_digest(columns) != self._layout.identity_sha256:
             raise StoreError(
                 f"{self.path}: damaged: its paths, labels, splits or groups were changed; extract anew"

@@ -18,19 +18,19 @@ from numpy.typing import NDArray
 
 from ..data.output.files import whole_file
 from ..errors import ParameterError, StoreError
-from .hdf5_file import PatientFile
+from .hdf5_file import DeferredErrorFile
 from .layout import (
-    COLUMNS,
     DIGEST_BYTES,
     DONE,
     FAILED,
-    FORMAT,
-    FORMAT_VERSION,
-    IDENTITY,
+    IDENTITY_COLUMNS,
     LAYER_DTYPES,
     PENDING,
     REASON_BYTES,
+    ROW_COLUMNS,
     ROW_SHAPES,
+    STORE_FORMAT,
+    STORE_FORMAT_VERSION,
     Extent,
     Layout,
     encode_index,
@@ -38,7 +38,7 @@ from .layout import (
     read_layout,
 )
 
-Shape = tuple[int, int, int]
+LayerShape = tuple[int, int, int]
 
 
 @contextmanager
@@ -68,14 +68,14 @@ def store_lock(path: str | os.PathLike[str]) -> Iterator[None]:
 def create_store(
     path: str | os.PathLike[str],
     rows: Mapping[str, Sequence[str]],
-    layers: Mapping[str, Shape],
+    layers: Mapping[str, LayerShape],
     provenance: Mapping[str, Any],
 ) -> None:
     """Make a store at full size with every row pending; it gets its name only when complete. Call under `store_lock`.
 
     Args:
         path: where the store will be; what is there is replaced.
-        rows: the columns of `IDENTITY`, each a sequence of n_images strings.
+        rows: the columns of `IDENTITY_COLUMNS`, each a sequence of n_images strings.
         layers: for each layer its (height, width, channels).
         provenance: its fields; `dtype` is "float32" or "float16".
 
@@ -95,9 +95,11 @@ def create_store(
 
 
 def _check_new(
-    rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape], provenance: Mapping[str, Any]
+    rows: Mapping[str, Sequence[str]],
+    layers: Mapping[str, LayerShape],
+    provenance: Mapping[str, Any],
 ) -> None:
-    lengths = {len(rows[name]) for name in IDENTITY}
+    lengths = {len(rows[name]) for name in IDENTITY_COLUMNS}
     if len(lengths) != 1 or lengths == {0}:
         raise ParameterError("the columns of a store must have one length, at least 1")
     if not layers:
@@ -109,13 +111,13 @@ def _check_new(
 
 
 def _new_columns(
-    rows: Mapping[str, Sequence[str]], layers: Mapping[str, Shape]
+    rows: Mapping[str, Sequence[str]], layers: Mapping[str, LayerShape]
 ) -> dict[str, NDArray[Any]]:
     """All datasets but layers and thumbnails, as they are when every row is pending, by full name."""
     n = len(rows["path"])
     columns: dict[str, NDArray[Any]] = {}
-    for name, dtype in COLUMNS.items():
-        if name in IDENTITY:
+    for name, dtype in ROW_COLUMNS.items():
+        if name in IDENTITY_COLUMNS:
             try:
                 values = np.array(rows[name], dtype="S")  # plain ASCII
             except UnicodeEncodeError:
@@ -131,19 +133,19 @@ def _new_columns(
 def _write_new(
     path: Path,
     columns: Mapping[str, NDArray[Any]],
-    layers: Mapping[str, Shape],
+    layers: Mapping[str, LayerShape],
     provenance: Mapping[str, Any],
 ) -> None:
     """Write the HDF5 file, and before it, in the space that HDF5 leaves to others, the index."""
     n = len(columns["rows/path"])
     shapes = {name: (column.shape, column.dtype) for name, column in columns.items()}
     shapes |= {
-        name: ((n, *shape), np.dtype(COLUMNS[name.removeprefix("rows/")]))
+        name: ((n, *shape), np.dtype(ROW_COLUMNS[name.removeprefix("rows/")]))
         for name, shape in ROW_SHAPES.items()
     }
     dtype = np.dtype(LAYER_DTYPES[provenance["dtype"]])
     shapes |= {f"layers/{name}": ((n, *shape), dtype) for name, shape in layers.items()}
-    identity = identity_digest({name: columns[f"rows/{name}"] for name in IDENTITY})
+    identity = identity_digest({name: columns[f"rows/{name}"] for name in IDENTITY_COLUMNS})
 
     def index(offsets: Mapping[str, int]) -> bytes:
         datasets = {name: Extent(offsets[name], *shape) for name, shape in shapes.items()}
@@ -153,9 +155,12 @@ def _write_new(
     # known yet.
     room = max(512, 1 << (len(index(dict.fromkeys(shapes, 2**63))) - 1).bit_length())
     how = {"userblock_size": room, "alignment_threshold": 64, "alignment_interval": 64}
-    with PatientFile(path) as raw, h5py.File(raw, "w", libver=("earliest", "v108"), **how) as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["format_version"] = FORMAT_VERSION
+    with (
+        DeferredErrorFile(path) as raw,
+        h5py.File(raw, "w", libver=("earliest", "v108"), **how) as file,
+    ):
+        file.attrs["format"] = STORE_FORMAT
+        file.attrs["format_version"] = STORE_FORMAT_VERSION
         file.create_group("provenance").attrs.update(provenance)
         offsets = {
             name: _dataset(file, name, *shape).id.get_offset() for name, shape in shapes.items()
@@ -212,7 +217,7 @@ class StoreWriter:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._layout = read_layout(path)
-        if self._layout.version != FORMAT_VERSION:
+        if self._layout.version != STORE_FORMAT_VERSION:
             raise StoreError(
                 f"{path}: of format version {self._layout.version}, which is only read; "
                 "extract-features makes a store of today's version of it"
@@ -269,7 +274,7 @@ class StoreWriter:
         Args:
             row: its number.
             pixels: SHA-256 of the decoded image, hexadecimal.
-            thumbnail: the image small and grey, uint8 of shape (THUMBNAIL, THUMBNAIL).
+            thumbnail: the image small and grey, uint8 of shape (THUMBNAIL_SIDE, THUMBNAIL_SIDE).
         """
         self._put_thumbnail(row, thumbnail)
         self._put(self._layout.rows["pixels"], row, pixels.encode())

@@ -16,7 +16,7 @@ from PIL import Image
 
 from freezeframe.data.duplicates.pairs import duplicate_groups
 from freezeframe.data.fingerprints import Fingerprint
-from freezeframe.features.layout import IDENTITY
+from freezeframe.features.layout import IDENTITY_COLUMNS
 from freezeframe.features.writer import StoreWriter, create_store, store_lock
 
 # A busy machine is no failure. Those who develop look for new examples each time; who only checks
@@ -101,7 +101,7 @@ def make_store(tmp_path: Path) -> MakeStore:
     ) -> Path:
         n = len(labels)
         path = tmp_path / name
-        rows: dict[str, Sequence[str]] = dict.fromkeys(IDENTITY, [""] * n)
+        rows: dict[str, Sequence[str]] = dict.fromkeys(IDENTITY_COLUMNS, [""] * n)
         rows |= {"path": [f"{label}/{i}.png" for i, label in enumerate(labels)], "label": labels}
         rows["sha256"] = sha256s or [f"{i:064x}" for i in range(n)]
         rows |= {name: values for name, values in (("split", splits), ("group", groups)) if values}

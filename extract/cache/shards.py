@@ -36,7 +36,7 @@ from ...data.output.files import cache_folder, whole_file
 from ...data.output.terminal import printable
 from ...errors import ImageError, StoreError
 from ...features.copying import copy_rows
-from ...features.layout import IDENTITY
+from ...features.layout import IDENTITY_COLUMNS
 from ...features.pooling import pool
 from ...features.store import FeatureStore
 from ...features.writer import StoreWriter, create_store
@@ -283,7 +283,7 @@ class FeatureCache:
                 if (sha256 := str(store.sha256s[row])) not in seen:
                     seen.add(sha256)
                     rows[store].append(row)
-        columns = dict.fromkeys(IDENTITY, [""] * len(seen))
+        columns = dict.fromkeys(IDENTITY_COLUMNS, [""] * len(seen))
         columns["path"] = [str(store.paths[row]) for store in stores for row in rows[store]]
         columns["sha256"] = [str(store.sha256s[row]) for store in stores for row in rows[store]]
         with whole_file(path, temporary=self._shards / "joined") as unfinished:

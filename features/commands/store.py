@@ -25,7 +25,7 @@ from ...errors import StoreError
 if TYPE_CHECKING:
     from ..store import FeatureStore
 
-LISTED = 20
+LINES_SHOWN = 20
 """How many rows of a kind are told on the terminal."""
 
 FILE = click.Path(path_type=Path)
@@ -203,10 +203,10 @@ def _print_columns(lines: Mapping[str, str]) -> None:
 
 
 def _print_some(lines: list[str]) -> None:
-    for line in lines[:LISTED]:
+    for line in lines[:LINES_SHOWN]:
         click.echo(printable(f"  {line}"))
-    if len(lines) > LISTED:
-        click.echo(f"  and {len(lines) - LISTED} more")
+    if len(lines) > LINES_SHOWN:
+        click.echo(f"  and {len(lines) - LINES_SHOWN} more")
 
 
 def _tell_store(made: FeatureStore) -> None:

@@ -35,7 +35,7 @@ from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.pipeline import Source, cpu_cores, load_image
 from freezeframe.extract.settings import Settings
 from freezeframe.extract.workers.pool import ROWS_A_BATCH
-from freezeframe.features.layout import DECIDING, IDENTITY
+from freezeframe.features.layout import DECIDING, IDENTITY_COLUMNS
 from freezeframe.features.writer import StoreWriter, create_store, store_lock
 
 VGG16 = BACKBONES["vgg16"]
@@ -350,7 +350,8 @@ def _write(work: Work, features: dict[str, NDArray[np.float32]]) -> float:
     path = work.place / "parts.h5"
     n = len(work.files)
     rows = {
-        name: [f"{row}" for row in range(n)] if name == "path" else [""] * n for name in IDENTITY
+        name: [f"{row}" for row in range(n)] if name == "path" else [""] * n
+        for name in IDENTITY_COLUMNS
     }
     provenance: dict[str, Any] = {name: kind() for name, kind in DECIDING.items()} | {
         "dtype": "float32"

@@ -29,11 +29,11 @@ from freezeframe import FeatureStore
 from freezeframe.data.manifest import Manifest, read_manifest
 from freezeframe.extract.backbones.table import BACKBONES
 from freezeframe.features.layout import (
-    COLUMNS,
     DECIDING,
     DIGEST_BYTES,
-    IDENTITY,
+    IDENTITY_COLUMNS,
     LAYER_DTYPES,
+    ROW_COLUMNS,
     ROW_SHAPES,
 )
 from freezeframe.features.writer import StoreWriter, create_store, store_lock
@@ -57,7 +57,7 @@ def write_list(path: Path, rows: int) -> None:
 def columns(manifest: Manifest) -> dict[str, Sequence[str]]:
     """The rows of a store, as an extraction makes them of a manifest, but with digests."""
     rows: dict[str, Sequence[str]] = {
-        name: [getattr(image, name) for image in manifest.images] for name in IDENTITY
+        name: [getattr(image, name) for image in manifest.images] for name in IDENTITY_COLUMNS
     }
     return rows | {"sha256": [f"{row:0{DIGEST_BYTES}x}" for row in range(len(manifest.images))]}
 
@@ -157,7 +157,7 @@ def size_table() -> str:
     for name in (layer for layer in LAYERS if layer.endswith("pool")):
         for dtype, code in LAYER_DTYPES.items():
             lines.append(line(f"{name} {dtype}", math.prod(LAYERS[name]) * np.dtype(code).itemsize))
-    small = {name: dtype for name, dtype in COLUMNS.items() if f"rows/{name}" not in ROW_SHAPES}
+    small = {name: dtype for name, dtype in ROW_COLUMNS.items() if f"rows/{name}" not in ROW_SHAPES}
     texts = sum(TEXT_BYTES.get(name, np.dtype(dtype).itemsize) for name, dtype in small.items())
     lines.append(line("columns of the rows", texts))
     lines.append(line("thumbnails", math.prod(ROW_SHAPES["rows/thumbnail"])))

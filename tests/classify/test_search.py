@@ -19,7 +19,7 @@ from freezeframe.classify.heads import FOR_ANY_LAYER, make_head
 from freezeframe.classify.heads.calibration import Calibration, fit_calibration, threshold_for
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.splits import grouped_folds
-from freezeframe.features.layout import IDENTITY
+from freezeframe.features.layout import IDENTITY_COLUMNS
 from freezeframe.features.writer import StoreWriter, create_store, store_lock
 
 from ..conftest import PROVENANCE
@@ -98,7 +98,7 @@ def test_test_images_take_no_part_in_what_is_learnt(tmp_path: Path, head: str) -
         )
         features[30:] *= 1 + 99 * number
         path = tmp_path / f"{number}.h5"
-        rows = dict.fromkeys(IDENTITY, [""] * 40) | {"label": labels, "split": splits}
+        rows = dict.fromkeys(IDENTITY_COLUMNS, [""] * 40) | {"label": labels, "split": splits}
         rows |= {
             "path": [f"{i}.png" for i in range(40)],
             "sha256": [f"{i:064x}" for i in range(40)],

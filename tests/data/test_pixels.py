@@ -32,7 +32,7 @@ from freezeframe.extract.engines.pixels import PixelEngine
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.filling import Progress, make_engine
 from freezeframe.extract.settings import Settings, deciding_fields, versions
-from freezeframe.features.layout import IDENTITY
+from freezeframe.features.layout import IDENTITY_COLUMNS
 
 PIXELS = Settings(backbone="pixels-32", layers=("pixels",), dtype="float16")
 
@@ -222,7 +222,7 @@ def test_images_are_known_as_in_other_stores(scans: Path, tmp_path: Path) -> Non
     manifest = read_manifest(tmp_path / "list.csv")
     store = extract_features(manifest, tmp_path / "a.h5", PIXELS).store
     for name, column in zip(
-        IDENTITY,
+        IDENTITY_COLUMNS,
         (store.paths, store.sha256s, store.labels, store.splits, store.groups),
         strict=True,
     ):

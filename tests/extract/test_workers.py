@@ -47,7 +47,7 @@ from freezeframe.extract.pipeline import Batch, Seen, Source
 from freezeframe.extract.settings import Settings
 from freezeframe.extract.workers import pool as workers
 from freezeframe.extract.workers.pool import Job, Outcome, Worker, WorkerDiedError, WorkerPool
-from freezeframe.features.layout import IDENTITY
+from freezeframe.features.layout import IDENTITY_COLUMNS
 from freezeframe.features.writer import StoreWriter, create_store
 
 from ..conftest import PROVENANCE, MakeStore, fast_environment
@@ -333,7 +333,7 @@ def test_no_row_is_lost_or_mixed_up_whatever_dies(
     count: int,
 ) -> None:
     path, n = tmp_path / "a.h5", len(pixels)
-    rows = {name: [f"{name} {row}" for row in range(n)] for name in IDENTITY}
+    rows = {name: [f"{name} {row}" for row in range(n)] for name in IDENTITY_COLUMNS}
     create_store(path, rows, {"l": (1, 1, 2)}, PROVENANCE)
     job, progress = Job(path, "vgg16", Path("m"), ("l",), "bilinear"), Progress(n)
     with monkeypatch.context() as patch:
@@ -360,7 +360,9 @@ def test_no_row_is_lost_or_mixed_up_whatever_dies(
 def test_copies_of_a_row_that_failed_fail_with_it(tmp_path: Path) -> None:
     """As the engine keras tells it: an image whose features overflow, and another with the same pixels."""
     path = tmp_path / "a.h5"
-    create_store(path, {name: ["a", "b", "c"] for name in IDENTITY}, {"l": (1, 1, 2)}, PROVENANCE)
+    create_store(
+        path, {name: ["a", "b", "c"] for name in IDENTITY_COLUMNS}, {"l": (1, 1, 2)}, PROVENANCE
+    )
     features = {"l": np.array([[[[np.inf, 1]]], [[[2, 3]]]], np.float32)}
     batch = Batch(rows=[0, 2], sizes=[(1, 2)] * 2, features=features, same=[(1, 0, (1, 2))])
     with StoreWriter(path) as writer:

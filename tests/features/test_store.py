@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from freezeframe import FeatureStore, ParameterError, StoreError
-from freezeframe.features.layout import IDENTITY, identity_digest, read_layout
+from freezeframe.features.layout import IDENTITY_COLUMNS, identity_digest, read_layout
 from freezeframe.features.pooling import pool
 from freezeframe.features.writer import StoreWriter, create_store, store_lock
 
@@ -33,7 +33,7 @@ TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)
 
 
 def columns(n: int) -> dict[str, list[str]]:
-    return {name: [f"{name} {i}" for i in range(n)] for name in IDENTITY}
+    return {name: [f"{name} {i}" for i in range(n)] for name in IDENTITY_COLUMNS}
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -48,7 +48,7 @@ def test_what_is_written_is_read(
     path, n = tmp_path / "a.h5", len(rows)
     # HDF5 pads fixed-length text with null bytes, so text that ends in one would lose it; names
     # hold none.
-    text = dict(zip(IDENTITY, map(list, zip(*rows, strict=True)), strict=True))
+    text = dict(zip(IDENTITY_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
     shapes = {"one": (2, 3, 1), "two": (1, 1, 4)}
     features = {
         name: data.draw(hnp.arrays(dtype, (n, *shape), elements=st.floats(-1000, 1000, width=16)))
@@ -61,7 +61,7 @@ def test_what_is_written_is_read(
             writer.write(range(n), features, [(i, i + 1) for i in range(n)])
     store = FeatureStore(path)
     for name, values in zip(
-        IDENTITY,
+        IDENTITY_COLUMNS,
         (store.paths, store.sha256s, store.labels, store.splits, store.groups),
         strict=True,
     ):
@@ -600,7 +600,7 @@ def test_text_that_is_not_utf8_is_refused(make_store: MakeStore) -> None:
     path = make_store("a.h5", ["x", "y"])
     with h5py.File(path, "r+") as file:
         file["rows/label"][...] = b"\xff"
-        columns = {name: file[f"rows/{name}"][...] for name in IDENTITY}
+        columns = {name: file[f"rows/{name}"][...] for name in IDENTITY_COLUMNS}
     forge(path, lambda index: index.__setitem__("identity_sha256", identity_digest(columns)))
     with pytest.raises(StoreError, match="label is not UTF-8"):
         FeatureStore(path)

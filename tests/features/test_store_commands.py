@@ -28,8 +28,8 @@ from freezeframe.features.compression import Decoder, compression
 from freezeframe.features.copying import copy_rows
 from freezeframe.features.differences import difference
 from freezeframe.features.export import export
-from freezeframe.features.hdf5_file import PatientFile
-from freezeframe.features.layout import IDENTITY, Extent
+from freezeframe.features.hdf5_file import DeferredErrorFile
+from freezeframe.features.layout import IDENTITY_COLUMNS, Extent
 from freezeframe.features.merge import merge
 from freezeframe.features.pooling import pool
 from freezeframe.features.writer import StoreWriter, create_store, store_lock
@@ -51,7 +51,7 @@ def call(*arguments: object) -> Result:
 def empty_like(store: FeatureStore, path: Path, order: list[int], **provenance: Any) -> Path:
     """A store of some rows of another, in another order, all pending."""
     columns = zip(
-        IDENTITY,
+        IDENTITY_COLUMNS,
         (store.paths, store.sha256s, store.labels, store.splits, store.groups),
         strict=True,
     )
@@ -71,7 +71,7 @@ def damage(path: Path, row: int, layer: str = "block5_pool") -> None:
 def test_rows_are_copied_bit_for_bit(
     make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, dtype: str
 ) -> None:
-    monkeypatch.setattr(copying, "_BLOCK_BYTES", block)
+    monkeypatch.setattr(copying, "_COPY_BLOCK_BYTES", block)
     source = FeatureStore(
         make_store("a.h5", LABELS, pending=1, failed=1, provenance={"dtype": dtype})
     )
@@ -110,7 +110,7 @@ def test_rows_are_only_copied_where_they_belong(make_store: MakeStore, tmp_path:
     target = empty_like(source, tmp_path / "b.h5", list(range(6)))
     half = empty_like(source, tmp_path / "half.h5", list(range(6)), dtype="float16")
     with store_lock(tmp_path / "c.h5"):
-        rows = {name: ["0" * 64] for name in IDENTITY}
+        rows = {name: ["0" * 64] for name in IDENTITY_COLUMNS}
         create_store(tmp_path / "c.h5", rows, {"block9": (1, 1, 1)}, PROVENANCE)
         create_store(tmp_path / "d.h5", rows, {"block5_pool": (2, 1, 5)}, PROVENANCE)
     with StoreWriter(target) as writer:
@@ -148,7 +148,7 @@ def test_rows_are_only_copied_where_they_belong(make_store: MakeStore, tmp_path:
 def test_a_layer_more_in_the_source_does_no_harm(make_store: MakeStore, tmp_path: Path) -> None:
     source = FeatureStore(make_store("a.h5", ["x"]))
     with store_lock(tmp_path / "b.h5"):
-        rows = {name: [str(source.sha256s[0])] for name in IDENTITY}
+        rows = {name: [str(source.sha256s[0])] for name in IDENTITY_COLUMNS}
         create_store(tmp_path / "b.h5", rows, {"block5_pool": (2, 2, 5)}, PROVENANCE)
     with StoreWriter(tmp_path / "b.h5") as writer:
         copy_rows(source, [0], writer, [0])
@@ -301,7 +301,7 @@ def test_rows_of_many_blocks_and_odd_lengths_are_restored(tmp_path: Path) -> Non
     with store_lock(tmp_path / "a.h5"):
         create_store(
             tmp_path / "a.h5",
-            {name: [f"{i}" for i in range(3)] for name in IDENTITY},
+            {name: [f"{i}" for i in range(3)] for name in IDENTITY_COLUMNS},
             shapes,
             PROVENANCE,
         )
@@ -594,7 +594,10 @@ def test_stores_that_share_rows_or_differ_in_layers_are_not_merged(
     changed = make_store("b.h5", ["x", "y"], sha256s=["e" * 64, "f" * 64])
     with store_lock("c.h5"):
         create_store(
-            "c.h5", {name: ["z"] for name in IDENTITY}, {"block5_pool": (2, 2, 5)}, PROVENANCE
+            "c.h5",
+            {name: ["z"] for name in IDENTITY_COLUMNS},
+            {"block5_pool": (2, 2, 5)},
+            PROVENANCE,
         )
     broken = make_store("d.h5", ["p", "q", "r"])
     damage(broken, 2)
@@ -818,7 +821,7 @@ def test_a_patient_file_holds_what_was_written_to_it(
         def __getattr__(self, name: str) -> Any:
             return getattr(self.file, name)
 
-    with PatientFile(tmp_path / "a") as file:
+    with DeferredErrorFile(tmp_path / "a") as file:
         monkeypatch.setattr(file, "_file", Full(file._file))
         file.check()
         for place, data in ((0, b"abcdef"), (4, b"ghijklmnop"), (20, b"z"), (2, b"xy")):

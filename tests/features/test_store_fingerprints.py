@@ -38,7 +38,7 @@ from freezeframe.features import layout
 from freezeframe.features.archive import restore
 from freezeframe.features.copying import copy_rows
 from freezeframe.features.export import export
-from freezeframe.features.layout import IDENTITY, read_layout
+from freezeframe.features.layout import IDENTITY_COLUMNS, read_layout
 from freezeframe.features.merge import merge
 from freezeframe.features.writer import StoreWriter, create_store
 
@@ -104,7 +104,7 @@ def groups(store: FeatureStore) -> list[int]:
 
 
 def test_a_thumbnail_is_as_large_as_the_images_room_makes_it() -> None:
-    assert layout.THUMBNAIL == fingerprints.THUMBNAIL
+    assert layout.THUMBNAIL_SIDE == fingerprints.THUMBNAIL
 
 
 @pytest.mark.parametrize("settings", [KERAS, MNN], ids=["keras", "mnn"])
@@ -158,7 +158,9 @@ def test_fingerprints_are_on_the_disk_before_a_row_is_said_to_be_done(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, events = tmp_path / "a.h5", list[str]()
-    create_store(path, {name: ["a", "b"] for name in IDENTITY}, {"l": (1, 1, 2)}, PROVENANCE)
+    create_store(
+        path, {name: ["a", "b"] for name in IDENTITY_COLUMNS}, {"l": (1, 1, 2)}, PROVENANCE
+    )
     found = fingerprint(read_image(scans / "tumour" / "picture.png"))
     features = {"l": np.ones((1, 1, 1, 2), np.float32)}
     batch = Batch(
@@ -589,7 +591,7 @@ def test_thumbnails_take_no_space_before_they_are_written(tmp_path: Path) -> Non
     path = tmp_path / "a.h5"
     create_store(
         path,
-        {name: [f"{i}" for i in range(1000)] for name in IDENTITY},
+        {name: [f"{i}" for i in range(1000)] for name in IDENTITY_COLUMNS},
         {"l": (7, 7, 512)},
         PROVENANCE,
     )
