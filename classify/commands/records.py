@@ -40,13 +40,13 @@ def write_csv(columns: Sequence[str], records: Sequence[Mapping[str, Any]]) -> N
 
 def _cell(name: str, value: Any) -> str:
     """As in the leaderboard, where text is so written that no spreadsheet computes it."""
-    from ...data.output.csv import defused
+    from ...data.output.csv import defuse
     from ..runs.schema import NUMBERS
 
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str):
-        return value if name in NUMBERS else defused(value)
+        return value if name in NUMBERS else defuse(value)
     return "" if value is None else repr(value)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import filelock
 
-from ...data.output.csv import csv_line, csv_lines, defused, restored
+from ...data.output.csv import csv_line, csv_lines, defuse, restore_text
 from ...data.output.files import whole_file
 from ...errors import FreezeframeError
 from .schema import COLUMNS, COLUMNS_BY_SCHEMA, NUMBERS, SCHEMA, upgraded, wrong_number
@@ -132,7 +132,7 @@ def _cell(name: str, value: Any) -> str:
         return ""
     if isinstance(value, float):
         return repr(float(value)) if name == "threshold" else f"{value:.6f}"
-    return str(value) if name in NUMBERS else defused(str(value))
+    return str(value) if name in NUMBERS else defuse(str(value))
 
 
 def _row(path: Path, number: int, cells: list[str], schema: int) -> dict[str, str]:
@@ -149,7 +149,7 @@ def _row(path: Path, number: int, cells: list[str], schema: int) -> dict[str, st
             f"{path}: not a leaderboard: {wrong} is {row[wrong][:20]!r} in line {number}"
         )
     if schema > 1:  # schema 1 knew of no apostrophes
-        row |= {name: restored(cell) for name, cell in row.items() if cell[:1] == "'"}
+        row |= {name: restore_text(cell) for name, cell in row.items() if cell[:1] == "'"}
     return row
 
 

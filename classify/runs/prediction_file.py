@@ -27,7 +27,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.output.csv import csv_line, csv_lines, defused, restored
+from ...data.output.csv import csv_line, csv_lines, defuse, restore_text
 from ...errors import FreezeframeError
 from ..scores.evaluation import Evaluation
 from ..scores.predictions import Predictions
@@ -75,10 +75,10 @@ def write_predictions(path: str | os.PathLike[str], evaluations: Sequence[Evalua
 
 def _lines(evaluation: Evaluation) -> Iterator[str]:
     said = evaluation.predictions
-    names = [defused(name) for name in evaluation.classes]
-    identity = [defused(getattr(evaluation, name)) for name in IDENTITY]
+    names = [defuse(name) for name in evaluation.classes]
+    identity = [defuse(getattr(evaluation, name)) for name in IDENTITY]
     paths, sha256s = (
-        [defused(str(text)) for text in texts] for texts in (evaluation.paths, evaluation.sha256s)
+        [defuse(str(text)) for text in texts] for texts in (evaluation.paths, evaluation.sha256s)
     )
     trained, related = (
         ["yes" if known else "no" for known in evaluation.in_training],
@@ -130,7 +130,7 @@ class _Table:
         if not cells:
             self.fail("it has no lines")
         self.texts = {
-            name: [restored(cell) if cell[:1] == "'" else cell for cell in cells[name]]
+            name: [restore_text(cell) if cell[:1] == "'" else cell for cell in cells[name]]
             for name in TEXTS
         }
         self.classes = tuple(name[2:] for name in header if name.startswith("p_"))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ...errors import FreezeframeError
 from ..duplicates.symmetries import NAMES
 from ..output import html as pages
-from ..output.csv import csv_line, defused
+from ..output.csv import csv_line, defuse
 from .audit import FEATURES, GROUP, LEVELS, NEAR, Audit, Crossing, Pair
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def audit_csv(found: Audit) -> Iterator[str]:
             NAMES[pair.symmetry] if pair.level == NEAR else "",
         ]
         images = [*_told(found, pair.first), *_told(found, pair.second)]
-        yield csv_line([*yes, *told, *map(defused, images), str(found.pictures[pair.first])])
+        yield csv_line([*yes, *told, *map(defuse, images), str(found.pictures[pair.first])])
 
 
 def groups_csv(found: Audit) -> Iterator[str]:
@@ -149,7 +149,7 @@ def groups_csv(found: Audit) -> Iterator[str]:
     for row, group in enumerate(found.groups.tolist()):
         told = [*_told(found, row), given[row]]
         yield csv_line(
-            [*map(defused, told), str(found.pictures[row]), str(group), str(sizes[group])]
+            [*map(defuse, told), str(found.pictures[row]), str(group), str(sizes[group])]
         )
 
 

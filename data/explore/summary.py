@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..inspection.inspect import Inspected
 from ..manifest import Manifest
-from ..output.csv import defused
+from ..output.csv import defuse
 from ..splits import join_groups
 from .shortcuts import FEW, TOGETHER, Hint, find_hints, telltales
 
@@ -297,7 +297,7 @@ def csv_text(images: pd.DataFrame) -> str:
 
     safe = images.copy()
     for name in ("path", "label", "split", "format", "mode", "reason"):
-        safe[name] = [defused(text) for text in images[name]]
+        safe[name] = [defuse(text) for text in images[name]]
     # All text is quoted: the csv module of Python 3.11 would leave a lone carriage return bare.
     text: str = safe.to_csv(
         index=False, quoting=csv.QUOTE_NONNUMERIC, float_format="%.2f", lineterminator="\n"

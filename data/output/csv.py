@@ -1,53 +1,77 @@
-"""Lines of the CSV files that people open in a spreadsheet: what is written is read back, and is never a formula."""
+"""Lines of CSV files that a spreadsheet opens safely and that are read back unchanged."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from threading import Lock
 
 FORMULA = re.compile(r"'*(?:[\t\r\n]|\s*(?![+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?\Z)[=+\-@＝＋－＠])")
-"""Text that a spreadsheet would obey, behind any number of apostrophes; numbers are harmless."""
+"""Text that a spreadsheet computes, after any number of apostrophes; no plain numbers."""
 
 QUOTED = re.compile(r'[",\r\n]')
+"""A character that forces a cell into quotes."""
+
+_LONGEST_CELL = 2**31 - 1
+_cell_limit_lock = Lock()
 
 
-def defused(text: str) -> str:
-    """Text that a spreadsheet shows: an apostrophe stands before what it would compute, as OWASP advises.
+def defuse(text: str) -> str:
+    """Put an apostrophe before text that a spreadsheet would compute, as OWASP advises.
 
-    Names of image folders end up in cells, and a folder may come from anyone. `restored` takes the
-    apostrophe away.
+    Names of image folders end up in cells, and a folder may come from anyone. `restore_text`
+    removes the apostrophe.
 
     Examples:
-        >>> defused('=HYPERLINK("http://x")'), defused("-0.5"), defused("it's")
+        >>> defuse('=HYPERLINK("http://x")'), defuse("-0.5"), defuse("it's")
         ('\\'=HYPERLINK("http://x")', '-0.5', "it's")
     """
     return f"'{text}" if FORMULA.match(text) else text
 
 
-def restored(text: str) -> str:
-    """What `defused` was given."""
+def restore_text(text: str) -> str:
+    """Return the text that was passed to `defuse`."""
     return text[1:] if text.startswith("'") and FORMULA.match(text) else text
 
 
 def csv_line(cells: Iterable[str]) -> str:
-    """One line of CSV with its end. The csv module of Python 3.11 leaves a lone carriage return unquoted."""
-    return (
-        ",".join(
-            f'"{cell.replace(chr(34), chr(34) * 2)}"' if QUOTED.search(cell) else cell
-            for cell in cells
-        )
-        + "\n"
-    )
+    """Write one line of CSV with its line end.
+
+    The csv module of Python 3.11 does not quote a lone carriage return; this function does.
+    """
+    return ",".join(_quote(cell) if QUOTED.search(cell) else cell for cell in cells) + "\n"
+
+
+def _quote(cell: str) -> str:
+    doubled = cell.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def csv_lines(data: bytes) -> list[list[str]]:
-    """Cells of each line of CSV, byte order mark or not.
+    """Return the cells of each line of CSV; a byte order mark is ignored.
 
     Raises:
-        ValueError: not UTF-8.
-        csv.Error: quotes that do not pair.
+        ValueError: the data are not UTF-8.
+        csv.Error: a quote has no partner.
     """
-    csv.field_size_limit(2**31 - 1)  # a thousand classes have long names
-    return list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
+    text = data.decode("utf-8-sig")
+    with _no_cell_limit():
+        return list(csv.reader(io.StringIO(text, newline=""), strict=True))
+
+
+@contextmanager
+def _no_cell_limit() -> Iterator[None]:
+    """Lift the csv module's limit on the length of a cell while the block runs.
+
+    The names of a thousand classes make a long cell. The limit belongs to the whole process, so
+    it is restored afterwards, and only one thread changes it at a time.
+    """
+    with _cell_limit_lock:
+        before = csv.field_size_limit(_LONGEST_CELL)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)

@@ -1,4 +1,7 @@
-"""Self-contained HTML pages: figures are inlined, text is escaped, nothing is fetched and no script runs."""
+"""Self-contained HTML pages.
+
+Figures are inlined and text is escaped; a page fetches nothing and runs no script.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,25 @@ from .terminal import printable
 
 _STYLE = """
 :root { color-scheme: light; }
-body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; max-width: 1180px; margin: 0 auto;
-  padding: 1rem 1.5rem 3rem; }
+body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff;
+  max-width: 1180px; margin: 0 auto; padding: 1rem 1.5rem 3rem; }
 h1 { font-size: 1.5rem; margin: .2rem 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #ddd; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #ddd;
+  overflow-wrap: anywhere; }
 p { margin: .4rem 0; }
 .quiet { color: #666; font-size: .9em; }
 .facts { display: flex; flex-wrap: wrap; gap: .6rem 2rem; margin: .8rem 0; padding: 0; }
 .facts div { min-width: 5rem; }
 .facts dt { color: #666; font-size: .85em; }
 .facts dd { margin: 0; font-size: 1.35rem; font-weight: 600; }
-.warnings, .fine { margin: .8rem 0; padding: .5rem 1rem; border-left: 5px solid #d55e00; background: #fdf1e7; }
+.warnings, .fine { margin: .8rem 0; padding: .5rem 1rem; border-left: 5px solid #d55e00;
+  background: #fdf1e7; }
 .fine { border-color: #009e73; background: #eaf6f1; }
 .warnings ul { margin: 0; padding-left: 1.1rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #eee;
-  overflow-wrap: anywhere; max-width: 32rem; }
+th, td { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0;
+  border-bottom: 1px solid #eee; overflow-wrap: anywhere; max-width: 32rem; }
 th { color: #666; font-weight: 500; vertical-align: bottom; }
 .number { text-align: right; overflow-wrap: normal; }
 td.number { white-space: nowrap; }
@@ -40,8 +45,12 @@ figcaption { color: #666; font-size: .9em; overflow-wrap: anywhere; }
 """
 
 
+# A browser that meets an unescaped name still neither runs nor fetches anything.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
 def escape(text: object) -> str:
-    """Text as a page shows it: no tag, no attribute's end, no control character and none that turns the direction.
+    """Escape text for a page: tags, quotes, control characters and changes of direction.
 
     >>> escape('<b title="x">')
     '&lt;b title=&quot;x&quot;&gt;'
@@ -50,88 +59,115 @@ def escape(text: object) -> str:
 
 
 def page(title: str, body: Iterable[str]) -> str:
-    """A whole page; the title is escaped, the parts of its body are HTML."""
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        # Were a name ever to escape its escaping, a browser would still neither run nor fetch
-        # anything.
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'\">\n"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
-    )
+    """Write a whole page.
+
+    Args:
+        title: text; it is escaped.
+        body: parts in HTML, from the functions of this module.
+    """
+    name = escape(title)
+    lines = [
+        "<!DOCTYPE html>",
+        '<html lang="en">',
+        "<head>",
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{name}</title>",
+        f"<style>{_STYLE}</style>",
+        "</head>",
+        "<body>",
+        f"<h1>{name}</h1>",
+        *body,
+        "</body>",
+        "</html>",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def heading(text: str) -> str:
-    """A heading within the page."""
+    """Write a heading within the page."""
     return f"<h2>{escape(text)}</h2>"
 
 
 def paragraph(text: str, *, quiet: bool = False) -> str:
-    """A paragraph; a quiet one is a remark."""
+    """Write a paragraph; a quiet one is a remark, small and grey."""
     style = ' class="quiet"' if quiet else ""
     return f"<p{style}>{escape(text)}</p>"
 
 
-def facts(named: Iterable[tuple[str, object]]) -> str:
-    """Large numbers, each with its name: what is read first."""
-    told = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in named
+def facts(values: Iterable[tuple[str, object]]) -> str:
+    """Write large numbers for the top of the page, from pairs of a name and a value."""
+    cells = (
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in values
     )
-    return f'<dl class="facts">{told}</dl>'
+    return f'<dl class="facts">{"".join(cells)}</dl>'
 
 
 def warnings(texts: Sequence[str], *, none: str) -> str:
-    """A box with what should worry the reader, or with the text `none`."""
+    """Write a box that lists warnings; without warnings, a green box with the text `none`."""
     if not texts:
         return f'<div class="fine">{escape(none)}</div>'
-    return f'<div class="warnings"><ul>{"".join(f"<li>{escape(text)}</li>" for text in texts)}</ul></div>'
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f'<div class="warnings"><ul>{items}</ul></div>'
 
 
 def table(
     headings: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[int] = ()
 ) -> str:
-    """A table.
+    """Write a table.
 
     Args:
-        headings: of the columns.
+        headings: one for each column.
         rows: cells, as many as headings.
-        numbers: columns of numbers, from 0 on, which stand right.
+        numbers: columns of numbers, from 0 on; they are aligned to the right.
     """
+    styles = [' class="number"' if column in numbers else "" for column in range(len(headings))]
 
     def line(cells: Sequence[object], tag: str) -> str:
-        styles = [' class="number"' if column in numbers else "" for column in range(len(headings))]
-        told = (
+        written = (
             f"<{tag}{style}>{escape(cell)}</{tag}>"
             for style, cell in zip(styles, cells, strict=True)
         )
-        return f"<tr>{''.join(told)}</tr>"
+        return f"<tr>{''.join(written)}</tr>"
 
     body = "\n".join(line(row, "td") for row in rows)
-    return f'<div class="wide"><table>\n<thead>{line(headings, "th")}</thead>\n<tbody>{body}</tbody>\n</table></div>'
+    return (
+        '<div class="wide"><table>\n'
+        f"<thead>{line(headings, 'th')}</thead>\n<tbody>{body}</tbody>\n"
+        "</table></div>"
+    )
 
 
 def figure(content: bytes, alt: str, caption: str = "") -> str:
-    """A picture, the content of a PNG or JPEG file, inlined, with a text for those who do not see it."""
-    told = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    """Write a figure whose picture is inlined.
+
+    Args:
+        content: a PNG or JPEG file.
+        alt: a text for readers who do not see the picture.
+        caption: a text below the picture.
+    """
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     kind = "jpeg" if content.startswith(b"\xff\xd8") else "png"
     source = f"data:image/{kind};base64,{b64encode(content).decode()}"
-    return f'<figure><img alt="{escape(alt)}" src="{source}">{told}</figure>'
+    return f'<figure><img alt="{escape(alt)}" src="{source}">{below}</figure>'
 
 
 def gallery(figures: Iterable[str]) -> str:
-    """Small figures beside each other."""
+    """Write small figures beside each other."""
     return f'<div class="gallery">{"".join(figures)}</div>'
 
 
 def refuse_output_within(source: Path, output: Path) -> None:
-    """The plots would be images of a class the next time."""
+    """Raise ParameterError if a report would be written into a folder of images.
+
+    The next run would take the plots for images of a class.
+    """
+    if not source.is_dir():
+        return
     place = output.resolve()
-    if source.is_dir() and any(
-        folder.exists() and folder.samefile(source) for folder in (place, *place.parents)
-    ):
+    folders = (folder for folder in (place, *place.parents) if folder.exists())
+    if any(folder.samefile(source) for folder in folders):
         raise ParameterError(
-            f"--output {output} lies within {source}, among its images; name a folder elsewhere"
+            f"--output {output}: is inside {source}, among its images; choose a folder elsewhere"
         )

@@ -13,11 +13,12 @@ Command = Callable[..., Any]
 
 
 def group_options(command: Command) -> Command:
-    """Add the options that say which images belong to one patient or study."""
+    """Add --group-column and --group-regex, which name the patient or study of each image."""
     column = click.option(
         "--group-column",
         metavar="NAME",
-        help="CSV column that names the patient or study; its images stay on one side of a split.",
+        help="CSV column that names the patient or study; "
+        "all images of one stay on one side of a split.",
     )
     regex = click.option(
         "--group-regex",

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Progress = Callable[[int, int], None]
-"""Called with the number of finished things and the number of all."""
+"""Called with the number of finished things and the number of all things."""
 
 Status = Callable[[str], None]
 """Called with one line of text that says what is being done."""
 
 NOT_DEFINED = "-"
-"""The text for a number that is missing or not defined."""
+"""Text for a number that is missing or not defined."""
 
 _NARROWEST = 80
 _UNLIMITED = 10_000
@@ -110,10 +110,10 @@ def table(*headings: str) -> Table:
     """Make a table without lines, for `console`."""
     from rich.table import Table
 
-    made = Table(box=None, pad_edge=False)
+    columns = Table(box=None, pad_edge=False)
     for heading in headings:
-        made.add_column(heading, no_wrap=True, overflow="fold")
-    return made
+        columns.add_column(heading, no_wrap=True, overflow="fold")
+    return columns
 
 
 def number(value: Any) -> float:
@@ -130,6 +130,17 @@ def decimals(value: Any, n: int) -> str:
 def percent(value: Any) -> str:
     """Write a share in per cent with one decimal: 96.8 for 0.968; "-" if it is not defined."""
     return decimals(100 * number(value), 1)
+
+
+def rounded_percent(share: float) -> str:
+    """Write a share in whole per cent, small ones with a decimal: "3 %", "0.4 %".
+
+    "0 %" and "100 %" mean exactly none and all.
+    """
+    value = 100 * float(share)
+    if 0 < value < 1:
+        return f"{max(value, 0.1):.1f} %"
+    return f"{min(round(value), 99) if value < 100 else 100} %"
 
 
 def megabytes(n_bytes: float) -> str:

@@ -31,7 +31,7 @@ from freezeframe.classify.scores.clean import CLEAN_METRICS, CLEAN_NAMES
 from freezeframe.classify.scores.evaluation import Evaluation
 from freezeframe.classify.scores.metrics import METRICS, NAMES
 from freezeframe.classify.scores.predictions import Predictions
-from freezeframe.data.output.csv import FORMULA, csv_line, csv_lines, defused, restored
+from freezeframe.data.output.csv import FORMULA, csv_line, csv_lines, defuse, restore_text
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "leaderboard-v1.csv"
 GOLDEN_2 = GOLDEN.with_name("leaderboard-v2.csv")
@@ -359,8 +359,8 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.text(
 
 @given(st.lists(TEXT, min_size=1, max_size=5))
 def test_any_text_is_read_back_and_is_no_formula(texts: list[str]) -> None:
-    cells = [defused(text) for text in texts]
-    assert [restored(cell) for cell in cells] == texts
+    cells = [defuse(text) for text in texts]
+    assert [restore_text(cell) for cell in cells] == texts
     assert csv_lines(csv_line([*cells, "end"]).encode()) == [[*cells, "end"]]
     assert not any(cell[:1] in set("=@\t\r\n") for cell in cells)
     assert all(float(cell) is not None for cell in cells if cell[:1] in set("+-"))

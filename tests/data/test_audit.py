@@ -333,7 +333,7 @@ class TestCommand:
         ("options", "said"),
         [
             (["--cosine", "0.9"], "no feature store"),
-            (["--output", "{training}/report"], "lies within"),
+            (["--output", "{training}/report"], "is inside"),
             (["--group-column", "patient"], "name no group"),
             (["--group-regex", "("], "no regular expression"),
             (["--group-regex", "zzz"], "name no group"),

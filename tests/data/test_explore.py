@@ -120,7 +120,7 @@ def test_a_report_within_the_images_is_refused(folder: Path, output: str) -> Non
     result = call(folder, "--output", place / output)
     assert result.exit_code == 2
     assert re.fullmatch(
-        r"error: --output \S+ lies within \S+, among its images; name a folder elsewhere\n",
+        r"error: --output \S+: is inside \S+, among its images; choose a folder elsewhere\n",
         result.stderr,
     )
     assert len(list(folder.rglob("*"))) == 26
