@@ -394,21 +394,6 @@ def test_help_names_every_command_and_option() -> None:
     assert "Usage: freezeframe" in bare.output.splitlines()[0]
 
 
-def test_every_command_and_option_of_the_readme_exists() -> None:
-    readme = (REPOSITORY / "README.md").read_text()
-    for name in COMMANDS:
-        assert name in readme, name
-    helps = "".join(call(name, "--help").stdout for name in COMMANDS)
-    for command in ("info", "verify", "export", "restore", "merge", "diff"):
-        helps += call("store", command, "--help").stdout
-        assert command in readme, command
-    helps += "".join(
-        script.read_text() for script in (REPOSITORY / "scripts").rglob("*") if script.is_file()
-    )
-    for option in set(re.findall(r"(?<![\w-])--[a-z][\w-]+", readme)):
-        assert option in helps, option
-
-
 @pytest.mark.parametrize("name", ["extract-features", "fit-classifier"])
 def test_the_two_short_commands_do_the_same(name: str, folder: Path) -> None:
     short = subprocess.run([SCRIPTS / name, "--help"], capture_output=True, text=True, check=True)
