@@ -95,7 +95,7 @@ def fit_classifier(
     from ...extract.engines.keras import make_deterministic
     from ...features.store import FeatureStore
     from ..fit.search import Wanted
-    from ..heads import FOR_ANY_LAYER, HEADS
+    from ..heads.table import FOR_ANY_LAYER, HEADS
 
     everything = "all" in models
     names = list(
@@ -127,7 +127,7 @@ def fit_classifier(
 
 def _layer_of(names: list[str], store: FeatureStore) -> str | None:
     """The deepest layer that all heads can be fitted on, where it matters."""
-    from ..heads import HEADS
+    from ..heads.table import HEADS
 
     fitting = [
         name

@@ -140,7 +140,7 @@ def fit_cnn(
     from ..fit.fitting import Fitting
     from ..fit.image_stores import Stores
     from ..fit.search import Wanted
-    from ..heads.networks.architectures import find_architecture
+    from ..heads.architectures import find_architecture
     from ..task.task import make_task
 
     architecture = find_architecture(arch, trainable=trainable, weights=weights, size=size)

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from ...data.splits import grouped_folds
 from ...errors import ParameterError
 from ...extract.backbones.weights import made_with
-from ..heads import HEADS, make_head
-from ..heads.base import Context, Head
+from ..heads.base import Head
 from ..heads.networks.checkpoints import forget
+from ..heads.networks.context import TrainingContext
+from ..heads.table import HEADS, make_head
 from ..matrix import Folds, Matrix, take
 from ..runs.leaderboard import check_leaderboard
 from ..runs.model_file import FittedHead
@@ -124,7 +125,7 @@ class Fitting:
         head, n_searched = self._fit(model, X, self._folds)
         if reduction is not None:
             head.to_features(reduction)
-        seconds = time.perf_counter() - start + head.earlier_seconds
+        seconds = time.perf_counter() - start + head.record.earlier_seconds
         tested, milliseconds = self._test(head, pooling)
         if self._outer:
             tested.insert(0, (self.task.train, self._cross_validated(model, X, head.notes, tell)))
@@ -139,13 +140,22 @@ class Fitting:
         }
         return self._keep(head, pooling, tested, about)
 
-    def _context_for(self, tell: Tell) -> Context:
+    def _context_for(self, tell: Tell) -> TrainingContext:
         store = self.task.train.store
         height, width, channels = store.layers[self.task.layer]
         weights = partial(made_with, store.provenance, self._weights)
         folder = self.runs / ".checkpoints"
         every = self._checkpoint_seconds
-        return Context((height, width, channels), weights, folder, every, tell, self._log)
+        self._checkpoints: set[Path] = set()
+        return TrainingContext(
+            (height, width, channels),
+            weights,
+            folder,
+            every,
+            tell,
+            self._log,
+            self._checkpoints.add,
+        )
 
     def _look_for_relatives(self, tell: Tell) -> None:
         """How each test image is related to the training images, for all heads."""
@@ -254,7 +264,7 @@ class Fitting:
         ]
         folder, model = self.runs / run_id, self._fitted(head, pooling, run_id, rows)
         keep_run(folder, model, [evaluation for _, evaluation in tested], rows, self.leaderboard)
-        forget(self._context.kept)
+        forget(self._checkpoints)
         return Run(rows, folder, [*doubts(self.task, tested), *dict.fromkeys(head.notes)])
 
     def _fitted(

@@ -12,7 +12,7 @@ from ...extract.commands.extract_features import extract_and_tell
 from ...extract.settings import Settings
 from ...features.layout import begins_as_store
 from ...features.store import FeatureStore
-from ..heads.networks.architectures import Architecture
+from ..heads.architectures import Architecture
 
 
 @dataclass(frozen=True)

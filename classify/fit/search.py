@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ...data.splits import grouped_folds
 from ...errors import FreezeframeError, ParameterError
-from ..heads import HEADS, make_head
-from ..heads.base import Context, Head
+from ..heads.base import Head
 from ..heads.calibration import Calibration, fit_calibration, threshold_for
+from ..heads.networks.context import TrainingContext
+from ..heads.table import HEADS, make_head
 from ..matrix import Folds, Matrix
 
 SEARCHES = ("none", "default", "wide")
@@ -93,7 +94,7 @@ def fit_head(
     *,
     positive: int | None = None,
     seed: int = 0,
-    context: Context | None = None,
+    context: TrainingContext | None = None,
 ) -> tuple[Head, int]:
     """Choose by folds, then fit on all rows.
 
@@ -119,8 +120,7 @@ def fit_head(
     if wanted.sensitivity is not None and positive is None:
         raise ParameterError("a sensitivity can be asked for with two classes only")
     fixed = wanted.fixed_for(name)
-    head = make_head(name, **fixed)
-    head.context = context or head.context
+    head = make_head(name, context=context, **fixed)
     space = {
         key: values for key, values in head.space(wanted.search, X).items() if key not in fixed
     }
@@ -128,12 +128,12 @@ def fit_head(
         dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())
     ]
     unseen = head.margins or wanted.calibrate or wanted.sensitivity is not None
-    with threadpool_limits(1, "blas"):  # see `linear_search.decisions`
+    with threadpool_limits(1, "blas"):  # see `penalty_path.fold_decisions`
         tried = candidates if len(candidates) > 1 or unseen else []
         chosen, scores = _choose(head, X, y, n_classes, folds, tried, seed)
-        earlier, head = head.earlier_seconds, head.like({**chosen, **fixed})
+        earlier, head = head.record.earlier_seconds, head.like({**chosen, **fixed})
         head.fit(X, y, n_classes, seed=seed, folds=folds)
-    head.earlier_seconds += earlier
+    head.record.earlier_seconds += earlier
     if unseen and scores is None:
         head.notes.append(
             f"{name}: too few independent images to calibrate it; its probabilities mean little"

@@ -1,12 +1,11 @@
-"""What every head is: a classifier that is fitted on features and can be written as plain arrays."""
+"""The base class of all heads: classifiers that are fitted on features and written as plain arrays."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -22,74 +21,61 @@ if TYPE_CHECKING:
 
 
 Parameters = Mapping[str, Any]
+"""Hyper-parameters by name."""
 
 
-def _silent(text: str) -> None:
-    """Nobody is to be told."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a head that trains a network has beside features and classes.
+@dataclass
+class TrainingRecord:
+    """The epochs that a head was trained for; empty unless the head is a network.
 
     Attributes:
-        shape: (height, width, channels) of an image's features before they were flattened; None:
-            they have none.
-        weights: loads the weights of the backbone that the features come from, by name.
-        checkpoints: folder where a training keeps how far it is, to go on there after it was
-            killed; None: nowhere.
-        every: seconds between two checkpoints.
-        tell: told how far a training is, now and then.
-        log: told what came of each epoch, in one line.
-        kept: files in `checkpoints` that were written or used.
+        history: one row for each epoch: `epoch`, `loss` (mean over the images, weighted if classes
+            are), `validation_loss` (mean over the images), `validation_accuracy`, `seconds` of
+            training and `images_per_second`.
+        earlier_seconds: seconds that the fit took in processes that were killed, up to the
+            checkpoint from which this process continued.
     """
 
-    shape: tuple[int, int, int] | None = None
-    weights: Callable[[], Mapping[str, NDArray[Any]]] = dict
-    checkpoints: Path | None = None
-    every: float = 60.0
-    tell: Callable[[str], None] = _silent
-    log: Callable[[str], None] = _silent
-    kept: list[Path] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    earlier_seconds: float = 0.0
 
 
 class Head(ABC):
     """A classifier on features of shape (n_rows, n_features), with classes 0 ... n_classes - 1.
 
-    A head is fitted once and then only predicts. Its `arrays` are all it needs for that, so that
-    what was saved and loaded predicts exactly what the fitted one did.
+    A head is fitted once and then only predicts. Its `arrays` are all that it needs to predict. A
+    head that was saved and loaded therefore predicts exactly what the fitted one did.
+
+    A subclass states its traits as class attributes: `name`, `pooling`, `reducible`, `margins`,
+    `proper`, `layers`, `defaults`, `limits`, `choices` and `spaces`. They are documented here only.
 
     Args:
         parameters: hyper-parameters that differ from `defaults`.
 
     Attributes:
-        name: as given to `fit-classifier --model`.
-        pooling: how features are pooled for it unless asked otherwise.
-        reducible: it depends on features through their inner products alone, so that it may be
-            fitted on any matrix with the same inner products and brought back to features by
-            `to_features`.
-        margins: its scores are margins, not logarithms of probabilities, so that it must be
-            calibrated.
-        proper: it is fitted to the log loss, so that candidates are judged by its probabilities as
-            they are; others are judged after calibration.
-        defaults: all hyper-parameters, with the values they have unless asked otherwise.
+        name: name of the head, as in `fit-classifier --model`.
+        pooling: default pooling of the features.
+        reducible: True if the head depends on features through their inner products alone. Such a
+            head may be fitted on any matrix with the same inner products; `to_features` then
+            converts it.
+        margins: True if scores are margins instead of logarithms of probabilities. Such a head
+            must be calibrated.
+        proper: True if the head minimises the log loss. Its candidates are compared by their own
+            probabilities, those of other heads after calibration.
+        layers: names of the only layers that the head can be fitted on; empty if any layer will
+            do.
+        defaults: all hyper-parameters with their default values.
         limits: least and greatest value of hyper-parameters that are numbers.
         choices: values of hyper-parameters that are texts.
-        layers: names of the only layers it can be fitted on; none: on any.
-        spaces: for "default" and "wide", values of hyper-parameters to choose from, the simplest
-            head first.
-        parameters: the hyper-parameters it has.
-        calibration: turns scores into probabilities.
-        notes: what the user should know of the fit.
-        context: what a network needs beside features.
-        history: of each epoch that a network was trained for: `epoch`, `loss` (mean over the
-            images, weighted if classes are), `validation_loss` (mean over the images),
-            `validation_accuracy`, `seconds` of training and `images_per_second`.
-        earlier_seconds: that its fit took in processes that were killed, up to where this one went
-            on.
+        spaces: for the searches "default" and "wide", values of hyper-parameters to choose from,
+            the simplest head first.
+        parameters: the hyper-parameters of this head.
+        calibration: the map from scores to probabilities.
+        notes: what the user should know about the fit.
+        record: the epochs of the training, if there were any.
 
     Raises:
-        ParameterError: there is no hyper-parameter of that name, or it has a value it cannot have.
+        ParameterError: a hyper-parameter is unknown, or its value is impossible.
     """
 
     name: ClassVar[str]
@@ -105,73 +91,96 @@ class Head(ABC):
 
     def __init__(self, **parameters: Any) -> None:
         for name, value in parameters.items():
-            if name not in self.defaults:
-                known = ", ".join(self.defaults) or "none"
-                raise ParameterError(f"{self.name} has no parameter {name!r}; it has {known}")
-            wanted = type(self.defaults[name])
-            if not isinstance(value, (int, float) if wanted is float else wanted) or isinstance(
-                value, bool
-            ):
-                raise ParameterError(
-                    f"{self.name}: {name} must be {wanted.__name__}, got {value!r}"
-                )
-            if isinstance(value, str) and value not in self.choices.get(name, (value,)):
-                raise ParameterError(
-                    f"{self.name}: {name} must be {' or '.join(self.choices[name])}, got {value!r}"
-                )
-            low, high = self.limits.get(name, (-math.inf, math.inf))
-            if (
-                not isinstance(value, str) and not low <= value <= high
-            ):  # NaN is between no two numbers
-                raise ParameterError(
-                    f"{self.name}: {name} must lie between {low} and {high}, got {value}"
-                )
+            self._check_parameter(name, value)
         self.parameters: dict[str, Any] = {**self.defaults, **parameters}
         self.calibration = Calibration()
         self.notes: list[str] = []
-        self.context = Context()
-        self.history: list[dict[str, float]] = []
-        self.earlier_seconds = 0.0
+        self.record = TrainingRecord()
 
-    @classmethod  # noqa: B027 - most need none
+    @classmethod
+    def _check_parameter(cls, name: str, value: Any) -> None:
+        """Raise ParameterError if a hyper-parameter is unknown or its value is impossible."""
+        if name not in cls.defaults:
+            names = ", ".join(cls.defaults) or "none"
+            raise ParameterError(f"{cls.name} has no parameter {name!r}; it has {names}")
+        required = type(cls.defaults[name])
+        accepted = (int, float) if required is float else required
+        # True and False are integers in Python, but no numbers to a user.
+        if not isinstance(value, accepted) or isinstance(value, bool):
+            raise ParameterError(f"{cls.name}: {name} must be {required.__name__}, got {value!r}")
+        if isinstance(value, str):
+            if value not in cls.choices.get(name, (value,)):
+                choices = " or ".join(cls.choices[name])
+                raise ParameterError(f"{cls.name}: {name} must be {choices}, got {value!r}")
+            return
+        low, high = cls.limits.get(name, (-math.inf, math.inf))
+        # The comparison is False for NaN, which is therefore refused.
+        if not low <= value <= high:
+            raise ParameterError(
+                f"{cls.name}: {name} must lie between {low} and {high}, got {value}"
+            )
+
+    @classmethod  # noqa: B027 - most heads need no library
     def check_library(cls) -> None:
-        """Raise MissingExtraError, or another FreezeframeError, if it cannot predict for want of a library."""
+        """Raise MissingExtraError if the library that predicts is missing or cannot be loaded.
+
+        A library that is installed but cannot be loaded raises another FreezeframeError.
+        """
 
     @abstractmethod
     def fit(
         self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()
     ) -> None:
-        """Fit on features of shape (n_rows, n_features) and class numbers of shape (n_rows,).
+        """Fit the head on features and class numbers.
 
         Args:
-            folds: the first serves heads that stop early.
+            X: features of shape (n_rows, n_features).
+            y: class numbers of shape (n_rows,).
+            n_classes: number of classes.
+            seed: seed of everything that is drawn.
+            folds: pairs of row numbers; heads that stop early use the first pair.
         """
 
     @abstractmethod
     def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
-        """Of each class, of shape (n_rows, n_classes): log-probabilities but for a constant a row, or `margins`."""
+        """Return a score for each row and class.
+
+        Args:
+            X: features of shape (n_rows, n_features).
+
+        Returns:
+            Scores of shape (n_rows, n_classes): margins if `margins` is True, else logarithms of
+            probabilities up to a constant in each row.
+        """
 
     @property
     @abstractmethod
     def arrays(self) -> Arrays:
-        """What was learnt, as plain arrays by name."""
+        """The fitted arrays by name."""
 
     @abstractmethod
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over arrays that were saved. Raises KeyError or ValueError if they are not this head's."""
+        """Take the fitted arrays from a model file.
+
+        Raises:
+            KeyError: an array is missing.
+            ValueError: an array cannot be from this head.
+        """
 
     def space(self, search: str, X: Matrix) -> Mapping[str, Sequence[Any]]:
-        """Values of hyper-parameters to choose from, the simplest head first; none if `search` is "none".
+        """Return the values of hyper-parameters to choose from, the simplest head first.
 
         Args:
-            search: "none", "default" or "wide".
-            X: what is to be fitted on, for heads whose parameters depend on the scale of the
-                features.
+            search: "none", "default" or "wide"; "none" gives an empty mapping.
+            X: features to fit on, for heads whose parameters depend on the scale of the features.
         """
         return self.spaces.get(search, {})
 
     def to_features(self, reduction: Reduction) -> None:
-        """Turn what was learnt on a reduced matrix into what predicts from features themselves (reducible heads)."""
+        """Convert a head fitted on a reduced matrix to one that predicts from features.
+
+        Only reducible heads can be converted.
+        """
         raise NotImplementedError
 
     def cross_validate(
@@ -183,14 +192,19 @@ class Head(ABC):
         candidates: Sequence[Parameters],
         seed: int,
     ) -> Iterator[tuple[Parameters, NDArray[np.float64]]]:
-        """Scores of the rows that each candidate was not fitted on.
+        """Score, for each candidate, the rows that it was not fitted on.
 
         Args:
+            X: features of shape (n_rows, n_features).
+            y: class numbers of shape (n_rows,).
+            n_classes: number of classes.
+            folds: pairs of row numbers, those to fit on and those to score.
             candidates: hyper-parameters to try, in order.
+            seed: seed of everything that is drawn.
 
         Yields:
-            The candidate, with what was learnt of it (rounds of early stopping, say), and scores of
-            shape (n_rows, n_classes), NaN for rows that no fold judges by.
+            The candidate, completed by what its fits chose (the rounds of early stopping, say),
+            and scores of shape (n_rows, n_classes), NaN for rows that no fold scores.
         """
         for candidate in candidates:
             scores = np.full((len(y), n_classes), np.nan)
@@ -201,19 +215,17 @@ class Head(ABC):
             yield candidate, scores
 
     def like(self, parameters: Parameters) -> Self:
-        """A new, unfitted head of this kind, with these hyper-parameters and otherwise its own."""
-        head = type(self)(**{**self.parameters, **parameters})
-        head.context = self.context
-        return head
+        """Return a new, unfitted head that differs from this one in some hyper-parameters."""
+        return type(self)(**{**self.parameters, **parameters})
 
     def predict_proba(self, X: Matrix) -> NDArray[np.float64]:
-        """Probability of each class, of shape (n_rows, n_classes); each row sums to 1."""
+        """Return the probability of each class, of shape (n_rows, n_classes); rows sum to 1."""
         return self.calibration.proba(self.scores_of(X))
 
     def predict(self, X: Matrix) -> NDArray[np.intp]:
-        """Class numbers, of shape (n_rows,): the likeliest, or what the chosen threshold says."""
+        """Return class numbers of shape (n_rows,), by the threshold if one was chosen."""
         return self.calibration.decide(self.predict_proba(X))
 
     def scores_of(self, X: Matrix) -> NDArray[np.float64]:
-        """`scores` of any matrix, block by block."""
+        """Return the `scores` of any matrix, computed block by block."""
         return np.concatenate([self.scores(block) for _, block in blocks_of(X)])

@@ -76,11 +76,13 @@ class _PathHead(PenalisedHead):
     ) -> None:
         from sklearn.exceptions import ConvergenceWarning
 
-        from ..solvers.reduced_search import Path
+        from ..solvers.penalty_path import PenaltyPath
 
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            self.keep(*Path(self.solver(seed), self.penalty, X, y, np.arange(len(y))).fit(None))
+            self.keep(
+                *PenaltyPath(self.solver(seed), self.penalty, X, y, np.arange(len(y))).fit(None)
+            )
         if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
             self.notes.append(
                 f"{self.name} had not converged after {self.parameters['max_iter']} iterations"
@@ -95,14 +97,14 @@ class _PathHead(PenalisedHead):
         candidates: Sequence[Parameters],
         seed: int,
     ) -> Iterator[tuple[Parameters, NDArray[np.float64]]]:
-        from ..solvers.reduced_search import decisions
+        from ..solvers.penalty_path import fold_decisions
 
         values = [
             candidate.get(self.penalty, self.parameters[self.penalty]) for candidate in candidates
         ]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a candidate that is not chosen need not converge
-            found = decisions(self.solver(seed), self.penalty, values, X, y, folds)
+            found = fold_decisions(self.solver(seed), self.penalty, values, X, y, folds)
             for candidate, scores in zip(candidates, found, strict=True):
                 yield candidate, two_columns(scores)
 

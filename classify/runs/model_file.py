@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from ...errors import FreezeframeError, ModelFileError
 from ...extract.backbones.table import find_backbone
 from ...features.pooling import pool
-from ..heads import find_head, make_head
 from ..heads.base import Head
 from ..heads.calibration import Calibration
+from ..heads.table import find_head, make_head
 
 FORMAT = "freezeframe-model"
 FORMAT_VERSION = 2

@@ -66,7 +66,7 @@ def keep_run(
         folder.mkdir(parents=True)
         save_model(folder / "model.safetensors", model)
         write_predictions(folder / "predictions.csv", evaluations)
-        _write_history(folder / "history.csv", model.head.history)
+        _write_history(folder / "history.csv", model.head.record.history)
         for row in rows:
             row["model_bytes"] = (folder / "model.safetensors").stat().st_size
         append_rows(leaderboard, rows)
@@ -81,10 +81,10 @@ def keep_run(
 
 def epochs_and_rate(head: Head) -> dict[str, Any]:
     """How a network was trained, by column of the leaderboard; nothing of other heads."""
-    seconds = sum(epoch["seconds"] for epoch in head.history)
-    images = sum(epoch["seconds"] * epoch["images_per_second"] for epoch in head.history)
+    seconds = sum(epoch["seconds"] for epoch in head.record.history)
+    images = sum(epoch["seconds"] * epoch["images_per_second"] for epoch in head.record.history)
     return (
-        {"epochs": len(head.history), "train_images_per_second": images / seconds}
+        {"epochs": len(head.record.history), "train_images_per_second": images / seconds}
         if seconds
         else {}
     )

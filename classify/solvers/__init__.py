@@ -1,1 +1,1 @@
-"""Exact solvers for linear heads on many features."""
+"""Solvers: exact fits of linear classifiers to many features."""

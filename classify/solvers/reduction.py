@@ -1,11 +1,11 @@
-"""An exact reduction: few columns with the inner products of many.
+"""An exact reduction: a matrix of few columns with the inner products of many features.
 
-What a classifier learns through inner products of rows alone (L2-penalised linear models, support
-vector machines, nearest neighbours) it learns as well from any matrix Z with Z Zᵀ = X Xᵀ: the two
-differ by a rotation (Hastie and Tibshirani, "Efficient quadratic regularization for expression
-arrays", Biostatistics 5, 2004). For n rows of d features, n < d, such a Z has at most n columns:
-the Cholesky factor of the Gram matrix, which one pass over X gives. All folds and all strengths of
-a penalty share it, and a second pass brings coefficients back to features.
+Some classifiers learn through inner products of rows alone: L2-penalised linear models, support
+vector machines, nearest neighbours. They learn the same from any matrix Z with Z Zᵀ = X Xᵀ, since
+the two differ by a rotation (Hastie and Tibshirani, "Efficient quadratic regularization for
+expression arrays", Biostatistics 5, 2004). For n rows of d features, n < d, such a Z has at most n
+columns: it is the Cholesky factor of the Gram matrix, which one pass over X computes. All folds and
+all strengths of a penalty share Z. A second pass converts coefficients back to features.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.rows import FeatureRows
-from ..matrix import Matrix
+from ..matrix import Matrix, take
 
-MAX_BYTES = 2 * 2**30
-"""A Gram matrix larger than this (16,384 rows), or features of more rows than features, are not held in memory."""
+MAX_GRAM_BYTES = 2 * 2**30
+"""Most bytes of a Gram matrix (16,384 rows), or of features that are used without a reduction."""
 
-PANEL = 4096
-"""Columns of one product: sums of so few float32 products are exact to float32's rounding, then added in float64."""
+PANEL_COLUMNS = 4096
+"""Columns of one product.
+
+Sums of so few float32 products are exact to float32's rounding. They are then added in float64.
+"""
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,9 @@ class Reduction:
     Attributes:
         X: the features, of shape (n_rows, n_features).
         matrix: of shape (n_rows, rank), float32 for float32 features and float64 for others; the
-            features themselves where they have no more columns than rows.
-        upper: triangular, of shape (rank, rank), or None where `matrix` is X.
-        pivots: rows of X that span all others, of shape (rank,).
+            features themselves if they have no more columns than rows.
+        upper: triangular, of shape (rank, rank), or None if `matrix` is X.
+        pivots: numbers of the rows of X that span all rows, of shape (rank,).
     """
 
     X: Matrix
@@ -45,7 +48,9 @@ class Reduction:
     pivots: NDArray[np.intp]
 
     def to_features(self, V: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Coefficients for features from coefficients for `matrix`: X @ to_features(V).T is matrix @ V.T.
+        """Convert coefficients for `matrix` to coefficients for features.
+
+        X @ to_features(V).T equals matrix @ V.T.
 
         Args:
             V: of shape (n_outputs, rank), in the span of the rows of `matrix`, as every
@@ -58,31 +63,27 @@ class Reduction:
 
         if self.upper is None:
             return np.asarray(V, dtype=np.float64)
-        weights = solve_triangular(
-            self.upper, np.asarray(V, dtype=np.float64).T
-        ).T  # (n_outputs, rank)
+        # (rank, n_outputs) -> (n_outputs, rank)
+        weights = solve_triangular(self.upper, np.asarray(V, dtype=np.float64).T).T
         coefficients = np.empty((len(weights), self.X.shape[1]))
-        spanning = (
-            self.X.take(self.pivots) if isinstance(self.X, FeatureRows) else self.X[self.pivots]
-        )
-        for columns, panel in panels_of(spanning):
+        for columns, panel in panels_of(take(self.X, self.pivots)):
             coefficients[:, columns] = weights @ panel
         return coefficients
 
 
-def reduce(X: Matrix, max_bytes: int = MAX_BYTES) -> Reduction | None:
+def reduce(X: Matrix, max_bytes: int = MAX_GRAM_BYTES) -> Reduction | None:
     """Reduce features, reading them once, panel by panel.
 
-    Rank-deficient features (copies of a picture, say) are no trouble: the factorisation pivots
-    (LAPACK's pstrf; Higham, "Analysis of the Cholesky decomposition of a semi-definite matrix",
-    1990) and stops at the rank.
+    Features of less than full rank (copies of an image, say) are reduced too. The factorisation
+    pivots (LAPACK's pstrf; Higham, "Analysis of the Cholesky decomposition of a semi-definite
+    matrix", 1990) and stops at the rank.
 
     Args:
-        X: of shape (n_rows, n_features), finite.
-        max_bytes: of the Gram matrix, or of X if it has no more columns than rows.
+        X: finite features of shape (n_rows, n_features).
+        max_bytes: most bytes of the Gram matrix, or of X if it has no more columns than rows.
 
     Returns:
-        None if that would take more than `max_bytes`.
+        The reduction; None if it would take more than `max_bytes`.
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(20, 500))
@@ -90,41 +91,53 @@ def reduce(X: Matrix, max_bytes: int = MAX_BYTES) -> Reduction | None:
         >>> reduced.matrix.shape, bool(np.allclose(reduced.matrix @ reduced.matrix.T, X @ X.T))
         ((20, 20), True)
     """
-    n, d = X.shape
-    if n >= d:
-        fits = n * d * X.dtype.itemsize <= max_bytes
+    n_rows, n_features = X.shape
+    if n_rows >= n_features:
+        fits = n_rows * n_features * X.dtype.itemsize <= max_bytes
         return Reduction(X, np.asarray(X), None, np.arange(0)) if fits else None
-    return _factorised(X, gram(X)) if n * n * 8 <= max_bytes else None
+    return _factorise(X, gram(X)) if n_rows * n_rows * 8 <= max_bytes else None
 
 
 def gram(X: Matrix) -> NDArray[np.float64]:
-    """The upper triangle of X Xᵀ, of shape (n_rows, n_rows), in Fortran order; what is below is not defined."""
+    """Return the upper triangle of X Xᵀ.
+
+    Returns:
+        An array of shape (n_rows, n_rows) in Fortran order; values below the diagonal are
+        undefined.
+    """
     from scipy.linalg import blas
 
     syrk = blas.ssyrk if X.dtype == np.float32 else blas.dsyrk
     total = np.zeros((len(X), len(X)), order="F")
     for _, panel in panels_of(X):
-        for start in range(0, panel.shape[1], PANEL):
-            total += syrk(1.0, panel[:, start : start + PANEL].T, trans=1)
+        for start in range(0, panel.shape[1], PANEL_COLUMNS):
+            total += syrk(1.0, panel[:, start : start + PANEL_COLUMNS].T, trans=1)
     return total
 
 
 def panels_of(X: Matrix) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """The columns of a matrix in order, in panels: which, and their values of shape (n_rows, n_columns)."""
+    """Yield the columns of a matrix in order, in panels: their positions, and their values.
+
+    Yields:
+        A slice of columns, and an array of shape (n_rows, n_columns).
+    """
     if isinstance(X, FeatureRows):
         yield from X.panels()
     else:
         yield slice(0, X.shape[1]), X
 
 
-def _factorised(X: Matrix, K: NDArray[np.float64]) -> Reduction:
+def _factorise(X: Matrix, K: NDArray[np.float64]) -> Reduction:
+    """Return the reduction of X from its Gram matrix K, which is overwritten."""
     from scipy.linalg import lapack
 
     dtype = np.float32 if X.dtype == np.float32 else np.float64
-    if not K.diagonal().any():  # features that are all 0
+    # LAPACK refuses rank 0: features that are all 0 get one column of zeros.
+    if not K.diagonal().any():
         return Reduction(X, np.zeros((len(K), 1), dtype), np.eye(1), np.arange(1))
     factor, order, rank, _ = lapack.dpstrf(K, lower=0, overwrite_a=1)
-    order = order.astype(np.intp) - 1  # LAPACK counts from 1
+    # LAPACK counts from 1.
+    order = order.astype(np.intp) - 1
     factor = np.triu(factor[:rank])
     matrix = np.empty((len(K), rank), dtype)
     matrix[order] = factor.T

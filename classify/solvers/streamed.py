@@ -1,49 +1,29 @@
-"""Linear classifiers on features that do not fit in memory: L-BFGS whose every step is one pass over them."""
+"""Linear classifiers on features that do not fit in memory: each step of L-BFGS is one pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.rows import BLOCK_BYTES, FeatureRows
+from ...features.rows import FeatureRows
+from ..matrix import ArrayRows
 
 Loss = Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[float, NDArray[np.float64]]]
-
-
-class ArrayRows:
-    """Rows of an array, a memory map say, that are read block by block as those of a store are."""
-
-    def __init__(self, array: NDArray[Any], numbers: NDArray[np.intp] | None = None) -> None:
-        self._array, self._numbers = array, np.arange(len(array)) if numbers is None else numbers
-        self.shape = (len(self._numbers), array.shape[1])
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def take(self, numbers: NDArray[np.intp]) -> ArrayRows:
-        """Some of these rows."""
-        return ArrayRows(self._array, self._numbers[numbers])
-
-    def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """All rows in order, in blocks: where they stand, and their values."""
-        step = max(1, BLOCK_BYTES // (self.shape[1] * self._array.dtype.itemsize))
-        for start in range(0, len(self), step):
-            rows = slice(start, min(start + step, len(self)))
-            yield rows, np.asarray(self._array[self._numbers[rows]])
+"""From scores and targets of shape (n_rows, n_outputs) to the summed loss and its derivatives."""
 
 
 def fit_streamed(
     estimator: Any, X: FeatureRows | ArrayRows, y: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What `estimator.fit(X, y)` would find, reading X block by block.
+    """Return the solution of `estimator.fit(X, y)`, reading X block by block.
 
     Args:
         estimator: scikit-learn's `LogisticRegression`, `RidgeClassifier` or `LinearSVC` (squared
             hinge), L2-penalised.
-        X: of shape (n_rows, n_features).
+        X: features of shape (n_rows, n_features).
         y: class labels of shape (n_rows,).
 
     Returns:
@@ -51,47 +31,68 @@ def fit_streamed(
         output for two classes.
 
     Raises:
-        TypeError: another estimator.
+        TypeError: the estimator is of another kind.
     """
     from scipy.optimize import minimize
 
-    loss, strength, penalised = _problem(estimator)
-    classes, codes = np.unique(y, return_inverse=True)
-    targets = np.where(
-        codes[:, None] == (np.array([1]) if len(classes) == 2 else np.arange(len(classes))),
-        1.0,
-        -1.0,
-    )
-    n, d = X.shape
-    scale = 1 / (strength * n)  # of the penalty against the mean loss, as scikit-learn weighs them
-
-    def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        weights = flat.reshape(-1, d + 1)
-        total, gradient = 0.0, np.zeros_like(weights)
-        for rows, block in X.blocks():
-            value, slopes = loss(block @ weights[:, :d].T + weights[:, d], targets[rows])
-            total += value / n
-            gradient[:, :d] += slopes.T @ block / n
-            gradient[:, d] += slopes.sum(axis=0) / n
-        kept = weights.copy()
-        kept[:, d] *= penalised
-        return total + scale * float((kept**2).sum()) / 2, (gradient + scale * kept).ravel()
-
-    # The solver's own criterion is on the decrease as well; only the gradient's is scikit-learn's.
+    n_features = X.shape[1]
+    targets = _targets(y)
+    # The solver has a criterion on the decrease as well; only the gradient's is scikit-learn's.
     options = {
         "maxiter": estimator.max_iter or 15000,
         "gtol": estimator.tol,
         "ftol": 64 * np.finfo(float).eps,
     }
-    start = np.zeros(targets.shape[1] * (d + 1))
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x.reshape(
-        -1, d + 1
-    )
-    return found[:, :d], found[:, d]
+    start = np.zeros(targets.shape[1] * (n_features + 1))
+    objective = _objective(estimator, X, targets)
+    solution = minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x
+    # (n_outputs * (n_features + 1),) -> (n_outputs, n_features + 1), the intercepts last
+    solution = solution.reshape(-1, n_features + 1)
+    return solution[:, :n_features], solution[:, n_features]
+
+
+def _targets(y: NDArray[Any]) -> NDArray[np.float64]:
+    """Return 1 for the class of an output and -1 for others, of shape (n_rows, n_outputs)."""
+    classes, codes = np.unique(y, return_inverse=True)
+    outputs = np.array([1]) if len(classes) == 2 else np.arange(len(classes))
+    # (n_rows, 1) == (n_outputs,) -> (n_rows, n_outputs)
+    return np.where(codes[:, None] == outputs, 1.0, -1.0)
+
+
+def _objective(
+    estimator: Any, X: FeatureRows | ArrayRows, targets: NDArray[np.float64]
+) -> Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]:
+    """Return a function that computes the objective and its gradient in one pass over X."""
+    loss, strength, penalises_intercept = _problem(estimator)
+    n_rows, n_features = X.shape
+    # Weight of the penalty against the mean loss, as in scikit-learn.
+    scale = 1 / (strength * n_rows)
+
+    def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        # (n_outputs * (n_features + 1),) -> (n_outputs, n_features + 1), the intercepts last
+        weights = flat.reshape(-1, n_features + 1)
+        total = 0.0
+        gradient = np.zeros_like(weights)
+        for rows, block in X.blocks():
+            scores = block @ weights[:, :n_features].T + weights[:, n_features]
+            value, slopes = loss(scores, targets[rows])
+            total += value / n_rows
+            gradient[:, :n_features] += slopes.T @ block / n_rows
+            gradient[:, n_features] += slopes.sum(axis=0) / n_rows
+        penalised = weights.copy()
+        penalised[:, n_features] *= penalises_intercept
+        penalty = scale * float((penalised**2).sum()) / 2
+        return total + penalty, (gradient + scale * penalised).ravel()
+
+    return objective
 
 
 def _problem(estimator: Any) -> tuple[Loss, float, bool]:
-    """The loss, how strongly it counts against half the squared norm, and whether the intercept is penalised, too."""
+    """Return the optimisation problem of an estimator.
+
+    Returns:
+        The loss, its weight against half the squared norm, and True if the intercept is penalised.
+    """
     from sklearn.linear_model import LogisticRegression, RidgeClassifier
     from sklearn.svm import LinearSVC
 
@@ -101,9 +102,8 @@ def _problem(estimator: Any) -> tuple[Loss, float, bool]:
         return _squared, 1 / estimator.alpha, False
     if isinstance(estimator, LinearSVC):
         return _squared_hinge, 2 * estimator.C, True
-    raise TypeError(
-        f"features this large are streamed for linear models only, not for {type(estimator).__name__}"
-    )
+    kind = type(estimator).__name__
+    raise TypeError(f"features this large are streamed for linear models only, not for {kind}")
 
 
 def _logistic(
@@ -128,5 +128,5 @@ def _squared(
 def _squared_hinge(
     scores: NDArray[np.float64], targets: NDArray[np.float64]
 ) -> tuple[float, NDArray[np.float64]]:
-    missing = np.maximum(0, 1 - targets * scores)
-    return float((missing**2).sum() / 2), -targets * missing
+    shortfall = np.maximum(0, 1 - targets * scores)
+    return float((shortfall**2).sum() / 2), -targets * shortfall

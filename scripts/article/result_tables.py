@@ -15,7 +15,7 @@ from typing import Any
 from freezeframe.classify.board import tables
 from freezeframe.classify.board.ranking import ALPHA, Place
 from freezeframe.classify.commands.leaderboard import MARKS
-from freezeframe.classify.heads.networks.architectures import ARCHITECTURES
+from freezeframe.classify.heads.architectures import ARCHITECTURES
 from freezeframe.classify.scores.clean import leaked, leaked_text
 from freezeframe.classify.scores.evaluation import Evaluation
 from freezeframe.classify.scores.paired_tests import compare, holm

@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freezeframe import FeatureStore
-from freezeframe.classify.heads.base import Context
-from freezeframe.classify.heads.networks.convolutional import FineTunedBlock5
+from freezeframe.classify.heads.networks.context import TrainingContext
+from freezeframe.classify.heads.networks.finetuned import FineTunedBlock5
 from freezeframe.classify.heads.networks.training import Training
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.backbones.weights import load_weights, made_with
@@ -49,8 +49,8 @@ Batches = list[tuple[list[int], float, float]]
 class Watched(FineTunedBlock5):
     """The head, which remembers the rows of its batches."""
 
-    def __init__(self, **parameters: Any) -> None:
-        super().__init__(**parameters)
+    def __init__(self, *, context: TrainingContext, **parameters: Any) -> None:
+        super().__init__(context=context, **parameters)
         self.batches: list[list[int]] = []
 
     def training_inputs(
@@ -100,8 +100,8 @@ def train_cached(
         store.select(LAYER, rows, pooling="flat"),
         np.unique(store.labels[rows], return_inverse=True)[1],
     )
-    head = Watched(**parameters)
-    head.context = Context(store.layers[LAYER], partial(made_with, store.provenance))
+    context = TrainingContext(store.layers[LAYER], partial(made_with, store.provenance))
+    head = Watched(context=context, **parameters)
     head.begin(X)
     head.n_features = int(X.shape[1])
     training = Training(head, X, y, 2, seed, np.arange(len(y)), np.arange(0))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from freezeframe.classify.heads.base import Context
+from freezeframe.classify.heads.networks.context import TrainingContext
 from freezeframe.classify.heads.networks.convolutional import AugmentedCNN, EarlyBlocks
 from freezeframe.classify.heads.networks.network import Network
 from freezeframe.classify.matrix import Folds
@@ -40,9 +40,8 @@ def new(
 ) -> Any:
     """A head with what it needs beside features, as in a process of `fit-cnn`; VGG16's weights are random."""
     make_deterministic()
-    head = kind(**parameters)
-    head.context = Context(shape, **{"weights": lambda: weights_of(0), **(context or {})})
-    return head
+    options = {"weights": lambda: weights_of(0), **(context or {})}
+    return kind(context=TrainingContext(shape, **options), **parameters)
 
 
 def begun(head: Network, shape: Sequence[int]) -> Any:
@@ -69,7 +68,7 @@ def train(
     """A training with everything that is drawn: dropout, augmentation, order. `more`: of the context."""
     shape = (4, 4, 6) if kind is EarlyBlocks else SHAPE
     X, y = pictures(shape=shape)
-    head = new(kind, shape, {"checkpoints": folder, "every": 0.0, **more}, **FULL)
+    head = new(kind, shape, {"checkpoints": folder, "checkpoint_seconds": 0.0, **more}, **FULL)
     head.fit(X, y, 2, seed=seed, folds=folds_of(y))
     return head
 

@@ -23,9 +23,9 @@ from freezeframe.classify.heads.networks.convolutional import (
     AugmentedCNN,
     DropoutCNN,
     EarlyBlocks,
-    FineTunedBlock5,
     SimpleCNN,
 )
+from freezeframe.classify.heads.networks.finetuned import FineTunedBlock5
 
 from ..conftest import MakeStore
 from .small_networks import (
@@ -71,15 +71,15 @@ def test_stopped_anywhere_it_ends_in_the_very_same_weights(
     monkeypatch.setattr(training, "TOLD_EVERY", 0.0)
     log: list[str] = []
     with pytest.raises(RuntimeError, match="plug"):
-        train(tmp_path / "c", tell=once(crash, 2))
+        train(tmp_path / "c", status=once(crash, 2))
     with pytest.raises(RuntimeError, match="plug"):
         train(tmp_path / "c", log=once(crash, 2))
     with pytest.raises(RuntimeError, match="plug"):
-        train(tmp_path / "c", log=log.append, tell=once(crash, 11))
+        train(tmp_path / "c", log=log.append, status=once(crash, 11))
     monkeypatch.setattr(training, "WORTH_KEEPING", 0.0)
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "c", log=log.append, tell=once(interrupt, 15), every=60.0)
-    head = train(tmp_path / "c", log=log.append, every=60.0)
+        train(tmp_path / "c", log=log.append, status=once(interrupt, 15), checkpoint_seconds=60.0)
+    head = train(tmp_path / "c", log=log.append, checkpoint_seconds=60.0)
     assert [
         line.removeprefix("cnn-augmented: ")
         for line in log
@@ -91,9 +91,9 @@ def test_stopped_anywhere_it_ends_in_the_very_same_weights(
         "goes on after 3 epochs and 5 batches",
     ]
     assert equal(head.arrays, undisturbed().arrays)
-    assert scores_only(head.history) == scores_only(undisturbed().history)
-    assert head.earlier_seconds > 0
-    assert all(row["seconds"] > 0 for row in head.history)
+    assert scores_only(head.record.history) == scores_only(undisturbed().record.history)
+    assert head.record.earlier_seconds > 0
+    assert all(row["seconds"] > 0 for row in head.record.history)
 
     monkeypatch.setattr(
         training.Training, "_batches", lambda *_: pytest.fail("it is trained again")
@@ -101,7 +101,7 @@ def test_stopped_anywhere_it_ends_in_the_very_same_weights(
     log.clear()
     again = train(tmp_path / "c", log=log.append)
     assert equal(again.arrays, head.arrays)
-    assert (again.history, again.notes) == (head.history, undisturbed().notes)
+    assert (again.record.history, again.notes) == (head.record.history, undisturbed().notes)
     assert log == ["cnn-augmented: goes on after 4 epochs and 0 batches"]
 
 
@@ -299,7 +299,7 @@ def test_whatever_decides_a_training_gives_it_a_file_of_its_own() -> None:
     }
     ours += [decides(**maps), decides(**maps, context={"weights": lambda: other_weights})]
     assert len(set(ours)) == len(ours)
-    assert decides() == decides(X=X.copy(), context={"every": 5.0}) == ours[0]
+    assert decides() == decides(X=X.copy(), context={"checkpoint_seconds": 5.0}) == ours[0]
 
 
 def test_other_rows_or_pooling_of_a_store_are_another_training(make_store: MakeStore) -> None:
@@ -329,10 +329,20 @@ def test_two_processes_are_not_at_one_training(
         assert any("another process" in text for text in told)
 
 
-def begins_to_train(folder: Path, told: list[str]) -> training.Training:
+def begins_to_train(
+    folder: Path, told: list[str], paths: list[Path] | None = None
+) -> training.Training:
     """A training that has not made a step."""
     X, y = pictures(n=20)
-    head = new(SimpleCNN, SHAPE, {"checkpoints": folder, "log": told.append})
+    head = new(
+        SimpleCNN,
+        SHAPE,
+        {
+            "checkpoints": folder,
+            "log": told.append,
+            "on_checkpoint": ([] if paths is None else paths).append,
+        },
+    )
     begun(head, SHAPE)
     return training.Training(head, X, y, 2, 0, np.arange(20), np.arange(0))
 
@@ -343,11 +353,12 @@ def test_what_cannot_be_written_does_not_end_a_training(
     (tmp_path / "file").write_text("precious")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         told: list[str] = []
-        begins = begins_to_train(folder, told)
+        paths: list[Path] = []
+        begins = begins_to_train(folder, told, paths)
         with known(folder) as checkpoint:
             begins._restore(checkpoint)
             begins._keep(checkpoint)
-            forget(begins.network.context.kept)
+            forget(paths)
         wanted = r"cnn-simple: \S+\.safetensors cannot be written \([^\n]+\); the training goes on"
         assert [bool(re.fullmatch(wanted, line)) for line in told] == [True]
     assert (tmp_path / "file").read_text() == "precious"

@@ -24,10 +24,10 @@ from safetensors.numpy import load_file
 from freezeframe import FeatureStore, WeightsError
 from freezeframe.__main__ import cli
 from freezeframe.classify.commands.fit_cnn import fit_cnn
-from freezeframe.classify.heads import FOR_ANY_LAYER, HEADS
-from freezeframe.classify.heads.networks.architectures import ARCHITECTURES
+from freezeframe.classify.heads.architectures import ARCHITECTURES
 from freezeframe.classify.heads.networks.network import Network
 from freezeframe.classify.heads.networks.training import Training
+from freezeframe.classify.heads.table import FOR_ANY_LAYER, HEADS
 from freezeframe.classify.runs.leaderboard import read_rows
 from freezeframe.extract.engines.keras import PRECISIONS
 from freezeframe.extract.settings import Settings

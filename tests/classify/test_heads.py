@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from freezeframe import MissingExtraError, ModelFileError, ParameterError
-from freezeframe.classify.heads import FOR_ANY_LAYER, make_head
+from freezeframe.classify.heads.table import FOR_ANY_LAYER, make_head
 from freezeframe.classify.runs.model_file import FittedHead, load_model, save_model
 
 from ..conftest import PROVENANCE
@@ -195,7 +195,7 @@ def test_a_file_made_to_fit_but_wrong_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_head_lists_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(
-        ParameterError, match="there is no head 'svm'; there are logreg, ridge, linear-svm"
+        ParameterError, match="head 'svm' is unknown; choose one of logreg, ridge, linear-svm"
     ):
         make_head("svm")
     path = tmp_path / "m.safetensors"
@@ -205,7 +205,7 @@ def test_an_unknown_head_lists_those_there_are(tmp_path: Path) -> None:
     with safe_open(path, framework="numpy") as file:
         about = file.metadata()["about"]
     edited(path, {"about": about.replace('"majority"', '"os.system"')})
-    with pytest.raises(ModelFileError, match=r"there is no head 'os\.system'"):
+    with pytest.raises(ModelFileError, match=r"head 'os\.system' is unknown"):
         load_model(path)
 
 

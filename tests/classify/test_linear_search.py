@@ -135,7 +135,7 @@ def test_the_penalty_may_be_chosen_by_log_loss(n_classes: int) -> None:
 )
 def test_options_that_are_not_heeded_are_refused(estimator: Any) -> None:
     X, y = problem(2, 300)
-    with pytest.raises(ValueError, match="is not heeded on reduced features"):
+    with pytest.raises(ValueError, match="is not supported on reduced features"):
         ReducedSearchCV(estimator).fit(X, y)
 
 
@@ -220,7 +220,7 @@ def test_a_memory_map_is_streamed(tmp_path: Path) -> None:
 def test_what_is_not_linear_is_not_streamed() -> None:
     from sklearn.svm import SVC
 
-    from freezeframe.classify.solvers.streamed import ArrayRows
+    from freezeframe.classify.matrix import ArrayRows
 
     with pytest.raises(TypeError, match="streamed for linear models only, not for SVC"):
         fit_streamed(SVC(), ArrayRows(np.eye(2)), np.arange(2))

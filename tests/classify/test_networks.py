@@ -16,23 +16,25 @@ from PIL import Image
 from freezeframe import FeatureStore, ParameterError
 from freezeframe.classify.fit.fitting import fit_classifier
 from freezeframe.classify.fit.search import Wanted
-from freezeframe.classify.heads import make_head
-from freezeframe.classify.heads.base import Context
-from freezeframe.classify.heads.networks import convolutional, training
-from freezeframe.classify.heads.networks.architectures import ARCHITECTURES, find_architecture
+from freezeframe.classify.heads.architectures import ARCHITECTURES, find_architecture
+from freezeframe.classify.heads.networks import convolutional, finetuned, training
+from freezeframe.classify.heads.networks.context import TrainingContext
 from freezeframe.classify.heads.networks.convolutional import (
     Convolutional,
     EarlyBlocks,
+    SimpleCNN,
+)
+from freezeframe.classify.heads.networks.finetuned import (
     FineTuned,
     FineTunedAll,
     FineTunedBlock2,
     FineTunedBlock3,
     FineTunedBlock4,
     FineTunedBlock5,
-    SimpleCNN,
 )
 from freezeframe.classify.heads.networks.layers import Conv, Dense, Dropout, Pool, build, tensors
 from freezeframe.classify.heads.networks.network import import_keras
+from freezeframe.classify.heads.table import make_head
 from freezeframe.classify.predict import predict_images
 from freezeframe.classify.runs.model_file import load_model
 from freezeframe.classify.task.task import make_task
@@ -121,8 +123,8 @@ def test_the_article_s_models_are_what_it_says(arch: str, monkeypatch: pytest.Mo
     keras, wanted = import_keras("a test"), by_hand(arch)
     architecture = find_architecture(arch)
     shape = architecture.backbone.layers[architecture.layer]
-    head = make_head(architecture.head, **architecture.parameters)
-    head.context = Context(shape)
+    context = TrainingContext(shape)
+    head = make_head(architecture.head, context=context, **architecture.parameters)
     model = begun(head, shape)
     own = arch.startswith("vgg16")
     assert described(model) == described(wanted, flatten=not own)  # what was cached is flat
@@ -179,7 +181,7 @@ def test_fine_tuned_heads_begin_as_vgg16(
     kind: type[FineTuned], below: str, vgg16: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keras = import_keras("a test")
-    monkeypatch.setattr(convolutional, "load_weights", lambda *_: (weights_of(0), "a test"))
+    monkeypatch.setattr(finetuned, "load_weights", lambda *_: (weights_of(0), "a test"))
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.float32)
     prepared = keras.applications.vgg16.preprocess_input(pixels.copy())
     cut = keras.Model(vgg16.input, vgg16.get_layer(below).output) if below else None
@@ -206,9 +208,7 @@ def test_fine_tuned_heads_begin_as_vgg16(
 
 
 def test_from_scratch_all_of_vgg16_starts_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        convolutional, "load_weights", lambda *_: pytest.fail("no weights are wanted")
-    )
+    monkeypatch.setattr(finetuned, "load_weights", lambda *_: pytest.fail("no weights are wanted"))
     head = new(FineTunedAll, (32, 32, 3), weights="random")
     first = begun(head, (32, 32, 3)).layers[0].get_weights()[0]
     assert np.abs(first).max() <= np.sqrt(6 / 27)

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file
 from freezeframe import FeatureStore, FreezeframeError, ParameterError
 from freezeframe.classify.fit.fitting import fit_classifier
 from freezeframe.classify.fit.search import Wanted, fit_head, folds_within
-from freezeframe.classify.heads import FOR_ANY_LAYER, make_head
 from freezeframe.classify.heads.calibration import Calibration, fit_calibration, threshold_for
+from freezeframe.classify.heads.table import FOR_ANY_LAYER, make_head
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.splits import grouped_folds
 from freezeframe.features.layout import IDENTITY_COLUMNS
@@ -277,7 +277,7 @@ def test_parameters_are_fixed_for_one_head_or_for_all_that_have_them() -> None:
     )
     refused("logreg: C must be float, got 'much'", {"C": "much"}, ["logreg"])
     refused("knn: n_neighbors must be int, got 2.5", {"n_neighbors": 2.5}, ["knn"])
-    refused("there is no head 'svm'", {}, ["svm"])
+    refused("head 'svm' is unknown", {}, ["svm"])
     refused("logreg: C must lie between 1e-30 and 1e[+]30, got -1", {"C": -1}, ["logreg"])
     refused(
         "logreg: C must lie between 1e-30 and 1e[+]30, got nan", {"C": float("nan")}, ["logreg"]

@@ -38,9 +38,10 @@ def test_the_seed_alone_decides_every_bit(tmp_path: Path) -> None:
     np.random.seed(5)
     random.seed(5)
     before = np.random.get_state()[1].tolist(), random.getstate()
-    again = train(tmp_path / "c", every=60.0)
+    paths: list[Path] = []
+    again = train(tmp_path / "c", checkpoint_seconds=60.0, on_checkpoint=paths.append)
     assert equal(again.arrays, wanted)
-    assert again.context.kept == list(tmp_path.iterdir()) == []  # what takes seconds is not kept
+    assert paths == list(tmp_path.iterdir()) == []  # what takes seconds is not kept
     other = train(None, seed=1).arrays
     assert (np.random.get_state()[1].tolist(), random.getstate()) == before
     for name, array in wanted.items():
@@ -65,15 +66,15 @@ def test_it_learns_in_float16_and_keeps_float32() -> None:
         == {"float32"}
     )
 
-    assert [row["epoch"] for row in head.history] == [1, 2, 3, 4, 5]
+    assert [row["epoch"] for row in head.record.history] == [1, 2, 3, 4, 5]
     judged = folds_of(y)[0][1]
-    best = min(head.history, key=lambda row: row["validation_loss"])
+    best = min(head.record.history, key=lambda row: row["validation_loss"])
     assert training.log_loss(head.scores_of(X[judged]), y[judged]) == pytest.approx(
         best["validation_loss"], abs=1e-6
     )
     assert best["validation_accuracy"] == (head.predict(X[judged]) == y[judged]).mean()
-    assert head.history[-1]["loss"] < head.history[0]["loss"]
-    for row, line in zip(head.history, told, strict=True):
+    assert head.record.history[-1]["loss"] < head.record.history[0]["loss"]
+    for row, line in zip(head.record.history, told, strict=True):
         assert row["images_per_second"] * row["seconds"] == pytest.approx(48, abs=4)
         assert line.startswith(
             f"cnn-dropout: epoch {row['epoch']} of 5: loss {row['loss']:.4f}, validation loss "
@@ -143,7 +144,7 @@ def test_the_weights_of_the_best_or_the_last_epoch_are_kept(
     head = new(SimpleCNN, epochs=9, patience=3, keep=keep)
     head.fit(X, y, 2, folds=folds_of(y))
     np.testing.assert_array_equal(
-        [row["validation_loss"] for row in head.history], losses[:n_epochs]
+        [row["validation_loss"] for row in head.record.history], losses[:n_epochs]
     )
     assert head.arrays["outputs/bias"].tolist() == [10 * best]  # batches an epoch
 
@@ -155,7 +156,7 @@ def test_a_training_that_diverged_ends_with_its_best_epoch_or_none(
     given = counting(SimpleCNN, monkeypatch, lambda number: 0.5 if number <= 20 else np.nan)
     head = new(SimpleCNN)
     head.fit(X, y, 2, folds=folds_of(y))
-    assert (len(head.history), head.arrays["outputs/bias"].tolist()) == (3, [10])
+    assert (len(head.record.history), head.arrays["outputs/bias"].tolist()) == (3, [10])
     message = r"cnn-simple: training diverged with a learning_rate of 0\.5; choose a lower one"
     with pytest.raises(FreezeframeError, match=message):  # in its first epoch
         new(SimpleCNN, learning_rate=0.5).fit(X, y, 2, folds=folds_of(y))
@@ -323,7 +324,7 @@ from pathlib import Path
 import numpy as np
 from freezeframe.classify.heads.networks import training
 from freezeframe.classify.heads.networks.convolutional import AugmentedCNN
-from freezeframe.classify.heads.base import Context
+from freezeframe.classify.heads.networks.context import TrainingContext
 
 training.TOLD_EVERY = 0.0
 y = np.arange(60) % 2
@@ -331,9 +332,9 @@ X = (np.random.default_rng(0).integers(0, 100, (60, 768)) + 120 * y[:, None]).as
 folds = [(np.arange(40), np.arange(40, 60))]
 
 
-def train(folder, tell=lambda text: None):
-    head = AugmentedCNN(learning_rate=0.002, batch_size=8, epochs=4)
-    head.context = Context((16, 16, 3), checkpoints=folder, every=0.0, tell=tell)
+def train(folder, status=lambda text: None):
+    context = TrainingContext((16, 16, 3), checkpoints=folder, checkpoint_seconds=0.0, status=status)
+    head = AugmentedCNN(context=context, learning_rate=0.002, batch_size=8, epochs=4)
     head.fit(X, y, 2, folds=folds)
     return head
 

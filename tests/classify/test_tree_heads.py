@@ -13,8 +13,7 @@ from freezeframe import FeatureStore, FreezeframeError, MissingExtraError, Param
 from freezeframe.classify.heads import boosting
 from freezeframe.classify.heads.base import Head
 from freezeframe.classify.heads.boosting import XGBoost
-from freezeframe.classify.heads.forest import ExtraTrees
-from freezeframe.classify.heads.trees import MAX_DEPTH, Trees
+from freezeframe.classify.heads.trees import MAX_DEPTH, ExtraTrees, Trees
 from freezeframe.data.splits import grouped_folds
 
 from ..conftest import MakeStore
@@ -379,7 +378,7 @@ def test_a_gpu_is_used_where_xgboost_can(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_heavy_libraries_are_loaded_late() -> None:
     code = (
-        "import sys; from freezeframe.classify.heads import boosting, forest; "
+        "import sys; from freezeframe.classify.heads import boosting, trees; "
         "from freezeframe.classify.heads.networks import dense; "
         "print({'sklearn', 'xgboost', 'keras', 'tensorflow', 'joblib'} & set(sys.modules))"
     )

@@ -204,7 +204,7 @@ def mistakes(
         "unknown head": (
             [f, good, "--model", "svm"],
             2,
-            "there is no head 'svm'; there are logreg, ridge, linear-svm, .*, majority",
+            "head 'svm' is unknown; choose one of logreg, ridge, linear-svm, .*, majority",
         ),
         "no such parameter": (
             [f, good, "--param", "depth=3"],

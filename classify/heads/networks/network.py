@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ....errors import FreezeframeError, MissingExtraError
 from ...matrix import Folds, Matrix, blocks_of, take, two_columns
 from ..base import Head, Parameters
+from .context import TrainingContext
 from .layers import Layers, Shape, build
 from .training import Training
 
@@ -63,6 +64,13 @@ class Network(Head):
     outputs_start: ClassVar[str] = "GlorotUniform"
     cure: ClassVar[str] = ""
     start_digest = ""
+
+    def __init__(self, *, context: TrainingContext | None = None, **parameters: Any) -> None:
+        super().__init__(**parameters)
+        self.context = context or TrainingContext()
+
+    def like(self, parameters: Parameters) -> Self:
+        return type(self)(context=self.context, **{**self.parameters, **parameters})
 
     @abstractmethod
     def table(self) -> Layers:
@@ -115,7 +123,7 @@ class Network(Head):
             self.notes.append(
                 f"{self.name} diverged in epoch {len(trained.history)}, and is what it was before that"
             )
-        self.history = trained.history
+        self.record.history = trained.history
         self.take_over(trained.weights)
         if not len(judged):
             epochs = self.parameters["epochs"]
@@ -142,7 +150,7 @@ class Network(Head):
             for fold in folds:
                 head = self.like(candidate)
                 head.fit(X, y, n_classes, seed=seed, folds=[fold])
-                self.earlier_seconds += head.earlier_seconds
+                self.record.earlier_seconds += head.record.earlier_seconds
                 scores[fold[1]] = head.scores_of(take(X, fold[1]))
             yield candidate, scores
 

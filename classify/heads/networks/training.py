@@ -19,8 +19,9 @@ from ....errors import FreezeframeError
 from ....extract.signals import stop_on_signals
 from ....features.rows import FeatureRows
 from ...matrix import Matrix, take
-from ..base import Context
+from ..base import TrainingRecord
 from .checkpoints import Checkpoint, State
+from .context import TrainingContext
 
 LEAST_BATCHES = 10
 """In an epoch, if there are so many rows."""
@@ -37,14 +38,14 @@ class Trainable(Protocol):
 
     Attributes:
         start_digest: of the weights it starts with, where these are not drawn.
-        earlier_seconds: that it was trained for before it was interrupted.
+        record: its `earlier_seconds` are those before it was interrupted.
     """
 
     name: ClassVar[str]
     parameters: dict[str, Any]
-    context: Context
+    context: TrainingContext
+    record: TrainingRecord
     start_digest: str
-    earlier_seconds: float
 
     def compiled(self, n_classes: int, seed: int) -> Any:
         """An untrained Keras model, ready to be trained."""
@@ -126,7 +127,11 @@ class Training:
             written = self._begun = time.monotonic()
             for _ in self._steps():
                 waited = time.monotonic() - written
-                if waited >= (min(context.every, WORTH_KEEPING) if stop() else context.every):
+                if waited >= (
+                    min(context.checkpoint_seconds, WORTH_KEEPING)
+                    if stop()
+                    else context.checkpoint_seconds
+                ):
                     self._keep(checkpoint)
                     written = time.monotonic()
                 if stop():
@@ -240,14 +245,14 @@ class Training:
             variable.assign(array)
         state.variables = []  # two or three times the network
         self.state = state
-        self.network.earlier_seconds = state.wall
-        self.network.context.kept.append(checkpoint.path)
+        self.network.record.earlier_seconds = state.wall
+        self.network.context.on_checkpoint(checkpoint.path)
         self._log(f"goes on after {state.epoch} epochs and {state.step} batches")
 
     def _keep(self, checkpoint: Checkpoint) -> None:
         if self.network.context.checkpoints is None:
             return
-        self.state.wall = self.network.earlier_seconds + time.monotonic() - self._begun
+        self.state.wall = self.network.record.earlier_seconds + time.monotonic() - self._begun
         self.state.variables = [np.array(variable.numpy()) for variable in _variables(self.model)]
         try:
             checkpoint.write(self.state)
@@ -255,8 +260,7 @@ class Training:
             reason = getattr(error, "strerror", None) or str(error)
             self._log(f"{checkpoint.path} cannot be written ({reason}); the training goes on")
         self.state.variables = []
-        if checkpoint.path not in self.network.context.kept:
-            self.network.context.kept.append(checkpoint.path)
+        self.network.context.on_checkpoint(checkpoint.path)
 
     def _decides(self) -> str:
         """All that decides the outcome, as a text: what is trained, on what, by what."""
@@ -279,7 +283,7 @@ class Training:
         steps = max(1, len(self.y) // self.size)
         rate = state.step * self.size / state.seconds if state.seconds else 0.0
         left = (steps - state.step) * self.size / rate if rate else 0.0
-        self.network.context.tell(
+        self.network.context.status(
             f"epoch {state.epoch + 1} of {self.network.parameters['epochs']}, {state.step / steps:.0%}, "
             f"{rate:.1f} images/s, {left:.0f} s left in it, loss {state.loss / max(1, state.step):.4f}"
         )

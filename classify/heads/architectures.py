@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ....errors import ParameterError
-from ....extract.backbones.table import BACKBONES, MAX_PIXELS, Backbone, find_backbone
-from .. import HEADS
-from .layers import tensors
-from .network import Network
+from ...errors import ParameterError
+from ...extract.backbones.table import BACKBONES, MAX_PIXELS, Backbone, find_backbone
+from .networks.layers import tensors
+from .networks.network import Network
+from .table import HEADS
 
 AS_ARTICLE = {**Network.defaults, "scale": 0}
 """Features as they are; Adam's own learning rate and Keras's own batch size, since the article names no others."""
