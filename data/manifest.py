@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from ..errors import ManifestError, ParameterError
-from .formats.dicom import patient_group
-from .formats.images import HEAD_BYTES, image_kind
+from .formats.images import patient_group
+from .formats.table import HEAD_BYTES, IMAGE_ENDINGS, image_kind
 
 SPLIT_NAMES = {
     "train": "train",
@@ -26,11 +26,6 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 """Folder names (in any case) and CSV values that name a split, and the split they name."""
-
-IMAGE_ENDINGS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .tif .tiff .bmp .dib .gif .webp .dcm .dicom .ima".split()  # noqa: SIM905
-)
-"""A file with one of these endings is taken as an image even where its content is not, so that damage is reported."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..fingerprints import THUMBNAIL
-from ..inspection.inspect import Inspected
+from ..inspection.facts import ImageFacts
 from ..manifest import Manifest
 
 PATIENT = re.compile("patient-[0-9a-f]{16}")
@@ -44,7 +44,7 @@ class ImageSet:
     groups_are_common: bool = False
 
     @classmethod
-    def of(cls, manifest: Manifest, inspected: Sequence[Inspected]) -> ImageSet:
+    def of(cls, manifest: Manifest, inspected: Sequence[ImageFacts]) -> ImageSet:
         """The images of a manifest, and what `inspect_images` found of them."""
         prints = [found.fingerprint for found in inspected]
         thumbnails = np.zeros((len(prints), THUMBNAIL, THUMBNAIL), np.uint8)

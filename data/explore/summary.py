@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inspection.inspect import Inspected
+from ..inspection.facts import ImageFacts
 from ..manifest import Manifest
 from ..output.csv import defuse
 from ..splits import join_groups
@@ -141,7 +141,7 @@ class Exploration:
         ]
 
 
-def explore(manifest: Manifest, inspected: Sequence[Inspected]) -> Exploration:
+def explore(manifest: Manifest, inspected: Sequence[ImageFacts]) -> Exploration:
     """What there is to tell of a manifest, from what its images are like (`inspect_images`, in the same order)."""
     images = image_table(manifest, inspected)
     rows = np.flatnonzero(images["reason"] == "")
@@ -165,7 +165,7 @@ def explore(manifest: Manifest, inspected: Sequence[Inspected]) -> Exploration:
     )
 
 
-def image_table(manifest: Manifest, inspected: Sequence[Inspected]) -> pd.DataFrame:
+def image_table(manifest: Manifest, inspected: Sequence[ImageFacts]) -> pd.DataFrame:
     """One row an image: path, label, split, format, mode, height, width, brightness, contrast, bytes, reason.
 
     What is not known of an image that could not be read is missing there, and `reason` says why; it

@@ -1,4 +1,4 @@
-"""What every reader of image files needs: the limit on sizes, deep grey levels to bytes, and one error for all."""
+"""Limits on image sizes, the error of every decoder, and deep grey levels scaled to bytes."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from ...errors import FreezeframeError, ImageError
 from ..output.terminal import printable
 
 MAX_SIDE = 1_000_000
-"""In pixels. Memory for an image's rows, and for resizing a side, is taken however short the other side is."""
+"""Limit of a side in pixels.
+
+A long side costs memory for rows and for resizing, however short the other side is."""
 
 _BLOCK_LEVELS = 2**20
+_MAX_REASON = 200
 
 _thread = threading.local()
 
 
 def scale_to_bytes(levels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Scale grey levels linearly so that their smallest finite value becomes 0 and their largest 255.
+    """Scale grey levels linearly: the smallest finite value becomes 0, the largest 255.
 
     NaN becomes 0; infinities are clamped to 0 and 255. A constant image is scaled between its value
     and zero, so it becomes 255 if the value is positive, otherwise 0.
 
     Args:
-        levels: any real array; it is not changed.
+        levels: real array of any shape; it is not changed.
 
     Returns:
         uint8 array of the same shape.
 
-    >>> scale_to_bytes(np.array([1000, 3000, 5000])).tolist()
-    [0, 128, 255]
+    Examples:
+        >>> scale_to_bytes(np.array([1000, 3000, 5000])).tolist()
+        [0, 128, 255]
     """
-    flat, scaled = levels.ravel(), np.empty(levels.size, np.uint8)
-    # In blocks: as float64, a large image of 16 bits would take four times its memory, several
-    # times over.
+    flat = levels.ravel()
+    # As float64, a large image of 16 bits would take several copies of four times its memory.
     blocks = [slice(start, start + _BLOCK_LEVELS) for start in range(0, flat.size, _BLOCK_LEVELS)]
-    low, high = np.inf, -np.inf
-    for block in blocks:
-        halves = _halves(flat[block])
-        finite = np.isfinite(halves)
-        low = min(low, float(np.min(halves, where=finite, initial=np.inf)))
-        high = max(high, float(np.max(halves, where=finite, initial=-np.inf)))
+    low, high = _finite_range(flat, blocks)
     if low == high:
-        low, high = min(low, 0.0), max(high, 0.0)
+        low = min(low, 0.0)
+        high = max(high, 0.0)
+    scaled = np.empty(levels.size, np.uint8)
     for block in blocks:
         unit = _halves(flat[block])
         if low < high:
@@ -59,13 +59,34 @@ def scale_to_bytes(levels: NDArray[Any]) -> NDArray[np.uint8]:
     return scaled.reshape(levels.shape)
 
 
+def _finite_range(levels: NDArray[Any], blocks: list[slice]) -> tuple[float, float]:
+    """Return half of the smallest and half of the largest finite level.
+
+    If no level is finite, the result is (inf, -inf).
+    """
+    low = np.inf
+    high = -np.inf
+    for block in blocks:
+        halves = _halves(levels[block])
+        finite = np.isfinite(halves)
+        low = min(low, float(np.min(halves, where=finite, initial=np.inf)))
+        high = max(high, float(np.max(halves, where=finite, initial=-np.inf)))
+    return low, high
+
+
 def _halves(levels: NDArray[Any]) -> NDArray[np.float64]:
-    """Half of each level, or the span of values near float64's limits would be infinite."""
+    """Halve the levels: the span of values near the limits of float64 would be infinite."""
     return levels.astype(np.float64) / 2
 
 
 def check_size(height: int, width: int, max_pixels: int) -> None:
-    """Raise ImageError if an image of that size has more than `max_pixels` pixels, or a side longer than `MAX_SIDE`."""
+    """Raise ImageError if an image is too large.
+
+    Args:
+        height: rows of the image.
+        width: columns of the image.
+        max_pixels: limit of height x width. The limit of each side is `MAX_SIDE`.
+    """
     if height * width > max_pixels:
         raise ImageError(f"{width} x {height} pixels are more than the limit of {max_pixels}")
     if max(height, width) > MAX_SIDE:
@@ -75,9 +96,20 @@ def check_size(height: int, width: int, max_pixels: int) -> None:
 
 
 @contextmanager
-def reading(kind: str) -> Iterator[None]:
-    """While decoding a file of that kind: raise only ImageErrors, and ignore warnings in this thread alone."""
-    # Others may put filters before ours, for example in tests; only then is it set anew.
+def decoder_guard(kind: str) -> Iterator[None]:
+    """Turn every exception of a decoder into an ImageError; ignore warnings in this thread alone.
+
+    The warning filter is process-wide, but it matches only in threads that decode. It is never
+    taken away again: each change of the filters makes Python forget which warnings it has shown,
+    so that they would appear once more after every image.
+
+    Args:
+        kind: format of the file, for the message.
+
+    Raises:
+        ImageError: the decoder failed; the message is one line of at most 200 characters.
+    """
+    # Other code may have put its filters before ours, so the place is checked each time.
     if not warnings.filters or warnings.filters[0][2] is not _AnyWarning:
         warnings.simplefilter("ignore", _AnyWarning)
     _thread.decoding = True
@@ -85,24 +117,28 @@ def reading(kind: str) -> Iterator[None]:
         yield
     except FreezeframeError:
         raise
-    except Exception as error:  # hostile files get readers to raise nearly everything there is
-        detail = (
-            "not enough memory"
-            if isinstance(error, MemoryError)
-            else str(error) or type(error).__name__
-        )
+    # Hostile files make decoders raise nearly every class of exception.
+    except Exception as error:
+        detail = str(error) or type(error).__name__
+        if isinstance(error, MemoryError):
+            detail = "not enough memory"
         reason = printable(" ".join(f"{kind} that cannot be decoded: {detail}".split()))
-        raise ImageError(reason if len(reason) <= 200 else reason[:199] + "…") from error
+        if len(reason) > _MAX_REASON:
+            reason = reason[: _MAX_REASON - 1] + "…"
+        raise ImageError(reason) from error
     finally:
         _thread.decoding = False
 
 
-class _WhileDecoding(type):
-    """`warnings.catch_warnings` swaps the filters of all threads; asking the thread at each warning does not."""
+class _DecodingCheck(type):
+    """Metaclass that asks, at each warning, whether the current thread decodes.
+
+    `warnings.catch_warnings` is no alternative: it swaps the filters of all threads.
+    """
 
     def __subclasscheck__(cls, category: type) -> bool:
         return getattr(_thread, "decoding", False)
 
 
-class _AnyWarning(Warning, metaclass=_WhileDecoding):
-    """Stands for every category of warning in a thread that is decoding, and for none elsewhere."""
+class _AnyWarning(Warning, metaclass=_DecodingCheck):
+    """Base class of every warning category in threads that decode, and of none in other threads."""

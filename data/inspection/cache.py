@@ -1,8 +1,8 @@
-"""What images were found to be like, kept in the user's cache folder under the SHA-256 of each file.
+"""Cache of image facts in the user's cache folder, keyed by the SHA-256 of each file.
 
-A cache that is damaged, locked, foreign or cannot be written costs time, and is never the reason
-for an error. What is read from it is checked: another program, or a user who shares the folder, may
-have written it.
+A cache that is damaged, locked, foreign or read-only costs time, but never raises an error. All
+values read from it are checked: another program, or a user who shares the folder, may have written
+them.
 """
 
 from __future__ import annotations
@@ -17,137 +17,146 @@ from typing import Any
 import numpy as np
 
 from ..fingerprints import THUMBNAIL, Fingerprint
-from ..formats.images import KINDS, MAX_FILE_BYTES, MAX_PIXELS
+from ..formats.images import MAX_FILE_BYTES, MAX_PIXELS
+from ..formats.table import KINDS
 from ..output.files import cache_folder
 from ..version import VERSION
-from .inspect import Inspected
+from .facts import ImageFacts
 
 CACHE_VERSION = 1
-"""Raise it whenever something else is kept, or a file would be found to be like something else."""
+"""Raise it whenever other values are stored, or the facts about an unchanged file change."""
 
-MAX_BYTES = 4 * 2**30
-"""A cache that has grown to this size, about a million images, is begun anew."""
+MAX_CACHE_BYTES = 4 * 2**30
+"""Size of a cache, about a million images, at which it is deleted and started again."""
 
 BATCH = 500
 PATIENCE = 5.0
 """Seconds to wait for another process that writes."""
 
-_COLUMNS = "sha256, made_by, kind, mode, height, width, brightness, contrast, n_bytes, reason, pixels, thumbnail"
-_SCHEMA = f"CREATE TABLE inspected ({_COLUMNS}, PRIMARY KEY (sha256, made_by))"
+_FACT_COLUMNS = (
+    "sha256, made_by, kind, mode, height, width, brightness, contrast, n_bytes, reason, "
+    "pixels, thumbnail"
+)
+_SCHEMA = f"CREATE TABLE inspected ({_FACT_COLUMNS}, PRIMARY KEY (sha256, made_by))"
 _HEXADECIMAL = re.compile("[0-9a-f]{64}")
+_MAX_TEXT = 300
 
 
 def cache_path() -> Path:
-    """Where the cache of this user lies."""
+    """Return the path of this user's cache; it may not exist yet."""
     return cache_folder() / f"inspected-{CACHE_VERSION}.sqlite"
 
 
 class InspectionCache:
-    """What is known of files; one SQLite file, which several processes may use at once.
+    """Store of image facts in one SQLite file, which several processes may use at once.
 
-    >>> cache = InspectionCache(Path("inspected.sqlite"))
-    >>> cache.keep("0" * 64, Inspected(kind="PNG", reason="PNG that is truncated"))
-    >>> cache.close()
-    >>> [found.reason for found in InspectionCache(Path("inspected.sqlite")).load(["0" * 64]).values()]
-    ['PNG that is truncated']
+    Examples:
+        >>> cache = InspectionCache(Path("inspected.sqlite"))
+        >>> cache.add("0" * 64, ImageFacts(kind="PNG", reason="PNG that is truncated"))
+        >>> cache.close()
+        >>> facts = InspectionCache(Path("inspected.sqlite")).load(["0" * 64])
+        >>> facts["0" * 64].reason
+        'PNG that is truncated'
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._made_by = _versions()
-        self._waiting: list[tuple[str, Inspected]] = []
-        self._connection = _connected(path)
+        self._pending: list[tuple[str, ImageFacts]] = []
+        self._connection = _connect(path)
 
-    def load(self, sha256s: Iterable[str]) -> dict[str, Inspected]:
-        """What is known of files of these SHA-256 (hexadecimal)."""
-        known: dict[str, Inspected] = {}
+    def load(self, sha256s: Iterable[str]) -> dict[str, ImageFacts]:
+        """Return the cached facts about files of these SHA-256 (hexadecimal)."""
+        cached: dict[str, ImageFacts] = {}
         keys = [bytes.fromhex(sha256) for sha256 in sha256s if _HEXADECIMAL.fullmatch(sha256)]
-        with self._at_best():
+        with self._error_recovery():
             for start in range(0, len(keys), BATCH):
                 for key, _, *values in self._rows(keys[start : start + BATCH]):
-                    if inspected := _checked(values):
-                        known[key.hex()] = inspected
-        return known
+                    facts = _facts_of_values(values)
+                    if facts:
+                        cached[key.hex()] = facts
+        return cached
 
-    def keep(self, sha256: str, inspected: Inspected) -> None:
-        """Keep what a file is like; it is written with the next batch, at the latest by `close`."""
+    def add(self, sha256: str, facts: ImageFacts) -> None:
+        """Add the facts about a file; they are written with the next batch, or by `close`."""
         if _HEXADECIMAL.fullmatch(sha256):
-            self._waiting.append((sha256, inspected))
-        if len(self._waiting) >= BATCH:
+            self._pending.append((sha256, facts))
+        if len(self._pending) >= BATCH:
             self._write()
 
     def close(self) -> None:
-        """Write what is waiting, and let go of the file."""
+        """Write all pending facts, and close the file."""
         self._write()
-        if self._connection:
-            with suppress(sqlite3.Error):
-                self._connection.close()
-        self._connection = None
+        self._disconnect()
 
     def _rows(self, keys: Sequence[bytes]) -> Iterator[tuple[Any, ...]]:
         if self._connection:
-            query = f"SELECT * FROM inspected WHERE made_by = ? AND sha256 IN ({_marks(len(keys))})"
+            marks = _placeholders(len(keys))
+            query = f"SELECT * FROM inspected WHERE made_by = ? AND sha256 IN ({marks})"
             yield from self._connection.execute(query, (self._made_by, *keys))
 
     def _write(self) -> None:
         rows = [
-            (bytes.fromhex(sha256), self._made_by, *_values(inspected))
-            for sha256, inspected in self._waiting
+            (bytes.fromhex(sha256), self._made_by, *_values_of_facts(facts))
+            for sha256, facts in self._pending
         ]
-        self._waiting.clear()
+        self._pending.clear()
         if rows and self._connection:
-            marks = _marks(_COLUMNS.count(",") + 1)
-            with self._at_best(), self._connection:  # one transaction
+            marks = _placeholders(_FACT_COLUMNS.count(",") + 1)
+            # The connection as a context manager is one transaction.
+            with self._error_recovery(), self._connection:
                 self._connection.executemany(
                     f"INSERT OR REPLACE INTO inspected VALUES ({marks})", rows
                 )
 
+    def _disconnect(self) -> None:
+        with suppress(sqlite3.Error):
+            if self._connection:
+                self._connection.close()
+        self._connection = None
+
     @contextmanager
-    def _at_best(self) -> Iterator[None]:
-        """Go on without the cache after an error, or with a new one if it was damaged."""
+    def _error_recovery(self) -> Iterator[None]:
+        """After an error, continue without the cache, or with a new one if it was damaged."""
         try:
             yield
         except sqlite3.Error as error:
-            with suppress(sqlite3.Error):
-                if self._connection:
-                    self._connection.close()
-            self._connection = None
+            self._disconnect()
             if _is_damage(error):
-                _remove(self.path)
-                self._connection = _connected(self.path)
+                _delete(self.path)
+                self._connection = _connect(self.path)
 
 
-def _connected(path: Path) -> sqlite3.Connection | None:
-    """The database there, begun anew if it is of no use; None if there can be none."""
+def _connect(path: Path) -> sqlite3.Connection | None:
+    """Open the database, and replace one that is damaged or too large; None if that fails."""
     for _ in range(2):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists() and path.stat().st_size > MAX_BYTES:
-                _remove(path)
-            return _opened(path)
+            if path.exists() and path.stat().st_size > MAX_CACHE_BYTES:
+                _delete(path)
+            return _open(path)
         except (OSError, sqlite3.Error) as error:
             if not _is_damage(error):
                 break
-            _remove(path)
+            _delete(path)
     return None
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _open(path: Path) -> sqlite3.Connection:
+    """Open the database and check its schema; an empty one gets the schema."""
     connection = sqlite3.connect(path, timeout=PATIENCE)
     try:
         connection.text_factory = lambda text: text.decode("utf-8", "replace")
+        # A foreign file may hold triggers and views that call functions.
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA synchronous = NORMAL")
-        schema = [
-            sql
-            for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
-        ]
+        rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
+        schema = [sql for (sql,) in rows]
         if not schema:
-            connection.execute(
-                _SCHEMA.replace("TABLE", "TABLE IF NOT EXISTS", 1)
-            )  # another process may be as far
+            # Another process may create the table at the same moment.
+            connection.execute(_SCHEMA.replace("TABLE", "TABLE IF NOT EXISTS", 1))
         elif schema != [_SCHEMA]:
-            raise sqlite3.DatabaseError("not made by us")
+            raise sqlite3.DatabaseError("another program made this database")
     except BaseException:
         connection.close()
         raise
@@ -155,66 +164,95 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _is_damage(error: Exception) -> bool:
-    """Whether the file is of no use; not, if it is merely locked or cannot be written."""
+    """Return True for a damaged or foreign file; False for one that is locked or read-only."""
     return type(error) is sqlite3.DatabaseError
 
 
-def _remove(path: Path) -> None:
+def _delete(path: Path) -> None:
+    """Delete a database and the files that SQLite keeps beside it."""
     for name in (f"{path}-journal", f"{path}-wal", f"{path}-shm", str(path)):
         with suppress(OSError):
             Path(name).unlink()
 
 
 def _versions() -> str:
-    """What decides how a file is decoded."""
+    """List the versions of all libraries that decide how a file is decoded."""
     from importlib.metadata import PackageNotFoundError, version
 
-    told = [f"freezeframe {VERSION}"]
+    versions = [f"freezeframe {VERSION}"]
     for package in ("Pillow", "pydicom", "numpy"):
         with suppress(PackageNotFoundError):
-            told.append(f"{package} {version(package)}")
-    return ", ".join(told)
+            versions.append(f"{package} {version(package)}")
+    return ", ".join(versions)
 
 
-def _marks(n: int) -> str:
+def _placeholders(n: int) -> str:
     return ", ".join("?" * n)
 
 
-def _values(inspected: Inspected) -> tuple[Any, ...]:
-    """Everything that is kept of an image, in the order of the columns."""
-    told, shown = inspected, inspected.fingerprint
-    pixels, thumbnail = (
-        (bytes.fromhex(shown.pixels), shown.thumbnail.tobytes()) if shown else (b"", b"")
+def _values_of_facts(facts: ImageFacts) -> tuple[Any, ...]:
+    """Return the values of a row in the order of the columns, without the two of the key."""
+    pixels = b""
+    thumbnail = b""
+    if facts.fingerprint:
+        pixels = bytes.fromhex(facts.fingerprint.pixels)
+        thumbnail = facts.fingerprint.thumbnail.tobytes()
+    return (
+        facts.kind,
+        facts.mode,
+        facts.height,
+        facts.width,
+        facts.brightness,
+        facts.contrast,
+        facts.n_bytes,
+        facts.reason,
+        pixels,
+        thumbnail,
     )
-    size = (told.height, told.width, told.brightness, told.contrast, told.n_bytes)
-    return (told.kind, told.mode, *size, told.reason, pixels, thumbnail)
 
 
-def _checked(values: Sequence[Any]) -> Inspected | None:
-    """What `_values` made a row of; None if it cannot have been that."""
+def _facts_of_values(values: Sequence[Any]) -> ImageFacts | None:
+    """Return the facts in a row; None if `_values_of_facts` cannot have returned its values."""
     kind, mode, height, width, brightness, contrast, n_bytes, reason, pixels, thumbnail = values
-    texts, integers, floats = (kind, mode, reason), (height, width, n_bytes), (brightness, contrast)
     if not (
         kind in KINDS
-        and all(type(text) is str and len(text) <= 300 and text.isprintable() for text in texts)
-        and all(type(integer) is int and integer >= 0 for integer in integers)
-        and all(type(real) is float for real in floats)
+        and all(map(_is_short_text, (kind, mode, reason)))
+        and all(map(_is_count, (height, width, n_bytes)))
+        and type(brightness) is type(contrast) is float
         and type(pixels) is type(thumbnail) is bytes
         and n_bytes <= MAX_FILE_BYTES
     ):
         return None
     if reason:
-        unread = not (mode or height or width or brightness or contrast or pixels or thumbnail)
-        return Inspected(kind=kind, n_bytes=n_bytes, reason=reason) if unread else None
+        # A file that cannot be read has no other facts.
+        if mode or height or width or brightness or contrast or pixels or thumbnail:
+            return None
+        return ImageFacts(kind=kind, n_bytes=n_bytes, reason=reason)
     if not (
         mode
         and 0 < height * width <= MAX_PIXELS
         and 0 <= brightness <= 255
         and 0 <= contrast <= 128
-        and (len(pixels), len(thumbnail)) == (32, THUMBNAIL**2)
+        and len(pixels) == 32
+        and len(thumbnail) == THUMBNAIL**2
     ):
         return None
-    picture = np.frombuffer(thumbnail, np.uint8).reshape(THUMBNAIL, THUMBNAIL)
-    return Inspected(
-        Fingerprint(pixels.hex(), picture), kind, mode, height, width, brightness, contrast, n_bytes
+    grey = np.frombuffer(thumbnail, np.uint8).reshape(THUMBNAIL, THUMBNAIL)
+    return ImageFacts(
+        fingerprint=Fingerprint(pixels.hex(), grey),
+        kind=kind,
+        mode=mode,
+        height=height,
+        width=width,
+        brightness=brightness,
+        contrast=contrast,
+        n_bytes=n_bytes,
     )
+
+
+def _is_short_text(value: Any) -> bool:
+    return type(value) is str and len(value) <= _MAX_TEXT and value.isprintable()
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0

@@ -1,7 +1,7 @@
-"""What the images of a list are like: format, mode, size, brightness, contrast, fingerprint; or why one is unreadable.
+"""Inspection of images: format, mode, size, brightness, contrast and fingerprint of each.
 
-Each content is read and decoded once, by as many threads as there are cores, and kept for the next
-time.
+Each content is read and decoded once, by as many threads as there are cores. The facts are cached
+for the next time.
 """
 
 from __future__ import annotations
@@ -9,63 +9,33 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import FreezeframeError, ImageError
-from ..fingerprints import Fingerprint, fingerprint
-from ..formats.images import HEAD_BYTES, decode_image, image_kind, image_mode, read_image_bytes
+from ..fingerprints import fingerprint
+from ..formats.images import decode_image, error_reason, image_mode, read_image_bytes
+from ..formats.table import HEAD_BYTES, find_format
 from ..manifest import Manifest
+from ..output.terminal import Progress
+from .cache import InspectionCache, cache_path
+from .facts import ImageFacts
 
-if TYPE_CHECKING:
-    from .cache import InspectionCache
+IMAGES_PER_THREAD = 4
+"""Images in work, or finished and not yet taken, for each thread."""
 
-Progress = Callable[[int, int], None]
-"""Told how many images are inspected, and how many there are."""
-
-AHEAD = 4
-"""Images in work or waiting to be taken, for each thread."""
-
-MOST_THREADS = 16
-"""However many cores there are: each may unpack an image of `MAX_PIXELS`."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Inspected:
-    """What one image file is like.
-
-    Attributes:
-        fingerprint: of its pixels; None if it could not be read.
-        kind: its format by content ("PNG", "JPEG", ...), "" if it is none that is known.
-        mode: how its pixels are kept, see `image_mode`; "" if it could not be read.
-        height, width: in pixels, as seen (EXIF orientation applied); 0 if it could not be read.
-        brightness: mean grey level, from 0 to 255.
-        contrast: standard deviation of the grey levels, from 0 to 127.5.
-        n_bytes: size of the file.
-        reason: why it could not be read; "" if it could.
-    """
-
-    fingerprint: Fingerprint | None = None
-    kind: str = ""
-    mode: str = ""
-    height: int = 0
-    width: int = 0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    n_bytes: int = 0
-    reason: str = ""
+MAX_THREADS = 16
+"""Limit on machines of many cores: each thread may decode an image of `MAX_PIXELS`."""
 
 
 def inspect_images(
     manifest: Manifest, *, cache: bool = True, progress: Progress | None = None
-) -> list[Inspected]:
-    """What the images of a manifest are like, in its order; see `inspect_files`."""
+) -> list[ImageFacts]:
+    """Collect the facts about the images of a manifest, in its order; see `inspect_files`."""
     files = [(manifest.root / image.path, image.sha256) for image in manifest.images]
     return inspect_files(files, cache=cache, progress=progress)
 
@@ -75,118 +45,124 @@ def inspect_files(
     *,
     cache: bool = True,
     progress: Progress | None = None,
-) -> list[Inspected]:
-    """What image files are like.
+) -> list[ImageFacts]:
+    """Collect the facts about image files.
 
     Args:
-        files: path and SHA-256 (hexadecimal, "" if not known) of each; those of one SHA-256 are
+        files: path and SHA-256 (hexadecimal, "" if unknown) of each file. Files of one SHA-256 are
             read once.
-        cache: take what was found before from the user's cache folder, and keep there what is
-            found.
-        progress: told after each content.
+        cache: read earlier facts from the user's cache folder, and add new ones to it.
+        progress: called after each content that is read.
 
     Returns:
-        In the order of `files`. Files that cannot be read have a `reason`; none raises an error.
+        Facts in the order of `files`. Files that cannot be read have a `reason`; they raise no
+        error.
 
-    >>> [found.reason for found in inspect_files([("scan.png", "")], cache=False)]
-    ['No such file or directory']
+    Examples:
+        >>> [facts.reason for facts in inspect_files([("scan.png", "")], cache=False)]
+        ['No such file or directory']
     """
-    # A file whose SHA-256 is not known is a content of its own.
+    # A file of unknown SHA-256 counts as a content of its own.
     contents = [sha256 or f"file {number}" for number, (_, sha256) in enumerate(files)]
     copies = defaultdict[str, list[Path]](list)
     for content, (path, _) in zip(contents, files, strict=True):
         copies[content].append(Path(path))
-    found: dict[str, Inspected] = {}
-    with _cache(cache) as kept:
-        if kept:
-            found.update(kept.load(copies))
-        finished = sum(len(copies[content]) for content in found)
-        missing = {content: paths for content, paths in copies.items() if content not in found}
-        for content, inspected, lasting in _inspected(missing):
-            found[content] = inspected
-            if kept and lasting:
-                kept.keep(content, inspected)
+    facts: dict[str, ImageFacts] = {}
+    with _open_cache(cache) as store:
+        if store:
+            facts.update(store.load(copies))
+        finished = sum(len(copies[content]) for content in facts)
+        remaining = {content: paths for content, paths in copies.items() if content not in facts}
+        for content, result, lasting in _inspect_contents(remaining):
+            facts[content] = result
+            if store and lasting:
+                store.add(content, result)
             finished += len(copies[content])
             if progress:
                 progress(finished, len(files))
-    return [found[content] for content in contents]
+    return [facts[content] for content in contents]
 
 
-def _cache(wanted: bool) -> AbstractContextManager[InspectionCache | None]:
-    if not wanted:
-        return nullcontext()
-    from .cache import InspectionCache, cache_path
-
-    return closing(InspectionCache(cache_path()))
+def _open_cache(enabled: bool) -> AbstractContextManager[InspectionCache | None]:
+    return closing(InspectionCache(cache_path())) if enabled else nullcontext()
 
 
-def _inspected(contents: dict[str, list[Path]]) -> Iterator[tuple[str, Inspected, bool]]:
-    """Each content, what it is like, and whether that will be so the next time; a few are read ahead."""
+def _inspect_contents(
+    contents: dict[str, list[Path]],
+) -> Iterator[tuple[str, ImageFacts, bool]]:
+    """Yield each content with its facts, and whether they may be cached; threads read ahead."""
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from joblib import cpu_count
 
-    threads = min(int(cpu_count()), MOST_THREADS)
-    pending: deque[tuple[str, Future[tuple[Inspected, bool]]]] = deque()
-    pool = ThreadPoolExecutor(threads)
+    n_threads = min(int(cpu_count()), MAX_THREADS)
+    pending: deque[tuple[str, Future[tuple[ImageFacts, bool]]]] = deque()
+    pool = ThreadPoolExecutor(n_threads)
     try:
         for content, paths in contents.items():
             pending.append((content, pool.submit(_inspect_content, paths, content)))
-            if len(pending) >= AHEAD * threads:
-                done, future = pending.popleft()
-                yield done, *future.result()
-        for done, future in pending:
-            yield done, *future.result()
+            # Results wait in memory, so only some images are read ahead.
+            if len(pending) >= IMAGES_PER_THREAD * n_threads:
+                finished, future = pending.popleft()
+                yield finished, *future.result()
+        for finished, future in pending:
+            yield finished, *future.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _inspect_content(paths: list[Path], sha256: str) -> tuple[Inspected, bool]:
-    """The first of several copies that is still there."""
+def _inspect_content(paths: list[Path], sha256: str) -> tuple[ImageFacts, bool]:
+    """Inspect the first of several copies that still exists."""
     for path in paths:
-        inspected, lasting = _inspect_file(path, sha256)
-        if lasting or not inspected.reason:
+        facts, lasting = _inspect_file(path, sha256)
+        if lasting or not facts.reason:
             break
-    return inspected, lasting
+    return facts, lasting
 
 
-def _inspect_file(path: Path, sha256: str) -> tuple[Inspected, bool]:
-    """What a file is like, and whether a file of that SHA-256 is always like that."""
-    kind, n_bytes = "", 0
+def _inspect_file(path: Path, sha256: str) -> tuple[ImageFacts, bool]:
+    """Return the facts about a file, and whether they hold for every file of that SHA-256."""
+    row = None
+    n_bytes = 0
     try:
         n_bytes = path.stat().st_size
         data = read_image_bytes(path)
-        kind = image_kind(data[:HEAD_BYTES]) or ""
-        image, mode = decode_image(data), image_mode(data)
+        row = find_format(data[:HEAD_BYTES])
+        image = decode_image(data)
+        mode = image_mode(data)
     except (FreezeframeError, OSError, ValueError, MemoryError) as error:
-        reason = (
-            (error.strerror if isinstance(error, OSError) else None)
-            or str(error)
-            or "not enough memory"
-        )
-        # What can be read of DICOM depends on the plugins that are installed.
+        kind = row.name if row else ""
+        facts = ImageFacts(kind=kind, n_bytes=n_bytes, reason=error_reason(error))
+        # The next attempt may succeed with more memory, or with a plugin that is installed later.
         lasting = (
             isinstance(error, ImageError)
             and not isinstance(error.__cause__, MemoryError)
-            and kind != "DICOM"
+            and row is not None
+            and not row.needs_plugins
         )
-        inspected = Inspected(kind=kind, n_bytes=n_bytes, reason=reason)
-        return inspected, lasting and bool(kind) and _is(data, sha256)
+        return facts, lasting and _has_sha256(data, sha256)
     brightness, contrast = _grey_levels(image)
     height, width = image.shape[:2]
-    inspected = Inspected(
-        fingerprint(image), kind, mode, height, width, brightness, contrast, len(data)
+    facts = ImageFacts(
+        fingerprint=fingerprint(image),
+        kind=row.name if row else "",
+        mode=mode,
+        height=height,
+        width=width,
+        brightness=brightness,
+        contrast=contrast,
+        n_bytes=len(data),
     )
-    return inspected, _is(data, sha256)
+    return facts, _has_sha256(data, sha256)
 
 
-def _is(data: bytes, sha256: str) -> bool:
-    """Whether the file has not changed since its SHA-256 was taken."""
+def _has_sha256(data: bytes, sha256: str) -> bool:
+    """Return True if the file has not changed since its SHA-256 was computed."""
     return hashlib.sha256(data).hexdigest() == sha256
 
 
 def _grey_levels(image: NDArray[np.uint8]) -> tuple[float, float]:
-    """Mean and standard deviation of the grey levels of an RGB image."""
+    """Return mean and standard deviation of the grey levels of an RGB image."""
     from PIL import Image
 
     counts = np.array(Image.fromarray(image).convert("L").histogram(), np.float64)

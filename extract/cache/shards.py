@@ -23,14 +23,9 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.formats.images import (
-    HEAD_BYTES,
-    image_kind,
-    read_image,
-    read_image_bytes,
-    resize_image,
-)
+from ...data.formats.images import read_image, read_image_bytes, resize_image
 from ...data.formats.limits import scale_to_bytes
+from ...data.formats.table import HEAD_BYTES, image_kind
 from ...data.manifest import Image, Manifest
 from ...data.output.files import cache_folder, whole_file
 from ...data.output.terminal import printable

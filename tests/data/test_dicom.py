@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from freezeframe import ImageError, MissingExtraError
-from freezeframe.data.formats.images import decode_image, image_kind, read_image
+from freezeframe.data.formats.images import decode_image, read_image
 from freezeframe.data.formats.limits import scale_to_bytes
+from freezeframe.data.formats.table import image_kind
 
 pydicom = pytest.importorskip("pydicom", minversion="3")
 
@@ -241,7 +242,7 @@ def test_packings_without_a_plugin_are_named() -> None:
         pytest.skip("a plugin for JPEG-LS is installed")
     text = refused(shipped("MR_small_jpeg_ls_lossless.dcm").read_bytes())
     assert text.startswith(
-        "DICOM packed as JPEG-LS Lossless Image Compression: pydicom needs a plugin"
+        "DICOM packed as JPEG-LS Lossless Image Compression, which needs a plugin of pydicom; try: "
     )
 
 

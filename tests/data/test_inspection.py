@@ -21,8 +21,15 @@ from freezeframe import ImageError
 from freezeframe.data.fingerprints import Fingerprint, fingerprint
 from freezeframe.data.formats.images import image_mode, read_image
 from freezeframe.data.inspection import inspect as inspection
-from freezeframe.data.inspection.cache import BATCH, InspectionCache, _checked, _values, cache_path
-from freezeframe.data.inspection.inspect import Inspected, inspect_files, inspect_images
+from freezeframe.data.inspection.cache import (
+    BATCH,
+    InspectionCache,
+    _facts_of_values,
+    _values_of_facts,
+    cache_path,
+)
+from freezeframe.data.inspection.facts import ImageFacts
+from freezeframe.data.inspection.inspect import inspect_files, inspect_images
 from freezeframe.data.manifest import read_manifest
 
 
@@ -36,8 +43,8 @@ def files_of(folder: Path) -> list[tuple[Path, str]]:
     return [(path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths]
 
 
-def told(found: list[Inspected]) -> list[tuple[Any, ...]]:
-    return [_values(one) for one in found]
+def told(found: list[ImageFacts]) -> list[tuple[Any, ...]]:
+    return [_values_of_facts(one) for one in found]
 
 
 def count_decoding(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -331,7 +338,7 @@ def test_a_cache_that_has_grown_too_large_is_begun_anew(
 ) -> None:
     files = files_of(folder)
     first = inspect_files(files)
-    monkeypatch.setattr("freezeframe.data.inspection.cache.MAX_BYTES", 1000)
+    monkeypatch.setattr("freezeframe.data.inspection.cache.MAX_CACHE_BYTES", 1000)
     assert told(inspect_files(files[:1])) == told(first[:1])
     monkeypatch.undo()
 
@@ -340,8 +347,8 @@ def test_more_than_one_batch(tmp_path: Path) -> None:
     keys = [f"{number:064x}" for number in range(2 * BATCH + 7)]
     cache = InspectionCache(tmp_path / "cache.sqlite")
     for number, key in enumerate(keys):
-        cache.keep(key, Inspected(kind="PNG", n_bytes=number, reason="PNG that is truncated"))
-    cache.keep("no SHA-256", Inspected(kind="PNG", reason="PNG that is truncated"))
+        cache.add(key, ImageFacts(kind="PNG", n_bytes=number, reason="PNG that is truncated"))
+    cache.add("no SHA-256", ImageFacts(kind="PNG", reason="PNG that is truncated"))
     cache.close()
     cache = InspectionCache(tmp_path / "cache.sqlite")
     known = cache.load(["", "no SHA-256", *keys])
@@ -351,7 +358,7 @@ def test_more_than_one_batch(tmp_path: Path) -> None:
 
 
 readable = st.builds(
-    Inspected,
+    ImageFacts,
     fingerprint=st.builds(
         Fingerprint,
         pixels=st.binary(min_size=32, max_size=32).map(bytes.hex),
@@ -368,10 +375,10 @@ readable = st.builds(
 
 
 @given(readable)
-def test_what_is_kept_is_read_back(inspected: Inspected) -> None:
-    again = _checked(_values(inspected))
+def test_what_is_kept_is_read_back(inspected: ImageFacts) -> None:
+    again = _facts_of_values(_values_of_facts(inspected))
     assert again is not None
-    assert _values(again) == _values(inspected)
+    assert _values_of_facts(again) == _values_of_facts(inspected)
 
 
 anything = st.none() | st.text() | st.binary() | st.integers() | st.floats()
@@ -379,11 +386,11 @@ anything = st.none() | st.text() | st.binary() | st.integers() | st.floats()
 
 @given(readable, st.integers(0, 9), anything)
 def test_whatever_stands_in_a_row_is_refused_or_possible(
-    inspected: Inspected, place: int, value: Any
+    inspected: ImageFacts, place: int, value: Any
 ) -> None:
-    values = list(_values(inspected))
+    values = list(_values_of_facts(inspected))
     values[place] = value
-    again = _checked(values)
+    again = _facts_of_values(values)
     assert again is None or (
         again.reason == "" and 0 <= again.brightness <= 255 and again.height * again.width > 0
     )

@@ -1,0 +1,195 @@
+"""Image files decoded to RGB arrays with Pillow.
+
+Pillow's plugins are called directly: `Image.open` would apply a size limit that the process shares.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ImageError
+from .limits import check_size, scale_to_bytes
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_BLOCK_PIXELS = 2**20
+_MAX_SCANS = 50
+"""Scans that a JPEG of `max_pixels` pixels may have; smaller images may have more."""
+
+# Tags of TIFF; EXIF shares the first.
+_ORIENTATION = 274
+_PHOTOMETRIC = 262
+_TILE_WIDTH = 322
+_TILE_HEIGHT = 323
+
+_PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")
+
+
+@dataclass(frozen=True)
+class PillowReader:
+    """Reader of one format that Pillow decodes.
+
+    Attributes:
+        plugin: name of the format in Pillow's modules and classes, "Jpeg" say.
+        clean: function of the file's content, called before Pillow sees it.
+        check: function of Pillow's image, the file's content and `max_pixels`, called before
+            pixels are decoded; it raises ImageError for hostile files.
+        applies_orientation: True if Pillow itself turns images by their EXIF orientation.
+    """
+
+    plugin: str
+    clean: Callable[[bytes], bytes] | None = None
+    check: Callable[[Any, bytes, int], None] | None = None
+    applies_orientation: bool = False
+
+    def decode(self, data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
+        """Decode the first frame of an image file.
+
+        Args:
+            data: content of the file.
+            max_pixels: limit of height x width, checked before pixels are decoded.
+
+        Returns:
+            uint8 RGB array of shape (height, width, 3), C-contiguous and writeable.
+
+        Raises:
+            ImageError: the image is too large, or hostile.
+        """
+        with self._open(data) as image:
+            _check_header(image, max_pixels)
+            if self.check:
+                self.check(image, data, max_pixels)
+            image.load()
+            orientation = 1 if self.applies_orientation else _orientation(image)
+            turned = _turn(_to_rgb(image), orientation)
+            rgb: NDArray[np.uint8] = np.require(turned, np.uint8, ["C", "O", "W"])
+            return rgb
+
+    def mode(self, data: bytes) -> str:
+        """Return Pillow's mode of an image file: "1", "L", "P", "RGB", "RGBA", "I;16", ..."""
+        with self._open(data) as image:
+            return str(image.mode)
+
+    def _open(self, data: bytes) -> Any:
+        """Open the content as Pillow's image; this reads only the header."""
+        module = import_module(f"PIL.{self.plugin}ImagePlugin")
+        plugin = getattr(module, f"{self.plugin}ImageFile")
+        return plugin(BytesIO(self.clean(data) if self.clean else data))
+
+
+def strip_png(data: bytes) -> bytes:
+    """Keep only the chunks of a PNG that make the picture, and verify their checksums.
+
+    Texts, profiles and frames can be huge or broken. Pillow does not verify the checksums of
+    pixels.
+
+    Raises:
+        ImageError: the file is truncated, or a checksum is wrong.
+    """
+    # A PNG is a signature of 8 bytes and chunks: length (4), name (4), body, CRC-32 (4).
+    start = 8
+    name = b""
+    chunks = [data[:8]]
+    while name != b"IEND":
+        name = data[start + 4 : start + 8]
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        if end > len(data):
+            raise ImageError("PNG that is truncated")
+        if name in _PNG_CHUNKS:
+            if zlib.crc32(data[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+                raise ImageError(
+                    f"PNG that is damaged: wrong checksum of its {name.decode()} chunk"
+                )
+            chunks.append(data[start:end])
+        start = end
+    return b"".join(chunks)
+
+
+def check_jpeg_scans(image: Any, data: bytes, max_pixels: int) -> None:
+    """Raise ImageError if a JPEG has so many scans that decoding would take hours.
+
+    A few kilobytes can hold thousands of scans, and each goes over all pixels.
+    """
+    # Pillow stops behind the header of the first scan. Thumbnails may precede it.
+    pixels_start = image.fp.tell()
+    header_bytes = pixels_start - data.rfind(b"\xff\xda", 0, pixels_start)
+    # A first scan of all colours is the only one. Phones append films, where the bytes of a scan
+    # header may occur by chance.
+    if "progressive" in image.info or header_bytes < 8 + 2 * image.layers:
+        scans = 1 + data.count(b"\xff\xda", pixels_start)
+        if scans * image.height * image.width > _MAX_SCANS * max_pixels:
+            raise ImageError(
+                f"JPEG of {image.width} x {image.height} pixels in {scans} scans, which is too many"
+            )
+
+
+def _check_header(image: Image.Image, max_pixels: int) -> None:
+    """Raise ImageError if the image, or a tile of a TIFF, is too large."""
+    check_size(image.height, image.width, max_pixels)
+    tags = getattr(image, "tag_v2", {})
+    if _TILE_HEIGHT in tags or _TILE_WIDTH in tags:
+        # A tile may be larger than the image, and is decoded as a whole. A missing side is the
+        # image's.
+        side = max(image.size)
+        check_size(tags.get(_TILE_HEIGHT, side), tags.get(_TILE_WIDTH, side), max_pixels)
+
+
+def _orientation(image: Image.Image) -> Any:
+    """Return the EXIF orientation, 1 to 8 in sound files; None if there is no EXIF data."""
+    try:
+        return image.getexif().get(_ORIENTATION)
+    # Broken EXIF data is common, and no reason to refuse a sound picture.
+    except Exception:
+        return None
+
+
+def _turn(rgb: NDArray[np.uint8], orientation: Any) -> NDArray[np.uint8]:
+    """Turn and mirror an image by its EXIF orientation."""
+    if orientation in (5, 6, 7, 8):
+        rgb = rgb.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        rgb = rgb[:, ::-1]
+    return rgb[::-1] if orientation in (3, 4, 7, 8) else rgb
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Convert Pillow's image to an RGB array of shape (height, width, 3)."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return np.repeat(_deep_grey(image)[..., np.newaxis], 3, axis=2)
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _BLOCK_PIXELS // image.width)
+    # Pillow takes 4 bytes a pixel at each step, and a large image has several steps.
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        rgb[top:bottom] = _block_to_rgb(image.crop((0, top, image.width, bottom)))
+    return rgb
+
+
+def _deep_grey(image: Image.Image) -> NDArray[np.uint8]:
+    """Scale grey levels of more than 8 bits to bytes, of shape (height, width)."""
+    levels = np.asarray(image)
+    transparency = image.info.get("transparency")
+    if isinstance(transparency, int):
+        levels = np.where(levels == transparency, np.nan, levels)
+    # Pillow inverts "white is zero" for 8 bits, but not for more.
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
+        levels = -levels.astype(np.float64)
+    return scale_to_bytes(levels)
+
+
+def _block_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        # RGBa is RGB multiplied by alpha, which equals a black background.
+        return np.asarray(image.convert("RGBA").convert("RGBa"))[..., :3]
+    return np.asarray(image.convert("RGB"))

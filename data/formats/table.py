@@ -1,0 +1,129 @@
+"""The table of image formats. To add a format, add a row, and a reader where Pillow has none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dicom import DicomReader, read_patient_id
+from .pillow import PillowReader, check_jpeg_scans, strip_png
+
+HEAD_BYTES = 132
+"""Number of a file's first bytes that `image_kind` needs."""
+
+
+class Reader(Protocol):
+    """Decoder of one format.
+
+    It may raise any exception and warn: `decode_image` guards it.
+    """
+
+    def decode(self, data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
+        """Decode a file's content into RGB, after a check of its size.
+
+        Returns:
+            uint8 array of shape (height, width, 3), C-contiguous and writeable.
+        """
+
+    def mode(self, data: bytes) -> str:
+        """Return how a file keeps its pixels, without decoding them."""
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """One row of the table.
+
+    Attributes:
+        name: the format's name in messages and reports.
+        endings: of file names, in lower case. A file with such an ending is listed even if its
+            content is no image, so that damage is reported.
+        magic: regular expression (DOTALL) that matches at the start of a file's first
+            `HEAD_BYTES` bytes.
+        reader: decodes the files.
+        read_patient_id: function of a file's first bytes that returns the patient's identifier,
+            or ""; None for formats without patients.
+        needs_plugins: True if what can be decoded depends on optional plugins.
+    """
+
+    name: str
+    endings: tuple[str, ...]
+    magic: bytes
+    reader: Reader
+    read_patient_id: Callable[[bytes], str] | None = None
+    needs_plugins: bool = False
+
+    def matches(self, head: bytes) -> bool:
+        """Return True if a file with these first bytes is of this format."""
+        return re.match(self.magic, head, re.DOTALL) is not None
+
+
+IMAGE_FORMATS = (
+    ImageFormat(
+        "JPEG",
+        (".jpg", ".jpeg", ".jpe", ".jfif"),
+        rb"\xff\xd8\xff",
+        PillowReader("Jpeg", check=check_jpeg_scans),
+    ),
+    ImageFormat(
+        "PNG",
+        (".png", ".apng"),
+        rb"\x89PNG\r\n\x1a\n",
+        PillowReader("Png", clean=strip_png),
+    ),
+    ImageFormat(
+        "TIFF",
+        (".tif", ".tiff"),
+        rb"II[*+]\0|MM\0[*+]",
+        PillowReader("Tiff", applies_orientation=True),
+    ),
+    # Any text may begin with the letters BM, so the size of the header (12, 16, 40, 52, 56, 64, 108
+    # or 124) must follow. Of a truncated header, a part is enough.
+    ImageFormat(
+        "BMP",
+        (".bmp", ".dib"),
+        rb"BM.{12}[\x0c\x10(48@l|](\0{3}|\0{0,2}\Z)",
+        PillowReader("Bmp"),
+    ),
+    ImageFormat("GIF", (".gif",), rb"GIF8[79]a", PillowReader("Gif")),
+    ImageFormat("WebP", (".webp",), rb"RIFF.{4}WEBP", PillowReader("WebP")),
+    # Many DICOM files also begin with the head of a TIFF file, and few of them hold a TIFF image.
+    # The last row that matches wins.
+    ImageFormat(
+        "DICOM",
+        (".dcm", ".dicom", ".ima"),
+        rb".{128}DICM",
+        DicomReader(),
+        read_patient_id=read_patient_id,
+        needs_plugins=True,
+    ),
+)
+
+KINDS = tuple(row.name for row in IMAGE_FORMATS)
+"""Names of all formats."""
+
+IMAGE_ENDINGS = frozenset(ending for row in IMAGE_FORMATS for ending in row.endings)
+"""File name endings of all formats."""
+
+
+def find_format(head: bytes) -> ImageFormat | None:
+    """Return the format of a file by its first `HEAD_BYTES` bytes; None if none matches."""
+    for row in reversed(IMAGE_FORMATS):
+        if row.matches(head):
+            return row
+    return None
+
+
+def image_kind(head: bytes) -> str | None:
+    """Name the format of a file by its first `HEAD_BYTES` bytes; None if no format matches.
+
+    Examples:
+        >>> image_kind(b"GIF89a...")
+        'GIF'
+    """
+    row = find_format(head)
+    return row.name if row else None
