@@ -20,7 +20,7 @@ from ..task.task import check_comparable
 if TYPE_CHECKING:
     from ...data.audit.audit import Audit
     from ...data.audit.image_set import ImageSet
-    from ...data.duplicates.pairs import Progress
+    from ...data.output.terminal import Progress
 
 
 @click.command()

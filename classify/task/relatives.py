@@ -121,7 +121,7 @@ def _compared(
 
     Test rows that have a relative already are not compared.
     """
-    from ...data.duplicates.pairs import joined
+    from ...data.duplicates.pairs import merge_groups
     from ...data.duplicates.remembered import remembered_near_pairs
 
     n = len(test.rows)
@@ -139,4 +139,4 @@ def _compared(
         np.concatenate(thumbnails), sides=sides, progress=progress, cache=True
     )
     rows = np.concatenate([asked, known])
-    return joined(pictures, pictures[rows[pairs.first]], pictures[rows[pairs.second]])
+    return merge_groups(pictures, pictures[rows[pairs.first]], pictures[rows[pairs.second]])

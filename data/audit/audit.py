@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ParameterError
-from ..duplicates.pairs import THRESHOLD, Progress, joined
+from ..duplicates.pairs import THRESHOLD, merge_groups
 from ..duplicates.remembered import remembered_near_pairs
+from ..output.terminal import Progress
 from ..splits import join_groups
 from .image_set import ImageSet, given_groups, named_apart, renamed, thumbnails_of
 
@@ -276,7 +277,7 @@ def audit(
     firsts, seconds = (
         same[[getattr(pair, name) for pair in pairs]] for name in ("first", "second")
     )
-    pictures = joined(same, firsts, seconds)
+    pictures = merge_groups(same, firsts, seconds)
     groups = join_groups(pictures.tolist(), *given_groups(sets))
     pairs += _groups_apart(sets, pictures, groups)
     return Audit(tuple(sets), tuple(sorted(pairs, key=_order)), pictures, groups, threshold)

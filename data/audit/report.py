@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import FreezeframeError
-from ..duplicates.symmetries import NAMES
+from ..duplicates.symmetries import SYMMETRY_NAMES
 from ..output import html as pages
 from ..output.csv import csv_line, defuse
 from .audit import FEATURES, GROUP, LEVELS, NEAR, Audit, Crossing, Pair
@@ -134,7 +134,7 @@ def audit_csv(found: Audit) -> Iterator[str]:
         told = [
             LEVELS[pair.level],
             f"{pair.score:.4f}" * (pair.level != GROUP),
-            NAMES[pair.symmetry] if pair.level == NEAR else "",
+            SYMMETRY_NAMES[pair.symmetry] if pair.level == NEAR else "",
         ]
         images = [*_told(found, pair.first), *_told(found, pair.second)]
         yield csv_line([*yes, *told, *map(defuse, images), str(found.pictures[pair.first])])
@@ -221,7 +221,7 @@ def _figures(found: Audit, pairs: Iterable[Pair]) -> Iterator[str]:
     for pair in pairs:
         told = [_told(found, row) for row in (pair.first, pair.second)]
         how = LEVELS[pair.level] + f", {pair.score:.3f}" * (pair.level in (NEAR, FEATURES))
-        how += f", the second shown {NAMES[pair.symmetry]}" * bool(pair.symmetry)
+        how += f", the second shown {SYMMETRY_NAMES[pair.symmetry]}" * bool(pair.symmetry)
         names = " | ".join(
             ", ".join(filter(None, (name, path, label, split))) for name, path, label, split in told
         )

@@ -1,1 +1,1 @@
-"""Pictures that show the same: pairs of near-duplicates, and the groups they form."""
+"""Near-duplicates: pairs of images that show the same picture, and the groups that they form."""

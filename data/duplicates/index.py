@@ -1,224 +1,255 @@
-"""Which pairs of thumbnails are worth comparing: an index, so that not all pairs need be.
+"""An index of thumbnails that finds the pairs worth comparing, so that not all need be compared.
 
 A thumbnail is faded out towards its borders, and the magnitudes of its low Fourier frequencies are
-taken: they hardly change when a picture is shifted, and with both signs and both axes of a
-frequency in order of size they are the same under all eight symmetries. What crops and changes of
-brightness do to them is learnt from the collection itself: a sample of its thumbnails is edited,
-and the linear discriminants (Fisher) of the differences that edits make against those between
-pictures are kept. In their space the edits have unit variance. Since crops scale a picture, each is
-indexed three times: whole, and as crops of it would be. A k-d tree over the first dimensions finds
-neighbours, all dimensions decide; the radii are those that hold nearly all of the sample's edits.
+computed: they hardly change when a picture is shifted. With both signs and both axes of a frequency
+in order of size, they are the same under all eight symmetries.
+
+The collection itself shows how crops and changes of brightness move them. A sample of its
+thumbnails is edited; the index keeps the linear discriminants (Fisher) of the differences that
+edits make against the differences between pictures. In their space, edits have unit variance.
+
+Crops scale a picture, so each is indexed several times: whole, and as crops of it would be. A k-d
+tree over the first dimensions finds neighbours, and all dimensions decide. The radii hold nearly
+all edits of the sample.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .alignment import reduced, resampling
+from .alignment import FloatArray, resampling_matrices, shrink
 
-Floats = NDArray[np.floating[Any]]
-"""float32; NumPy's types do not follow it through products."""
+MOST_WITHOUT_INDEX = 200
+"""Up to so many pictures need no index: all their pairs are candidates."""
 
-Numbers = NDArray[np.intp]
+MOST_NEIGHBOURS = 128
+"""At most so many points near a picture are looked at, the nearest.
 
-FEW = 200
-"""So many pictures need no index: all their pairs are candidates."""
-NEIGHBOURS = 128
-"""Of each picture only so many points are looked at, the nearest, so that time grows with the number of pictures."""
+So time grows with the number of pictures, not with its square.
+"""
+
 SLACK = 2.0
-"""The farthest of these may be so much farther, as a share, than the one that an exact search would find."""
+"""Slack of the approximate search, as a share: the farthest of its neighbours may be so much
+farther than that of an exact search."""
+
 SAMPLE = 500
-"""Pictures that are edited to learn what edits do."""
+"""Pictures that are edited to learn how edits move them."""
+
 DIMENSIONS = 32
-SEARCHED = 12
-"""Dimensions of the tree: with more of them it would have to look at nearly all pictures."""
-FOUND = 0.99
-"""The share of the sample's edits that a radius holds."""
-KEPT = (1.0, 0.95, 0.9, 0.85, 0.8)
-"""Shares of its sides by which a picture is indexed."""
-CROPS = ((0.95, 0.95), (0.95, 0.95), (0.92, 0.92), (0.9, 0.9), (0.9, 0.9), (0.97, 0.93))
+
+TREE_DIMENSIONS = 12
+"""Dimensions of the k-d tree: with more it would have to look at nearly all pictures."""
+
+RADIUS_QUANTILE = 0.99
+"""Share of the sample's edits that a radius holds."""
+
+CROP_SHARES = (1.0, 0.95, 0.9, 0.85, 0.8)
+"""Shares of its sides by which each picture is indexed; 1 is the whole picture."""
+
+SAMPLE_CROPS = ((0.95, 0.95), (0.95, 0.95), (0.92, 0.92), (0.9, 0.9), (0.9, 0.9), (0.97, 0.93))
 """Shares of height and width that the sample's crops leave."""
 
 _FREQUENCIES = 8
-_SIDE = 32
-"""So many pixels show these frequencies."""
-_BLOCK = 2048
+# So many pixels show these frequencies.
+_SPECTRUM_SIDE = 32
+_PICTURES_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, eq=False)
-class Index:
-    """Where each picture stands among those that edits would make of it.
+class ThumbnailIndex:
+    """Points of pictures, in a space where the edits of a picture are near to it.
 
     Attributes:
-        points: float32 of shape (len(KEPT), n, DIMENSIONS), the most telling dimension first: of
-            the pictures as they are, and of their crops; edits have unit variance in each
-            dimension.
-        radius: nearly all edits of a picture lie so near to it, or to one of its crops.
-        radius_searched: the same by the first `SEARCHED` dimensions alone.
+        points: float32 of shape (len(CROP_SHARES), n, DIMENSIONS), for the whole pictures and
+            their crops; the dimension that separates best comes first. Edits have unit variance in
+            each dimension.
+        radius: nearly all edits of a picture are this near to it, or to one of its crops.
+        tree_radius: the same by the first `TREE_DIMENSIONS` alone.
     """
 
-    points: Floats
+    points: FloatArray
     radius: float
-    radius_searched: float
+    tree_radius: float
 
     @classmethod
-    def of(cls, thumbnails: NDArray[np.uint8]) -> Index:
-        """Learn from thumbnails of shape (n, side, side), more than one, none of them blank."""
+    def fit(cls, thumbnails: NDArray[np.uint8]) -> ThumbnailIndex:
+        """Learn from thumbnails and index them.
+
+        Args:
+            thumbnails: of shape (n, side, side), more than one, none of them blank.
+
+        References:
+            Fisher (1936): The use of multiple measurements in taxonomic problems. Annals of
+                Eugenics 7, 179-188.
+        """
         from scipy.linalg import eigh
 
         features = _features(thumbnails)
-        chosen = np.random.default_rng(0).permutation(len(thumbnails))[:SAMPLE]
-        differences = _differences(
-            thumbnails[chosen].astype(np.float32), features[:, chosen]
-        ).astype(np.float64)
+        rows = np.random.default_rng(0).permutation(len(thumbnails))[:SAMPLE]
+        grey = thumbnails[rows].astype(np.float32)
+        differences = _edit_differences(grey, features[:, rows]).astype(np.float64)
         within = differences.T @ differences / len(differences)
-        # Shrunk: the sample is not all that can be done to a picture.
-        within += 0.3 * np.diag(np.diag(within)) + 1e-6 * max(np.trace(within), 1e-9) * np.eye(
-            len(within)
-        )
+        # The matrix is shrunk towards its diagonal: pictures meet more edits than the sample's.
+        ridge = 1e-6 * max(np.trace(within), 1e-9)
+        within += 0.3 * np.diag(np.diag(within)) + ridge * np.eye(len(within))
         between = np.cov(features[0].T.astype(np.float64))
-        _, ascending = eigh(
-            between, within, subset_by_index=(len(within) - DIMENSIONS, len(within) - 1)
-        )
+        last = (len(within) - DIMENSIONS, len(within) - 1)
+        _, ascending = eigh(between, within, subset_by_index=last)
         directions = ascending[:, ::-1]
-        moved = (differences @ directions) ** 2
-        radii = (
-            float(np.quantile(np.sqrt(moved[:, :n].sum(axis=1)), FOUND))
-            for n in (DIMENSIONS, SEARCHED)
+        squares = (differences @ directions) ** 2
+        radius, tree_radius = (
+            float(np.quantile(np.sqrt(squares[:, :n].sum(axis=1)), RADIUS_QUANTILE))
+            for n in (DIMENSIONS, TREE_DIMENSIONS)
         )
-        return cls((features @ directions.astype(np.float32)).astype(np.float32), *radii)
+        points = (features @ directions.astype(np.float32)).astype(np.float32)
+        return cls(points, radius, tree_radius)
 
     def candidates(
         self, rows: NDArray[np.intp], sides: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.intp], bool]:
-        """Pairs of pictures that may be the same; and whether one of these had more neighbours than are looked at.
+        """Find pairs of pictures that may show the same.
 
         Args:
-            rows: among which pictures, ascending.
-            sides: a number per picture of the index; if given, only pairs from two sides are taken.
+            rows: numbers of the pictures to pair, ascending.
+            sides: a number for each picture of the index; with sides, only pairs across two sides
+                are returned.
 
         Returns:
-            Their numbers, of shape (n_pairs, 2), the smaller first; sorted, each pair once.
+            Numbers of pictures, of shape (n_pairs, 2), the smaller first; sorted, each pair once.
+            And True if a picture has more neighbours than are looked at.
         """
         if sides is None:
             return self._neighbours(rows, rows)
-        of_rows = sides[rows]
-        found = [
-            self._neighbours(rows[of_rows == side], rows[of_rows != side])
-            for side in np.unique(of_rows)
+        row_sides = sides[rows]
+        results = [
+            self._neighbours(rows[row_sides == side], rows[row_sides != side])
+            for side in np.unique(row_sides)
         ]
-        pairs = np.unique(np.concatenate([pairs for pairs, _ in found]), axis=0)
-        return pairs, any(crowded for _, crowded in found)
+        pairs = np.unique(np.concatenate([pairs for pairs, _ in results]), axis=0)
+        return pairs, any(crowded for _, crowded in results)
 
-    def _neighbours(self, rows: Numbers, among: Numbers) -> tuple[Numbers, bool]:
-        """Pairs of one of `rows` and one of its neighbours in `among`; the rest as for `candidates`."""
+    def _neighbours(
+        self, rows: NDArray[np.intp], among: NDArray[np.intp]
+    ) -> tuple[NDArray[np.intp], bool]:
+        """Pair pictures of `rows` with their neighbours in `among`; see `candidates`."""
         from scipy.spatial import cKDTree
 
         if not len(rows) or not len(among):
             return np.empty((0, 2), np.intp), False
-        owners = np.tile(among, len(KEPT))
+        n = self.points.shape[1]
+        owners = np.tile(among, len(CROP_SHARES))
         indexed = self.points[:, among].reshape(len(owners), DIMENSIONS)
-        tree = cKDTree(indexed[:, :SEARCHED], leafsize=32)
-        places = [*range(1, min(NEIGHBOURS, len(owners)) + 1)]
-        found, crowded = [], False
+        tree = cKDTree(indexed[:, :TREE_DIMENSIONS], leafsize=32)
+        places = [*range(1, min(MOST_NEIGHBOURS, len(owners)) + 1)]
+        codes = []
+        crowded = False
         for part in _slices(len(rows)):
             points = self.points[0, rows[part]]
             near = tree.query(
-                points[:, :SEARCHED],
+                points[:, :TREE_DIMENSIONS],
                 places,
                 SLACK,
-                distance_upper_bound=self.radius_searched,
+                distance_upper_bound=self.tree_radius,
                 workers=-1,
             )[1]
+            # The tree writes len(owners) in the place of a missing neighbour.
             crowded |= len(owners) > len(places) and bool((near[:, -1] < len(owners)).any())
             row, place = np.nonzero(near < len(owners))
-            near = near[row, place]
-            close = np.linalg.norm(points[row] - indexed[near], axis=1) <= self.radius
-            one, other = rows[part][row[close]], owners[near[close]]
-            found.append(
-                (np.minimum(one, other) * self.points.shape[1] + np.maximum(one, other))[
-                    one != other
-                ]
-            )
-        pairs = np.stack(np.divmod(np.unique(np.concatenate(found)), self.points.shape[1]), axis=1)
+            neighbour = near[row, place]
+            close = np.linalg.norm(points[row] - indexed[neighbour], axis=1) <= self.radius
+            picture = rows[part][row[close]]
+            owner = owners[neighbour[close]]
+            pair_codes = np.minimum(picture, owner) * n + np.maximum(picture, owner)
+            codes.append(pair_codes[picture != owner])
+        pairs = np.stack(np.divmod(np.unique(np.concatenate(codes)), n), axis=1)
         return pairs, crowded
 
 
 def all_pairs(rows: NDArray[np.intp], sides: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
-    """What `Index.candidates` gives, without an index: all pairs of few pictures."""
+    """Return all pairs of few pictures, in the form of `ThumbnailIndex.candidates`."""
     pairs = rows[np.stack(np.triu_indices(len(rows), 1), axis=1)]
     return pairs if sides is None else pairs[sides[pairs[:, 0]] != sides[pairs[:, 1]]]
 
 
 def _slices(n: int) -> list[slice]:
-    return [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
+    """Cut n pictures into blocks."""
+    starts = range(0, n, _PICTURES_AT_ONCE)
+    return [slice(start, start + _PICTURES_AT_ONCE) for start in starts]
 
 
-def _features(thumbnails: NDArray[np.uint8]) -> Floats:
-    """Spectra of thumbnails and of their crops, of shape (len(KEPT), n, 128), by as many threads as there are cores."""
+def _features(thumbnails: NDArray[np.uint8]) -> FloatArray:
+    """Compute spectra of thumbnails and of their crops, of shape (len(CROP_SHARES), n, 128)."""
     from joblib import cpu_count
     from threadpoolctl import threadpool_limits
 
-    found = np.empty((len(KEPT), len(thumbnails), 2 * _FREQUENCIES**2), np.float32)
+    features = np.empty((len(CROP_SHARES), len(thumbnails), 2 * _FREQUENCIES**2), np.float32)
 
     def fill(part: slice) -> None:
-        grey = reduced(thumbnails[part].astype(np.float32), _SIDE)
-        for kept, place in zip(KEPT, found, strict=True):
-            place[part] = spectra(
-                grey if kept == 1 else _cropped(grey, (kept, kept), np.zeros((2, 1)))
-            )
+        grey = shrink(thumbnails[part].astype(np.float32), _SPECTRUM_SIDE)
+        for share, rows in zip(CROP_SHARES, features, strict=True):
+            crops = grey if share == 1 else _crop(grey, (share, share), np.zeros((2, 1)))
+            rows[part] = spectra(crops)
 
+    # One thread of linear algebra for each of ours: more would compete for the cores.
     with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as pool:
         for _ in pool.map(fill, _slices(len(thumbnails))):
             pass
-    return found
+    return features
 
 
-def _differences(grey: Floats, features: Floats) -> Floats:
-    """What edits change in the spectra of pictures, of shape (n_edits * n, 128).
+def _edit_differences(grey: FloatArray, features: FloatArray) -> FloatArray:
+    """Return how edits change the spectra of pictures, of shape (n_edits * n, 128).
 
     Args:
         grey: pictures of shape (n, side, side).
-        features: theirs, of shape (len(KEPT), n, 128); a crop is compared with the likest of these.
+        features: their spectra, of shape (len(CROP_SHARES), n, 128); a crop is compared with the
+            most similar of these.
     """
     rng = np.random.default_rng(1)
     edits = []
-    for shares in CROPS:
-        likest = int(np.argmin([abs(kept - sum(shares) / 2) for kept in KEPT]))
-        edits.append((_cropped(grey, shares, rng.random((2, len(grey))) - 0.5), likest))
+    for shares in SAMPLE_CROPS:
+        distances = [abs(share - sum(shares) / 2) for share in CROP_SHARES]
+        places = rng.random((2, len(grey))) - 0.5
+        edits.append((_crop(grey, shares, places), int(np.argmin(distances))))
     edits += [(255 * (grey / 255) ** gamma, 0) for gamma in (0.7, 1.4)]
     edits += [
         (np.clip(grey * gain + offset, 0, 255), 0)
         for gain, offset in ((1.5, 0), (2, 0), (1.5, -30))
     ]
     return np.concatenate(
-        [spectra(reduced(edit, _SIDE)) - features[likest] for edit, likest in edits]
+        [spectra(shrink(edit, _SPECTRUM_SIDE)) - features[crop] for edit, crop in edits]
     )
 
 
-def _cropped(grey: Floats, shares: tuple[float, float], places: NDArray[np.float64]) -> Floats:
-    """Crops that keep shares of height and width, brought to the old size.
+def _crop(grey: FloatArray, shares: tuple[float, float], places: NDArray[np.float64]) -> FloatArray:
+    """Crop images and resize the crops to the original size.
 
     Args:
-        places: where, down and across, from -0.5 to 0.5; 0 is the centre; of shape (2, n), or (2,
-            1) for all.
+        grey: images of shape (n, side, side).
+        shares: of height and width that a crop keeps.
+        places: of the crops, down and across, from -0.5 to 0.5, where 0 is the centre; of shape
+            (2, n), or (2, 1) for all.
     """
     side = grey.shape[-1]
     down, across = (
-        resampling(np.full(len(place), kept), place * (1 - kept) * side, side)[0]
-        for kept, place in zip(shares, places, strict=True)
+        resampling_matrices(np.full(len(place), share), place * (1 - share) * side, side)[0]
+        for share, place in zip(shares, places, strict=True)
     )
     return down @ grey @ across.swapaxes(1, 2)
 
 
-def spectra(grey: Floats) -> Floats:
-    """Magnitudes of low Fourier frequencies, the same under all eight symmetries, of shape (n, 128)."""
-    n, side = len(grey), grey.shape[-1]
+def spectra(grey: FloatArray) -> FloatArray:
+    """Return magnitudes of low Fourier frequencies that no symmetry changes, of shape (n, 128).
+
+    Args:
+        grey: images of shape (n, side, side).
+    """
+    n = len(grey)
+    side = grey.shape[-1]
     at = np.arange(side)
     fade = np.sin(np.pi * (at + 0.5) / side) ** 2
     window = np.outer(fade, fade).astype(np.float32)
@@ -229,17 +260,31 @@ def spectra(grey: Floats) -> Floats:
     waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     across = (faded.reshape(n * side, side) @ waves).reshape(n, side, -1).swapaxes(1, 2)
     both = (across.reshape(-1, side) @ waves).reshape(n, 2, _FREQUENCIES, 2, _FREQUENCIES)
-    cc, cs, sc, ss = both[:, 0, :, 0], both[:, 0, :, 1], both[:, 1, :, 0], both[:, 1, :, 1]
-    magnitudes = _ordered(np.hypot(cc - ss, cs + sc), np.hypot(cc + ss, cs - sc))
-    found: Floats = magnitudes / np.maximum(norms, 1e-6)[:, None]
-    return found
+    cos_cos = both[:, 0, :, 0]
+    cos_sin = both[:, 0, :, 1]
+    sin_cos = both[:, 1, :, 0]
+    sin_sin = both[:, 1, :, 1]
+    positive = np.hypot(cos_cos - sin_sin, cos_sin + sin_cos)
+    negative = np.hypot(cos_cos + sin_sin, cos_sin - sin_cos)
+    result: FloatArray = _in_order(positive, negative) / np.maximum(norms, 1e-6)[:, None]
+    return result
 
 
-def _ordered(positive: Floats, negative: Floats) -> Floats:
-    """Magnitudes at (u, v) and (u, -v), with those at (v, u) and (v, -u), in an order that no symmetry changes."""
-    upper, strict = np.triu_indices(_FREQUENCIES), np.triu_indices(_FREQUENCIES, 1)
+def _in_order(positive: FloatArray, negative: FloatArray) -> FloatArray:
+    """Sort the magnitudes that symmetries exchange: at (u, v), (u, -v), (v, u) and (v, -u).
+
+    Args:
+        positive: magnitudes at (u, v), of shape (n, _FREQUENCIES, _FREQUENCIES).
+        negative: magnitudes at (u, -v), of the same shape.
+
+    Returns:
+        Of shape (n, 2 * _FREQUENCIES**2).
+    """
+    upper = np.triu_indices(_FREQUENCIES)
+    strict = np.triu_indices(_FREQUENCIES, 1)
     parts = []
     for both in (np.maximum(positive, negative), np.minimum(positive, negative)):
         across = both.swapaxes(-1, -2)
-        parts += [np.maximum(both, across)[..., *upper], np.minimum(both, across)[..., *strict]]
+        parts.append(np.maximum(both, across)[..., *upper])
+        parts.append(np.minimum(both, across)[..., *strict])
     return np.concatenate(parts, axis=-1)

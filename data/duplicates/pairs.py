@@ -1,8 +1,12 @@
-"""Pictures that show the same: the same bytes, the same pixels, or nearly so. Pairs, and the groups they join."""
+"""Pairs of thumbnails that show the same picture, and the groups that such pairs join.
+
+Two images are copies if their bytes or pixels are the same. They are near-duplicates if their
+thumbnails show nearly the same picture.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,20 +15,24 @@ from numpy.typing import NDArray
 
 from ...errors import ParameterError
 from ..fingerprints import THUMBNAIL
+from ..output.terminal import Progress
 from ..splits import join_groups
 from .alignment import Likeness, compare
-from .index import FEW, Index, all_pairs
+from .index import MOST_WITHOUT_INDEX, ThumbnailIndex, all_pairs
 
 THRESHOLD = 0.85
-"""How alike two thumbnails must be, from -1 to 1, to count as one picture; `scripts/duplicate_check.py` measures it."""
+"""Score from which on two thumbnails count as one picture, from -1 to 1.
+
+`scripts/checks/duplicate_check.py` measures how well it separates edits from look-alikes.
+"""
 
 BLANK = 1.0
-"""A thumbnail whose grey levels have a smaller standard deviation shows nothing: it is like equal ones only."""
+"""A thumbnail shows nothing if the standard deviation of its grey levels is below this.
 
-Progress = Callable[[int, int], None]
-"""Told how many candidates are compared, and how many there are; in several rounds."""
+It is paired with equal thumbnails only.
+"""
 
-_BLOCK = 512
+_PAIRS_AT_ONCE = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +40,11 @@ class NearPairs:
     """Pairs of thumbnails that show the same picture.
 
     Attributes:
-        first, second: their numbers, first < second, intp of shape (n_pairs,), in ascending order.
-        score: how alike they are, float32 of shape (n_pairs,), at most 1.
-        symmetry: how the second is to be laid over the first, numbers of `symmetries.NAMES`, intp
-            of shape (n_pairs,).
+        first, second: numbers of thumbnails, first < second, intp of shape (n_pairs,), in ascending
+            order.
+        score: likeness of each pair, float32 of shape (n_pairs,), at most 1.
+        symmetry: number in `SYMMETRY_NAMES` that lays the second over the first, intp of shape
+            (n_pairs,).
     """
 
     first: NDArray[np.intp]
@@ -54,139 +63,167 @@ def near_pairs(
     sides: NDArray[np.intp] | None = None,
     progress: Progress | None = None,
 ) -> NearPairs:
-    """Pairs of thumbnails that show the same picture: saved anew, resized, brighter, cropped, mirrored, turned.
+    """Find pairs of thumbnails that show the same picture.
+
+    Pairs are found if a picture was compressed again, resized, made brighter, cropped a little,
+    mirrored or turned by quarter turns.
 
     Args:
         thumbnails: of `Fingerprint`, uint8 of shape (n, 64, 64), of images whose pixels differ.
-        threshold: how alike they must be, up to 1.
-        sides: a number per thumbnail, of shape (n,); if given, only pairs from two sides are looked
-            for.
-        progress: told after every block of pairs.
+        threshold: least score of a pair, up to 1; above 1, only equal thumbnails are paired.
+        sides: a number for each thumbnail, of shape (n,); with sides, only pairs across two sides
+            are searched.
+        progress: called after each block of pairs with the compared candidates and all candidates
+            of the round; there are several rounds.
+
+    Raises:
+        ParameterError: the threshold is not above 0.
 
     Examples:
         >>> picture = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
-        >>> found = near_pairs(np.stack([picture, picture[:, ::-1], picture.T // 2]))
-        >>> found.first.tolist(), found.second.tolist(), found.symmetry.tolist()
+        >>> pairs = near_pairs(np.stack([picture, picture[:, ::-1], picture.T // 2]))
+        >>> pairs.first.tolist(), pairs.second.tolist(), pairs.symmetry.tolist()
         ([0, 0, 1], [1, 2, 2], [1, 7, 6])
     """
     if not threshold > 0:
         raise ParameterError(f"threshold must be above 0, got {threshold}")
-    equal, firsts = _equal(thumbnails, sides)
+    equal, firsts = _equal_pairs(thumbnails, sides)
+    # Equal thumbnails are searched once; with sides, each may have pairs on another side.
     rows = firsts if sides is None else np.arange(len(thumbnails))
     rows = rows[[thumbnails[row].std() >= BLANK for row in rows]]
-    found = [equal]
+    parts = [equal]
     if len(rows) > 1 and threshold <= 1:
-        index = Index.of(thumbnails[rows]) if len(rows) > FEW else None
-        found += _rounds(_Search(thumbnails, rows, index, threshold, sides, progress))
-    return _together(found)
+        index = ThumbnailIndex.fit(thumbnails[rows]) if len(rows) > MOST_WITHOUT_INDEX else None
+        parts += _rounds(_Search(thumbnails, rows, index, threshold, sides, progress))
+    return _concatenate(parts)
 
 
-def _equal(
+def _equal_pairs(
     thumbnails: NDArray[np.uint8], sides: NDArray[np.intp] | None
 ) -> tuple[NearPairs, NDArray[np.intp]]:
-    """Pairs of equal thumbnails, each with the first like it (on each other side), and the first of each kind."""
+    """Pair each thumbnail with the first equal one; with sides, with the first on each other side.
+
+    Returns:
+        The pairs; and the numbers of the first thumbnail of each content, ascending.
+    """
     flat = np.ascontiguousarray(thumbnails).reshape(len(thumbnails), THUMBNAIL**2)
-    _, firsts, kinds = np.unique(
+    _, firsts, contents = np.unique(
         flat.view(f"V{THUMBNAIL**2}").ravel(), return_index=True, return_inverse=True
     )
-    pairs = []
+    pairs = [np.empty((0, 2), np.intp)]
     for side in [None] if sides is None else np.unique(sides):
-        chosen = np.arange(len(flat)) if sides is None else np.flatnonzero(sides == side)
+        inside = np.arange(len(flat)) if sides is None else np.flatnonzero(sides == side)
+        outside = np.arange(len(flat)) if sides is None else np.flatnonzero(sides != side)
+        # Written in reverse order, so that the first thumbnail of each content remains.
         first = np.full(len(firsts), -1)
-        first[kinds[chosen][::-1]] = chosen[::-1]
-        others = np.arange(len(flat)) if sides is None else np.flatnonzero(sides != side)
-        known = others[(first[kinds[others]] >= 0) & (first[kinds[others]] != others)]
-        pairs.append(np.sort(np.stack([first[kinds[known]], known], axis=1), axis=1))
-    both = np.unique(np.concatenate([np.empty((0, 2), np.intp), *pairs]), axis=0)
-    ones, as_it_is = np.ones(len(both), np.float32), np.zeros(len(both), np.intp)
-    return NearPairs(both[:, 0], both[:, 1], ones, as_it_is), np.sort(firsts)
+        first[contents[inside][::-1]] = inside[::-1]
+        partner = first[contents[outside]]
+        paired = (partner >= 0) & (partner != outside)
+        pairs.append(np.sort(np.stack([partner[paired], outside[paired]], axis=1), axis=1))
+    both = np.unique(np.concatenate(pairs), axis=0)
+    score = np.ones(len(both), np.float32)
+    symmetry = np.zeros(len(both), np.intp)
+    return NearPairs(both[:, 0], both[:, 1], score, symmetry), np.sort(firsts)
 
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """What the search for near-duplicates needs: see `near_pairs`; `rows` of the thumbnails are in the index."""
+    """The input of a search for near-duplicates; see `near_pairs`.
+
+    Attributes:
+        rows: numbers of the thumbnails that are searched, in the order of the index.
+        index: of those thumbnails; None if they are few.
+    """
 
     thumbnails: NDArray[np.uint8]
     rows: NDArray[np.intp]
-    index: Index | None
+    index: ThumbnailIndex | None
     threshold: float
     sides: NDArray[np.intp] | None
     progress: Progress | None
 
-    def among(self, places: NDArray[np.intp]) -> tuple[NDArray[np.intp], bool]:
-        """Candidates among some of the rows, by their place: pairs of numbers of thumbnails; and whether there may be
-        more of them."""
+    def candidates(self, places: NDArray[np.intp]) -> tuple[NDArray[np.intp], bool]:
+        """Return pairs worth comparing, as numbers of thumbnails.
+
+        Args:
+            places: in `rows`, ascending.
+
+        Returns:
+            Pairs, of shape (n_pairs, 2); and True if there may be more of them.
+        """
         sides = None if self.sides is None else self.sides[self.rows]
-        if self.index is None or len(places) <= FEW:
+        if self.index is None or len(places) <= MOST_WITHOUT_INDEX:
             return self.rows[all_pairs(places, sides)], False
         pairs, crowded = self.index.candidates(places, sides)
         return self.rows[pairs], crowded
 
 
 def _rounds(search: _Search) -> Iterator[NearPairs]:
-    """Pairs among all rows; then, where pictures were too crowded to see all others, among a few of each group.
+    """Find pairs among all rows; then, in crowded sets, among a few rows of each group.
 
-    Of a picture's neighbours only the nearest are candidates: two large families of one picture,
-    the originals and their crops, say, do not see each other before each is thinned out.
+    Only the nearest neighbours of a picture are candidates. Two large families of one picture, the
+    originals and their crops, say, do not meet before each family is thinned out.
     """
-    places, groups = np.arange(len(search.rows)), np.arange(len(search.thumbnails))
-    seen = np.empty(0, np.intp)
+    n = len(search.thumbnails)
+    places = np.arange(len(search.rows))
+    groups = np.arange(n)
+    compared = np.empty(0, np.intp)
     while len(places) > 1:
-        pairs, crowded = search.among(places)
-        codes = pairs[:, 0] * len(search.thumbnails) + pairs[:, 1]
-        new = (groups[pairs[:, 0]] != groups[pairs[:, 1]]) & ~np.isin(
-            codes, seen, assume_unique=True
-        )
-        found, seen = _compared(search, pairs[new]), np.append(seen, codes[new])
-        yield found
-        if search.sides is not None or not crowded or not len(found):
+        pairs, crowded = search.candidates(places)
+        codes = pairs[:, 0] * n + pairs[:, 1]
+        apart = groups[pairs[:, 0]] != groups[pairs[:, 1]]
+        new = apart & ~np.isin(codes, compared, assume_unique=True)
+        compared = np.append(compared, codes[new])
+        near = _compare_in_blocks(search, pairs[new])
+        yield near
+        if search.sides is not None or not crowded or not len(near):
             return
-        groups = joined(groups, groups[found.first], groups[found.second])
-        fewer = _thinned(groups[search.rows])
+        groups = merge_groups(groups, groups[near.first], groups[near.second])
+        fewer = _thin_out(groups[search.rows])
         if len(fewer) == len(places):
             return
         places = fewer
 
 
-def _thinned(groups: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Places of the first, the middle and the last of each group, ascending."""
+def _thin_out(groups: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the places of the first, the middle and the last row of each group, ascending."""
     order = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
     ends = np.append(starts[1:], len(order))
     return np.unique(np.concatenate([order[starts], order[(starts + ends) // 2], order[ends - 1]]))
 
 
-def _compared(search: _Search, pairs: NDArray[np.intp]) -> NearPairs:
-    """Those of the candidates that are alike, compared in blocks by as many threads as there are cores."""
+def _compare_in_blocks(search: _Search, pairs: NDArray[np.intp]) -> NearPairs:
+    """Compare candidates, with as many threads as there are cores, and return those that match."""
     from joblib import cpu_count
     from threadpoolctl import threadpool_limits
 
-    def compared(start: int) -> tuple[NDArray[np.intp], Likeness]:
-        block = pairs[start : start + _BLOCK]
+    def compare_block(start: int) -> tuple[NDArray[np.intp], Likeness]:
+        block = pairs[start : start + _PAIRS_AT_ONCE]
         return block, compare(search.thumbnails, block, search.threshold)
 
-    found = []
-    with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as pool:  # NumPy lets threads run
-        for number, (block, likeness) in enumerate(
-            pool.map(compared, range(0, len(pairs), _BLOCK))
-        ):
+    parts = []
+    finished = 0
+    # NumPy releases the interpreter lock. One thread of linear algebra for each of ours: more
+    # would compete for the cores.
+    with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as pool:
+        for block, likeness in pool.map(compare_block, range(0, len(pairs), _PAIRS_AT_ONCE)):
             near = likeness.score >= search.threshold
-            block = block[near]
-            found.append(
-                NearPairs(block[:, 0], block[:, 1], likeness.score[near], likeness.symmetry[near])
-            )
+            first, second = block[near].T
+            parts.append(NearPairs(first, second, likeness.score[near], likeness.symmetry[near]))
+            finished += len(block)
             if search.progress is not None:
-                search.progress(min((number + 1) * _BLOCK, len(pairs)), len(pairs))
-    return _together(found)
+                search.progress(finished, len(pairs))
+    return _concatenate(parts)
 
 
-def _together(parts: Sequence[NearPairs]) -> NearPairs:
-    """All pairs of several parts, in order."""
-    none = NearPairs(
+def _concatenate(parts: Sequence[NearPairs]) -> NearPairs:
+    """Join the pairs of several parts, in order."""
+    empty = NearPairs(
         np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.float32), np.empty(0, np.intp)
     )
     first, second, score, symmetry = (
-        np.concatenate([getattr(part, name) for part in (none, *parts)]) for name in vars(none)
+        np.concatenate([getattr(part, name) for part in (empty, *parts)]) for name in vars(empty)
     )
     order = np.lexsort([second, first])
     return NearPairs(first[order], second[order], score[order], symmetry[order])
@@ -200,38 +237,41 @@ def duplicate_groups(
     threshold: float = THRESHOLD,
     progress: Progress | None = None,
 ) -> NDArray[np.intp]:
-    """Group numbers of images: those of the same bytes, the same pixels, or nearly the same picture are one group.
+    """Number the groups of images that show the same picture.
+
+    Images of the same bytes, of the same pixels, or of nearly the same picture are one group.
 
     Args:
-        sha256s, pixels: digests of files and of their decoded pixels, of length n; "" where not
-            known.
+        sha256s: digests of the files, of length n; "" if unknown.
+        pixels: digests of the decoded pixels, of length n; "" if unknown.
         thumbnails: uint8 of shape (n, 64, 64).
         threshold: see `near_pairs`.
         progress: see `near_pairs`.
 
     Returns:
-        From 0 on, in order of first appearance, of shape (n,).
+        Group numbers from 0 on, in order of first appearance, of shape (n,).
     """
-    same = join_groups(sha256s, pixels)
-    _, firsts = np.unique(same, return_index=True)
+    copies = join_groups(sha256s, pixels)
+    _, firsts = np.unique(copies, return_index=True)
     near = near_pairs(thumbnails[firsts], threshold=threshold, progress=progress)
-    return joined(same, near.first, near.second)
+    return merge_groups(copies, near.first, near.second)
 
 
-def joined(
+def merge_groups(
     groups: NDArray[np.intp], first: NDArray[np.intp], second: NDArray[np.intp]
 ) -> NDArray[np.intp]:
-    """Groups after those on both sides of each pair became one.
+    """Merge the two groups of each pair.
 
     Args:
-        groups: from 0 on, of shape (n,).
-        first, second: group numbers, of shape (n_pairs,).
+        groups: group numbers from 0 on, of shape (n,).
+        first: group numbers, of shape (n_pairs,).
+        second: group numbers, of shape (n_pairs,).
 
     Returns:
-        From 0 on, in order of first appearance, of shape (n,).
+        Group numbers from 0 on, in order of first appearance, of shape (n,).
 
     Examples:
-        >>> joined(np.array([0, 1, 2, 1]), np.array([0]), np.array([2])).tolist()
+        >>> merge_groups(np.array([0, 1, 2, 1]), np.array([0]), np.array([2])).tolist()
         [0, 1, 0, 1]
     """
     from scipy.sparse import coo_array

@@ -1,4 +1,4 @@
-"""Near-duplicate pairs that were found before, so that the same images are not compared twice."""
+"""A cache of near-duplicate pairs, so that the same images are not compared twice."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..output.files import cache_folder, whole_file
+from ..output.terminal import Progress
 from ..version import VERSION
-from .pairs import THRESHOLD, NearPairs, Progress, near_pairs
-from .symmetries import NAMES
+from .pairs import THRESHOLD, NearPairs, near_pairs
+from .symmetries import SYMMETRY_NAMES
 
 PAIRS_VERSION = 1
 """Raise it whenever `near_pairs` would find other pairs of the same thumbnails."""
-KEPT = 50
-"""Files; the oldest go first."""
 
-_COLUMNS = {"first": np.intp, "second": np.intp, "score": np.float32, "symmetry": np.intp}
+REMEMBERED_FILES = 50
+"""Most files in the cache; the least recently used are deleted first."""
+
+_DTYPES = {"first": np.intp, "second": np.intp, "score": np.float32, "symmetry": np.intp}
 
 
 def remembered_near_pairs(
@@ -31,25 +33,31 @@ def remembered_near_pairs(
     progress: Progress | None = None,
     cache: bool = True,
 ) -> NearPairs:
-    """`near_pairs`, taken from the user's cache folder if the very same was asked before.
+    """Find near-duplicates like `near_pairs`, or read them from the user's cache folder.
 
-    A cache that is damaged, or cannot be written, costs time and nothing else.
+    Only the very same thumbnails and options are read from the cache. A cache that is damaged, or
+    cannot be written, costs time and nothing else.
 
     Args:
-        cache: False looks for them anew, and keeps nothing.
+        thumbnails: see `near_pairs`.
+        threshold: see `near_pairs`.
+        sides: see `near_pairs`.
+        progress: see `near_pairs`.
+        cache: if False, neither read nor write the cache.
     """
     if not cache:
         return near_pairs(thumbnails, threshold=threshold, sides=sides, progress=progress)
     path = _path(thumbnails, threshold, sides)
-    known = _read(path, len(thumbnails))
-    if known is None:
-        known = near_pairs(thumbnails, threshold=threshold, sides=sides, progress=progress)
+    pairs = _read(path, len(thumbnails))
+    if pairs is None:
+        pairs = near_pairs(thumbnails, threshold=threshold, sides=sides, progress=progress)
         with suppress(OSError):
-            _write(path, known)
-    return known
+            _write(path, pairs)
+    return pairs
 
 
 def _path(thumbnails: NDArray[np.uint8], threshold: float, sides: NDArray[np.intp] | None) -> Path:
+    """Return the cache file for these thumbnails and options."""
     digest = hashlib.sha256(
         f"{VERSION} {PAIRS_VERSION} {threshold!r} {thumbnails.shape} {sides is None}".encode()
     )
@@ -60,39 +68,44 @@ def _path(thumbnails: NDArray[np.uint8], threshold: float, sides: NDArray[np.int
 
 
 def _read(path: Path, n: int) -> NearPairs | None:
-    """What is kept there, if it is sound."""
+    """Read pairs of n thumbnails; None if the file is missing or damaged."""
+    # A damaged archive makes its reader raise nearly any exception.
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            columns = {name: kept[name] for name in _COLUMNS}
-    except Exception:  # a damaged archive gets its reader to raise nearly everything there is
+        with np.load(path, allow_pickle=False) as archive:
+            columns = {name: archive[name] for name in _DTYPES}
+    except Exception:
         return None
-    if any(column.dtype != _COLUMNS[name] or column.ndim != 1 for name, column in columns.items()):
+    if any(column.dtype != _DTYPES[name] or column.ndim != 1 for name, column in columns.items()):
         return None
-    found = NearPairs(**columns)
-    lengths = {len(column) for column in columns.values()}
-    if len(lengths) != 1 or (len(found) and not _sound(found, n)):
+    if len({len(column) for column in columns.values()}) != 1:
         return None
+    pairs = NearPairs(**columns)
+    if len(pairs) and not _is_sound(pairs, n):
+        return None
+    # The time of the last use decides which files are deleted first.
     with suppress(OSError):
-        os.utime(path)  # used last
-    return found
+        os.utime(path)
+    return pairs
 
 
-def _sound(found: NearPairs, n: int) -> bool:
-    ordered = bool((found.first < found.second).all())
+def _is_sound(pairs: NearPairs, n: int) -> bool:
+    """Return True if all values are within their ranges."""
+    ordered = bool((pairs.first < pairs.second).all())
     return (
         ordered
-        and found.first.min() >= 0
-        and found.second.max() < n
-        and found.symmetry.min() >= 0
-        and bool(found.symmetry.max() < len(NAMES))
-        and bool(((found.score > 0) & (found.score <= 1.01)).all())
+        and pairs.first.min() >= 0
+        and pairs.second.max() < n
+        and pairs.symmetry.min() >= 0
+        and bool(pairs.symmetry.max() < len(SYMMETRY_NAMES))
+        and bool(((pairs.score > 0) & (pairs.score <= 1.01)).all())
     )
 
 
-def _write(path: Path, found: NearPairs) -> None:
+def _write(path: Path, pairs: NearPairs) -> None:
+    """Write a cache file, then delete the oldest ones."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{name: getattr(found, name) for name in _COLUMNS})
-    kept = sorted(path.parent.glob("*.npz"), key=lambda each: each.stat().st_mtime)
-    for oldest in kept[:-KEPT]:
+        np.savez(file, **{name: getattr(pairs, name) for name in _DTYPES})
+    files = sorted(path.parent.glob("*.npz"), key=lambda file: file.stat().st_mtime)
+    for oldest in files[:-REMEMBERED_FILES]:
         oldest.unlink(missing_ok=True)

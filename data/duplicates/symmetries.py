@@ -1,11 +1,11 @@
-"""The eight ways to lay a square picture over another: turned by quarter turns, and mirrored."""
+"""The eight ways to lay a square picture over another: quarter turns, with and without a mirror."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-NAMES = (
+SYMMETRY_NAMES = (
     "as it is",
     "mirrored left to right",
     "turned by 90 degrees",
@@ -15,14 +15,21 @@ NAMES = (
     "turned by 270 degrees",
     "turned by 270 degrees and mirrored left to right",
 )
-"""Symmetry number 2 * q + m: q quarter turns counter-clockwise, then, if m, mirrored left to right."""
+"""Symmetry 2 * q + m: q quarter turns counter-clockwise; then, if m is 1, mirrored left to right.
+
+The names are written into audit.csv.
+"""
 
 
-def applied(images: NDArray[np.generic], number: int) -> NDArray[np.generic]:
-    """Square images of shape (..., side, side), each under one symmetry; a view.
+def apply_symmetry(images: NDArray[np.generic], number: int) -> NDArray[np.generic]:
+    """Return a view of square images under one symmetry.
+
+    Args:
+        images: of shape (..., side, side).
+        number: place in `SYMMETRY_NAMES`.
 
     Examples:
-        >>> applied(np.array([[1, 2], [3, 4]]), 2).tolist()
+        >>> apply_symmetry(np.array([[1, 2], [3, 4]]), 2).tolist()
         [[2, 4], [1, 3]]
     """
     quarters, mirrored = divmod(number, 2)
@@ -30,18 +37,25 @@ def applied(images: NDArray[np.generic], number: int) -> NDArray[np.generic]:
     return turned[..., ::-1] if mirrored else turned
 
 
-def each_applied(images: NDArray[np.float32], numbers: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Square images of shape (n, side, side), each under a symmetry of its own; `numbers` of shape (n,)."""
-    laid = np.empty_like(images)
-    for number in range(len(NAMES)):
-        chosen = np.flatnonzero(numbers == number)
-        if len(chosen):
-            laid[chosen] = applied(images[chosen], number)
-    return laid
+def apply_symmetries(images: NDArray[np.float32], numbers: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return square images, each under a symmetry of its own.
+
+    Args:
+        images: of shape (n, side, side).
+        numbers: places in `SYMMETRY_NAMES`, of shape (n,).
+    """
+    results = np.empty_like(images)
+    for number in range(len(SYMMETRY_NAMES)):
+        rows = np.flatnonzero(numbers == number)
+        if len(rows):
+            results[rows] = apply_symmetry(images[rows], number)
+    return results
 
 
 def inverse(number: int) -> int:
-    """The symmetry that takes another one back: a quarter turn is undone by three, all others by themselves.
+    """Return the symmetry that undoes another one.
+
+    A quarter turn is undone by three of them; every other symmetry undoes itself.
 
     Examples:
         >>> [inverse(number) for number in range(8)]

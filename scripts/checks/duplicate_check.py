@@ -24,15 +24,15 @@ from PIL import Image, ImageEnhance
 from rich.console import Console
 from rich.progress import track
 
-from freezeframe.data.duplicates.index import Index
+from freezeframe.data.duplicates.index import ThumbnailIndex
 from freezeframe.data.duplicates.pairs import (
     THRESHOLD,
     NearPairs,
     duplicate_groups,
-    joined,
+    merge_groups,
     near_pairs,
 )
-from freezeframe.data.duplicates.symmetries import applied
+from freezeframe.data.duplicates.symmetries import apply_symmetry
 from freezeframe.data.fingerprints import fingerprint
 from freezeframe.data.formats.images import read_image
 from freezeframe.data.inspection.inspect import inspect_images
@@ -188,7 +188,7 @@ def tell_recall(found: NearPairs, n_originals: int, n_versions: int) -> None:
     direct = np.zeros((n_originals, n_versions), dtype=bool)  # only pairs with the original itself
     ours = same & (found.first % n_versions == 0)
     direct[first[ours], found.second[ours] % n_versions] = True
-    groups = joined(np.arange(n_originals * n_versions), found.first, found.second).reshape(
+    groups = merge_groups(np.arange(n_originals * n_versions), found.first, found.second).reshape(
         n_originals, n_versions
     )
     grouped = groups == groups[:, :1]
@@ -243,7 +243,7 @@ def synthetic(n: int) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
     edits, kind = originals[of], rng.integers(0, 4, len(of))
     for number in range(8):
         chosen = (kind == 0) & (of % 8 == number)
-        edits[chosen] = applied(edits[chosen], number)
+        edits[chosen] = apply_symmetry(edits[chosen], number)
     edits[kind == 1] = np.minimum(edits[kind == 1] * 1.3, 255)
     edits[kind == 2] = 255 * (edits[kind == 2] / 255) ** 0.8
     edits[kind == 3] = np.roll(edits[kind == 3], (1, 2), axis=(1, 2))
@@ -254,11 +254,11 @@ def synthetic(n: int) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
 def tell_scale(n: int) -> None:
     thumbnails, of = synthetic(n)
     start = time.perf_counter()
-    n_candidates = len(Index.of(thumbnails).candidates(np.arange(n))[0])
+    n_candidates = len(ThumbnailIndex.fit(thumbnails).candidates(np.arange(n))[0])
     indexed = time.perf_counter() - start
     start = time.perf_counter()
     found = near_pairs(thumbnails)
-    groups = joined(np.arange(n), found.first, found.second)
+    groups = merge_groups(np.arange(n), found.first, found.second)
     seconds = time.perf_counter() - start
     true = of[found.first] == of[found.second]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,4 +1,4 @@
-"""Near-duplicates: what is found, what is not confused, and what does not depend on how one asks."""
+"""Near-duplicates: edits are paired, look-alikes are not, and the order of images is irrelevant."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from PIL import Image, ImageEnhance
 from freezeframe.data.demo.drawing import draw_slice
 from freezeframe.data.duplicates import remembered as pairs_cache
 from freezeframe.data.duplicates.by_features import cosine_pairs
-from freezeframe.data.duplicates.index import FEW, Index, spectra
-from freezeframe.data.duplicates.pairs import duplicate_groups, joined, near_pairs
+from freezeframe.data.duplicates.index import MOST_WITHOUT_INDEX, ThumbnailIndex, spectra
+from freezeframe.data.duplicates.pairs import NearPairs, duplicate_groups, merge_groups, near_pairs
 from freezeframe.data.duplicates.remembered import remembered_near_pairs
-from freezeframe.data.duplicates.symmetries import NAMES, applied, inverse
+from freezeframe.data.duplicates.symmetries import SYMMETRY_NAMES, apply_symmetry, inverse
 from freezeframe.data.fingerprints import THUMBNAIL, fingerprint
 from freezeframe.data.formats.images import read_image
 
@@ -26,22 +26,27 @@ def thumbnail(image: Image.Image) -> NDArray[np.uint8]:
     return fingerprint(np.array(image.convert("RGB"))).thumbnail
 
 
-def drawn(n: int) -> list[Image.Image]:
-    """Heads that look alike, and are all different."""
+def numbers(pairs: NearPairs) -> list[tuple[int, int]]:
+    """Return the numbers of the two thumbnails of each pair."""
+    return list(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+
+
+def draw_heads(n: int) -> list[Image.Image]:
+    """Draw heads that look alike but are all different."""
     return [
         Image.fromarray(draw_slice(np.random.default_rng([9, number]), False)).convert("RGB")
         for number in range(n)
     ]
 
 
-def cropped(image: Image.Image, left: float, top: float, kept: float) -> Image.Image:
+def crop(image: Image.Image, left: float, top: float, share: float) -> Image.Image:
     width, height = image.size
     return image.crop(
         (
             round(left * width),
             round(top * height),
-            round((left + kept) * width),
-            round((top + kept) * height),
+            round((left + share) * width),
+            round((top + share) * height),
         )
     )
 
@@ -53,75 +58,76 @@ EDITS = {
     "another shape": lambda image: image.resize((300, 200), Image.Resampling.BICUBIC),
     "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.3),
     "less contrast": lambda image: ImageEnhance.Contrast(image).enhance(0.7),
-    "cropped on the left": lambda image: cropped(image, 0.05, 0.02, 0.95),
-    "cropped all round": lambda image: cropped(image, 0.05, 0.05, 0.9),
+    "cropped on the left": lambda image: crop(image, 0.05, 0.02, 0.95),
+    "cropped all round": lambda image: crop(image, 0.05, 0.05, 0.9),
     "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
     "turned": lambda image: image.transpose(Image.Transpose.ROTATE_90),
-    "turned and cropped": lambda image: cropped(
+    "turned and cropped": lambda image: crop(
         image.transpose(Image.Transpose.ROTATE_270), 0.02, 0.0, 0.95
     ),
 }
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_an_edited_picture_is_paired_with_its_original_and_no_other(edit: str) -> None:
-    originals = drawn(30)
+def test_an_edited_picture_is_paired_with_its_original_only(edit: str) -> None:
+    originals = draw_heads(30)
     edited = [EDITS[edit](image) for image in originals]
-    found = near_pairs(np.stack([thumbnail(image) for image in [*originals, *edited]]))
-    pairs = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
+    near = near_pairs(np.stack([thumbnail(image) for image in [*originals, *edited]]))
+    pairs = set(numbers(near))
     assert pairs <= {(number, 30 + number) for number in range(30)}
     assert len(pairs) >= 29
 
 
-def test_the_index_finds_what_a_comparison_of_all_pairs_finds() -> None:
-    originals = drawn(FEW)
+def test_the_index_finds_nearly_all_edited_pairs() -> None:
+    originals = draw_heads(MOST_WITHOUT_INDEX)
     edited = [
         list(EDITS.values())[number % len(EDITS)](image)
         for number, image in enumerate(originals[:40])
     ]
     thumbnails = np.stack([thumbnail(image) for image in [*originals, *edited]])
-    candidates, _ = Index.of(thumbnails).candidates(np.arange(len(thumbnails)))
+    candidates, _ = ThumbnailIndex.fit(thumbnails).candidates(np.arange(len(thumbnails)))
     assert len(candidates) < 0.05 * len(thumbnails) ** 2 / 2
-    missed = {(number, FEW + number) for number in range(40)} - set(map(tuple, candidates.tolist()))
+    missed = {(number, MOST_WITHOUT_INDEX + number) for number in range(40)} - set(
+        map(tuple, candidates.tolist())
+    )
     assert len(missed) <= 1
     assert (candidates[:, 0] < candidates[:, 1]).all()
 
 
-def test_the_symmetry_told_is_the_one_that_was_applied() -> None:
-    original = np.asarray(thumbnail(drawn(1)[0]))
-    for number in range(len(NAMES)):
-        found = near_pairs(np.stack([original, applied(original, number)]))
-        assert found.symmetry.tolist() == [inverse(number)]
-        assert found.score[0] > 0.99
+def test_the_symmetry_of_a_pair_undoes_the_applied_one() -> None:
+    original = np.asarray(thumbnail(draw_heads(1)[0]))
+    for number in range(len(SYMMETRY_NAMES)):
+        pairs = near_pairs(np.stack([original, apply_symmetry(original, number)]))
+        assert pairs.symmetry.tolist() == [inverse(number)]
+        assert pairs.score[0] > 0.99
 
 
-def test_blank_pictures_are_like_equal_ones_only() -> None:
+def test_blank_pictures_are_paired_with_equal_ones_only() -> None:
     levels = [
         np.full((THUMBNAIL, THUMBNAIL), level, np.uint8)
         for level in (0, 1, 128, 233, 255, 240, 128)
     ]
     noise = np.random.default_rng(0).integers(0, 2, (4, THUMBNAIL, THUMBNAIL)).astype(np.uint8)
-    found = near_pairs(np.stack([*levels, *noise]))
-    assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == [(2, 6)]
+    pairs = near_pairs(np.stack([*levels, *noise]))
+    assert numbers(pairs) == [(2, 6)]
 
 
 def test_copies_are_found_among_blank_pictures() -> None:
-    originals = drawn(8)
+    originals = draw_heads(8)
     shown = [
         thumbnail(image) for image in [*originals, *map(EDITS["cropped on the left"], originals)]
     ]
     blank = [np.full((THUMBNAIL, THUMBNAIL), number % 256, np.uint8) for number in range(600)]
-    found = near_pairs(np.stack([*blank, *shown]))
-    pairs = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
-    assert {(600 + number, 608 + number) for number in range(8)} <= pairs
+    pairs = near_pairs(np.stack([*blank, *shown]))
+    assert {(600 + number, 608 + number) for number in range(8)} <= set(numbers(pairs))
 
 
 def test_two_large_families_of_one_picture_are_joined() -> None:
-    original = drawn(1)[0]
-    crop = cropped(original, 0.05, 0.05, 0.9)
+    original = draw_heads(1)[0]
+    smaller = crop(original, 0.05, 0.05, 0.9)
     family = [
         ImageEnhance.Brightness(image).enhance(0.8 + 0.004 * number)
-        for image in (original, crop)
+        for image in (original, smaller)
         for number in range(150)
     ]
     thumbnails = np.stack([thumbnail(image) for image in family])
@@ -139,38 +145,33 @@ def test_equal_thumbnails_are_paired_across_all_sides(
         dtype=np.intp,
     )
     thumbnails = np.stack([np.full((THUMBNAIL, THUMBNAIL), 60 * kind, np.uint8) for kind in kinds])
-    found = near_pairs(thumbnails, sides=sides)
-    assert all(
-        kinds[a] == kinds[b] and sides[a] != sides[b]
-        for a, b in zip(found.first, found.second, strict=True)
-    )
-    paired = {(a, sides[b]) for a, b in zip(found.first, found.second, strict=True)}
-    paired |= {(b, sides[a]) for a, b in zip(found.first, found.second, strict=True)}
-    wanted = {(a, sides[b]) for a in range(len(kinds)) for b in range(len(kinds))}
+    pairs = near_pairs(thumbnails, sides=sides)
+    assert all(kinds[a] == kinds[b] and sides[a] != sides[b] for a, b in numbers(pairs))
+    paired = {(a, sides[b]) for a, b in numbers(pairs)}
+    paired |= {(b, sides[a]) for a, b in numbers(pairs)}
+    candidates = {(a, sides[b]) for a in range(len(kinds)) for b in range(len(kinds))}
     assert paired == {
         (a, s)
-        for a, s in wanted
+        for a, s in candidates
         if sides[a] != s and any(kinds[b] == kinds[a] for b in np.flatnonzero(sides == s))
     }
 
 
 def test_with_sides_only_pairs_across_them_are_found() -> None:
-    originals = drawn(FEW + 20)
+    originals = draw_heads(MOST_WITHOUT_INDEX + 20)
     thumbnails = np.stack([thumbnail(image) for image in originals + originals[:3]])
     thumbnails[-3:, 0, 0] ^= 1
-    thumbnails[1] = applied(thumbnails[0], 1)
+    thumbnails[1] = apply_symmetry(thumbnails[0], 1)
     sides = np.array([0] * len(originals) + [1] * 3)
-    found = near_pairs(thumbnails, sides=sides)
+    pairs = near_pairs(thumbnails, sides=sides)
     n = len(originals)
-    assert {(0, n), (2, n + 2)} <= set(
-        zip(found.first.tolist(), found.second.tolist(), strict=True)
-    )
-    assert (sides[found.first] != sides[found.second]).all()
+    assert {(0, n), (2, n + 2)} <= set(numbers(pairs))
+    assert (sides[pairs.first] != sides[pairs.second]).all()
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
-def test_few_or_no_pictures_are_no_error(n: int) -> None:
-    thumbnails = np.stack([thumbnail(image) for image in drawn(2)])[:n]
+def test_few_or_no_pictures_have_no_pairs(n: int) -> None:
+    thumbnails = np.stack([thumbnail(image) for image in draw_heads(2)])[:n]
     assert len(near_pairs(thumbnails)) == 0
     assert duplicate_groups(["a", "b"][:n], ["c", "d"][:n], thumbnails).tolist() == list(range(n))
     assert len(near_pairs(thumbnails, sides=np.arange(n))) == 0
@@ -183,7 +184,7 @@ def test_spectra_do_not_depend_on_the_symmetry(number: int, seed: int) -> None:
         np.random.default_rng(seed).integers(0, 256, (1, THUMBNAIL, THUMBNAIL)).astype(np.float32)
     )
     assert np.allclose(
-        spectra(image), spectra(np.ascontiguousarray(applied(image, number))), atol=1e-5
+        spectra(image), spectra(np.ascontiguousarray(apply_symmetry(image, number))), atol=1e-5
     )
 
 
@@ -195,49 +196,53 @@ def test_spectra_do_not_depend_on_the_symmetry(number: int, seed: int) -> None:
 def test_groups_do_not_depend_on_the_order_of_pairs(
     pairs: list[tuple[int, int]], order: list[int]
 ) -> None:
-    one, other = (np.array(pairs, dtype=np.intp).reshape(-1, 2) for _ in "ab")
-    other = other[[place for place in order if place < len(pairs)]]
-    groups = joined(np.arange(10), one[:, 0], one[:, 1])
-    assert groups.tolist() == joined(np.arange(10), other[:, 1], other[:, 0]).tolist()
+    array = np.array(pairs, dtype=np.intp).reshape(-1, 2)
+    shuffled = array[[place for place in order if place < len(pairs)]]
+    groups = merge_groups(np.arange(10), array[:, 0], array[:, 1])
+    assert groups.tolist() == merge_groups(np.arange(10), shuffled[:, 1], shuffled[:, 0]).tolist()
     assert all(groups[a] == groups[b] for a, b in pairs)
 
 
 def test_copies_are_grouped_by_bytes_pixels_and_looks() -> None:
-    first, second = (thumbnail(image) for image in drawn(2))
-    thumbnails = np.stack([first, second, second, applied(first, 4), second])
+    first, second = (thumbnail(image) for image in draw_heads(2))
+    thumbnails = np.stack([first, second, second, apply_symmetry(first, 4), second])
     groups = duplicate_groups(["a", "b", "b", "c", ""], ["p", "q", "", "r", "q"], thumbnails)
     assert groups.tolist() == [0, 1, 1, 0, 1]
 
 
 @pytest.mark.parametrize("name", ["edureka4600/brain_tumor/Cancer (1).jpg", "navoneel/yes/Y1.jpg"])
-def test_a_real_scan_is_found_after_real_edits(datasets: Path, name: str, tmp_path: Path) -> None:
+def test_a_real_scan_is_paired_with_its_real_edits(
+    datasets: Path, name: str, tmp_path: Path
+) -> None:
     image = Image.fromarray(read_image(datasets / name))
     image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "a.jpg", quality=40)
-    cropped(image, 0.03, 0.0, 0.95).resize((180, 190)).save(tmp_path / "b.webp")
-    edited = [Image.fromarray(read_image(tmp_path / each)) for each in ("a.jpg", "b.webp")]
-    found = near_pairs(np.stack([thumbnail(each) for each in [image, *edited, *drawn(5)]]))
-    assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == [
+    crop(image, 0.03, 0.0, 0.95).resize((180, 190)).save(tmp_path / "b.webp")
+    edited = [Image.fromarray(read_image(tmp_path / file)) for file in ("a.jpg", "b.webp")]
+    pairs = near_pairs(
+        np.stack([thumbnail(picture) for picture in [image, *edited, *draw_heads(5)]])
+    )
+    assert numbers(pairs) == [
         (0, 1),
         (0, 2),
         (1, 2),
     ]
 
 
-def test_neighbouring_slices_of_real_scans_are_not_merged_wholesale(datasets: Path) -> None:
-    """Different heads of one kind, whose outlines agree: the comparison must look inside."""
+def test_neighbouring_slices_of_real_scans_are_not_paired(datasets: Path) -> None:
+    """Outlines of different heads agree, so the comparison must look inside."""
     names = [
         f"edureka4600/no_tumor/Not Cancer  ({number}).jpg"
         for number in (100, 103, 168, 175, 199, 205)
     ]
-    found = near_pairs(
+    pairs = near_pairs(
         np.stack([fingerprint(read_image(datasets / name)).thumbnail for name in names])
     )
-    assert not len(found)
+    assert not len(pairs)
 
 
 @settings(max_examples=30)
 @given(st.integers(0, 2**31), st.floats(0.5, 0.999))
-def test_cosine_pairs_are_all_that_there_are(seed: int, similarity: float) -> None:
+def test_cosine_pairs_are_complete(seed: int, similarity: float) -> None:
     rng = np.random.default_rng(seed)
     features = (rng.normal(size=(40, 3)) @ rng.normal(size=(3, 30))).astype(np.float32)
     features[7] = 0
@@ -247,25 +252,25 @@ def test_cosine_pairs_are_all_that_there_are(seed: int, similarity: float) -> No
     expected = set(
         zip(*(part.tolist() for part in np.nonzero(all_cosines >= similarity + 1e-5)), strict=True)
     )
-    found = set(zip(first.tolist(), second.tolist(), strict=True))
-    assert expected <= found
-    assert all(all_cosines[pair] >= similarity - 1e-5 for pair in found)
+    pairs = set(zip(first.tolist(), second.tolist(), strict=True))
+    assert expected <= pairs
+    assert all(all_cosines[pair] >= similarity - 1e-5 for pair in pairs)
     assert len(cosine) == len(first)
 
 
 class TestRemembered:
-    def ask(self) -> list[list[float]]:
-        thumbnails = np.stack([thumbnail(image) for image in drawn(4)] * 2)
+    def search(self) -> list[list[float]]:
+        thumbnails = np.stack([thumbnail(image) for image in draw_heads(4)] * 2)
         thumbnails[4:, 0, 0] ^= 1
         return [column.tolist() for column in vars(remembered_near_pairs(thumbnails)).values()]
 
-    def test_a_second_time_nothing_is_compared(
+    def test_a_second_search_compares_nothing(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        first = self.ask()
+        first = self.search()
         monkeypatch.setattr(pairs_cache, "near_pairs", None)
-        assert self.ask() == first
+        assert self.search() == first
         assert len(first[0]) == 4
 
     @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 and no more", None, b"\x93NUMPY"])
@@ -273,7 +278,7 @@ class TestRemembered:
         self, damage: bytes | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        first = self.ask()
+        first = self.search()
         (file,) = tmp_path.rglob("*.npz")
         if damage is None:
             np.savez(
@@ -285,18 +290,18 @@ class TestRemembered:
             )
         else:
             file.write_bytes(damage)
-        assert self.ask() == first
+        assert self.search() == first
 
-    def test_a_cache_that_cannot_be_written_is_done_without(
+    def test_a_cache_that_cannot_be_written_is_skipped(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-        assert len(self.ask()[0]) == 4
+        assert len(self.search()[0]) == 4
 
-    def test_old_files_go(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_old_files_are_deleted(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        monkeypatch.setattr(pairs_cache, "KEPT", 2)
+        monkeypatch.setattr(pairs_cache, "REMEMBERED_FILES", 2)
         for n in (1, 2, 3, 4):
-            remembered_near_pairs(np.stack([thumbnail(image) for image in drawn(n)]))
+            remembered_near_pairs(np.stack([thumbnail(image) for image in draw_heads(n)]))
         assert len(list(tmp_path.rglob("*.npz"))) == 2
