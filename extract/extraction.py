@@ -15,6 +15,7 @@ from ..data.manifest import Manifest
 from ..data.output.terminal import printable
 from ..errors import ParameterError, StoreError
 from ..features.copying import copy_rows
+from ..features.index import begins_as_store
 from ..features.layout import (
     DONE,
     FAILED,
@@ -22,10 +23,10 @@ from ..features.layout import (
     LAYER_DTYPES,
     PENDING,
     STORE_FORMAT_VERSION,
-    begins_as_store,
 )
+from ..features.new_store import create_store
 from ..features.store import FeatureStore
-from ..features.writer import StoreWriter, create_store, store_lock
+from ..features.writer import StoreWriter, store_lock
 from .backbones.table import find_backbone
 from .backbones.weights import Weights, load_weights
 from .filling import Progress, Tell, check_read, fill

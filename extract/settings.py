@@ -186,7 +186,7 @@ def _fitting_batch_size() -> int:
 
 
 def deciding_fields(settings: Settings) -> dict[str, Any]:
-    """Provenance that decides the numbers (see `freezeframe.features.layout.DECIDING`), of resolved settings."""
+    """Provenance that decides the numbers (see `freezeframe.features.layout.DECIDING_FIELDS`), of resolved settings."""
     backbone = find_backbone(settings.backbone)
     random = settings.weights == "random"
     return {

@@ -1,1 +1,1 @@
-"""The HDF5 feature store. Stands on the ground: knows nothing of images, networks or classifiers."""
+"""The HDF5 feature store; it depends neither on images nor on networks or classifiers."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ParameterError, StoreError
-from .layout import DONE, FAILED, read_layout
+from .layout import DONE, FAILED
 from .store import FeatureStore
 from .writer import StoreWriter
 
@@ -55,7 +55,7 @@ def copy_rows(
     _check_rows(source, rows, writer, to)
     pairs = [(int(row), int(place)) for row, place in zip(rows, to, strict=True)]
     done = [pair for pair in pairs if source.status[pair[0]] == DONE]
-    layers = {name: source.memmap(name) for name in read_layout(writer.path).layers}
+    layers = {name: source.memmap(name) for name in writer.layout.layers}
     checksums = {name: source.checksums(name) for name in layers}
     step = max(1, _COPY_BLOCK_BYTES // sum(data[:1].nbytes for data in layers.values()))
     copied = 0
@@ -65,7 +65,7 @@ def copy_rows(
         if len(sound) < len(block) and not skip_damaged:
             (row, _), *_ = (pair for pair in block if pair not in sound)
             raise StoreError(
-                f"{source.path}: the features of {source.paths[row]} are damaged; extract anew with --overwrite"
+                f"{source.path}: the features of {source.paths[row]} are damaged; extract them again with --overwrite"
             )
         numbers = [row for row, _ in sound]
         sizes = [(int(source.heights[row]), int(source.widths[row])) for row in numbers]
@@ -98,7 +98,7 @@ def _copy_fingerprints(
 
 def _check_layers(source: FeatureStore, writer: StoreWriter) -> None:
     """Every layer to be written is in the source, with the same shape and dtype."""
-    for name, extent in read_layout(writer.path).layers.items():
+    for name, extent in writer.layout.layers.items():
         data = source.memmap(name)
         if data.shape[1:] != extent.shape[1:] or data.dtype != extent.dtype:
             raise ParameterError(
@@ -111,7 +111,7 @@ def _check_rows(
     source: FeatureStore, rows: Sequence[int], writer: StoreWriter, to: Sequence[int]
 ) -> None:
     """Rows exist, go to pending rows, no two to one, and never to the row of another image."""
-    digests = read_layout(writer.path).rows["sha256"].map(writer.path)
+    digests = writer.layout.rows["sha256"].map(writer.path)
     chosen, places = np.asarray(rows, dtype=np.intp), np.asarray(to, dtype=np.intp)
     if chosen.shape != places.shape or chosen.ndim != 1:
         raise ParameterError(

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layout import DECIDING, DONE, FAILED, PENDING, read_layout
+from .layout import DECIDING_FIELDS, DONE, STATUS_NAMES
 from .store import FeatureStore
-
-STATUS = {DONE: "done", FAILED: "failed", PENDING: "pending"}
 
 
 def summary(store: FeatureStore) -> dict[str, Any]:
@@ -23,13 +21,13 @@ def summary(store: FeatureStore) -> dict[str, Any]:
         >>> summary(FeatureStore("features.h5"))["status"]  # doctest: +SKIP
         {'done': 253, 'failed': 0, 'pending': 0}
     """
-    layers = read_layout(store.path).layers
+    layers = store.layout.layers
     status = store.path.stat()
     return {
         "path": str(store.path),
         "format_version": store.format_version,
         "rows": len(store),
-        "status": {name: int((store.status == code).sum()) for code, name in STATUS.items()},
+        "status": {name: int((store.status == code).sum()) for code, name in STATUS_NAMES.items()},
         "pictures": store.pictures,
         "classes": _counts(store.labels),
         "splits": _counts(store.splits),
@@ -82,7 +80,7 @@ def difference(a: FeatureStore, b: FeatureStore) -> StoreDifference:
     only_b = [path for path, digest in rows_b if (path, digest) not in rows_a]
     fields = dict.fromkeys([*a.provenance, *b.provenance])
     found = {
-        "provenance differs": _fields(a, b, [name for name in fields if name in DECIDING]),
+        "provenance differs": _fields(a, b, [name for name in fields if name in DECIDING_FIELDS]),
         "layers differ": [
             f"{name}: {_shape(a, name)} in A, {_shape(b, name)} in B"
             for name in dict.fromkeys([*a.layers, *b.layers])
@@ -94,7 +92,7 @@ def difference(a: FeatureStore, b: FeatureStore) -> StoreDifference:
         **_columns(a, b, both),
         "rows with other features": _features(a, b, both),
     }
-    told = _fields(a, b, [name for name in fields if name not in DECIDING])
+    told = _fields(a, b, [name for name in fields if name not in DECIDING_FIELDS])
     return StoreDifference({kind: lines for kind, lines in found.items() if lines}, told)
 
 
@@ -131,8 +129,8 @@ def _columns(a: FeatureStore, b: FeatureStore, both: list[tuple[int, int]]) -> d
         "splits": (a.splits.tolist(), b.splits.tolist()),
         "groups": (a.groups.tolist(), b.groups.tolist()),
         "status": (
-            [STATUS[code] for code in a.status.tolist()],
-            [STATUS[code] for code in b.status.tolist()],
+            [STATUS_NAMES[code] for code in a.status.tolist()],
+            [STATUS_NAMES[code] for code in b.status.tolist()],
         ),
     }
     return {

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..data.output.files import new_file
 from ..data.output.terminal import Progress
 from ..errors import MissingExtraError, ParameterError, StoreError
-from .layout import begins_as_store
+from .index import begins_as_store
 from .pooling import pool
 from .store import FeatureStore
 
@@ -77,7 +77,7 @@ def export(
         elif kind == "parquet":
             _write_parquet(store, unfinished, layer, pooling or "avg", progress)
         else:
-            from .archive import write_archive
+            from .archive.archive import write_archive
 
             write_archive(store, unfinished, progress)
 

@@ -12,9 +12,10 @@ from ..data.output.files import check_output, new_file
 from ..data.output.terminal import Progress
 from ..errors import ParameterError, StoreError
 from .copying import copy_rows
-from .layout import DECIDING, IDENTITY_COLUMNS
+from .layout import DECIDING_FIELDS, IDENTITY_COLUMNS
+from .new_store import create_store
 from .store import FeatureStore
-from .writer import StoreWriter, create_store, store_lock
+from .writer import StoreWriter, store_lock
 
 _LONGEST = 1000
 """Letters of a joined field of provenance; HDF5 takes no attribute above 64 kB."""
@@ -99,7 +100,7 @@ def _identity(store: FeatureStore) -> dict[str, list[str]]:
 
 def _check_same(first: FeatureStore, other: FeatureStore) -> None:
     """Refuse stores whose features were made in different ways."""
-    for name in DECIDING:
+    for name in DECIDING_FIELDS:
         old, new = first.provenance[name], other.provenance[name]
         if old != new:
             raise StoreError(

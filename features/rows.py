@@ -1,41 +1,46 @@
-"""Rows of one layer as a matrix that is read when asked for, and never held as a whole."""
+"""Rows of one layer as a matrix that is read on request and never held in memory as a whole."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import StoreError
+from .layout import row_checksum
 from .pooling import pool
-
-if TYPE_CHECKING:
-    from .store import FeatureStore
+from .store_file import StoreFile
 
 BLOCK_BYTES = 64 * 2**20
-"""About what is read at a time."""
+"""About the number of bytes that are read at a time."""
+
+_FLOAT32_BYTES = 4
+_MIN_PANEL_COLUMNS = 1024
+"""Fewer columns a panel would read the file in too many small pieces."""
 
 
 class FeatureRows:
-    """The features of some rows of a store, a matrix of shape (n_rows, n_features), float32.
+    """The features of some rows of a store: a matrix of shape (n_rows, n_features), float32.
 
-    Every row is checked against its checksum when it is read for the first time: a score must not
-    rest on damaged features. The file is mapped while something is read and no longer, so that its
-    pages do not stay in the process.
+    Every row is checked against its checksum when it is first read: a score must not rest on
+    damaged features. The file is mapped only while it is read, so that its pages do not stay in
+    the process.
 
     Args:
-        store: where the rows are.
-        layer: its name.
+        file: the file of the store.
+        layer: name of the layer.
         rows: row numbers, all done, of shape (n_rows,).
-        pooling: "flat", "avg", "max", or None, which leaves the shape (n_rows, height, width,
+        pooling: "flat", "avg", "max", or None, which keeps the shape (n_rows, height, width,
             channels).
+        checked: True for each row of the store that was checked, of shape (n,); it is updated.
 
     Attributes:
         shape: (n_rows, n_features).
-        dtype: float32, whatever the store holds.
+        dtype: float32, for any dtype of the store.
 
     Examples:
         >>> X = FeatureStore("features.h5").select("block5_pool")  # doctest: +SKIP
@@ -47,32 +52,38 @@ class FeatureRows:
 
     def __init__(
         self,
-        store: FeatureStore,
+        file: StoreFile,
         layer: str,
         rows: NDArray[np.intp],
         pooling: str | None,
         checked: NDArray[np.bool_],
     ) -> None:
-        self.store, self.layer, self.rows, self.pooling = store, layer, rows, pooling
-        self._checked = (
-            checked  # of each row of the store; shared, since a row need not be checked twice
-        )
-        self.shape: tuple[int, ...] = (len(rows), *pool(store.memmap(layer)[:0], pooling).shape[1:])
+        self.layer = layer
+        self.rows = rows
+        self.pooling = pooling
+        self._file = file
+        # Selections of these rows share the array, so no row is checked twice.
+        self._checked = checked
+        self.shape: tuple[int, ...] = (len(rows), *pool(file.layer(layer)[:0], pooling).shape[1:])
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __repr__(self) -> str:
         return (
-            f"FeatureRows({str(self.store.path)!r}, {self.layer!r}, {self.shape}, {self.pooling!r})"
+            f"FeatureRows({str(self._file.path)!r}, {self.layer!r}, {self.shape}, {self.pooling!r})"
         )
 
     def take(self, numbers: Any) -> FeatureRows:
-        """Some of these rows, by their place among them (integers, a slice or a boolean); nothing is read."""
-        return FeatureRows(self.store, self.layer, self.rows[numbers], self.pooling, self._checked)
+        """Select some of these rows; nothing is read.
+
+        Args:
+            numbers: places among these rows: integers, a slice or a boolean.
+        """
+        return FeatureRows(self._file, self.layer, self.rows[numbers], self.pooling, self._checked)
 
     def __getitem__(self, numbers: Any) -> NDArray[np.float32]:
-        """Features of some of these rows, by their place among them, of shape (n, n_features)."""
+        """Read some of these rows, selected as for `take`, of shape (n, n_features)."""
         rows = self.rows[numbers]
         features = np.empty((len(rows), *self.shape[1:]), np.float32)
         for part, block in self._read(rows):
@@ -80,75 +91,91 @@ class FeatureRows:
         return features
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        """All of it, in memory."""
+        """Read the whole matrix into memory."""
         return self[:].astype(dtype or self.dtype, copy=False)
 
+    def checksums(self) -> NDArray[np.str_]:
+        """Read the checksums of these rows, hexadecimal, of shape (n_rows,)."""
+        return self._file.checksums(self.layer, self.rows)
+
     def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """All rows in order, about 64 MB at a time: where they stand, and their features."""
+        """Read all rows in order, about 64 MB at a time.
+
+        Yields:
+            The slice of these rows, and their features of shape (n, n_features).
+        """
         return self._read(self.rows)
 
     def panels(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """All columns in order, about 64 MB at a time: which, and their values of shape (n_rows, n_columns).
+        """Read all columns in order, about 64 MB at a time.
 
-        A layer is read once from the disk, while all pairs of rows meet: what a Gram matrix needs.
-        Only when all panels were taken is it known that no row was damaged.
+        A Gram matrix needs all pairs of rows together; panels give it that while the layer is read
+        once from the disk. A damaged row is reported only after the last panel.
+
+        Yields:
+            The slice of columns, and their values of shape (n_rows, n_columns).
         """
-        if self.pooling != "flat":  # much smaller than the layer
+        # Pooled features are much smaller than the layer: one panel holds them all.
+        if self.pooling != "flat":
             yield slice(0, self.shape[1]), self[:]
             return
         digests = None if self._checked[self.rows].all() else [hashlib.sha256() for _ in self.rows]
-        width = max(1024, BLOCK_BYTES // (4 * max(1, len(self))))
+        width = max(_MIN_PANEL_COLUMNS, BLOCK_BYTES // (_FLOAT32_BYTES * max(1, len(self))))
         for start in range(0, self.shape[1], width):
             columns = slice(start, min(start + width, self.shape[1]))
-            data = self.store.memmap(self.layer)
-            flat = data.reshape(len(data), self.shape[1])
-            panel = np.empty((len(self), columns.stop - start), np.float32)
-            for i, row in enumerate(self.rows):
-                stored = flat[row, columns]
-                if digests is not None:
-                    digests[i].update(np.ascontiguousarray(stored).data)
-                panel[i] = stored
-            del data, flat, stored
+            panel = self._read_panel(columns, digests)
             self._check_finite(panel, self.rows)
             yield columns, panel
         if digests is not None:
-            checksums = self.store.checksums(self.layer)
-            for digest, row in zip(digests, self.rows, strict=True):
-                self._check(row, digest.hexdigest(), checksums[row])
+            for row, digest, checksum in zip(self.rows, digests, self.checksums(), strict=True):
+                self._check(row, digest.hexdigest(), checksum)
             self._checked[self.rows] = True
 
+    def _read_panel(self, columns: slice, digests: list[Any] | None) -> NDArray[np.float32]:
+        """Read some columns of all rows, and add their bytes to the rows' digests."""
+        data = self._file.layer(self.layer)
+        flat = data.reshape(len(data), self.shape[1])
+        panel = np.empty((len(self), columns.stop - columns.start), np.float32)
+        for i, row in enumerate(self.rows):
+            stored = flat[row, columns]
+            if digests is not None:
+                digests[i].update(np.ascontiguousarray(stored).data)
+            panel[i] = stored
+        return panel
+
     def _read(self, rows: NDArray[np.intp]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        row_bytes = int(np.prod(self.store.layers[self.layer])) * 4
+        row_bytes = math.prod(self._file.layout.layers[self.layer].shape[1:]) * _FLOAT32_BYTES
         step = max(1, BLOCK_BYTES // row_bytes)
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
-            block = self.store.memmap(self.layer)[part]
-            unchecked = np.flatnonzero(~self._checked[part])
-            if len(unchecked):
-                checksums = self.store.checksums(self.layer, part[unchecked])
-                for i, checksum in zip(unchecked, checksums, strict=True):
-                    self._check(
-                        part[i],
-                        hashlib.sha256(np.ascontiguousarray(block[i]).data).hexdigest(),
-                        checksum,
-                    )
-                self._check_finite(block, part)
-                self._checked[part] = True
+            block = self._file.layer(self.layer)[part]
+            self._check_block(part, block)
             yield slice(start, start + len(part)), pool(block, self.pooling)
 
-    def _check(self, row: int, found: str, wanted: str) -> None:
-        if found != wanted:
+    def _check_block(self, rows: NDArray[np.intp], block: NDArray[Any]) -> None:
+        """Check the stored features of some rows, unless all of them were checked before."""
+        unchecked = np.flatnonzero(~self._checked[rows])
+        if not len(unchecked):
+            return
+        checksums = self._file.checksums(self.layer, rows[unchecked])
+        for i, checksum in zip(unchecked, checksums, strict=True):
+            self._check(rows[i], row_checksum(block[i]), checksum)
+        self._check_finite(block, rows)
+        self._checked[rows] = True
+
+    def _check(self, row: int, computed: str, stored: str) -> None:
+        if computed != stored:
             raise self._damaged(row)
 
     def _check_finite(self, values: NDArray[Any], rows: NDArray[np.intp]) -> None:
-        if not np.isfinite(values).all():
-            first = int(
-                np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0]
-            )
-            raise self._damaged(int(rows[first]))
+        if np.isfinite(values).all():
+            return
+        finite_rows = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        first = int(np.flatnonzero(~finite_rows)[0])
+        raise self._damaged(int(rows[first]))
 
     def _damaged(self, row: int) -> StoreError:
         return StoreError(
-            f"{self.store.path}: the {self.layer} features of {self.store.paths[row]} are damaged; "
-            "extract anew with --overwrite"
+            f"{self._file.path}: the {self.layer} features of {self._file.text('path')[row]} "
+            "are damaged; extract them again with --overwrite"
         )

@@ -17,7 +17,8 @@ from PIL import Image
 from freezeframe.data.duplicates.pairs import duplicate_groups
 from freezeframe.data.fingerprints import Fingerprint
 from freezeframe.features.layout import IDENTITY_COLUMNS
-from freezeframe.features.writer import StoreWriter, create_store, store_lock
+from freezeframe.features.new_store import create_store
+from freezeframe.features.writer import StoreWriter, store_lock
 
 # A busy machine is no failure. Those who develop look for new examples each time; who only checks
 # gets the same ones.

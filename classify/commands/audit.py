@@ -13,7 +13,7 @@ import numpy as np
 from ...data.output.options import group_options, parse_classes
 from ...data.output.terminal import printable, progress_bar
 from ...errors import LeakError, ParameterError
-from ...features.layout import begins_as_store
+from ...features.index import begins_as_store
 from ...features.store import FeatureStore
 from ..task.task import check_comparable
 

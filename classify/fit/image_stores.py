@@ -10,7 +10,7 @@ from ...data.manifest import read_manifest
 from ...errors import ParameterError
 from ...extract.commands.extract_features import extract_and_tell
 from ...extract.settings import Settings
-from ...features.layout import begins_as_store
+from ...features.index import begins_as_store
 from ...features.store import FeatureStore
 from ..heads.architectures import Architecture
 

@@ -32,9 +32,10 @@ from ...data.output.terminal import printable
 from ...errors import ImageError, StoreError
 from ...features.copying import copy_rows
 from ...features.layout import IDENTITY_COLUMNS
+from ...features.new_store import create_store
 from ...features.pooling import pool
 from ...features.store import FeatureStore
-from ...features.writer import StoreWriter, create_store
+from ...features.writer import StoreWriter
 from ..backbones.table import find_backbone
 from ..extraction import extract_features
 from ..preflight import check_alike

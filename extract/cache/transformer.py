@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from ...errors import ParameterError, StoreError
-from ...features.layout import read_layout
+from ...features.index import read_layout
 from ...features.pooling import POOLINGS, pool
 from ...features.store import FeatureStore
 from ..backbones.table import find_backbone

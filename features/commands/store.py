@@ -67,7 +67,7 @@ def verify(path: Path) -> None:
     if wrong:
         rows = len({row for row, _ in wrong})
         raise StoreError(
-            f"{path}: {rows} of {n} rows are not what was written; extract anew with --overwrite"
+            f"{path}: {rows} of {n} rows are not what was written; extract them again with --overwrite"
         )
     click.echo(
         f"{counted(n, 'row')} of {counted(len(checked.layers), 'layer')} are what was written"
@@ -128,7 +128,7 @@ def export(
 @click.argument("out", type=FILE)
 def restore(archive: Path, out: Path) -> None:
     """Make a working store OUT of ARCHIVE, equal to the one that was archived, and verify it."""
-    from ..archive import restore as make
+    from ..archive.restoration import restore as make
 
     with progress_bar("restoring") as progress:
         restored = make(archive, out, progress=progress)

@@ -55,7 +55,8 @@ from PIL import Image
 from freezeframe import FeatureStore, ImageError, StoreError
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.pipeline import Source, cpu_cores, load_image
-from freezeframe.features.layout import DONE, read_layout
+from freezeframe.features.index import read_layout
+from freezeframe.features.layout import DONE
 
 OURS = {"ours keras": "keras", "ours mnn": "mnn"}
 REFERENCE = "keras bare"

@@ -35,8 +35,9 @@ from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.pipeline import Source, cpu_cores, load_image
 from freezeframe.extract.settings import Settings
 from freezeframe.extract.workers.pool import ROWS_A_BATCH
-from freezeframe.features.layout import DECIDING, IDENTITY_COLUMNS
-from freezeframe.features.writer import StoreWriter, create_store, store_lock
+from freezeframe.features.layout import DECIDING_FIELDS, IDENTITY_COLUMNS
+from freezeframe.features.new_store import create_store
+from freezeframe.features.writer import StoreWriter, store_lock
 
 VGG16 = BACKBONES["vgg16"]
 LAYERS = ("block3_pool", "block5_pool")
@@ -353,7 +354,7 @@ def _write(work: Work, features: dict[str, NDArray[np.float32]]) -> float:
         name: [f"{row}" for row in range(n)] if name == "path" else [""] * n
         for name in IDENTITY_COLUMNS
     }
-    provenance: dict[str, Any] = {name: kind() for name, kind in DECIDING.items()} | {
+    provenance: dict[str, Any] = {name: kind() for name, kind in DECIDING_FIELDS.items()} | {
         "dtype": "float32"
     }
     with store_lock(path):

@@ -29,14 +29,15 @@ from freezeframe import FeatureStore
 from freezeframe.data.manifest import Manifest, read_manifest
 from freezeframe.extract.backbones.table import BACKBONES
 from freezeframe.features.layout import (
-    DECIDING,
+    DECIDING_FIELDS,
     DIGEST_BYTES,
     IDENTITY_COLUMNS,
     LAYER_DTYPES,
     ROW_COLUMNS,
     ROW_SHAPES,
 )
-from freezeframe.features.writer import StoreWriter, create_store, store_lock
+from freezeframe.features.new_store import create_store
+from freezeframe.features.writer import StoreWriter, store_lock
 
 LAYERS = BACKBONES["vgg16"].layers
 STORES = {"block5.h5": ("block5_pool",), "both.h5": ("block5_pool", "block3_pool")}
@@ -64,7 +65,7 @@ def columns(manifest: Manifest) -> dict[str, Sequence[str]]:
 
 def make_store(path: Path, rows: dict[str, Sequence[str]]) -> None:
     """A store of pending rows with made-up provenance."""
-    provenance: dict[str, Any] = {name: kind() for name, kind in DECIDING.items()} | {
+    provenance: dict[str, Any] = {name: kind() for name, kind in DECIDING_FIELDS.items()} | {
         "dtype": "float32"
     }
     with store_lock(path):

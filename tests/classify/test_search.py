@@ -20,7 +20,8 @@ from freezeframe.classify.heads.table import FOR_ANY_LAYER, make_head
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.splits import grouped_folds
 from freezeframe.features.layout import IDENTITY_COLUMNS
-from freezeframe.features.writer import StoreWriter, create_store, store_lock
+from freezeframe.features.new_store import create_store
+from freezeframe.features.writer import StoreWriter, store_lock
 
 from ..conftest import PROVENANCE
 

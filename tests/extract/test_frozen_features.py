@@ -36,7 +36,8 @@ from freezeframe.extract.backbones.table import BACKBONES
 from freezeframe.extract.cache import shards as feature_cache
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
-from freezeframe.features.writer import StoreWriter, create_store
+from freezeframe.features.new_store import create_store
+from freezeframe.features.writer import StoreWriter
 
 from ..conftest import fast_environment
 

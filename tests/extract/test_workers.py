@@ -48,7 +48,8 @@ from freezeframe.extract.settings import Settings
 from freezeframe.extract.workers import pool as workers
 from freezeframe.extract.workers.pool import Job, Outcome, Worker, WorkerDiedError, WorkerPool
 from freezeframe.features.layout import IDENTITY_COLUMNS
-from freezeframe.features.writer import StoreWriter, create_store
+from freezeframe.features.new_store import create_store
+from freezeframe.features.writer import StoreWriter
 
 from ..conftest import PROVENANCE, MakeStore, fast_environment
 
@@ -534,7 +535,7 @@ def test_a_disk_too_small_for_a_new_store_leaves_nothing(
         pytest.skip("no file system can be mounted here")
     try:
         code = (
-            "import sys; from freezeframe.features.writer import create_store; sys.path.insert(0, sys.argv[2])\n"
+            "import sys; from freezeframe.features.new_store import create_store; sys.path.insert(0, sys.argv[2])\n"
             "import json; provenance = json.loads(sys.argv[3])\n"
             "names = ('path', 'sha256', 'label', 'split', 'group')\n"
             "rows = {name: [name + str(i) for i in range(40)] for name in names}\n"

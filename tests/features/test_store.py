@@ -22,9 +22,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from freezeframe import FeatureStore, ParameterError, StoreError
-from freezeframe.features.layout import IDENTITY_COLUMNS, identity_digest, read_layout
+from freezeframe.features.index import read_layout
+from freezeframe.features.layout import IDENTITY_COLUMNS, identity_digest
+from freezeframe.features.new_store import create_store
 from freezeframe.features.pooling import pool
-from freezeframe.features.writer import StoreWriter, create_store, store_lock
+from freezeframe.features.writer import StoreWriter, store_lock
 
 from ..conftest import PROVENANCE, MakeStore
 
@@ -382,7 +384,7 @@ def test_features_are_on_the_disk_before_a_row_is_said_to_be_done(
     with store_lock(path):
         create_store(path, columns(2), {"l": (1, 1, 2)}, PROVENANCE)
         with StoreWriter(path) as writer:
-            layout = writer._layout
+            layout = writer.layout
             extents = layout.rows | layout.layers | {"checksum": layout.checksums["l"]}
             places = {extent.offset: name for name, extent in extents.items()}
             put, sync = writer._put, os.fsync

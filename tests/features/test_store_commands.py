@@ -23,16 +23,17 @@ from freezeframe import FeatureStore, ParameterError, StoreError
 from freezeframe.__main__ import cli
 from freezeframe.features import copying
 from freezeframe.features import export as exporting
-from freezeframe.features.archive import restore
-from freezeframe.features.compression import Decoder, compression
+from freezeframe.features.archive.compression import Decoder, compression
+from freezeframe.features.archive.restoration import restore
 from freezeframe.features.copying import copy_rows
 from freezeframe.features.differences import difference
 from freezeframe.features.export import export
 from freezeframe.features.hdf5_file import DeferredErrorFile
 from freezeframe.features.layout import IDENTITY_COLUMNS, Extent
 from freezeframe.features.merge import merge
+from freezeframe.features.new_store import create_store
 from freezeframe.features.pooling import pool
-from freezeframe.features.writer import StoreWriter, create_store, store_lock
+from freezeframe.features.writer import StoreWriter, store_lock
 
 from ..conftest import PROVENANCE, MakeStore
 
@@ -206,7 +207,7 @@ def test_verify(make_store: MakeStore) -> None:
         "damaged: ü/3.png: block5_pool",
     ]
     assert result.stderr == (
-        f"error: {path}: 2 of 5 rows are not what was written; extract anew with --overwrite\n"
+        f"error: {path}: 2 of 5 rows are not what was written; extract them again with --overwrite\n"
     )
 
 

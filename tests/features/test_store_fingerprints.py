@@ -35,12 +35,14 @@ from freezeframe.extract.pipeline import Batch, Source
 from freezeframe.extract.settings import Settings
 from freezeframe.extract.workers.process import _compute
 from freezeframe.features import layout
-from freezeframe.features.archive import restore
+from freezeframe.features.archive.restoration import restore
 from freezeframe.features.copying import copy_rows
 from freezeframe.features.export import export
-from freezeframe.features.layout import IDENTITY_COLUMNS, read_layout
+from freezeframe.features.index import read_layout
+from freezeframe.features.layout import IDENTITY_COLUMNS
 from freezeframe.features.merge import merge
-from freezeframe.features.writer import StoreWriter, create_store
+from freezeframe.features.new_store import create_store
+from freezeframe.features.writer import StoreWriter
 
 from ..conftest import PROVENANCE, MakeStore
 
@@ -171,7 +173,7 @@ def test_fingerprints_are_on_the_disk_before_a_row_is_said_to_be_done(
         fingerprints={0: found, 1: found},
     )
     with StoreWriter(path) as writer:
-        places = {extent.offset: name for name, extent in writer._layout.datasets.items()}
+        places = {extent.offset: name for name, extent in writer.layout.datasets.items()}
         put, sync = writer._put, os.fsync
         monkeypatch.setattr(
             writer,
@@ -194,7 +196,7 @@ def test_late_fingerprints_and_groups_are_written_so_that_a_torn_write_is_seen(
 ) -> None:
     path, events = make_store("a.h5", ["x", "y"]), list[str]()
     with StoreWriter(path) as writer:
-        places = {extent.offset: name for name, extent in writer._layout.datasets.items()}
+        places = {extent.offset: name for name, extent in writer.layout.datasets.items()}
         put, sync = writer._write_at, os.fsync
         monkeypatch.setattr(
             writer,
@@ -286,7 +288,7 @@ def test_a_finished_store_of_version_1_is_brought_to_version_2_without_computing
         StoreError, match=r"has no thumbnail of healthy/00\.png; run extract-features again"
     ):
         old.thumbnails([0])
-    with pytest.raises(StoreError, match="of format version 1, which is only read"):
+    with pytest.raises(StoreError, match="format version 1 can only be read"):
         StoreWriter(path)
     no_backbone(monkeypatch)
     (tmp_path / ".a.h5.next").write_bytes(b"what a run that was killed left")

@@ -18,7 +18,13 @@ MODULES = sorted(
     if ">>>" in file.read_text(encoding="utf-8")
 )
 
-NOTHING_TO_RUN = ("classify.fit.fitting", "classify.predict", "features.rows", "features.store")
+NOTHING_TO_RUN = (
+    "classify.fit.fitting",
+    "classify.predict",
+    "features.archive.restoration",
+    "features.rows",
+    "features.store",
+)
 """Modules whose examples need a backbone or a finished store."""
 
 

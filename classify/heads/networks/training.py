@@ -321,7 +321,7 @@ def _content(X: Matrix) -> str:
     digest = hashlib.sha256()
     if isinstance(X, FeatureRows):
         digest.update(f"{X.layer} {X.pooling}\n".encode())
-        digest.update("".join(X.store.checksums(X.layer, X.rows)).encode())
+        digest.update("".join(X.checksums()).encode())
     else:
         digest.update(np.ascontiguousarray(X).tobytes())
     return digest.hexdigest()

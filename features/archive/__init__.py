@@ -1,0 +1,1 @@
+"""Compressed archives of feature stores."""

@@ -1,0 +1,189 @@
+"""Creation of a feature store: full size, every row pending. FORMAT.md describes the file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.output.files import whole_file
+from ..errors import ParameterError, StoreError
+from .hdf5_file import DeferredErrorFile
+from .index import encode_index
+from .layout import (
+    DIGEST_BYTES,
+    IDENTITY_COLUMNS,
+    LAYER_DTYPES,
+    ROW_COLUMNS,
+    ROW_SHAPES,
+    STORE_FORMAT,
+    STORE_FORMAT_VERSION,
+    Extent,
+    Layout,
+    identity_digest,
+    user_block_bytes,
+)
+
+LayerShape = tuple[int, int, int]
+"""Height, width and channels of a layer."""
+
+_Specs = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
+"""Shape and dtype of each dataset, by full name."""
+
+
+def create_store(
+    path: str | os.PathLike[str],
+    rows: Mapping[str, Sequence[str]],
+    layers: Mapping[str, LayerShape],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Create a store at full size with every row pending; call it under `store_lock`.
+
+    The file gets its name only when it is complete.
+
+    Args:
+        path: path of the new store; an existing file is replaced.
+        rows: the columns of `IDENTITY_COLUMNS`, each a sequence of n_images strings.
+        layers: (height, width, channels) of each layer, by name.
+        provenance: the fields of FORMAT.md; `dtype` is "float32" or "float16".
+
+    Raises:
+        StoreError: the file cannot be written.
+        ParameterError: no rows, no layers, columns of unequal length, or an unknown dtype.
+    """
+    _check_arguments(rows, layers, provenance)
+    path = Path(path)
+    # The lock keeps other writers away from this name.
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        with whole_file(path, temporary=temporary):
+            _write_store(temporary, _initial_columns(rows, layers), layers, provenance)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot write the store ({error.strerror or error})") from None
+
+
+def _check_arguments(
+    rows: Mapping[str, Sequence[str]],
+    layers: Mapping[str, LayerShape],
+    provenance: Mapping[str, Any],
+) -> None:
+    lengths = {len(rows[name]) for name in IDENTITY_COLUMNS}
+    if len(lengths) != 1 or lengths == {0}:
+        raise ParameterError("the columns of a store must have one length, at least 1")
+    if not layers:
+        raise ParameterError("a store needs at least one layer")
+    if provenance["dtype"] not in LAYER_DTYPES:
+        raise ParameterError(
+            f"dtype must be one of {', '.join(LAYER_DTYPES)}, got {provenance['dtype']!r}"
+        )
+
+
+def _initial_columns(
+    rows: Mapping[str, Sequence[str]], layers: Mapping[str, LayerShape]
+) -> dict[str, NDArray[Any]]:
+    """Return the columns and checksums of a store whose rows are all pending, by full name.
+
+    Thumbnails are absent, like layers: they stay holes in the file until rows are filled.
+    """
+    n = len(rows["path"])
+    columns: dict[str, NDArray[Any]] = {}
+    for name, dtype in ROW_COLUMNS.items():
+        full_name = f"rows/{name}"
+        if name in IDENTITY_COLUMNS:
+            columns[full_name] = _encode_text(rows[name], dtype)
+        elif full_name not in ROW_SHAPES:
+            columns[full_name] = np.zeros(n, dtype)
+    for name in layers:
+        columns[f"checksums/{name}"] = np.zeros(n, f"S{DIGEST_BYTES}")
+    return columns
+
+
+def _encode_text(texts: Sequence[str], dtype: str) -> NDArray[Any]:
+    """Encode texts as UTF-8 byte strings; dtype "S" takes the length of the longest text."""
+    try:
+        # NumPy encodes ASCII itself, much faster than Python text by text.
+        values = np.array(texts, dtype="S")
+    except UnicodeEncodeError:
+        values = np.array([text.encode() for text in texts], dtype="S")
+    return values.astype(f"S{max(1, values.dtype.itemsize)}" if dtype == "S" else dtype)
+
+
+def _dataset_specs(
+    columns: Mapping[str, NDArray[Any]], layers: Mapping[str, LayerShape], dtype: np.dtype[Any]
+) -> _Specs:
+    n = len(columns["rows/path"])
+    specs: _Specs = {name: (column.shape, column.dtype) for name, column in columns.items()}
+    for name, shape in ROW_SHAPES.items():
+        specs[name] = (n, *shape), np.dtype(ROW_COLUMNS[name.removeprefix("rows/")])
+    for name, layer_shape in layers.items():
+        specs[f"layers/{name}"] = (n, *layer_shape), dtype
+    return specs
+
+
+def _write_store(
+    path: Path,
+    columns: Mapping[str, NDArray[Any]],
+    layers: Mapping[str, LayerShape],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write the HDF5 file, then the index into the user block at its head."""
+    specs = _dataset_specs(columns, layers, np.dtype(LAYER_DTYPES[provenance["dtype"]]))
+    identity = identity_digest({name: columns[f"rows/{name}"] for name in IDENTITY_COLUMNS})
+
+    def index(offsets: Mapping[str, int]) -> bytes:
+        datasets = {name: Extent(offsets[name], *spec) for name, spec in specs.items()}
+        return encode_index(Layout(datasets, dict(provenance), identity))
+
+    # The user block comes first in the file, so its size must be set before the offsets are known:
+    # take the largest that they can be.
+    room = user_block_bytes(len(index(dict.fromkeys(specs, 2**63))))
+    offsets = _write_hdf5(path, columns, specs, provenance, room)
+    with path.open("r+b") as handle:
+        handle.write(index(offsets))
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _write_hdf5(
+    path: Path,
+    columns: Mapping[str, NDArray[Any]],
+    specs: _Specs,
+    provenance: Mapping[str, Any],
+    user_block: int,
+) -> dict[str, int]:
+    """Write the HDF5 file; return the offset of each dataset in it."""
+    options = {"userblock_size": user_block, "alignment_threshold": 64, "alignment_interval": 64}
+    with (
+        DeferredErrorFile(path) as raw,
+        h5py.File(raw, "w", libver=("earliest", "v108"), **options) as file,
+    ):
+        file.attrs["format"] = STORE_FORMAT
+        file.attrs["format_version"] = STORE_FORMAT_VERSION
+        file.create_group("provenance").attrs.update(provenance)
+        offsets = {
+            name: _create_dataset(file, name, *spec).id.get_offset() for name, spec in specs.items()
+        }
+        for name, column in columns.items():
+            # h5py keeps in the dtype of the dataset that text is UTF-8.
+            file[name][...] = column.astype(file[name].dtype)
+        # HDF5 writes its last bytes when it closes the file; only then are all errors known.
+        file.close()
+        raw.check()
+    return offsets
+
+
+def _create_dataset(
+    file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> h5py.Dataset:
+    """Create a contiguous dataset whose space is allocated at once, but not filled."""
+    kind = h5py.string_dtype("utf-8", dtype.itemsize) if dtype.kind == "S" else dtype
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_layout(h5py.h5d.CONTIGUOUS)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return file.create_dataset(name, shape, kind, dcpl=plist)
