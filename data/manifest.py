@@ -1,4 +1,4 @@
-"""Lists of labelled images, made from a folder tree or a CSV file."""
+"""Lists of labelled images, read from a folder tree or a CSV file, and written as CSV."""
 
 from __future__ import annotations
 
@@ -6,36 +6,33 @@ import csv
 import hashlib
 import os
 import re
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ManifestError, ParameterError
+from .folder_tree import read_folder_tree
 from .formats.images import patient_group
-from .formats.table import HEAD_BYTES, IMAGE_ENDINGS, image_kind
+from .output.csv import csv_line
+from .splits import SPLIT_NAMES, Split
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
-"""Folder names (in any case) and CSV values that name a split, and the split they name."""
+GROUP_COLUMN = "group"
+"""Column of a CSV that names the group of each image, unless another is requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image of a manifest: what identifies it (`path`, `sha256`) and what is said of it.
+    """One image of a manifest, with its label, split and group.
 
     Attributes:
         path: relative to the manifest's root, with "/" between parts.
-        sha256: SHA-256 of the file, hexadecimal; empty if it could not be read.
-        label: its class.
+        sha256: SHA-256 of the file, hexadecimal; "" if it cannot be read.
+        label: name of its class.
         split: "train", "validation", "test" or "".
         group: images of one group stay on one side of a split; "" for none.
     """
@@ -52,10 +49,10 @@ class Manifest:
     """A list of labelled images, in a fixed order.
 
     Attributes:
-        source: the folder or CSV that was read.
+        source: the folder or CSV file that was read.
         root: the folder that paths are relative to.
         images: sorted by path; no two have the same path.
-        skipped: what was found and left out, as (path, reason).
+        skipped: paths that were skipped, each with the reason.
     """
 
     source: Path
@@ -74,304 +71,232 @@ def read_manifest(
     *,
     group_column: str | None = None,
     group_regex: str | None = None,
+    require_groups: bool = True,
     least_classes: int = 2,
-    unmatched: str = "refused",
 ) -> Manifest:
-    """The images of a folder (`FOLDER/<class>/...`, `FOLDER/{train,val,test}/<class>/...`) or a CSV file.
+    """List the images of a folder tree or a CSV file.
 
-    The CSV has a header and the columns `path,label[,split][,group]`; its paths are relative to its
-    own folder. Images without a group of their own that are DICOM files are grouped by their
-    patient; see `dicom.patient_group`.
+    A folder is `FOLDER/<class>/...` or `FOLDER/{train,val,test}/<class>/...`. A CSV has a header
+    and the columns `path,label[,split][,group]`; its paths are relative to its own folder. Images
+    without a group that are DICOM files are grouped by their patient; see `patient_group`.
 
     Args:
-        source: the folder or CSV.
+        source: the folder or CSV file.
         group_column: column of the CSV that names the group, instead of `group`.
-        group_regex: searched in each path; what its first group holds, or else all that it matches,
-            names the group of an image that has none yet. Paths in which it is not found have none.
-        least_classes: fewer are refused.
-        unmatched: "refused" or "ignored", if the regular expression is found in no path, or the
-            column is not there.
+        group_regex: regular expression that is searched in each path. Its first non-empty group, or
+            else the whole match, names the group of an image that has none yet.
+        require_groups: raise an error if the column is missing, or the regular expression matches
+            no path. If False, such images have no group.
+        least_classes: the smallest number of classes to accept.
 
     Raises:
-        ManifestError: nothing is there, no images are found, they have too few classes, or the
-            regular expression is found in no path.
-        ParameterError: a column for a folder, or no regular expression.
+        ManifestError: the source does not exist, has no images or too few classes, or the regular
+            expression matches no path.
+        ParameterError: a column is requested of a folder, or the regular expression is invalid.
 
     Examples:
         >>> from freezeframe.data.demo.images import make_demo_images
         >>> read_manifest(make_demo_images("demo", per_class=10)).classes
         {'lesion': 10, 'no_lesion': 10}
     """
-    source, grouping = Path(source), _compiled(group_regex)
+    source = Path(source)
+    expression = _compile(group_regex)
     if source.is_dir():
-        if group_column is not None and unmatched == "refused":
+        if group_column is not None and require_groups:
             raise ParameterError(
-                f"{source}: a folder has no column {group_column!r}; use a regular expression of the path"
+                f"{source}: a folder has no column {group_column!r}; "
+                "use a regular expression of the path"
             )
-        manifest = _from_folder(source)
+        manifest = _read_folder(source)
     elif source.is_file():
-        manifest = _from_csv(source, group_column or "group", unmatched)
+        manifest = _read_csv(source, group_column or GROUP_COLUMN, require_groups)
     else:
-        raise ManifestError(f"{source}: no such folder or file")
-    manifest = _grouped(manifest, grouping, unmatched)
-    classes = manifest.classes
-    if len(classes) < least_classes:
-        (label,) = classes
-        raise ManifestError(
-            f"{source}: all {len(manifest.images)} images are of one class, {label!r}; two are needed"
-            + f" (is {source / label} the folder you mean?)" * (source / label).is_dir()
-        )
+        raise ManifestError(f"{source}: no such folder or file; check the path")
+    manifest = _add_groups(manifest, expression, require_groups)
+    _check_classes(manifest, least_classes)
     return manifest
 
 
-def _compiled(expression: str | None) -> re.Pattern[str] | None:
+def manifest_lines(
+    manifest: Manifest, groups: NDArray[np.intp], split: Split, folder: Path
+) -> Iterator[str]:
+    """Yield the lines of a CSV file that `read_manifest` reads.
+
+    Args:
+        manifest: the images; their paths become relative to `folder`.
+        groups: group number of each image, of shape (n,). An image that is alone in its group gets
+            no group name.
+        split: side and fold of each image.
+        folder: folder that the file will be in.
+
+    Raises:
+        ParameterError: a name begins or ends with spaces, which a CSV would lose.
+    """
+    names = _group_names(manifest, groups)
+    with_folds = bool(split.folds.any())
+    yield csv_line(["path", "label", "split", "group", *(["fold"] if with_folds else [])])
+    rows = zip(manifest.images, groups.tolist(), split.sides, split.folds, strict=True)
+    for image, group, side, fold in rows:
+        path = Path(os.path.relpath(manifest.root / image.path, folder)).as_posix()
+        if path != path.strip() or image.label != image.label.strip():
+            raise ParameterError(
+                f"{image.path}: a list cannot keep spaces at the ends of a name; rename it"
+            )
+        cells = [path, image.label, str(side), names[group]]
+        if with_folds:
+            cells.append(str(fold) if fold else "")
+        yield csv_line(cells)
+
+
+def _group_names(manifest: Manifest, groups: NDArray[np.intp]) -> list[str]:
+    """Name each group: by the one name that its images have, or else by its number.
+
+    A group of one image without a name is called "".
+    """
+    existing: dict[int, set[str]] = defaultdict(set)
+    for image, group in zip(manifest.images, groups.tolist(), strict=True):
+        existing[group] |= {image.group} - {""}
+    names = []
+    for group, size in enumerate(np.bincount(groups)):
+        if len(existing[group]) == 1:
+            names.append(next(iter(existing[group])))
+        else:
+            names.append(f"group-{group}" if size > 1 else "")
+    return names
+
+
+def _compile(expression: str | None) -> re.Pattern[str] | None:
+    if expression is None:
+        return None
     try:
-        return None if expression is None else re.compile(expression)
+        return re.compile(expression)
     except re.error as error:
-        raise ParameterError(f"{expression!r} is no regular expression: {error}") from None
+        raise ParameterError(
+            f"group_regex: {expression!r} is not a regular expression ({error}); correct it"
+        ) from None
 
 
-def _grouped(manifest: Manifest, expression: re.Pattern[str] | None, unmatched: str) -> Manifest:
-    """The manifest with groups for images that have none: by the expression, else by the patient of a DICOM file."""
-    images, found = [], 0
+def _check_classes(manifest: Manifest, least_classes: int) -> None:
+    """Raise ManifestError if the images are of too few classes."""
+    classes = manifest.classes
+    if len(classes) >= least_classes:
+        return
+    (label,) = classes
+    source = manifest.source
+    message = f"{source}: all {len(manifest.images)} images are of one class, {label!r}; "
+    message += "two are needed"
+    if (source / label).is_dir():
+        message += f" (is {source / label} the folder you mean?)"
+    raise ManifestError(message)
+
+
+def _add_groups(
+    manifest: Manifest, expression: re.Pattern[str] | None, require_groups: bool
+) -> Manifest:
+    """Add groups to images that have none: by the expression, else by the patient in the file."""
+    images = []
+    n_matches = 0
     for image in manifest.images:
         group = image.group
-        match = expression.search(image.path) if expression is not None and not group else None
-        if match is not None:
-            group = next((part for part in match.groups() if part), match[0])
-            found += bool(group)
+        if expression is not None and not group:
+            group = _matching_part(expression, image.path)
+            n_matches += bool(group)
         images.append(replace(image, group=group or patient_group(manifest.root / image.path)))
-    if expression is not None and not found and unmatched == "refused":
+    if expression is not None and not n_matches and require_groups:
         raise ManifestError(
-            f"{manifest.source}: {expression.pattern!r} is found in no path; the first is {manifest.images[0].path}"
+            f"{manifest.source}: the regular expression {expression.pattern!r} matches no path; "
+            f"correct it for paths such as {manifest.images[0].path}"
         )
     return replace(manifest, images=tuple(images))
 
 
-def _from_folder(root: Path) -> Manifest:
-    skipped: list[tuple[str, str]] = []
-    files: list[tuple[PurePosixPath, str]] = []
-    for path in _walk(root, skipped):
-        relative = _shown(path, root)
-        sha256, problem = _inspect(path)
-        if relative != path.relative_to(root).as_posix():
-            problem = "its name is not valid UTF-8; rename it"
-        if problem:
-            skipped.append((relative, problem))
-        else:
-            files.append((PurePosixPath(relative), sha256))
-    images = _label(root, files, skipped)
-    if not images:
-        loose = len(files) and " in class folders; wanted is FOLDER/<class>/<image>"
-        raise ManifestError(f"{root}: no images{loose or ''}")
-    return Manifest(
-        root, root, tuple(sorted(images, key=lambda image: image.path)), tuple(sorted(skipped))
-    )
+def _matching_part(expression: re.Pattern[str], path: str) -> str:
+    """Return the first non-empty group of a match, or the whole match; "" without a match."""
+    match = expression.search(path)
+    if match is None:
+        return ""
+    return next((part for part in match.groups() if part), match[0])
 
 
-def _walk(root: Path, skipped: list[tuple[str, str]]) -> Iterator[Path]:
-    """Every visible file below root. Links are followed, but no folder is walked twice; real folders come first."""
-    pending = deque([root])
-    above = (
-        root.resolve().parents
-    )  # a link to one of these would bring in what lies beside the root
-    seen = {(status.st_dev, status.st_ino) for status in map(os.stat, above)}
-    while pending:
-        folder = pending.popleft()
-        try:
-            status = folder.stat()
-            identity = (status.st_dev, status.st_ino)
-            entries = (
-                sorted(os.scandir(folder), key=lambda entry: entry.name)
-                if identity not in seen
-                else None
-            )
-        except OSError as error:
-            skipped.append((_shown(folder, root), f"cannot be opened ({error.strerror})"))
-            continue
-        if entries is None:
-            skipped.append(
-                (
-                    _shown(folder, root),
-                    "a link to a folder that is listed already or holds this one",
-                )
-            )
-            continue
-        seen.add(identity)
-        for entry in entries:
-            path = Path(entry.path)
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                skipped.append((_shown(path, root), "hidden"))
-            elif entry.is_dir(follow_symlinks=False):
-                pending.appendleft(path)
-            elif entry.is_dir():
-                pending.append(path)
-            elif entry.is_file():
-                yield path
-            else:
-                skipped.append((_shown(path, root), "a broken link or special file"))
+def _read_folder(root: Path) -> Manifest:
+    tree, skipped = read_folder_tree(root)
+    images = [Image(str(image.path), image.sha256, image.label, image.split) for image in tree]
+    images.sort(key=lambda image: image.path)
+    return Manifest(root, root, tuple(images), tuple(sorted(skipped)))
 
 
-def _shown(path: Path, root: Path) -> str:
-    """A path below root as text that can be stored, whatever bytes its name holds."""
-    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "replace")
-
-
-def _inspect(path: Path) -> tuple[str, str]:
-    """A file's SHA-256, or the reason why it is not listed. What has an image's ending is listed even if damaged."""
-    named_as_image = path.suffix.lower() in IMAGE_ENDINGS
-    try:
-        with path.open("rb") as file:
-            if image_kind(file.read(HEAD_BYTES)) is None and not named_as_image:
-                return "", "not an image"
-            file.seek(0)
-            return hashlib.file_digest(file, "sha256").hexdigest(), ""
-    except OSError as error:
-        # Listed, so that extraction reports it among the unreadable images.
-        return "", "" if named_as_image else f"cannot be read ({error.strerror})"
-
-
-def _label(
-    root: Path, files: Sequence[tuple[PurePosixPath, str]], skipped: list[tuple[str, str]]
-) -> list[Image]:
-    """Images from files below a root: splits and classes from the names of the folders they lie in."""
-    by_split = _is_split(root, {path.parts[: min(2, len(path.parts) - 1)] for path, _ in files})
-    images = []
-    for path, sha256 in files:
-        split, below = ("", path.parts)
-        if by_split:
-            split, below = SPLIT_NAMES.get(below[0].lower(), ""), below[1:]
-        if len(below) < 2:
-            skipped.append((str(path), "lies in no class folder"))
-        else:
-            images.append(Image(str(path), sha256, below[0], split))
-    return _without_copies_of_the_tree(root, images, skipped)
-
-
-def _is_split(root: Path, folders: set[tuple[str, ...]]) -> bool:
-    """Whether the folders at the top are splits, from the first two parts of all folders that hold images."""
-    tops = {folder[0] for folder in folders if folder}
-    nested = {folder[0] for folder in folders if len(folder) > 1}
-    named = {top for top in tops if top.lower() in SPLIT_NAMES}
-    splits = {SPLIT_NAMES[top.lower()] for top in named & nested}
-    # A class can be called "test", too. Folders below "train", or below two such names, tell that
-    # they are splits.
-    if not ("train" in splits or len(splits) > 1 or (splits and named == tops)):
-        if len(tops) > 1 and named == tops:
-            raise ManifestError(
-                f"{root}: {', '.join(sorted(tops))} look like splits, but hold no class folders"
-            )
-        return False
-    if nested > named & nested:
-        raise ManifestError(
-            f"{root}: {', '.join(sorted(named & nested))} look like splits, but {', '.join(sorted(nested - named))} "
-            "beside them does not; move it away, or list the images in a CSV"
-        )
-    return True
-
-
-def _without_copies_of_the_tree(
-    root: Path, images: list[Image], skipped: list[tuple[str, str]]
-) -> list[Image]:
-    """Handle a tree that contains itself: `FOLDER/yes`, `FOLDER/no` and again `FOLDER/all/yes`, `FOLDER/all/no`.
-
-    A folder is a copy, and no class, if most of its images repeat images of other classes, byte for
-    byte and under the same names from the class folder on, at whatever depth.
-    """
-    listed = {(_from_class(image), image.sha256) for image in images}
-    total, repeating = Counter(image.label for image in images), Counter[str]()
-    repeats = {}
-    for image in images:
-        parts = _from_class(image)
-        repeats[image.path] = any(
-            (parts[start:], image.sha256) in listed for start in range(1, len(parts) - 1)
-        )
-        repeating[image.label] += repeats[image.path]
-    copies = {label for label, count in repeating.items() if 2 * count > total[label]}
-    _refuse_unclear_wrappers(root, images, copies)
-    for image in images:
-        if image.label in copies:
-            once_more = "in a copy that the folder holds of itself"
-            skipped.append(
-                (image.path, once_more if repeats[image.path] else f"{once_more}, and nowhere else")
-            )
-    return [image for image in images if image.label not in copies]
-
-
-def _refuse_unclear_wrappers(root: Path, images: list[Image], copies: set[str]) -> None:
-    """Refuse a folder that holds nothing but folders named as the classes beside it, with other images."""
-    inner: dict[str, set[str]] = defaultdict(set)
-    for image in images:
-        _, first, *rest = _from_class(image)
-        inner[image.label].add(first if rest else "")
-    for label, names in sorted(inner.items()):
-        if label not in copies and len(names) > 1 and names <= inner.keys() - {label}:
-            raise ManifestError(
-                f"{root}: {label} holds folders named as the classes, but other images; "
-                "move it away, or list the images in a CSV"
-            )
-
-
-def _from_class(image: Image) -> tuple[str, ...]:
-    """Parts of an image's path from its class folder on."""
-    return PurePosixPath(image.path).parts[1 if image.split else 0 :]
-
-
-def _from_csv(source: Path, group_column: str, unmatched: str) -> Manifest:
+def _read_csv(source: Path, group_column: str, require_groups: bool) -> Manifest:
     images: dict[str, Image] = {}
     skipped: list[tuple[str, str]] = []
     try:
         with source.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             columns = set(reader.fieldnames or ())
-            if not {"path", "label"} <= columns:
-                raise ManifestError(
-                    f"{source}: the first line must name the columns path,label[,split][,group]"
-                )
-            if group_column not in columns and group_column != "group" and unmatched == "refused":
-                raise ManifestError(
-                    f"{source}: has no column {group_column!r}; it has {', '.join(sorted(columns))}"
-                )
+            _check_columns(source, columns, group_column, require_groups)
             for row in reader:
-                where = f"{source}, line {reader.line_num}"
-                image = _from_csv_row(row, source.parent, where, group_column)
-                known = images.setdefault(image.path, image)
-                if known is not image:
-                    if known != image:
-                        raise ManifestError(
-                            f"{where}: {image.path} stands there twice, and not alike"
-                        )
+                place = f"{source}, line {reader.line_num}"
+                image = _read_csv_row(row, source.parent, place, group_column)
+                listed = images.setdefault(image.path, image)
+                if listed != image:
+                    raise ManifestError(
+                        f"{place}: {image.path} is listed twice with different labels, splits "
+                        "or groups; keep one line"
+                    )
+                if listed is not image:
                     skipped.append((image.path, "listed twice"))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{source}: cannot be read as a CSV file ({error})") from None
     if not images:
-        raise ManifestError(f"{source}: no images")
-    return Manifest(
-        source, source.parent, tuple(images[path] for path in sorted(images)), tuple(skipped)
-    )
+        raise ManifestError(f"{source}: no images; list at least one below the header")
+    ordered = tuple(images[path] for path in sorted(images))
+    return Manifest(source, source.parent, ordered, tuple(skipped))
 
 
-def _from_csv_row(row: dict[str, str | None], root: Path, where: str, group_column: str) -> Image:
-    path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
+def _check_columns(
+    source: Path, columns: set[str], group_column: str, require_groups: bool
+) -> None:
+    """Raise ManifestError if a column is missing."""
+    if not {"path", "label"} <= columns:
+        raise ManifestError(
+            f"{source}: the first line must name the columns path,label[,split][,group]"
+        )
+    required = require_groups and group_column != GROUP_COLUMN
+    if required and group_column not in columns:
+        raise ManifestError(
+            f"{source}: has no column {group_column!r}; choose one of {', '.join(sorted(columns))}"
+        )
+
+
+def _read_csv_row(row: dict[str, str | None], root: Path, place: str, group_column: str) -> Image:
+    """Read one line of a CSV file.
+
+    Args:
+        row: cells by column.
+        root: folder that paths are relative to.
+        place: file and line, for messages.
+        group_column: column that names the group.
+
+    Raises:
+        ManifestError: a cell is missing or invalid.
+    """
+    path = (row["path"] or "").strip()
+    label = (row["label"] or "").strip()
     if not path or not label:
-        raise ManifestError(f"{where}: path and label must not be empty")
+        raise ManifestError(f"{place}: path and label must not be empty")
     if "\0" in "".join(text for text in row.values() if isinstance(text, str)):
-        raise ManifestError(f"{where}: holds a null byte")
-    if os.path.exists(root / path) and not os.path.isfile(root / path):  # noqa: PTH110, PTH113 - these never raise
-        raise ManifestError(f"{where}: {path} is no file")  # a pipe would be waited for
+        raise ManifestError(f"{place}: holds a null byte; remove it")
+    # Reading would wait for a pipe. These two functions of os.path never raise an error.
+    if os.path.exists(root / path) and not os.path.isfile(root / path):  # noqa: PTH110, PTH113
+        raise ManifestError(f"{place}: {path} is not a regular file; list image files only")
     split = (row.get("split") or "").strip()
     if split and split.lower() not in SPLIT_NAMES:
         raise ManifestError(
-            f"{where}: split must be train, validation, test or empty, got {split!r}"
+            f"{place}: split must be train, validation, test or empty, got {split!r}"
         )
-    sha256 = ""  # if it cannot be read it is listed all the same: extraction reports it among the unreadable images
+    # A file that cannot be read is listed without SHA-256, so that extraction reports it.
+    sha256 = ""
     with suppress(OSError), (root / path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     group = (row.get(group_column) or "").strip()
-    return Image(
-        Path(os.path.normpath(path)).as_posix(),
-        sha256,
-        label,
-        SPLIT_NAMES.get(split.lower(), ""),
-        group,
-    )
+    normal_path = Path(os.path.normpath(path)).as_posix()
+    return Image(normal_path, sha256, label, SPLIT_NAMES.get(split.lower(), ""), group)

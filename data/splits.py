@@ -1,8 +1,9 @@
-"""Splitting rows into a training and a test part without cutting through a group."""
+"""Splits of images into training, validation, test and folds, in which no group is cut."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,27 @@ from numpy.typing import NDArray
 
 from ..errors import FreezeframeError, ParameterError
 
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""Folder names (in any case) and CSV values that name a split, with the split that they name."""
+
 ATTEMPTS = 100
-"""How many random orders a hold-out tries until every class is on both sides; the first one nearly always does."""
+"""Number of random orders to try until every class is on both sides.
+
+The first one is nearly always enough."""
+
+_SEED_STEP = 7919
 
 
 def join_groups(*keys: Sequence[Hashable]) -> NDArray[np.intp]:
-    """Number the groups that rows fall into when rows that share any key belong together.
+    """Number the groups of rows, where rows that share any key are in one group.
 
     Args:
         keys: sequences of length n (SHA-256 of the files, group names, ...); an empty string joins
@@ -32,19 +48,21 @@ def join_groups(*keys: Sequence[Hashable]) -> NDArray[np.intp]:
     from scipy.sparse.csgraph import connected_components
 
     n = len(keys[0])
+    # Each row is tied to the first row that has the same key; groups are the connected components.
     left: list[int] = []
     right: list[int] = []
     for column in keys:
-        first: dict[Hashable, int] = {}
+        first_rows: dict[Hashable, int] = {}
         for row, key in enumerate(column):
             if key != "":
                 left.append(row)
-                right.append(first.setdefault(key, row))
+                right.append(first_rows.setdefault(key, row))
     graph = coo_array((np.ones(len(left), dtype=bool), (left, right)), shape=(n, n))
     numbers = connected_components(graph, directed=False)[1]
-    _, first_rows, inverse = np.unique(numbers, return_index=True, return_inverse=True)
-    order = np.empty(len(first_rows), dtype=np.intp)
-    order[np.argsort(first_rows)] = np.arange(len(first_rows))
+    # SciPy does not promise an order of its numbers.
+    _, starts, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+    order = np.empty(len(starts), dtype=np.intp)
+    order[np.argsort(starts)] = np.arange(len(starts))
     return order[inverse]
 
 
@@ -55,25 +73,25 @@ def hold_out(
     test_size: float = 0.2,
     seed: int = 0,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """A stratified hold-out that keeps each group on one side.
+    """Hold out a stratified test part that cuts no group.
 
-    In random order, each group goes to the test part if that brings its class counts nearer to the
-    wanted ones; so large groups are no likelier to be tested than small ones, and shares hold as
-    closely as the groups allow.
+    In random order, each group goes to the test part if that brings its class counts nearer to
+    their targets. So large groups are as likely to be tested as small ones, and shares are as
+    close as the groups allow.
 
     Args:
         labels: class of each row, of shape (n,).
         groups: group number of each row, of shape (n,).
-        test_size: wanted share of test rows, between 0 and 1 (both excluded).
-        seed: of the random order.
+        test_size: target share of test rows, between 0 and 1 (both excluded).
+        seed: seed of the random order.
 
     Returns:
-        Row numbers of the training and the test part, ascending.
+        Row numbers of the training part and of the test part, both ascending.
 
     Raises:
         ParameterError: test_size is out of range.
-        FreezeframeError: no order tried puts every class on both sides (all images of one are of
-            one group, say).
+        FreezeframeError: no order puts every class on both sides, if all images of a class are in
+            one group, say.
 
     Examples:
         >>> train, test = hold_out(["a", "a", "b", "b"], np.arange(4), test_size=0.5)
@@ -81,39 +99,48 @@ def hold_out(
         (2, 2)
     """
     if not 0 < test_size < 1:
-        raise ParameterError(f"test_size must lie between 0 and 1, got {test_size}")
+        raise ParameterError(f"test_size must be between 0 and 1, got {test_size}")
     names, codes = np.unique(np.asarray(labels), return_inverse=True)
+    # Rows of each class in each group, of shape (n_groups, n_classes).
     members = np.zeros((int(groups.max()) + 1, len(names)), dtype=int)
     np.add.at(members, (groups, codes), 1)
-    wanted = np.maximum(1.0, test_size * members.sum(axis=0))  # at least one test row of each class
+    # At least one test row of each class.
+    targets = np.maximum(1.0, test_size * members.sum(axis=0))
     rng = np.random.default_rng(seed)
     for _ in range(ATTEMPTS):
-        in_test = _deal(members, wanted, rng)
+        in_test = _draw_test_groups(members, targets, rng)
         if _each_side_has_each_class(in_test, members):
             test = in_test[groups]
             return np.flatnonzero(~test), np.flatnonzero(test)
     fewest = names[(members > 0).sum(axis=0).argmin()]
     raise FreezeframeError(
-        f"no hold-out has every class on both sides: class {str(fewest)!r} has too few independent images (copies and "
-        "groups count once); give splits or another test store"
+        f"no hold-out has every class on both sides: class {str(fewest)!r} has too few independent "
+        "images (copies and groups count once); give splits or another test store"
     )
 
 
-def _deal(
-    members: NDArray[np.intp], wanted: NDArray[np.float64], rng: np.random.Generator
+def _draw_test_groups(
+    members: NDArray[np.intp], targets: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Which groups are tested, of shape (n_groups,); a class that a side lacks gets a group there."""
+    """Draw the groups of the test part, True in an array of shape (n_groups,).
+
+    Args:
+        members: rows of each class in each group, of shape (n_groups, n_classes).
+        targets: test rows of each class to aim at, of shape (n_classes,).
+        rng: generator of the order.
+    """
     in_test = np.zeros(len(members), dtype=bool)
-    missing = wanted
+    missing = targets
     for group in rng.permutation(len(members)):
         if np.abs(missing - members[group]).sum() < np.abs(missing).sum():
             in_test[group] = True
             missing = missing - members[group]
+    # A class that one side lacks gets its smallest group there.
     for code in range(members.shape[1]):
-        holding = np.flatnonzero(members[:, code])
-        if len(set(in_test[holding])) < 2 <= len(holding):
-            moved = holding[np.argmin(members[holding].sum(axis=1))]
-            in_test[moved] = not in_test[moved]
+        holders = np.flatnonzero(members[:, code])
+        if len(set(in_test[holders])) < 2 <= len(holders):
+            smallest = holders[np.argmin(members[holders].sum(axis=1))]
+            in_test[smallest] = not in_test[smallest]
     return in_test
 
 
@@ -128,17 +155,16 @@ def grouped_folds(
     n_folds: int = 5,
     seed: int = 0,
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Stratified folds that cut through no group (scikit-learn's `StratifiedGroupKFold`).
+    """Deal rows into stratified folds that cut no group (scikit-learn's `StratifiedGroupKFold`).
 
     Args:
         labels: class of each row, of shape (n,).
         groups: group number of each row, of shape (n,).
-        n_folds: how many, at least 2.
-        seed: of the order in which groups are dealt out.
+        n_folds: number of folds, at least 2.
+        seed: seed of the order in which groups are dealt.
 
     Returns:
-        Pairs of row numbers, those to fit on and those to judge by; every class is on both sides of
-        each.
+        For each fold the row numbers to fit on and those to score on; every class is in both.
 
     Raises:
         ParameterError: n_folds is less than 2.
@@ -146,25 +172,104 @@ def grouped_folds(
 
     Examples:
         >>> folds = grouped_folds(["a", "b"] * 4, np.array([0, 1, 0, 1, 2, 3, 4, 5]), n_folds=2)
-        >>> [(sorted(fitted.tolist()), sorted(judged.tolist())) for fitted, judged in folds]
+        >>> [(sorted(fitted.tolist()), sorted(scored.tolist())) for fitted, scored in folds]
         [([0, 2, 5, 7], [1, 3, 4, 6]), ([1, 3, 4, 6], [0, 2, 5, 7])]
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     if n_folds < 2:
-        raise ParameterError(f"there must be 2 folds at least, got {n_folds}")
+        raise ParameterError(f"n_folds must be at least 2, got {n_folds}")
     names, codes = np.unique(np.asarray(labels), return_inverse=True)
-    independent = [len(np.unique(groups[codes == code])) for code in range(len(names))]
-    rarest = int(np.argmin(independent))
-    if independent[rarest] >= n_folds:
+    n_independent = [len(np.unique(groups[codes == code])) for code in range(len(names))]
+    rarest = int(np.argmin(n_independent))
+    if n_independent[rarest] >= n_folds:
         for attempt in range(ATTEMPTS):
+            # scikit-learn may leave a class out of a fold; another order may not.
             splitter = StratifiedGroupKFold(
-                n_folds, shuffle=True, random_state=(seed + 7919 * attempt) % 2**32
+                n_folds, shuffle=True, random_state=(seed + _SEED_STEP * attempt) % 2**32
             )
             folds = list(splitter.split(codes, codes, groups))
-            if all(len(np.unique(codes[side])) == len(names) for fold in folds for side in fold):
+            sides = [side for fold in folds for side in fold]
+            if all(len(np.unique(codes[side])) == len(names) for side in sides):
                 return folds
     raise FreezeframeError(
-        f"{n_folds} folds are too many: class {str(names[rarest])!r} has {independent[rarest]} independent images "
-        "(copies and groups count once)"
+        f"{n_folds} folds are too many: class {str(names[rarest])!r} has {n_independent[rarest]} "
+        "independent images (copies and groups count once)"
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Side and fold of each image.
+
+    Attributes:
+        sides: "train", "validation", "test", or "" for all images if none is held out; of shape
+            (n,).
+        folds: number of the fold that an image is scored in, from 1 on; 0 for images in no fold; of
+            shape (n,).
+    """
+
+    sides: NDArray[np.str_]
+    folds: NDArray[np.intp]
+
+
+def split_groups(
+    labels: Sequence[str],
+    groups: NDArray[np.intp],
+    *,
+    test: float = 0.2,
+    validation: float = 0.0,
+    n_folds: int = 0,
+    seed: int = 0,
+) -> Split:
+    """Deal groups into a training, validation and test part, and into folds.
+
+    Each class is dealt as evenly as the groups allow.
+
+    Args:
+        labels: class of each image, of shape (n,).
+        groups: group number of each image, of shape (n,); images of one number stay together.
+        test: share of all images for the test part; 0 for none.
+        validation: share of all images for the validation part; 0 for none.
+        n_folds: number of cross-validation folds of the images that are not tested; 0 for none.
+        seed: seed of all random orders.
+
+    Raises:
+        ParameterError: the shares leave nothing to train on, or nothing is requested.
+        FreezeframeError: a class has too few groups.
+
+    Examples:
+        >>> split = split_groups(["a", "a", "b", "b"], np.arange(4), test=0.5)
+        >>> sorted(split.sides.tolist())
+        ['test', 'test', 'train', 'train']
+    """
+    if min(test, validation) < 0 or test + validation >= 1:
+        raise ParameterError(
+            f"shares must leave images to train on, got test {test} and validation {validation}"
+        )
+    if not test + validation and not n_folds:
+        raise ParameterError("nothing to split: give a share to test on, or folds")
+    names = np.asarray(labels)
+    sides = np.full(len(labels), "train" if test or validation else "", dtype="U10")
+    rest = np.arange(len(labels))
+    rest_share = 1.0
+    for side, share in (("test", test), ("validation", validation)):
+        if share:
+            remaining, held_out = hold_out(
+                names[rest], _renumber(groups[rest]), test_size=share / rest_share, seed=seed
+            )
+            sides[rest[held_out]] = side
+            rest = rest[remaining]
+            rest_share -= share
+    folds = np.zeros(len(labels), np.intp)
+    if n_folds:
+        rows = np.flatnonzero(sides != "test")
+        pairs = grouped_folds(names[rows], _renumber(groups[rows]), n_folds=n_folds, seed=seed)
+        for number, (_, scored) in enumerate(pairs, 1):
+            folds[rows[scored]] = number
+    return Split(sides, folds)
+
+
+def _renumber(groups: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Number the groups of some rows from 0 on, without gaps."""
+    return np.unique(groups, return_inverse=True)[1].reshape(-1)

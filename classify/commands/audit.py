@@ -131,7 +131,7 @@ def _read(
     wanted = (
         dict(grouping) if path.is_file() else {**grouping, "group_column": None}
     )  # folders have no columns
-    manifest = read_manifest(path, **wanted, least_classes=1, unmatched="ignored")
+    manifest = read_manifest(path, **wanted, least_classes=1, require_groups=False)
     found = ImageSet.of(manifest, inspect_images(manifest, cache=cache, progress=progress))
     return replace(found, groups_are_common=any(wanted.values()) and any(found.groups))
 

@@ -46,7 +46,7 @@ class Stores:
             FreezeframeError: the store cannot be made or read.
         """
         if not _is_store(source):
-            return self._made(source, "refused")
+            return self._made(source, require_groups=True)
         weights = self.weights if self.architecture.backbone.tensors else None
         given = {
             "weights": weights,
@@ -67,15 +67,17 @@ class Stores:
 
     def testing(self, source: Path) -> FeatureStore:
         """The store of what is tested on; it need not have the column or the paths that patients are known by."""
-        return FeatureStore(source) if _is_store(source) else self._made(source, "ignored")
+        return (
+            FeatureStore(source) if _is_store(source) else self._made(source, require_groups=False)
+        )
 
-    def _made(self, source: Path, unmatched: str) -> FeatureStore:
+    def _made(self, source: Path, *, require_groups: bool) -> FeatureStore:
         """The store of a folder or list, filled with what it lacks."""
         manifest = read_manifest(
             source,
             group_column=self.group_column,
             group_regex=self.group_regex,
-            unmatched=unmatched,
+            require_groups=require_groups,
         )
         backbone, layer = self.architecture.backbone, self.architecture.layer
         frozen = bool(backbone.tensors)

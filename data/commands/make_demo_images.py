@@ -1,4 +1,4 @@
-"""Command line of the data room."""
+"""The command `freezeframe make-demo-images`: draw the demo set."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ import click
     "--per-class",
     default=120,
     show_default=True,
-    help="Images of each class, the planted duplicates included.",
+    help="Number of images of each class, planted copies included.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the drawing.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the drawings.")
 def make_demo_images(out: Path, per_class: int, seed: int) -> None:
-    """Draw the demo set into the new folder OUT: synthetic head slices, with and without a lesion."""
+    """Draw the demo set into the new folder OUT.
+
+    The images are synthetic head slices, with and without a lesion.
+    """
     from ..demo.images import make_demo_images as draw
 
     folder = draw(out, per_class=per_class, seed=seed)

@@ -65,7 +65,7 @@ def test_folds_that_are_not_possible_are_refused() -> None:
         FreezeframeError, match="4 folds are too many: class 'b' has 3 independent images"
     ):
         grouped_folds(labels, np.arange(12), n_folds=4)
-    with pytest.raises(ParameterError, match="there must be 2 folds at least, got 1"):
+    with pytest.raises(ParameterError, match="n_folds must be at least 2, got 1"):
         grouped_folds(labels, np.arange(12), n_folds=1)
 
 

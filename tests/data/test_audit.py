@@ -31,7 +31,7 @@ from freezeframe.data.demo.drawing import draw_slice
 from freezeframe.data.demo.images import make_demo_images
 from freezeframe.data.inspection.inspect import inspect_images
 from freezeframe.data.manifest import read_manifest
-from freezeframe.data.partition import split_groups
+from freezeframe.data.splits import split_groups
 
 
 def draw(path: Path, number: int) -> Image.Image:
@@ -335,7 +335,7 @@ class TestCommand:
             (["--cosine", "0.9"], "no feature store"),
             (["--output", "{training}/report"], "is inside"),
             (["--group-column", "patient"], "name no group"),
-            (["--group-regex", "("], "no regular expression"),
+            (["--group-regex", "("], "is not a regular expression"),
             (["--group-regex", "zzz"], "name no group"),
             (["--classes", "ill"], "OLD=NEW"),
             (["--classes", "nope=ill"], "no image is labelled 'nope'; labels are ill, well"),
@@ -418,7 +418,7 @@ class TestSplit:
         (tmp_path / "manifest.csv").write_text("mine")
         done = run("split", training, cwd=tmp_path)
         assert done.returncode == 2
-        assert "is there already" in done.stderr
+        assert "manifest.csv: exists already; choose another output path" in done.stderr
         assert (tmp_path / "manifest.csv").read_text() == "mine"
 
     def test_names_that_a_list_cannot_keep_are_refused(

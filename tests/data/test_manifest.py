@@ -63,10 +63,10 @@ def test_a_tree_that_contains_itself_is_counted_once(folder: Path) -> None:
     assert manifest.classes == {"healthy": 12, "tumour": 12}
     skipped = dict(manifest.skipped)
     assert len(skipped) == 25
-    assert skipped["brain_dataset/healthy/00.png"] == "in a copy that the folder holds of itself"
+    assert skipped["brain_dataset/healthy/00.png"] == "in a copy of the folder inside itself"
     assert (
         skipped["brain_dataset/tumour/new.png"]
-        == "in a copy that the folder holds of itself, and nowhere else"
+        == "in a copy of the folder inside itself, and nowhere else"
     )
 
 
@@ -135,7 +135,7 @@ def test_one_stray_file_or_folder_does_not_turn_splits_into_classes(
     assert {image.split for image in manifest.images} == {"train", "test"}
     assert manifest.classes == {"healthy": 24, "tumour": 24}
     assert dict(manifest.skipped) == dict.fromkeys(
-        ["train/sheet.png", "pictures/sheet.png"], "lies in no class folder"
+        ["train/sheet.png", "pictures/sheet.png"], "not in a class folder"
     )
     shutil.copytree(folder, root / "extra")
     with pytest.raises(
@@ -188,7 +188,7 @@ def test_what_is_no_image_is_reported(folder: Path) -> None:
         "tumour/notes.txt": "not an image",
         "tumour/.hidden.png": "hidden",
         "__MACOSX": "hidden",
-        "loose.png": "lies in no class folder",
+        "loose.png": "not in a class folder",
     }
     # A file by its content, and a damaged one by its ending: extraction is to report it.
     assert {"tumour/no ending", "tumour/broken.jpg"} <= {image.path for image in manifest.images}
@@ -204,13 +204,13 @@ def test_a_name_that_is_not_utf8_is_reported(folder: Path) -> None:
 
 
 def test_refusals_say_what_to_do(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="nowhere: no such folder or file"):
+    with pytest.raises(ManifestError, match="nowhere: no such folder or file; check the path"):
         read_manifest(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ManifestError, match=r"empty: no images$"):
+    with pytest.raises(ManifestError, match=r"empty: no images; expected FOLDER/<class>/<image>$"):
         read_manifest(tmp_path / "empty")
     with pytest.raises(
-        ManifestError, match=r"no images in class folders; wanted is FOLDER/<class>/<image>"
+        ManifestError, match=r"no images in class folders; expected FOLDER/<class>/<image>"
     ):
         read_manifest(folder / "tumour")
     with pytest.raises(
@@ -250,22 +250,25 @@ def test_a_path_too_long_for_the_system_is_an_unreadable_image(tmp_path: Path) -
     [
         ("", "must name the columns"),
         ("file,label\na,b\n", "must name the columns"),
-        ("path,label\n", "no images"),
+        ("path,label\n", "no images; list at least one below the header"),
         ("path,label\na.png,\n", "line 2: path and label must not be empty"),
         ("path,label\na.png\n", "line 2: path and label must not be empty"),
         (
             "path,label,split\na.png,x,dev\n",
             "line 2: split must be train, validation, test or empty, got 'dev'",
         ),
-        ("path,label\na.png,x\na.png,y\n", "line 3: a.png stands there twice, and not alike"),
+        (
+            "path,label\na.png,x\na.png,y\n",
+            "line 3: a.png is listed twice with different labels, splits or groups; keep one line",
+        ),
         (
             "path,label,group\na.png,x,p1\n./a.png,x,p2\n",
-            "line 3: a.png stands there twice, and not alike",
+            "line 3: a.png is listed twice with different labels, splits or groups; keep one line",
         ),
         ('path,label\na.png,"y\0"\n', "line 2: holds a null byte|cannot be read as a CSV"),
         ('path,label\na.png,"x\nb.png,y\n', "cannot be read as a CSV file"),
         ("path,label\na.png,x\nb.png,x\n", "all 2 images are of one class"),
-        ("path,label\n.,x\n", "line 2: . is no file"),
+        ("path,label\n.,x\n", "line 2: . is not a regular file; list image files only"),
     ],
 )
 def test_bad_csv(tmp_path: Path, text: str, message: str) -> None:

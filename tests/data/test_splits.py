@@ -102,7 +102,7 @@ def test_what_can_be_split_is_split(data: st.DataObject) -> None:
 
 
 def test_impossible_hold_outs_are_refused() -> None:
-    with pytest.raises(ParameterError, match="test_size must lie between 0 and 1"):
+    with pytest.raises(ParameterError, match="test_size must be between 0 and 1"):
         hold_out(["a", "b"], np.arange(2), test_size=1.0)
     with pytest.raises(FreezeframeError, match="class 'a' has too few independent images"):
         hold_out(["a", "a", "b", "b"], np.array([0, 0, 1, 2]))

@@ -276,7 +276,7 @@ def mistakes(
         "bad share": (
             [f, good, "--test-size", "2"],
             2,
-            "test_size must lie between 0 and 1, got 2",
+            "test_size must be between 0 and 1, got 2",
         ),
         "another CSV": (
             [f, good, "--leaderboard", "results.csv"],

@@ -1,0 +1,233 @@
+"""Labelled images in a folder tree.
+
+The tree is `FOLDER/<class>/...` or `FOLDER/{train,val,test}/<class>/...`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ..errors import ManifestError
+from .formats.table import HEAD_BYTES, IMAGE_ENDINGS, image_kind
+from .splits import SPLIT_NAMES
+
+Skipped = list[tuple[str, str]]
+"""Paths that are no images of the tree, each with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeImage:
+    """One image of a folder tree.
+
+    Attributes:
+        path: path below the root.
+        sha256: SHA-256 of the file, hexadecimal; "" if it cannot be read.
+        label: name of its class folder.
+        split: "train", "validation", "test" or "".
+    """
+
+    path: PurePosixPath
+    sha256: str
+    label: str
+    split: str
+
+    @property
+    def class_path(self) -> tuple[str, ...]:
+        """Parts of the path, from the class folder on."""
+        return self.path.parts[1 if self.split else 0 :]
+
+
+def read_folder_tree(root: Path) -> tuple[list[TreeImage], Skipped]:
+    """Find the images below a folder; folder names give their splits and classes.
+
+    Returns:
+        The images, and the paths that are skipped, each with the reason.
+
+    Raises:
+        ManifestError: the folder has no images, or its folders are ambiguous.
+    """
+    skipped: Skipped = []
+    files = _image_files(root, skipped)
+    images = _label(root, files, skipped)
+    images = _drop_nested_copies(root, images, skipped)
+    if not images:
+        place = " in class folders" if files else ""
+        raise ManifestError(f"{root}: no images{place}; expected FOLDER/<class>/<image>")
+    return images, skipped
+
+
+def _image_files(root: Path, skipped: Skipped) -> list[tuple[PurePosixPath, str]]:
+    """List the image files below a folder, with their SHA-256."""
+    files: list[tuple[PurePosixPath, str]] = []
+    for path in _walk(root, skipped):
+        relative = _relative_text(path, root)
+        sha256, problem = _check_file(path)
+        if relative != path.relative_to(root).as_posix():
+            problem = "its name is not valid UTF-8; rename it"
+        if problem:
+            skipped.append((relative, problem))
+        else:
+            files.append((PurePosixPath(relative), sha256))
+    return files
+
+
+def _walk(root: Path, skipped: Skipped) -> Iterator[Path]:
+    """Yield every visible file below a folder.
+
+    Links are followed, but no folder is walked more than once; real folders come before links.
+    """
+    pending = deque([root])
+    # A link to a folder above the root would bring in the files beside the root.
+    visited = {_identity(folder) for folder in root.resolve().parents}
+    while pending:
+        folder = pending.popleft()
+        try:
+            identity = _identity(folder)
+            if identity in visited:
+                reason = "a link to a folder that is listed already or holds this one"
+                skipped.append((_relative_text(folder, root), reason))
+                continue
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            reason = f"cannot be opened ({error.strerror})"
+            skipped.append((_relative_text(folder, root), reason))
+            continue
+        visited.add(identity)
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                skipped.append((_relative_text(path, root), "hidden"))
+            elif entry.is_dir(follow_symlinks=False):
+                pending.appendleft(path)
+            elif entry.is_dir():
+                pending.append(path)
+            elif entry.is_file():
+                yield path
+            else:
+                skipped.append((_relative_text(path, root), "a broken link or special file"))
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """Return the device and inode of a folder, the same for all links to it."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _relative_text(path: Path, root: Path) -> str:
+    """Return a path below the root as valid text, whatever bytes its name has."""
+    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "replace")
+
+
+def _check_file(path: Path) -> tuple[str, str]:
+    """Return a file's SHA-256, and the reason to skip it; "" if it is an image.
+
+    A file with the ending of an image counts as an image even if it is damaged, so that extraction
+    reports it.
+    """
+    named_as_image = path.suffix.lower() in IMAGE_ENDINGS
+    try:
+        with path.open("rb") as file:
+            if image_kind(file.read(HEAD_BYTES)) is None and not named_as_image:
+                return "", "not an image"
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").hexdigest(), ""
+    except OSError as error:
+        return "", "" if named_as_image else f"cannot be read ({error.strerror})"
+
+
+def _label(
+    root: Path, files: Sequence[tuple[PurePosixPath, str]], skipped: Skipped
+) -> list[TreeImage]:
+    """Read the split and the class of each file from the folders that hold it."""
+    folders = {path.parts[: min(2, len(path.parts) - 1)] for path, _ in files}
+    by_split = _has_splits(root, folders)
+    images = []
+    for path, sha256 in files:
+        split = ""
+        below = path.parts
+        if by_split:
+            split = SPLIT_NAMES.get(below[0].lower(), "")
+            below = below[1:]
+        if len(below) < 2:
+            skipped.append((str(path), "not in a class folder"))
+        else:
+            images.append(TreeImage(path, sha256, below[0], split))
+    return images
+
+
+def _has_splits(root: Path, folders: set[tuple[str, ...]]) -> bool:
+    """Return True if the top folders are splits, and False if they are classes.
+
+    Args:
+        root: the folder, for messages.
+        folders: the first two parts of all folders that hold images.
+
+    Raises:
+        ManifestError: some top folders look like splits, and others do not.
+    """
+    tops = {folder[0] for folder in folders if folder}
+    nested = {folder[0] for folder in folders if len(folder) > 1}
+    named = {top for top in tops if top.lower() in SPLIT_NAMES}
+    splits = {SPLIT_NAMES[top.lower()] for top in named & nested}
+    # A class may be called "test", too. Folders below "train", or below two names of splits, show
+    # that the names mean splits.
+    if not ("train" in splits or len(splits) > 1 or (splits and named == tops)):
+        if len(tops) > 1 and named == tops:
+            raise ManifestError(
+                f"{root}: {', '.join(sorted(tops))} look like splits, but hold no class folders; "
+                "add class folders, or rename them"
+            )
+        return False
+    if nested > named & nested:
+        raise ManifestError(
+            f"{root}: {', '.join(sorted(named & nested))} look like splits, but "
+            f"{', '.join(sorted(nested - named))} beside them does not; "
+            "move it away, or list the images in a CSV"
+        )
+    return True
+
+
+def _drop_nested_copies(root: Path, images: list[TreeImage], skipped: Skipped) -> list[TreeImage]:
+    """Drop copies of the tree inside itself.
+
+    Some published folders hold `FOLDER/yes`, `FOLDER/no` and once more `FOLDER/all/yes`,
+    `FOLDER/all/no`. A folder is a copy, and no class, if most of its images repeat images of other
+    classes: the same bytes, under the same names from the class folder on, at any depth.
+    """
+    listed = {(image.class_path, image.sha256) for image in images}
+    totals = Counter(image.label for image in images)
+    repeat_counts = Counter[str]()
+    repeats: dict[PurePosixPath, bool] = {}
+    for image in images:
+        parts = image.class_path
+        tails = (parts[start:] for start in range(1, len(parts) - 1))
+        repeats[image.path] = any((tail, image.sha256) in listed for tail in tails)
+        repeat_counts[image.label] += repeats[image.path]
+    copies = {label for label, count in repeat_counts.items() if 2 * count > totals[label]}
+    _refuse_wrappers(root, images, copies)
+    for image in images:
+        if image.label in copies:
+            reason = "in a copy of the folder inside itself"
+            if not repeats[image.path]:
+                reason += ", and nowhere else"
+            skipped.append((str(image.path), reason))
+    return [image for image in images if image.label not in copies]
+
+
+def _refuse_wrappers(root: Path, images: list[TreeImage], copies: set[str]) -> None:
+    """Raise ManifestError for a folder that holds all classes beside it, but with other images."""
+    inner: dict[str, set[str]] = defaultdict(set)
+    for image in images:
+        _, first, *rest = image.class_path
+        inner[image.label].add(first if rest else "")
+    for label, names in sorted(inner.items()):
+        if label not in copies and len(names) > 1 and names <= inner.keys() - {label}:
+            raise ManifestError(
+                f"{root}: {label} holds folders named as the classes, but other images; "
+                "move it away, or list the images in a CSV"
+            )
