@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from ...errors import FreezeframeError, ParameterError
 from ..runs.leaderboard import read_rows
 from ..runs.prediction_file import NAME, read_predictions
-from ..scores.clean import PREFIX, enough, have, leaking, plain_metric
+from ..scores.clean import PREFIX, enough, have, leak_text, metric_of, plain_metric
 from ..scores.evaluation import Evaluation
-from ..scores.metrics import LOWER_IS_BETTER, point_values
+from ..scores.metrics import METRIC_TABLE
 from ..scores.roc_area import ALPHA
+from ..scores.weighted_metrics import point_values
 from .ranking import RunFolders
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Pair:
             return None
         if self.p_holm > ALPHA:
             return ""
-        sign = -1 if plain_metric(self.difference.metric) in LOWER_IS_BETTER else 1
+        sign = metric_of(self.difference.metric).sign
         return self.first if sign * self.difference.difference > 0 else self.second
 
 
@@ -198,7 +199,7 @@ def _pairs(
 
     names = names_of(runs)
     said = [each.like(evaluations[0]) for each in evaluations]
-    sign = 1 if order_by in LOWER_IS_BETTER else -1
+    sign = -METRIC_TABLE[order_by].sign
     values = [sign * point_values(each, [order_by])[order_by] for each in said]
     order = sorted(
         range(len(runs)), key=lambda number: (values[number] != values[number], values[number])
@@ -232,7 +233,7 @@ def leaks(runs: Sequence[NamedRun], shared: Sequence[Sequence[Evaluation]]) -> l
     for evaluations in shared:
         where = f"{evaluations[0].test_set}, {evaluations[0].split}"
         for name, each in zip(names_of(runs), evaluations, strict=True):
-            warnings.append(leaking(each, where, f"the training images of {name}"))
+            warnings.append(leak_text(each, where, f"the training images of {name}"))
             warnings.append(_not_known(each, where, name))
         clean = _clean_for_all(evaluations)
         if not enough(evaluations[0].predictions, clean):

@@ -11,9 +11,8 @@ from typing import Literal
 from ...data.output.terminal import number
 from ...errors import FreezeframeError
 from ..runs.prediction_file import NAME, read_predictions
-from ..scores.clean import enough, plain_metric
+from ..scores.clean import enough, metric_of, plain_metric
 from ..scores.evaluation import Evaluation
-from ..scores.metrics import LOWER_IS_BETTER
 from ..scores.roc_area import ALPHA
 
 
@@ -76,7 +75,7 @@ def rank_rows(
 
     Args:
         rows: of a leaderboard.
-        metric: one of `metrics.NAMES` or `clean.CLEAN_NAMES`.
+        metric: one of `METRIC_NAMES` or `CLEAN_NAMES`.
         folders: where the predictions are, for the tests against the best.
     """
     sets: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
@@ -94,7 +93,7 @@ def rank_rows(
 
 
 def _rank(rows: Sequence[Mapping[str, str]], metric: str, folders: RunFolders) -> list[Place]:
-    sign = 1 if plain_metric(metric) in LOWER_IS_BETTER else -1
+    sign = -metric_of(metric).sign
     defined = [row for row in rows if number(row[metric]) == number(row[metric])]
     defined.sort(
         key=lambda row: sign * number(row[metric])
@@ -164,5 +163,5 @@ def _tested(first: Evaluation, second: Evaluation, metric: str) -> tuple[float, 
             return float("nan"), False
         one, other = one.take(clean), other.take(clean)
     found = compare(one, other, plain_metric(metric))
-    sign = 1 if plain_metric(metric) in LOWER_IS_BETTER else -1
+    sign = -metric_of(metric).sign
     return found.p, sign * found.difference > 0

@@ -10,44 +10,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...data.output.terminal import console, decimals, number, percent, printable, table
-from ..scores.clean import PREFIX, leaked, leaked_text, plain_metric
+from ..scores.clean import PREFIX, leak_count, leak_count_text, metric_of, plain_metric
+from ..scores.metrics import SHOWN_METRICS
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from ..scores.paired_tests import Difference
     from .comparison import Pair
-
-HEADINGS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "bal. acc.",
-    "sensitivity": "sens.",
-    "specificity": "spec.",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "f1": "F1",
-    "mcc": "MCC",
-    "roc_auc": "AUC",
-    "average_precision": "AP",
-    "log_loss": "log loss",
-    "brier": "Brier",
-    "ece": "ECE",
-}
-"""What metrics are called; see `heading`."""
-
-NO_SHARES = frozenset({"mcc", "log_loss", "brier", "ece"})
-"""Metrics that are not shown in per cent."""
-
-SHOWN = {
-    "accuracy": 9,
-    "roc_auc": 8,
-    "sensitivity": 7,
-    "specificity": 6,
-    "average_precision": 3,
-    "brier": 4,
-    "ece": 2,
-}
-"""Metrics that stand beside the one that is asked for, and how gladly they are kept where there is little room."""
 
 ALWAYS = 100
 NAME_WIDTH = 24
@@ -113,14 +83,16 @@ def row_columns(
         Column("features", [printable(_features(row)) for row in rows], name=True),
     ]
     numbers = [Column(f"{heading(metric)} (95 %)", [with_interval(row, metric) for row in rows])]
-    if any(leaked(row)[0] for row in rows) and metric == plain_metric(metric):
+    if any(leak_count(row)[0] for row in rows) and metric == plain_metric(metric):
         numbers.append(_clean_column(rows, PREFIX + metric))
-    for name, keep in SHOWN.items():
+    for shown_metric in SHOWN_METRICS:
+        name = shown_metric.name
         if name != metric:
-            plain = Column(HEADINGS[name], [shown(name, row[name]) for row in rows], keep)
+            cells = [shown(name, row[name]) for row in rows]
+            plain = Column(shown_metric.heading, cells, shown_metric.keep)
             if name in ("accuracy", "roc_auc"):
                 cells = [with_interval(row, name) for row in rows]
-                plain = Column(f"{HEADINGS[name]} (95 %)", cells, keep=1, instead=plain)
+                plain = Column(f"{heading(name)} (95 %)", cells, keep=1, instead=plain)
             numbers.append(plain)
     numbers += [
         _leaked_column(rows),
@@ -143,7 +115,7 @@ def _clean_column(rows: Sequence[Mapping[str, Any]], metric: str) -> Column:
 
 def _leaked_column(rows: Sequence[Mapping[str, Any]]) -> Column:
     """How many test images leak, as far as is known, and of how many."""
-    counts = [leaked_text(*leaked(row)) for row in rows]
+    counts = [leak_count_text(*leak_count(row)) for row in rows]
     shares = [
         count if count in ("0", "?") else f"{count} of {row['n_test']}"
         for count, row in zip(counts, rows, strict=True)
@@ -154,7 +126,7 @@ def _leaked_column(rows: Sequence[Mapping[str, Any]]) -> Column:
 def pair_columns(pairs: Sequence[Pair]) -> list[Column]:
     """Pairs of runs, both scores and their difference, and the test's p-value before and after its adjustment."""
     counts = [
-        " and ".join(map(leaked_text, pair.leaking, map(bool, pair.unknown))) for pair in pairs
+        " and ".join(map(leak_count_text, pair.leaking, map(bool, pair.unknown))) for pair in pairs
     ]
     some = any(pair.n < len(pair.tested.paths) for pair in pairs)
     adjusted = len({(pair.first, pair.second) for pair in pairs}) > 1
@@ -195,7 +167,7 @@ def _signed(text: str) -> str:
 
 def heading(metric: str) -> str:
     """What a metric, a clean one too, is called at the head of a column, and in a sentence."""
-    return "clean " * (metric != plain_metric(metric)) + HEADINGS[plain_metric(metric)]
+    return "clean " * (metric != plain_metric(metric)) + metric_of(metric).heading
 
 
 def _head(row: Mapping[str, Any]) -> str:
@@ -224,7 +196,7 @@ def is_random(row: Mapping[str, Any]) -> bool:
 
 def shown(metric: str, value: Any) -> str:
     """A metric in per cent, or with three decimals; "-" where it is not defined."""
-    return decimals(value, 3) if plain_metric(metric) in NO_SHARES else percent(value)
+    return decimals(value, 3) if metric_of(metric).unit == "number" else percent(value)
 
 
 def with_interval(row: Mapping[str, Any], metric: str) -> str:

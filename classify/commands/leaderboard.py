@@ -113,7 +113,7 @@ def _title(places: Sequence[Place]) -> str:
 
 def _legend(places: Sequence[Place], metric: str) -> list[str]:
     from ..board.tables import heading, is_random
-    from ..scores.clean import leaked, plain_metric
+    from ..scores.clean import leak_count, plain_metric
     from ..scores.roc_area import ALPHA
 
     standings = {place.standing for place in places}
@@ -126,7 +126,7 @@ def _legend(places: Sequence[Place], metric: str) -> list[str]:
         if metric != plain_metric(metric):
             why = f"{why}; or too few images are clean for both, or on these the best is the worse one"
         lines.append(f"?  not tested against the best: {why}")
-    counts, unknown = zip(*(leaked(place.row) for place in places), strict=True)
+    counts, unknown = zip(*(leak_count(place.row) for place in places), strict=True)
     if any(counts) or any(unknown):
         says = "a score on them says nothing about unseen images"
         lines.append(f"leaked: test images with a relative among the training images; {says}")

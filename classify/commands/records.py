@@ -19,11 +19,13 @@ RUNS_HELP = "Where the runs are kept; by default runs/ beside the leaderboard."
 
 
 def checked_metric(name: str, option: str, more: Sequence[str] = ()) -> str:
-    from ..scores.metrics import NAMES
+    from ..scores.metrics import METRIC_NAMES
 
     name = {"auc": "roc_auc", "clean_auc": "clean_roc_auc"}.get(name.lower(), name.lower())
-    if name not in (*NAMES, *more):
-        raise ParameterError(f"{option} must be one of {', '.join((*NAMES, *more))}, got {name!r}")
+    if name not in (*METRIC_NAMES, *more):
+        raise ParameterError(
+            f"{option} must be one of {', '.join((*METRIC_NAMES, *more))}, got {name!r}"
+        )
     return name
 
 

@@ -25,9 +25,9 @@ from ..runs.leaderboard import check_leaderboard
 from ..runs.model_file import FittedHead
 from ..runs.row import data_set, describe, doubts, test_id
 from ..runs.run import Run, check_writable, epochs_and_rate, keep_run
-from ..scores.clean import CLEAN_METRICS, clean_scores
+from ..scores.clean import CLEAN_COLUMNS, clean_scores
 from ..scores.evaluation import Evaluation
-from ..scores.metrics import METRICS
+from ..scores.metrics import METRIC_COLUMNS
 from ..scores.predictions import Predictions
 from ..scores.score import score
 from ..task.part import Part
@@ -272,7 +272,7 @@ class Fitting:
     ) -> FittedHead:
         store = self.task.train.store
         counts = ("n_test", "n_test_in_train", "n_test_leaking", "n_test_clean")
-        told = ("test_set", "split", *counts, *METRICS, *CLEAN_METRICS)
+        told = ("test_set", "split", *counts, *METRIC_COLUMNS, *CLEAN_COLUMNS)
         scores = [
             {name: row[name] for name in told if row[name] == row[name]} for row in rows
         ]  # NaN is no JSON

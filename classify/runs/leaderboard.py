@@ -1,8 +1,9 @@
-"""The leaderboard: a CSV file that many processes may append to, and that no crash can tear."""
+"""The leaderboard: a CSV file that many processes may append to and that no crash can tear."""
 
 from __future__ import annotations
 
 import csv
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,65 +16,67 @@ import filelock
 from ...data.output.csv import csv_line, csv_lines, defuse, restore_text
 from ...data.output.files import whole_file
 from ...errors import FreezeframeError
-from .schema import COLUMNS, COLUMNS_BY_SCHEMA, NUMBERS, SCHEMA, upgraded, wrong_number
+from .schema import COLUMNS, NUMBERS, SCHEMA, SCHEMAS, upgrade_row, wrong_number
 
 LOCK_SECONDS = 60
 
 
 def append_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append rows, all or none, under a lock; the file is replaced as a whole, so no reader ever sees half a row.
+    """Append rows, all or none, under a lock.
 
-    A file of an older schema is first kept, as `<name>.schema-3` say, then replaced by one of this
-    schema with all its rows.
+    The file is replaced as a whole, so that no reader ever sees half a row. A file of an older
+    schema is first copied, to `<name>.schema-3` say, then replaced by one of today's schema with
+    all its rows.
 
     Args:
         path: the CSV file, made with its header if missing.
-        rows: by column of `COLUMNS`; one that is missing is left empty, "schema" need not be given.
+        rows: cells by column of `COLUMNS`. A missing column is left empty; "schema" is filled in.
 
     Raises:
         FreezeframeError: the file is not a leaderboard, is locked for a minute, or cannot be
             written.
     """
-    path = Path(path).resolve()  # a link stays a link
+    # The file behind a link is replaced, not the link.
+    path = Path(path).resolve()
     lines = "".join(_line(row) for row in rows)
     try:
         with filelock.FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
-            schema = _schema(path)
-            if schema == SCHEMA:
+            columns = _columns(path)
+            if columns == COLUMNS:
                 _replace(path, lines.encode(), append=True)
-            elif schema is None:
+            elif columns is None:
                 _replace(path, (csv_line(COLUMNS) + lines).encode())
             else:
-                _upgrade(path, schema, lines)
+                _upgrade(path, SCHEMAS[columns], lines)
     except filelock.Timeout:
         raise FreezeframeError(
-            f"{path}: another process has held {path.name}.lock for {LOCK_SECONDS} s"
+            f"{path}: another process has held {path.name}.lock for {LOCK_SECONDS} s; try again"
         ) from None
     except OSError as error:
         raise FreezeframeError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, str]]:
-    """All rows as text by column of `COLUMNS`, in the order in which they were appended.
+    """Read all rows as text by column of `COLUMNS`, in the order in which they were appended.
 
-    Rows of older schemas are brought up to this one; the file stays as it is.
+    Rows of older schemas are converted to today's columns; the file is not changed.
 
     Raises:
         FreezeframeError: the file is missing, not a leaderboard, of a newer schema, or damaged.
     """
     path = Path(path)
     try:
-        schema = _schema(path)
-        if schema is None:
+        columns = _columns(path)
+        if columns is None:
             path.stat()
             return []
         lines = csv_lines(path.read_bytes())[1:]
         rows = [
-            _row(path, number, cells, schema)
+            _row(path, number, cells, columns)
             for number, cells in enumerate(lines, start=2)
             if cells
         ]
-        return rows if schema == SCHEMA else [_upgraded(path, row) for row in rows]
+        return rows if columns == COLUMNS else [_upgraded_row(path, row) for row in rows]
     except FileNotFoundError:
         raise FreezeframeError(f"{path}: no leaderboard here; fit-classifier makes it") from None
     except (OSError, ValueError, csv.Error) as error:
@@ -81,43 +84,51 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, str]]:
 
 
 def check_leaderboard(path: str | os.PathLike[str]) -> None:
-    """Raise FreezeframeError if rows could not be appended because the file there is something else."""
+    """Raise FreezeframeError if the file exists and rows cannot be appended to it."""
     with suppress(FileNotFoundError):
-        _schema(Path(path))
+        _columns(Path(path))
 
 
-def _schema(path: Path) -> int | None:
-    """Which schema the file is of; None where there is no file, or an empty one. Only its ends are read."""
+def _columns(path: Path) -> tuple[str, ...] | None:
+    """Read a file's header, one of `SCHEMAS`; None if the file is missing or empty.
+
+    Only the ends of the file are read.
+    """
     if path.is_dir():
-        raise FreezeframeError(f"{path}: a folder, not a leaderboard; it cannot be written to")
+        raise FreezeframeError(
+            f"{path}: a folder, not a leaderboard; it cannot be written to, give another file"
+        )
     if not path.exists():
         return None
     with path.open("rb") as file:
-        first, second = file.readline(10_000), file.readline(10_000)
+        first = file.readline(10_000)
+        second = file.readline(10_000)
         if not first:
             return None
         file.seek(-1, os.SEEK_END)
         whole = file.read(1) == b"\n"
     header = tuple(first.decode("utf-8-sig", "replace").strip().split(","))
-    schemas = {columns: schema for schema, columns in COLUMNS_BY_SCHEMA.items()}
-    if header not in schemas:
+    if header not in SCHEMAS:
         number = second.split(b",")[0]
         if header[:2] == COLUMNS[:2] and number.isdigit() and int(number[:9]) > SCHEMA:
             raise FreezeframeError(
-                f"{path}: a leaderboard of schema {int(number[:9])}, this version of freezeframe knows 1 to {SCHEMA}; "
-                "update it, or give another file"
+                f"{path}: a leaderboard of schema {int(number[:9])}, this version of freezeframe "
+                f"knows 1 to {SCHEMA}; update it, or give another file"
             )
         raise FreezeframeError(
-            f"{path}: not a leaderboard of schema 1 to {SCHEMA}, nothing was written; give another file"
+            f"{path}: not a leaderboard of schema 1 to {SCHEMA}, nothing was written; "
+            "give another file"
         )
     if not whole:
         raise FreezeframeError(
-            f"{path}: its last line has no end, so it was cut off or edited; mend it, or give another file"
+            f"{path}: its last line has no end, so it was cut off or edited; "
+            "mend it, or give another file"
         )
-    return schemas[header]
+    return header
 
 
 def _line(row: Mapping[str, Any]) -> str:
+    """Write a row as a line of today's schema; raise ValueError if it has another column."""
     unknown = sorted(row.keys() - set(COLUMNS))
     if unknown:
         raise ValueError(f"a leaderboard has no column {', '.join(unknown)}")
@@ -127,93 +138,97 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 def _cell(name: str, value: Any) -> str:
-    """Floats with six decimals, undefined ones empty; text so that no spreadsheet computes it."""
-    if value is None or value != value:
+    """Write a cell: floats with six decimals, undefined ones empty, text as no formula."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float):
         return repr(float(value)) if name == "threshold" else f"{value:.6f}"
     return str(value) if name in NUMBERS else defuse(str(value))
 
 
-def _row(path: Path, number: int, cells: list[str], schema: int) -> dict[str, str]:
-    """One line by column, its numbers checked."""
-    columns = COLUMNS_BY_SCHEMA[schema]
+def _row(path: Path, number: int, cells: list[str], columns: tuple[str, ...]) -> dict[str, str]:
+    """Return one line by column; raise FreezeframeError if a number is wrong."""
+    schema = SCHEMAS[columns]
     if len(cells) != len(columns):
+        amount = "many" if len(cells) > len(columns) else "few"
         raise FreezeframeError(
-            f"{path}: not a leaderboard: line {number} has too {'many' if len(cells) > len(columns) else 'few'} columns"
+            f"{path}: not a leaderboard: line {number} has too {amount} columns; mend it"
         )
     row = dict(zip(columns, cells, strict=True))
     wrong = wrong_number(row) if row["schema"] == str(schema) else "schema"
     if wrong:
         raise FreezeframeError(
-            f"{path}: not a leaderboard: {wrong} is {row[wrong][:20]!r} in line {number}"
+            f"{path}: not a leaderboard: {wrong} is {row[wrong][:20]!r} in line {number}; mend it"
         )
-    if schema > 1:  # schema 1 knew of no apostrophes
+    # Schema 1 wrote no apostrophes before formulas, so its own stay.
+    if schema > 1:
         row |= {name: restore_text(cell) for name, cell in row.items() if cell[:1] == "'"}
     return row
 
 
-def _upgraded(path: Path, row: Mapping[str, str]) -> dict[str, str]:
+def _upgraded_row(path: Path, row: Mapping[str, str]) -> dict[str, str]:
+    """Return a row in today's columns; raise FreezeframeError if that is impossible."""
     try:
-        return upgraded(row)
+        return upgrade_row(row)
     except ValueError as error:
         raise FreezeframeError(
-            f"{path}: not a leaderboard: classes is {str(error)[:20]!r}"
+            f"{path}: not a leaderboard: classes is {str(error)[:20]!r}; mend it"
         ) from None
 
 
-def _upgrade(path: Path, schema: int, more: str) -> None:
-    """Keep a file of an older schema under another name, and put one of this schema with all its rows in its place."""
-    old = "".join(_line(row) for row in read_rows(path))
-    kept = _keep(path, f"{path.name}.schema-{schema}")
+def _upgrade(path: Path, schema: int, new_lines: str) -> None:
+    """Copy a file of an older schema, then replace it by one of today's with all its rows."""
+    old_lines = "".join(_line(row) for row in read_rows(path))
+    backup = _back_up(path, f"{path.name}.schema-{schema}")
     try:
-        _replace(path, (csv_line(COLUMNS) + old + more).encode())
+        _replace(path, (csv_line(COLUMNS) + old_lines + new_lines).encode())
     except BaseException:
-        if kept is not None:
-            kept.unlink(missing_ok=True)
+        if backup is not None:
+            backup.unlink(missing_ok=True)
         raise
 
 
-def _keep(path: Path, name: str) -> Path | None:
-    """Copy the file to a name that is free; None if an upgrade that was killed has copied it before."""
+def _back_up(path: Path, name: str) -> Path | None:
+    """Copy the file to a free name; None if a killed upgrade has copied it before."""
     data = path.read_bytes()
-    # What a killed process leaves must not look like a leaderboard.
+    # The leftovers of a killed process must not look like a leaderboard.
     unfinished = path.with_name(f".{name}.new")
     unfinished.unlink(missing_ok=True)
     try:
         _write(unfinished, data)
         shutil.copymode(path, unfinished)
         for number in range(1, 1000):
-            kept = path.with_name(name if number == 1 else f"{name}-{number}")
-            if _named(unfinished, kept):
-                return kept
-            if kept.is_file() and kept.read_bytes() == data:
+            backup = path.with_name(name if number == 1 else f"{name}-{number}")
+            if _rename(unfinished, backup):
+                return backup
+            if backup.is_file() and backup.read_bytes() == data:
                 return None
     finally:
         unfinished.unlink(missing_ok=True)
-    raise FreezeframeError(f"{path}: a thousand files called {name} are here; move them away")
+    raise FreezeframeError(f"{path}: a thousand files are called {name}; move them away")
 
 
-def _named(unfinished: Path, kept: Path) -> bool:
-    """Give a finished file its name; False if that is another's, which is never overwritten."""
+def _rename(unfinished: Path, target: Path) -> bool:
+    """Rename a finished file; return False, and overwrite nothing, if the name is taken."""
     try:
-        kept.hardlink_to(unfinished)
+        target.hardlink_to(unfinished)
     except FileExistsError:
         return False
-    except OSError:  # a disk without links; only those who hold the lock write to such names
-        if kept.exists() or kept.is_symlink():
+    except OSError:
+        # A disk without links. Only the holder of the lock writes to such names.
+        if target.exists() or target.is_symlink():
             return False
-        unfinished.rename(kept)
+        unfinished.rename(target)
     return True
 
 
 def _replace(path: Path, data: bytes, append: bool = False) -> None:
     """Replace a file, or add to its end, whole or not at all."""
-    # Under the lock nobody else writes to this name.
+    # The lock keeps other processes from this name.
     temporary = path.with_name(f".{path.name}.new")
     with whole_file(path, temporary=temporary):
         if append:
-            # The system copies where it can: the rows do not pass through this process.
+            # The operating system copies: the rows do not pass through this process.
             shutil.copyfile(path, temporary)
         with temporary.open("ab") as file:
             file.write(data)

@@ -13,7 +13,7 @@ from ...data.version import VERSION
 from ...features.layout import FAILED
 from ...features.store import FeatureStore
 from ..heads.base import Head
-from ..scores.clean import have, kinds, leak_doubts
+from ..scores.clean import have, kinds, leak_warnings
 from ..scores.evaluation import Evaluation
 from ..task.part import Part
 from ..task.relatives import LEVELS, relatives
@@ -87,7 +87,7 @@ def doubts(task: Task, tested: list[tuple[Part, Evaluation]]) -> list[str]:
     """What must be known before the scores are believed, what matters most first."""
     found = []
     for part, evaluation in tested:
-        found += leak_doubts(evaluation, _unrecognised(part.store, task.train.store))
+        found += leak_warnings(evaluation, _unrecognised(part.store, task.train.store))
     found += _validation_doubts(task)
     source = str(task.train.store.provenance.get("weights_source", ""))
     if source.startswith("random"):

@@ -1,4 +1,4 @@
-"""Clean scores: those of the test images that are known to have no relative among the training images."""
+"""Clean scores: scores on the test images that have no relative among the training images."""
 
 from __future__ import annotations
 
@@ -10,63 +10,71 @@ from numpy.typing import NDArray
 
 from ..task.relatives import LEVELS
 from .evaluation import Evaluation
-from .metrics import METRICS, NAMES
+from .metrics import METRIC_COLUMNS, METRIC_NAMES, METRIC_TABLE, Metric
 from .predictions import Predictions
 from .score import score
 
 PREFIX = "clean_"
-CLEAN_NAMES = tuple(f"{PREFIX}{name}" for name in NAMES)
-CLEAN_METRICS = tuple(f"{PREFIX}{column}" for column in METRICS)
-"""Columns of the leaderboard: each of `METRICS` again."""
+CLEAN_NAMES = tuple(f"{PREFIX}{name}" for name in METRIC_NAMES)
+CLEAN_COLUMNS = tuple(f"{PREFIX}{column}" for column in METRIC_COLUMNS)
+"""Columns of the leaderboard: each of `METRIC_COLUMNS` again."""
 
 LEAST_GROUPS = 10
-"""Fewer independent groups are not scored: even if all are right, the interval of their accuracy begins below 72 %."""
+"""Fewer independent groups are not scored.
+
+Even if all are right, the interval of their accuracy begins below 72 %.
+"""
 LEAST_GROUPS_OF_A_CLASS = 2
-"""Nor is a rest that keeps fewer groups of a class, unless the whole test set had no more: one group is no sample."""
+"""Fewer groups of a class are not scored, unless the whole test set has no more.
+
+One group is not a sample.
+"""
 
 
 def clean_scores(
     predictions: Predictions, clean: NDArray[np.bool_], scores: dict[str, float]
 ) -> dict[str, float]:
-    """All of `CLEAN_METRICS`; NaN where too few rows are clean.
+    """Compute all of `CLEAN_COLUMNS`; NaN where too few rows are clean.
 
     Args:
         predictions: of all test rows.
-        clean: which rows are known to have no relative in training, of shape (n_rows,); where all
-            have none, nothing is computed.
-        scores: of all test rows, by `METRICS`.
+        clean: True where a row has no relative in training, of shape (n_rows,). If it is True
+            everywhere, nothing is computed again.
+        scores: of all test rows, by `METRIC_COLUMNS`.
     """
     if not enough(predictions, clean):
-        found = dict.fromkeys(METRICS, float("nan"))
+        values = dict.fromkeys(METRIC_COLUMNS, float("nan"))
+    elif clean.all():
+        values = scores
     else:
-        found = scores if clean.all() else score(predictions.take(clean))
-    return {f"{PREFIX}{column}": found[column] for column in METRICS}
+        values = score(predictions.take(clean))
+    return {f"{PREFIX}{column}": values[column] for column in METRIC_COLUMNS}
 
 
 def enough(predictions: Predictions, clean: NDArray[np.bool_]) -> bool:
-    """Whether the clean rows can be scored; if all rows are clean, they can.
+    """Return True if the clean rows can be scored; if all rows are clean, they can.
 
     Examples:
-        >>> said = Predictions.of(np.arange(30) % 2, np.full((30, 2), 0.5))
-        >>> enough(said, np.arange(30) < 10), enough(said, np.arange(30) < 9), enough(said, np.arange(30) % 2 == 0)
-        (True, False, False)
+        >>> predictions = Predictions.of(np.arange(30) % 2, np.full((30, 2), 0.5))
+        >>> numbers = np.arange(30)
+        >>> [enough(predictions, clean) for clean in (numbers < 10, numbers < 9, numbers % 2 == 0)]
+        [True, False, False]
     """
     if clean.all():
         return True
     if len(np.unique(predictions.groups[clean])) < LEAST_GROUPS:
         return False
     for number in np.unique(predictions.y):
-        of_class = predictions.y == number
-        before, after = (
-            len(np.unique(predictions.groups[rows])) for rows in (of_class, of_class & clean)
-        )
-        if after < min(before, LEAST_GROUPS_OF_A_CLASS):
+        rows = predictions.y == number
+        n_before = len(np.unique(predictions.groups[rows]))
+        n_after = len(np.unique(predictions.groups[rows & clean]))
+        if n_after < min(n_before, LEAST_GROUPS_OF_A_CLASS):
             return False
     return True
 
 
 def plain_metric(metric: str) -> str:
-    """The metric that a clean one is of; of any other, itself.
+    """Return the name of a metric without the prefix of clean ones.
 
     Examples:
         >>> plain_metric("clean_mcc"), plain_metric("mcc")
@@ -75,79 +83,96 @@ def plain_metric(metric: str) -> str:
     return metric.removeprefix(PREFIX)
 
 
-def leaking(evaluation: Evaluation, where: str, by: str = "the training images") -> str:
-    """How many test images are known to have relatives in training, and of which kinds; empty if none has.
+def is_clean(metric: str) -> bool:
+    """Return True for the name of a clean metric."""
+    return metric.startswith(PREFIX)
+
+
+def metric_of(name: str) -> Metric:
+    """Return the row of `METRIC_TABLE` for the name of a metric, a clean one too."""
+    return METRIC_TABLE[plain_metric(name)]
+
+
+def leak_text(evaluation: Evaluation, where: str, training: str = "the training images") -> str:
+    """Say how many test images have relatives in training, and of which kinds; "" if none has.
 
     "252 of 253 test images of navoneel have a relative among the training images (248 the same
     bytes, 1 the same pixels, 3 nearly the same picture): a score on all of them says nothing about
     unseen images"
 
     Args:
-        where: what the test set is called.
-        by: what the training images are called.
+        evaluation: of the test set.
+        where: name of the test set.
+        training: name of the training images.
     """
-    n, n_leaking = len(evaluation.clean), int(evaluation.leaking.sum())
+    n = len(evaluation.clean)
+    n_leaking = int(evaluation.leaking.sum())
     if not n_leaking:
         return ""
     least = "at least " * bool(evaluation.unknown.any())
     return (
-        f"{least}{n_leaking} of {n} test images of {where} {have(n_leaking)} a relative among {by} "
-        f"({kinds(evaluation.relatives)}): a score on all of them says nothing about unseen images"
+        f"{least}{n_leaking} of {n} test images of {where} {have(n_leaking)} a relative among "
+        f"{training} ({kinds(evaluation.relatives)}): a score on all of them says nothing about "
+        "unseen images"
     )
 
 
 def kinds(relatives: NDArray[np.str_]) -> str:
-    """How many relations of each kind there are: "248 the same bytes, 3 nearly the same picture"."""
+    """Count the relations of each kind: "248 the same bytes, 3 nearly the same picture"."""
     counts = {words: int((relatives == level).sum()) for level, words in LEVELS.items()}
     return ", ".join(f"{count} {words}" for words, count in counts.items() if count)
 
 
-def leak_doubts(evaluation: Evaluation, because: str) -> list[str]:
-    """That test images have relatives in training, and whether the others are enough to be scored.
+def leak_warnings(evaluation: Evaluation, reason: str) -> list[str]:
+    """Warn of test images with relatives in training, and say which images the clean scores use.
 
     Args:
-        because: why that is not known of some images, and what is to be done; needed only if there
-            are such.
+        evaluation: of the test set.
+        reason: why relatives of some images could not be checked, and what to do; needed only if
+            there are such images.
     """
-    where, clean = evaluation.test_set, evaluation.clean
-    told, n, n_clean = leaking(evaluation, where), len(clean), int(clean.sum())
-    if clean.all():
+    if evaluation.clean.all():
         return []
-    some = f"{n_clean} of {n} test images of {where}"
-    if not enough(evaluation.predictions, clean):
-        few = f"{some} {have(n_clean)} no relative in training: too few to score"
-        unknown = f"the clean scores of {where} are not known because {because}"
-        return [text for text in (told, unknown if evaluation.unknown.any() else few) if text]
-    if evaluation.unknown.any():
-        return [
-            text
-            for text in (told, f"the clean scores are those of {some} alone because {because}")
-            if text
-        ]
-    return [f"{told}; the clean scores are those of the {n_clean} others"]
+    where = evaluation.test_set
+    n = len(evaluation.clean)
+    n_clean = int(evaluation.clean.sum())
+    leaks = leak_text(evaluation, where)
+    clean_images = f"{n_clean} of {n} test images of {where}"
+    if enough(evaluation.predictions, evaluation.clean):
+        if not evaluation.unknown.any():
+            return [f"{leaks}; the clean scores are those of the {n_clean} others"]
+        text = f"the clean scores are those of {clean_images} alone because {reason}"
+    elif evaluation.unknown.any():
+        text = f"the clean scores of {where} are not known because {reason}"
+    else:
+        text = f"{clean_images} {have(n_clean)} no relative in training: too few to score"
+    return [line for line in (leaks, text) if line]
 
 
-def leaked(row: Mapping[str, Any]) -> tuple[int, bool]:
-    """Test images of a leaderboard row that are known to leak, and whether there may be more.
+def leak_count(row: Mapping[str, Any]) -> tuple[int, bool]:
+    """Return a leaderboard row's number of leaking test images, and True if there may be more.
 
-    Rows of older versions know of byte-identical ones alone.
+    Rows of older versions count byte-identical images only.
     """
-    known, clean = row["n_test_leaking"], row["n_test_clean"]
-    if known == "":
+    leaking = row["n_test_leaking"]
+    clean = row["n_test_clean"]
+    if leaking == "":
         return int(row["n_test_in_train"] or 0), True
-    return int(known), clean != "" and int(known) + int(clean) < int(row["n_test"] or 0)
+    return int(leaking), clean != "" and int(leaking) + int(clean) < int(row["n_test"] or 0)
 
 
-def leaked_text(count: int, more: bool) -> str:
-    """The number; "7+" where there may be more, and "?" where nothing is known.
+def leak_count_text(count: int, more: bool) -> str:
+    """Write the number of leaking images: "7+" where there may be more, "?" where it is unknown.
 
     Examples:
-        >>> leaked_text(7, False), leaked_text(7, True), leaked_text(0, True)
+        >>> leak_count_text(7, False), leak_count_text(7, True), leak_count_text(0, True)
         ('7', '7+', '?')
     """
-    return ("?" if not count else f"{count}+") if more else str(count)
+    if not more:
+        return str(count)
+    return f"{count}+" if count else "?"
 
 
 def have(n: int) -> str:
-    """The verb that n images take."""
+    """Return the verb for n images."""
     return "has" if n == 1 else "have"

@@ -1,4 +1,4 @@
-"""What a head said of one test set, and of which images."""
+"""Predictions of a head on one test set, with the images that they belong to."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from .predictions import Predictions
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a head said of one test set.
+    """Predictions of a head on one test set, with the images that they belong to.
 
     Attributes:
-        test_id: of the test images and their labels.
+        test_id: identifies the test images and their labels.
         test_set, split: names of the test set, as in the leaderboard.
         classes: names of the classes, in the order of the probabilities.
         paths, sha256s: the images, in the order of the predictions' rows; sha256s may be empty
             texts.
         predictions: true classes, probabilities, groups and the positive class.
-        relatives: how each image is related to one that was trained on, a key of `LEVELS`, of shape
-            (n_rows,); "" if it is not, `UNKNOWN` if that could not be found out.
-        looked_for: whether all relatives were; older versions noticed byte-identical files alone.
+        relatives: relation of each image to the training images, a key of `LEVELS`, of shape
+            (n_rows,); "" if it has none, `UNKNOWN` if that could not be checked.
+        looked_for: True if all kinds of relatives were looked for; older versions noticed
+            byte-identical files only.
     """
 
     test_id: str
@@ -41,22 +42,22 @@ class Evaluation:
 
     @property
     def in_training(self) -> NDArray[np.bool_]:
-        """Which images are byte for byte among the training images, of shape (n_rows,)."""
+        """True where an image is byte for byte among the training images, of shape (n_rows,)."""
         return np.asarray(self.relatives == "bytes")
 
     @property
     def clean(self) -> NDArray[np.bool_]:
-        """Which images are known to have no relative among the training images, of shape (n_rows,)."""
+        """True where an image has no relative among the training images, of shape (n_rows,)."""
         return np.asarray(self.relatives == "")
 
     @property
     def leaking(self) -> NDArray[np.bool_]:
-        """Which images are known to have a relative among the training images, of shape (n_rows,)."""
+        """True where an image has a relative among the training images, of shape (n_rows,)."""
         return np.asarray(~self.clean & ~self.unknown)
 
     @property
     def unknown(self) -> NDArray[np.bool_]:
-        """Of which images that could not be found out, of shape (n_rows,)."""
+        """True where relatives in training could not be checked, of shape (n_rows,)."""
         return np.asarray(self.relatives == UNKNOWN)
 
     @property
@@ -65,46 +66,55 @@ class Evaluation:
         return "" if self.predictions.positive is None else self.classes[self.predictions.positive]
 
     def images(self) -> list[tuple[str, str]]:
-        """What tells each image from the others and from those of another test set: its bytes, else its path."""
+        """Return bytes (or, if they are unknown, path) and label of each image, to identify it."""
         labels = [self.classes[number] for number in self.predictions.y]
         return [
             (sha256 or path, label)
             for sha256, path, label in zip(self.sha256s, self.paths, labels, strict=True)
         ]
 
-    def like(self, other: Evaluation) -> Predictions:
-        """The predictions with rows, classes, groups and positive class as in another evaluation of the same images.
+    def like(self, reference: Evaluation) -> Predictions:
+        """Return the predictions in the order of another evaluation of the same images.
+
+        Rows, classes, groups and the positive class become those of the other.
 
         Raises:
-            FreezeframeError: it is one of other images or of other classes.
+            FreezeframeError: the other has different images or classes.
         """
-        own, there = self.predictions, other.predictions
-        rows = self.rows_like(other)
-        columns = np.array([self.classes.index(name) for name in other.classes])
+        rows = self.rows_like(reference)
+        columns = np.array([self.classes.index(name) for name in reference.classes])
         renumbered = np.argsort(columns)
-        proba, predicted = own.proba[:, rows][:, :, columns], renumbered[own.predicted[:, rows]]
-        return Predictions(there.y, proba, predicted, there.groups, there.positive)
+        return Predictions(
+            reference.predictions.y,
+            self.predictions.proba[:, rows][:, :, columns],
+            renumbered[self.predictions.predicted[:, rows]],
+            reference.predictions.groups,
+            reference.predictions.positive,
+        )
 
-    def rows_like(self, other: Evaluation) -> NDArray[np.intp]:
-        """The row of each row of another evaluation of the same images.
+    def rows_like(self, reference: Evaluation) -> NDArray[np.intp]:
+        """Return the row here of each row of another evaluation of the same images.
 
         Raises:
-            FreezeframeError: it is one of other images or of other classes.
+            FreezeframeError: the other has different images or classes.
         """
-        images, theirs = self.images(), other.images()
-        if images == theirs and self.classes == other.classes:
-            return np.arange(len(images))
-        if sorted(self.classes) != sorted(other.classes) or sorted(images) != sorted(theirs):
+        own, theirs = self.images(), reference.images()
+        if own == theirs and self.classes == reference.classes:
+            return np.arange(len(own))
+        same_classes = sorted(self.classes) == sorted(reference.classes)
+        if not same_classes or sorted(own) != sorted(theirs):
             raise FreezeframeError(
-                f"two runs on {other.test_set}, {other.split} have the same test id {other.test_id} but not the same "
-                "images or classes: one predictions.csv was changed; fit again"
+                f"two runs on {reference.test_set}, {reference.split} have the same test id "
+                f"{reference.test_id} but not the same images or classes: one predictions.csv was "
+                "changed; fit again"
             )
-        rows = np.empty(len(images), dtype=np.intp)
-        # Copies of a picture have the same bytes; by their paths, too, each finds its own.
-        rows[_order(other)] = _order(self)
+        rows = np.empty(len(own), dtype=np.intp)
+        # Copies of a picture have the same bytes. Their paths keep the pairing one to one.
+        rows[_order(reference)] = _order(self)
         return rows
 
 
 def _order(evaluation: Evaluation) -> list[int]:
+    """Return the row numbers, sorted by image and path."""
     keys = list(zip(evaluation.images(), evaluation.paths, strict=True))
     return sorted(range(len(keys)), key=keys.__getitem__)

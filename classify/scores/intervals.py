@@ -1,6 +1,6 @@
 """95 % intervals of metrics, for rows that may come in groups.
 
-Groups (copies of a picture, images of a patient) are taken for a random sample; rows of one group
+Groups (copies of a picture, images of a patient) are taken for a random sample. Rows of one group
 are not independent.
 """
 
@@ -20,56 +20,58 @@ from .bootstrap import (
     studentized_interval,
     unseen_errors,
 )
-from .metrics import LOSSES, LOWER_IS_BETTER, NAMES, Floats, WeightedMetrics, point_values
-from .predictions import Predictions, group_numbers
-from .roc_area import ALPHA, UNKNOWN, Interval, area_interval
-
-PROPORTIONS = ("sensitivity", "specificity", "ppv", "npv")
+from .metrics import METRIC_TABLE
+from .predictions import Floats, Predictions, group_numbers
+from .roc_area import ALPHA, UNDEFINED, Interval, area_interval
+from .weighted_metrics import WeightedMetrics, point_values
 
 
 def intervals(
     predictions: Predictions, seed: int = 0, n_resamples: int = N_RESAMPLES
 ) -> dict[str, Interval]:
-    """The 95 % interval of each metric. The metric itself always lies inside; (NaN, NaN) where it is not defined.
+    """Compute the 95 % interval of each metric; (NaN, NaN) where the metric is not defined.
 
-    - Accuracy, and with a positive class sensitivity, specificity, PPV and NPV: Wilson's score
-      interval, for as many independent rows as the groups are worth (`effective_size`). With every
-      row its own group it is plain Wilson.
-    - The area under the ROC curve: from DeLong's variance, on the logit scale, with Student's t; at
-      0 and 1, where that variance is 0, Newcombe's method 5 (`area_interval`).
-    - The expected calibration error: `calibration_interval`.
-    - All others: bootstrap of whole groups, one set of resamples for all. Average precision by
-      `logit_interval`, log loss and Brier score by bootstrap-t (`studentized_interval`), the rest
-      by the BCa method (`bca_interval`). Resamples in which a metric is not defined are left out. A
-      perfect score, which no resample can lower, gets the lower end that unseen errors might leave
-      (`unseen_errors`).
+    The metric itself is always inside. `METRIC_TABLE` names the kind of each interval:
 
-    One group alone says nothing of how groups differ: its bootstrapped intervals are (NaN, NaN),
-    its proportions get Wilson's interval for a single row, its area Newcombe's for one row of each
+    - "wilson", for accuracy, and with a positive class sensitivity, specificity, PPV and NPV:
+      Wilson's score interval, for as many independent rows as the groups are worth
+      (`effective_size`). If every row is its own group, it is plain Wilson.
+    - "delong", for the area under the ROC curve: from DeLong's variance, on the logit scale, with
+      Student's t; at 0 and 1, where that variance is 0, Newcombe's method 5 (`area_interval`).
+    - "calibration", for the expected calibration error: `calibration_interval`.
+    - All others: bootstrap of whole groups, one set of resamples for all. "logit", for average
+      precision: `logit_interval`. "bootstrap-t", for log loss and Brier score:
+      `studentized_interval`. "bca", for the rest: the BCa method (`bca_interval`). Resamples in
+      which a metric is not defined are ignored. A perfect score, which no resample can lower, gets
+      the lower end that unseen errors might leave (`unseen_errors`).
+
+    A single group does not show how groups differ. Its bootstrapped intervals are (NaN, NaN), its
+    proportions get Wilson's interval for a single row, its area Newcombe's for one row of each
     class. The bootstrap cannot know losses that it has not met: a head that is sure and right in
     every row gets too narrow intervals of its log loss, Brier score and calibration error.
 
-    How often they held the truth, per cent of 2,000 simulated test sets each (so +-1), as the slow
-    tests print it: rows, AUC of the head, and whether rows stand alone, in groups of one to five of
-    one class (a patient's images, alike), or in groups of mixed classes.
+    The table shows how often the intervals held the truth, in per cent of 2,000 simulated test sets
+    each (so +-1), as the slow tests print it. Its rows give the number of rows, the AUC of the
+    head, and whether rows are alone, in groups of one to five of one class (a patient's images,
+    alike), or in groups of mixed classes.
 
-                              acc.  bal. sens. spec.   PPV   NPV    F1   MCC   AUC    AP  loss Brier   ECE
-        150, 0.80, alone      95.0  95.6  95.8  94.8  95.2  94.3  95.8  95.4  95.7  94.6  95.5  95.4  95.0
-        300, 0.90, alone      95.5  95.0  94.8  95.2  94.8  95.0  94.7  95.2  96.0  95.1  96.0  95.5  94.7
-        400, 0.95, alone      95.2  94.5  94.8  95.5  94.7  94.8  95.2  94.5  94.8  95.3  95.5  95.2  95.1
-        150, 0.80, patients   94.2  94.0  94.0  94.2  94.0  94.2  95.3  93.9  94.8  94.0  94.5  95.2  95.3
-        300, 0.90, patients   94.4  94.4  94.3  94.8  94.6  94.5  94.5  94.5  94.6  94.3  95.2  95.2  94.0
-        400, 0.95, patients   94.5  94.7  94.8  94.6  94.2  94.1  94.7  95.2  94.3  94.7  94.8  95.6  94.7
-        300, 0.90, mixed      94.8  95.0  94.7  94.8  95.3  94.5  95.2  95.1  95.2  94.8  95.2  95.2  94.0
+                             acc  bal sens spec  PPV  NPV   F1  MCC  AUC   AP loss Brier  ECE
+        150, 0.80, alone    95.0 95.6 95.8 94.8 95.2 94.3 95.8 95.4 95.7 94.6 95.5  95.4 95.0
+        300, 0.90, alone    95.5 95.0 94.8 95.2 94.8 95.0 94.7 95.2 96.0 95.1 96.0  95.5 94.7
+        400, 0.95, alone    95.2 94.5 94.8 95.5 94.7 94.8 95.2 94.5 94.8 95.3 95.5  95.2 95.1
+        150, 0.80, patients 94.2 94.0 94.0 94.2 94.0 94.2 95.3 93.9 94.8 94.0 94.5  95.2 95.3
+        300, 0.90, patients 94.4 94.4 94.3 94.8 94.6 94.5 94.5 94.5 94.6 94.3 95.2  95.2 94.0
+        400, 0.95, patients 94.5 94.7 94.8 94.6 94.2 94.1 94.7 95.2 94.3 94.7 94.8  95.6 94.7
+        300, 0.90, mixed    94.8 95.0 94.7 94.8 95.3 94.5 95.2 95.1 95.2 94.8 95.2  95.2 94.0
 
-    These heads are too sure of themselves; the calibration errors of two that are not were held in
-    97.3 and 97.3 per cent. Least to be trusted are the intervals of a head that is nearly perfect
-    on few groups.
+    These heads are too sure of themselves. The intervals of the calibration errors of two heads
+    that are not held the truth in 97.3 and 97.3 per cent. The least reliable intervals are those of
+    a head that is nearly perfect on few groups.
 
     Args:
         predictions: of at least one row.
-        seed: of the bootstrap.
-        n_resamples: of the bootstrap.
+        seed: seed of the bootstrap.
+        n_resamples: number of resamples.
 
     References:
         Efron (1987): Better bootstrap confidence intervals. JASA 82, 171-185.
@@ -77,84 +79,93 @@ def intervals(
     Examples:
         >>> y = np.repeat([0, 1], 20)
         >>> proba = np.column_stack([1 - y, y]) * 0.8 + 0.1
-        >>> found = intervals(Predictions.of(y, proba, positive=1))
-        >>> [round(found[name][0], 3) for name in ("accuracy", "sensitivity", "roc_auc")]
+        >>> ends = intervals(Predictions.of(y, proba, positive=1))
+        >>> [round(ends[name][0], 3) for name in ("accuracy", "sensitivity", "roc_auc")]
         [0.912, 0.839, 0.899]
     """
     values = point_values(predictions)
-    found = {
-        "accuracy": proportion_interval(predictions, "accuracy"),
-        "roc_auc": area_interval(predictions),
-    }
-    if predictions.positive is not None:
-        found |= {name: proportion_interval(predictions, name) for name in PROPORTIONS}
-    rest = [name for name in NAMES if name not in found]
-    found |= _bootstrapped(predictions, {name: values[name] for name in rest}, seed, n_resamples)
+    ends: dict[str, Interval] = {}
+    for name, metric in METRIC_TABLE.items():
+        # A mean over classes is not a proportion of rows: it is bootstrapped.
+        proportion = metric.counted == "all" or predictions.positive is not None
+        if metric.interval == "wilson" and proportion:
+            ends[name] = proportion_interval(predictions, name)
+        elif metric.interval == "delong":
+            ends[name] = area_interval(predictions)
+    rest = {name: values[name] for name in METRIC_TABLE if name not in ends}
+    ends |= _bootstrap_intervals(predictions, rest, seed, n_resamples)
     # Rounding, or a value biased as the calibration error is, may leave the value outside.
     return {
         name: (_smaller(low, values[name]), -_smaller(-high, -values[name]))
-        for name, (low, high) in found.items()
+        for name, (low, high) in ends.items()
     }
 
 
 def _smaller(end: float, value: float) -> float:
+    """Return the smaller of the two; NaN if the end is NaN."""
     return end if np.isnan(end) else min(end, value)
 
 
 def proportion_interval(predictions: Predictions, name: str) -> Interval:
-    """Wilson's interval of the accuracy, or of the positive class's sensitivity, specificity, PPV or NPV.
+    """Compute Wilson's interval of the accuracy, or of a proportion of the positive class.
 
     Several repeats enter as each row's mean over them.
+
+    Args:
+        predictions: with a positive class, unless it is the accuracy.
+        name: "accuracy", "sensitivity", "specificity", "ppv" or "npv".
     """
     hits, counted = _hits_and_counted(predictions, name)
     counts = counted.sum(axis=1)
     if not counts.any():
-        return UNKNOWN
-    hits, counted, counts = hits[counts > 0], counted[counts > 0], counts[counts > 0]
+        return UNDEFINED
+    # Repeats in which the proportion counts no row have no share.
+    used = counts > 0
+    hits = hits[used]
+    counted = counted[used]
+    counts = counts[used]
     shares = hits.sum(axis=1) / counts
-    share, n = float(shares.mean()), float(counts.mean())
+    share = float(shares.mean())
+    n = float(counts.mean())
     residuals = ((hits - shares[:, None] * counted) / counts[:, None]).mean(axis=0) * n
+    variance = share * (1 - share)
     return wilson(
-        share,
-        effective_size(residuals, counted.mean(axis=0), share * (1 - share), predictions.groups),
+        share, effective_size(residuals, counted.mean(axis=0), variance, predictions.groups)
     )
 
 
 def _hits_and_counted(predictions: Predictions, name: str) -> tuple[Floats, Floats]:
-    """Which rows the proportion counts and which of those are hits, each of shape (n_repeats, n_rows)."""
-    truth, called = (
-        predictions.y == predictions.positive,
-        predictions.predicted == predictions.positive,
-    )
+    """Return hits and counted rows of a proportion, each of shape (n_repeats, n_rows)."""
+    truth = predictions.y == predictions.positive
+    called = predictions.predicted == predictions.positive
     right = predictions.predicted == predictions.y
     counted = {
-        "accuracy": np.ones_like(right),
-        "sensitivity": np.broadcast_to(truth, right.shape),
-        "specificity": np.broadcast_to(~truth, right.shape),
-        "ppv": called,
-        "npv": ~called,
-    }[name]
-    # With more than two classes one may be wrong about a row and yet not take it for the positive
-    # class.
-    hits = right if name == "accuracy" else truth == called
+        "all": np.ones_like(right),
+        "of the class": np.broadcast_to(truth, right.shape),
+        "of the rest": np.broadcast_to(~truth, right.shape),
+        "called": called,
+        "rejected": ~called,
+    }[METRIC_TABLE[name].counted]
+    # With more than two classes, a row may be wrong and yet not be taken for the positive class.
+    hits = right if METRIC_TABLE[name].counted == "all" else truth == called
     return (hits & counted).astype(np.float64), counted.astype(np.float64)
 
 
 def effective_size(
     residuals: Floats, counted: Floats, variance: float, groups: NDArray[np.intp]
 ) -> float:
-    """How many independent rows tell as much of a proportion as these rows do.
+    """Return the number of independent rows that say as much of a proportion as these rows.
 
-    Their number over the design effect, which is the variance between groups over that of as many
-    independent rows, and at least 1. Where it cannot be told (no variance, or one group) rows of a
-    group are taken to say all the same (Kish 1965). Few groups are allowed for as Korn and Graubard
-    (1998) do. It is the number of rows itself if each is a group.
+    It is their number over the design effect: the variance between groups over that of as many
+    independent rows, and at least 1. Where that is not defined (no variance, or one group), all
+    rows of a group are taken to carry the same information (Kish 1965). Few groups are allowed for
+    as in Korn and Graubard (1998). If each row is a group, the result is the number of rows.
 
     Args:
         residuals: each row's hit minus the expected hit, of shape (n_rows,); their sum is 0.
         counted: how far each row counts, 0 to 1, of shape (n_rows,).
         variance: of one row.
-        groups: of shape (n_rows,).
+        groups: group number of each row, of shape (n_rows,).
 
     References:
         Rao and Scott (1992): A simple method for the analysis of clustered binary data. Biometrics
@@ -170,7 +181,8 @@ def effective_size(
     from scipy.stats import t
 
     numbers = group_numbers(groups)
-    n, sizes = counted.sum(), np.bincount(numbers, counted)
+    n = counted.sum()
+    sizes = np.bincount(numbers, counted)
     n_groups = np.count_nonzero(sizes)
     if n_groups < 2:
         return float(n**2 / (sizes**2).sum())
@@ -184,71 +196,106 @@ def effective_size(
 
 
 def wilson(share: float, n: float) -> Interval:
-    """Wilson's score interval (JASA 22, 209-212, 1927) of a share of n rows; n need not be an integer."""
+    """Compute Wilson's score interval (JASA 22, 209-212, 1927) of a share of n rows.
+
+    Args:
+        share: between 0 and 1.
+        n: number of rows; it need not be an integer.
+    """
     from scipy.special import ndtri
 
     z2 = ndtri(ALPHA / 2) ** 2
-    middle, half = share + z2 / (2 * n), np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n)))
+    middle = share + z2 / (2 * n)
+    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n)))
     return float((middle - half) / (1 + z2 / n)), float((middle + half) / (1 + z2 / n))
 
 
-def _bootstrapped(
+def _bootstrap_intervals(
     predictions: Predictions, values: dict[str, float], seed: int, n_resamples: int
 ) -> dict[str, Interval]:
-    """Intervals of the given metrics by one bootstrap of the groups."""
+    """Compute intervals of metrics, given with their values, by one bootstrap of the groups."""
     metrics = WeightedMetrics(predictions, values)
     errors = {
         name: _standard_error(
             np.mean([repeat.losses[name] for repeat in metrics.repeats], axis=0), predictions.groups
         )
-        for name in LOSSES
+        for name in values
+        if METRIC_TABLE[name].interval == "bootstrap-t"
     }
 
     def measure(weights: Floats) -> dict[str, Floats]:
-        found = metrics(weights) | {"gaps": metrics.gaps(weights)}
-        return found | {
-            f"{name} error": error(weights, found[name]) for name, error in errors.items()
+        """Compute the metrics, the gaps of the bins, and the standard errors of the mean losses."""
+        measured = metrics(weights) | {"gaps": metrics.gaps(weights)}
+        return measured | {
+            _error_name(name): error(weights, measured[name]) for name, error in errors.items()
         }
 
     resampled, left_out = bootstrap(measure, predictions.groups, seed, n_resamples)
     n_groups = len(np.unique(predictions.groups))
     if n_groups < 2:
-        return dict.fromkeys(values, UNKNOWN)
-    found = {
-        name: bca_interval(values[name], resampled[name], left_out[name], n_groups)
-        for name in values
+        return dict.fromkeys(values, UNDEFINED)
+    all_rows = measure(np.ones((1, len(predictions.y))))
+    ends = {
+        name: _interval_of(name, value, resampled, left_out, all_rows, n_groups)
+        for name, value in values.items()
     }
-    found["average_precision"] = logit_interval(
-        values["average_precision"], resampled["average_precision"], n_groups
-    )
-    everywhere = measure(np.ones((1, len(predictions.y))))
-    for name in LOSSES:
-        drawn = resampled[name], resampled[f"{name} error"]
-        found[name] = studentized_interval(
-            values[name], float(everywhere[f"{name} error"][0]), *drawn, n_groups
-        )
-    found["ece"] = calibration_interval(
-        everywhere["gaps"][0], resampled["gaps"] - everywhere["gaps"], n_groups
-    )
+    # No resample of a perfect score shows how much worse the score may be.
     perfect = [
-        name for name in set(found) - LOWER_IS_BETTER if values[name] == 1 and found[name] == (1, 1)
+        name
+        for name in values
+        if METRIC_TABLE[name].better == "higher" and values[name] == 1 and ends[name] == (1, 1)
     ]
     if perfect:
         worse = unseen_errors(predictions, seed, n_resamples)
-        found |= {name: (float(np.quantile(worse[name], ALPHA / 2)), 1.0) for name in perfect}
-    return found
+        ends |= {
+            name: (float(np.quantile(worse[name], ALPHA / 2)), 1.0)
+            for name in perfect
+            if name in worse
+        }
+    return ends
+
+
+def _interval_of(
+    name: str,
+    value: float,
+    resampled: dict[str, Floats],
+    left_out: dict[str, Floats],
+    all_rows: dict[str, Floats],
+    n_groups: int,
+) -> Interval:
+    """Compute the interval of one metric from what was measured on resamples and on all rows."""
+    kind = METRIC_TABLE[name].interval
+    if kind == "logit":
+        return logit_interval(value, resampled[name], n_groups)
+    if kind == "bootstrap-t":
+        error = float(all_rows[_error_name(name)][0])
+        return studentized_interval(
+            value, error, resampled[name], resampled[_error_name(name)], n_groups
+        )
+    if kind == "calibration":
+        noise = resampled["gaps"] - all_rows["gaps"]
+        return calibration_interval(all_rows["gaps"][0], noise, n_groups)
+    return bca_interval(value, resampled[name], left_out[name], n_groups)
+
+
+def _error_name(name: str) -> str:
+    return f"{name} error"
 
 
 def _standard_error(losses: Floats, groups: NDArray[np.intp]) -> Callable[[Floats, Floats], Floats]:
-    """Gives the standard error of the mean loss under weights that are equal within groups."""
+    """Return a function of weights and mean losses that computes the standard error of the mean.
+
+    The weights must be equal within groups.
+    """
     numbers = group_numbers(groups)
-    sums, sizes = np.bincount(numbers, losses)[numbers], np.bincount(numbers)[numbers]
+    sums = np.bincount(numbers, losses)[numbers]
+    sizes = np.bincount(numbers)[numbers]
     columns = np.column_stack([sums**2 / sizes, sums, sizes])
 
     def error(weights: Floats, means: Floats) -> Floats:
         squares, products, sizes = (weights @ columns).T
         scatter = np.maximum(squares - 2 * means * products + means**2 * sizes, 0)
-        found: Floats = np.sqrt(scatter) / weights.sum(axis=1)
-        return found
+        errors: Floats = np.sqrt(scatter) / weights.sum(axis=1)
+        return errors
 
     return error

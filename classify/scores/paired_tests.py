@@ -1,4 +1,4 @@
-"""Paired comparison of heads on the same test rows: how sure is it that one is better than another?"""
+"""Paired tests of two heads on the same test rows: is one better, or is it chance?"""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from ...errors import ParameterError
 from .bootstrap import N_RESAMPLES, bootstrap, tail
 from .intervals import effective_size
-from .metrics import NAMES, Floats, WeightedMetrics, point_values
-from .predictions import Predictions, group_numbers
-from .roc_area import ALPHA, Area, Interval, area_under_curve, hanley_variance
+from .metrics import METRIC_NAMES
+from .predictions import Floats, Predictions, group_numbers
+from .roc_area import ALPHA, UNDEFINED, Area, Interval, area_under_curve, hanley_variance
+from .weighted_metrics import WeightedMetrics, point_values
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of two heads on the same rows.
+    """A metric of two heads on the same rows, and the test of their difference.
 
     Attributes:
         metric: its name.
@@ -28,7 +29,7 @@ class Difference:
         low: lower end of the difference's 95 % interval.
         high: its upper end.
         p: two-sided p-value of no difference.
-        test: the test that p comes from.
+        test: name of the test that p comes from.
     """
 
     metric: str
@@ -44,33 +45,33 @@ class Difference:
 def compare(
     a: Predictions, b: Predictions, metric: str, seed: int = 0, n_resamples: int = N_RESAMPLES
 ) -> Difference:
-    """Tests whether two heads differ in a metric. All is NaN if it is not defined.
+    """Test whether two heads differ in a metric; all results are NaN if it is not defined.
 
-    - Accuracy: McNemar's exact test. Of groups and repeats the difference in right answers is
-      summed within each group, and p is the share of all ways to swap the heads, group by group,
-      that bring at least the difference found (`sign_flip_p`). The interval is Bonett and Price's
-      (2012) for as many rows as the groups are worth; now and then it leaves out 0 though p is
-      above 5 %, since exact tests are cautious.
+    - Accuracy: McNemar's exact test. With groups or repeats, the difference in right answers is
+      summed within each group. p is the share of all ways to swap the heads, group by group, that
+      bring at least the measured difference (`sign_flip_p`). The interval is Bonett and Price's
+      (2012), for as many rows as the groups are worth. Exact tests are cautious, so that now and
+      then the interval excludes 0 although p is above 5 %.
     - Area under the ROC curve: DeLong's test, its variance over groups.
-    - All others: bootstrap of the groups, the same resamples for both heads. p is the share of
-      resamples whose difference is as far from the one found as that is from 0, never below 1 /
-      (n_resamples + 1); the interval reaches as far as 95 % of them do (Hall 1988). Both allow for
+    - All others: bootstrap of the groups, with the same resamples for both heads. p is the share of
+      resamples whose difference is as far from the measured one as that is from 0, never below 1 /
+      (n_resamples + 1). The interval reaches as far as 95 % of them do (Hall 1988). Both allow for
       few groups.
 
-    Of 2,000 pairs of equally good heads in each of six settings (200 rows and an AUC of 0.85, 400
-    and 0.92; rows alone, in patients' groups, in mixed groups) each test at 5 % told 3.4 to 6.4 per
-    cent apart, as the slow tests print it; that of the calibration error is cautious, with 1.7 to
-    3.4.
+    The slow tests print how often each test at 5 % separates two equally good heads. They draw
+    2,000 pairs in each of six settings: 200 rows and an AUC of 0.85, 400 and 0.92; rows alone, in
+    patients' groups, in mixed groups. The tests separated 3.4 to 6.4 per cent. That of the
+    calibration error is cautious, with 1.7 to 3.4.
 
     Args:
-        a: of one head.
-        b: of another, on the same rows in the same order, with as many repeats.
-        metric: one of `metrics.NAMES`.
-        seed: of the bootstrap.
-        n_resamples: of the bootstrap.
+        a: predictions of the first head.
+        b: those of the second, on the same rows in the same order, with as many repeats.
+        metric: one of `METRIC_NAMES`.
+        seed: seed of the bootstrap.
+        n_resamples: number of resamples.
 
     Raises:
-        ParameterError: there is no such metric, or the two are not of the same rows.
+        ParameterError: there is no such metric, or the rows differ.
 
     References:
         McNemar (1947): Note on the sampling error of the difference between correlated proportions
@@ -84,13 +85,16 @@ def compare(
 
     Examples:
         >>> y = np.repeat([0, 1], 10)
-        >>> good, bad = np.column_stack([1 - y, y]) * 0.8 + 0.1, np.full((20, 2), 0.5)
-        >>> found = compare(Predictions.of(y, good, positive=1), Predictions.of(y, bad, positive=1), "accuracy")
-        >>> found.difference, round(found.p, 4), found.test
+        >>> good = Predictions.of(y, np.column_stack([1 - y, y]) * 0.8 + 0.1, positive=1)
+        >>> bad = Predictions.of(y, np.full((20, 2), 0.5), positive=1)
+        >>> result = compare(good, bad, "accuracy")
+        >>> result.difference, round(result.p, 4), result.test
         (0.5, 0.002, 'exact McNemar')
     """
     _check(a, b, metric)
-    first, second = point_values(a, [metric])[metric], point_values(b, [metric])[metric]
+    first = point_values(a, [metric])[metric]
+    second = point_values(b, [metric])[metric]
+    difference = first - second
     grouped = len(np.unique(a.groups)) < len(a.y)
     if metric == "accuracy":
         test = "exact sign flips of groups" if grouped or len(a.proba) > 1 else "exact McNemar"
@@ -100,8 +104,7 @@ def compare(
         (low, high), p = _compare_areas(area_under_curve(a), area_under_curve(b))
     else:
         test = "paired bootstrap"
-        (low, high), p = _compare_resampled(a, b, metric, first - second, seed, n_resamples)
-    difference = first - second
+        (low, high), p = _compare_resampled(a, b, metric, difference, seed, n_resamples)
     if np.isnan(difference):
         low = high = p = difference
     return Difference(
@@ -110,8 +113,9 @@ def compare(
 
 
 def _check(a: Predictions, b: Predictions, metric: str) -> None:
-    if metric not in NAMES:
-        raise ParameterError(f"metric must be one of {', '.join(NAMES)}, got {metric!r}")
+    """Raise ParameterError if there is no such metric, or if the rows differ."""
+    if metric not in METRIC_NAMES:
+        raise ParameterError(f"metric must be one of {', '.join(METRIC_NAMES)}, got {metric!r}")
     for name, same in (
         ("test rows", np.array_equal(a.y, b.y) and a.n_classes == b.n_classes),
         ("groups", np.array_equal(a.groups, b.groups)),
@@ -120,24 +124,29 @@ def _check(a: Predictions, b: Predictions, metric: str) -> None:
     ):
         if not same:
             raise ParameterError(
-                f"two heads are compared on the same predictions' rows, but their {name} differ"
+                f"two heads are compared on the same rows, but their {name} differ; "
+                "give predictions of one test set"
             )
 
 
 def _compare_accuracies(a: Predictions, b: Predictions) -> tuple[Interval, float]:
-    rights = [(each.predicted == each.y).astype(np.intp) for each in (a, b)]
-    gains = rights[0] - rights[1]
+    """Compare accuracies: the interval of their difference, and the p-value."""
+    gains = (a.predicted == a.y).astype(np.intp) - (b.predicted == b.y).astype(np.intp)
     numbers = group_numbers(a.groups)
     p = sign_flip_p(np.rint(np.bincount(numbers, gains.sum(axis=0))).astype(np.intp))
-    gained, lost, mean = (gains > 0).mean(), (gains < 0).mean(), gains.mean()
-    n = effective_size(
-        gains.mean(axis=0) - mean, np.ones(len(a.y)), float(gained + lost - mean**2), a.groups
-    )
-    gained, lost = (n * gained + 1) / (n + 2), (n * lost + 1) / (n + 2)
+    gained = (gains > 0).mean()
+    lost = (gains < 0).mean()
+    mean = gains.mean()
+    variance = float(gained + lost - mean**2)
+    n = effective_size(gains.mean(axis=0) - mean, np.ones(len(a.y)), variance, a.groups)
+    # Bonett and Price add one row to each kind of disagreement.
+    gained = (n * gained + 1) / (n + 2)
+    lost = (n * lost + 1) / (n + 2)
     return _wald(gained - lost, float((gained + lost - (gained - lost) ** 2) / (n + 2))), p
 
 
 def _wald(value: float, variance: float) -> Interval:
+    """Compute the normal interval of a difference, cut to [-1, 1]."""
     from scipy.special import ndtri
 
     half = np.sqrt(variance) * ndtri(1 - ALPHA / 2)
@@ -145,18 +154,20 @@ def _wald(value: float, variance: float) -> Interval:
 
 
 def sign_flip_p(differences: NDArray[np.intp]) -> float:
-    """Share of all choices of signs whose sum is as far from 0 as that found, or farther.
+    """Return the share of all choices of signs whose sum is at least as far from 0 as the real one.
 
-    The distribution is the convolution of those of the single differences, equal ones taken
-    together as a binomial one. Long ones are convolved by Fourier transform: a p-value below 1e-14
-    is then no more than that.
+    The distribution of the sum is the convolution of those of the single differences. Equal
+    differences are taken together as a binomial one. Long distributions are convolved by Fourier
+    transform; the exact size of a p-value below 1e-14 then means nothing.
 
     Args:
         differences: whole numbers, of shape (n,).
 
     Examples:
-        >>> sign_flip_p(np.array([3, 1, 1])), sign_flip_p(np.array([3, -1, -1, 0])), sign_flip_p(np.array([0]))
-        (0.25, 1.0, 1.0)
+        >>> sign_flip_p(np.array([3, 1, 1])), sign_flip_p(np.array([3, -1, -1, 0]))
+        (0.25, 1.0)
+        >>> sign_flip_p(np.array([0]))
+        1.0
     """
     from scipy.signal import convolve
     from scipy.stats import binom
@@ -166,7 +177,7 @@ def sign_flip_p(differences: NDArray[np.intp]) -> float:
         return 1.0
     unit = np.gcd.reduce(sizes)
     chances = np.ones(1)
-    # Of the sum of those that get a plus: on half as fine a grid as the sum itself.
+    # The sum of the differences that get a plus needs a grid half as fine as the whole sum.
     for size, count in zip(*np.unique(sizes // unit, return_counts=True), strict=True):
         steps = np.zeros(size * count + 1)
         steps[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
@@ -177,47 +188,64 @@ def sign_flip_p(differences: NDArray[np.intp]) -> float:
 
 
 def _compare_areas(a: Area, b: Area) -> tuple[Interval, float]:
+    """Compare areas under the ROC curve: the interval of their difference, and the p-value."""
     from scipy.special import ndtr
 
     difference = a.value - b.value
     variance = float(((a.influences - b.influences) ** 2).sum())
     if np.isnan(variance) or (variance < 1e-20 and abs(difference) > 1e-10):
-        # Two curves without scatter, one perfect and one constant, say: as if of independent rows,
-        # which is cautious.
-        both = [(one[0] + two[0]) / 2 for one, two in zip(a.sizes, b.sizes, strict=True)]
-        single = [
-            hanley_variance(mean, *size[1:]) for mean, size in zip(both, a.sizes, strict=True)
-        ]
-        variance = 2 * float(np.mean(single)) if single else float("nan")
+        variance = _variance_of_independent(a, b)
     if abs(difference) < 1e-12:
         return _wald(difference, variance), 1.0
     return _wald(difference, variance), float(2 * ndtr(-abs(difference) / np.sqrt(variance)))
 
 
+def _variance_of_independent(a: Area, b: Area) -> float:
+    """Compute the variance of the difference of two areas as if of independent rows.
+
+    It is for two curves without scatter, a perfect and a constant one, say. It is cautious.
+    """
+    if not a.sizes:
+        return float("nan")
+    variances = []
+    for size, size_b in zip(a.sizes, b.sizes, strict=True):
+        mean = (size[0] + size_b[0]) / 2
+        variances.append(hanley_variance(mean, *size[1:]))
+    return 2 * float(np.mean(variances))
+
+
 def _compare_resampled(
     a: Predictions, b: Predictions, metric: str, difference: float, seed: int, n_resamples: int
 ) -> tuple[Interval, float]:
+    """Compare a metric by the bootstrap: the interval of the difference, and the p-value."""
     from scipy.special import ndtri
 
-    first, second = WeightedMetrics(a, [metric]), WeightedMetrics(b, [metric])
+    n_groups = len(np.unique(a.groups))
+    if n_groups < 2:
+        return UNDEFINED, float("nan")
+    first = WeightedMetrics(a, [metric])
+    second = WeightedMetrics(b, [metric])
 
     def measure(weights: Floats) -> dict[str, Floats]:
         return {metric: first(weights)[metric] - second(weights)[metric]}
 
-    n_groups = len(np.unique(a.groups))
-    if n_groups < 2:
-        return (float("nan"), float("nan")), float("nan")
     drawn = bootstrap(measure, a.groups, seed, n_resamples)[0][metric]
     few = ndtri(tail(n_groups)) / ndtri(ALPHA / 2)
     distances = few * np.abs(drawn[~np.isnan(drawn)] - difference)
     half = float(np.quantile(distances, 1 - ALPHA)) if distances.size else float("nan")
-    # What differs by rounding alone counts as equal.
+    # Differences that differ by rounding alone count as equal.
     p = (np.count_nonzero(distances >= abs(difference) - 1e-12) + 1) / (distances.size + 1)
     return (difference - half, difference + half), p
 
 
 def holm(p_values: Sequence[float] | Floats) -> Floats:
-    """p-values adjusted for their number (Holm 1979), of the same shape (n,); NaN stays NaN and does not count.
+    """Adjust p-values for their number (Holm 1979); NaN stays NaN and does not count.
+
+    Args:
+        p_values: of shape (n,).
+
+    Returns:
+        Adjusted p-values, of the same shape.
 
     References:
         Holm (1979): A simple sequentially rejective multiple test procedure. Scandinavian Journal

@@ -1,4 +1,4 @@
-"""What a head said of a test set: the input of every score and of every comparison."""
+"""Predictions of a head on a test set: the input of every score and of every comparison."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -17,12 +19,12 @@ class Predictions:
         y: true class numbers, intp of shape (n_rows,).
         proba: probability of each class, float64 of shape (n_repeats, n_rows, n_classes); more than
             one repeat where cross-validation was repeated.
-        predicted: predicted class numbers, intp of shape (n_repeats, n_rows); not the likeliest
-            class where a threshold was chosen.
-        groups: group number of each row, intp of shape (n_rows,); rows of one group (copies of a
-            picture, images of a patient) are no independent observations.
-        positive: the class that sensitivity speaks of; None: mean over classes, each against the
-            rest.
+        predicted: predicted class numbers, intp of shape (n_repeats, n_rows). These are not the
+            likeliest classes where a threshold was chosen.
+        groups: group number of each row, intp of shape (n_rows,). Rows of one group (copies of a
+            picture, images of a patient) are not independent observations.
+        positive: number of the class that sensitivity is computed for; None: the mean over the
+            classes, each against the rest.
     """
 
     y: NDArray[np.intp]
@@ -40,10 +42,13 @@ class Predictions:
         groups: NDArray[np.intp] | None = None,
         positive: int | None = None,
     ) -> Predictions:
-        """The likeliest class is predicted, each row is a group of its own, unless told otherwise.
+        """Make predictions of the likeliest class; by default each row is a group of its own.
 
         Args:
+            y: true class numbers, of shape (n_rows,).
             proba: of shape (n_rows, n_classes) or (n_repeats, n_rows, n_classes).
+            groups: group number of each row, of shape (n_rows,).
+            positive: number of the class that sensitivity is computed for.
         """
         repeats = proba.reshape(-1, *proba.shape[-2:])
         return cls(
@@ -55,16 +60,26 @@ class Predictions:
         )
 
     def take(self, rows: NDArray[Any]) -> Predictions:
-        """Those of some rows, by their numbers or by a boolean."""
-        kept = self.proba[:, rows], self.predicted[:, rows]
-        return Predictions(self.y[rows], *kept, self.groups[rows], self.positive)
+        """Return the predictions of these rows, chosen by their numbers or by a boolean array."""
+        return Predictions(
+            self.y[rows],
+            self.proba[:, rows],
+            self.predicted[:, rows],
+            self.groups[rows],
+            self.positive,
+        )
 
     @property
     def n_classes(self) -> int:
-        """How many classes there are, those without test rows included."""
+        """Number of classes, those without test rows included."""
         return int(self.proba.shape[2])
+
+    @property
+    def ranked_classes(self) -> list[int]:
+        """Classes whose curves are averaged: the positive one, or all."""
+        return list(range(self.n_classes)) if self.positive is None else [self.positive]
 
 
 def group_numbers(groups: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Groups numbered from 0 on without gaps."""
+    """Renumber groups from 0 on without gaps."""
     return np.unique(groups, return_inverse=True)[1].reshape(-1)

@@ -16,7 +16,7 @@ from freezeframe.classify.board import tables
 from freezeframe.classify.board.ranking import ALPHA, Place
 from freezeframe.classify.commands.leaderboard import MARKS
 from freezeframe.classify.heads.architectures import ARCHITECTURES
-from freezeframe.classify.scores.clean import leaked, leaked_text
+from freezeframe.classify.scores.clean import leak_count, leak_count_text
 from freezeframe.classify.scores.evaluation import Evaluation
 from freezeframe.classify.scores.paired_tests import compare, holm
 from freezeframe.data.output import html as pages
@@ -210,7 +210,7 @@ def decimal(value: Any, decimals: int) -> str:
 
 def leaking(row: Row | None) -> str:
     """How many test images are known to leak, and of how many."""
-    return "-" if row is None else f"{leaked_text(*leaked(row))} of {row['n_test']}"
+    return "-" if row is None else f"{leak_count_text(*leak_count(row))} of {row['n_test']}"
 
 
 def collapse_table(rows: Sequence[Row]) -> Table:

@@ -21,8 +21,9 @@ from freezeframe.__main__ import cli
 from freezeframe.classify.runs.leaderboard import append_rows, read_rows
 from freezeframe.classify.runs.prediction_file import read_predictions, write_predictions
 from freezeframe.classify.scores.evaluation import Evaluation
-from freezeframe.classify.scores.metrics import NAMES, point_values
+from freezeframe.classify.scores.metrics import METRIC_NAMES
 from freezeframe.classify.scores.predictions import Predictions
+from freezeframe.classify.scores.weighted_metrics import point_values
 from freezeframe.data.output.csv import csv_lines
 
 from ..conftest import MakeStore
@@ -466,7 +467,7 @@ def test_the_predictions_of_a_run_give_its_scores_again(make_store: MakeStore) -
         found = read_predictions(Path("runs", row["run_id"]))[row["test_id"]]
         assert len(found.paths) == int(row["n_test"]) == 120
         scores = point_values(found.predictions)
-        for name in NAMES:
+        for name in METRIC_NAMES:
             assert scores[name] == pytest.approx(
                 float(row[name] or "nan"), abs=1e-6, nan_ok=True
             ), name

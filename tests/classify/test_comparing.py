@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freezeframe import ParameterError
-from freezeframe.classify.scores.metrics import NAMES, point_values
+from freezeframe.classify.scores.metrics import METRIC_NAMES
 from freezeframe.classify.scores.paired_tests import Difference, compare, holm, sign_flip_p
 from freezeframe.classify.scores.predictions import Predictions
+from freezeframe.classify.scores.weighted_metrics import point_values
 
 from .test_intervals import draw_heads, of_scores, ovarian
 
@@ -123,7 +124,7 @@ def test_areas_without_scatter() -> None:
     assert (same.difference, same.p) == (0, 1)
 
 
-@pytest.mark.parametrize("metric", NAMES)
+@pytest.mark.parametrize("metric", METRIC_NAMES)
 @pytest.mark.parametrize("groups", ["", "mixed"])
 def test_differences(metric: str, groups: str) -> None:
     (good,) = draw_heads(np.random.default_rng(0), 150, 0.95, groups=groups)
@@ -151,7 +152,7 @@ def test_what_is_not_defined_is_nan() -> None:
         for metric in ("roc_auc", "mcc", "specificity"):
             found = compare(a, b, metric)
             assert np.isnan([found.difference, found.low, found.high, found.p]).all()
-        for metric in NAMES:
+        for metric in METRIC_NAMES:
             compare(of_scores(y[:1], np.array([0.6])), of_scores(y[:1], np.array([0.4])), metric)
 
 

@@ -20,7 +20,7 @@ from freezeframe.classify.runs.leaderboard import read_rows
 from freezeframe.classify.runs.model_file import load_model
 from freezeframe.classify.runs.prediction_file import read_predictions
 from freezeframe.classify.runs.schema import COLUMNS
-from freezeframe.classify.scores.metrics import METRICS
+from freezeframe.classify.scores.metrics import METRIC_COLUMNS
 from freezeframe.classify.scores.score import score
 from freezeframe.classify.task.relatives import UNKNOWN, relatives
 from freezeframe.classify.task.task import COMPARABLE, Task, make_task
@@ -315,7 +315,7 @@ def test_a_run_leaves_a_row_a_model_and_its_predictions(
         ("healthy", "sick"),
     )
     again = score(evaluation.predictions)
-    for name in METRICS:
+    for name in METRIC_COLUMNS:
         assert (
             row[name]
             == row[f"clean_{name}"]

@@ -19,10 +19,11 @@ from freezeframe.classify.scores.intervals import (
     proportion_interval,
     wilson,
 )
-from freezeframe.classify.scores.metrics import NAMES, WeightedMetrics, point_values
+from freezeframe.classify.scores.metrics import METRIC_NAMES
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.scores.roc_area import Area, area_interval, area_under_curve, newcombe
 from freezeframe.classify.scores.score import score
+from freezeframe.classify.scores.weighted_metrics import WeightedMetrics, point_values
 
 PROPORTIONS = ("accuracy", "sensitivity", "specificity", "ppv", "npv")
 
@@ -104,7 +105,7 @@ def true_values(auc: float, overconfidence: float) -> dict[str, float]:
         point_values(*draw_heads(rng, 500_000, auc, overconfidence=overconfidence))
         for _ in range(4)
     ]
-    return {name: float(np.mean([values[name] for values in found])) for name in NAMES}
+    return {name: float(np.mean([values[name] for values in found])) for name in METRIC_NAMES}
 
 
 # ---- proportions
@@ -158,7 +159,7 @@ def test_copies_of_rows_add_nothing() -> None:
         intervals(of_scores(thrice.y, thrice.proba[0, :, 1])),
         intervals(thrice),
     )
-    for name in NAMES:
+    for name in METRIC_NAMES:
         widths = [high - low for low, high in (few[name], many[name], copies[name])]
         assert widths[1] < 0.7 * widths[0]
         assert 0.95 * widths[0] < widths[2] < 1.1 * widths[0], name
@@ -387,7 +388,7 @@ def test_intervals_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> 
     assert intervals(predictions, seed=4) != first
     monkeypatch.setattr(module, "CHUNK", 1000)
     in_parts = intervals(predictions, seed=3)
-    for name in NAMES:
+    for name in METRIC_NAMES:
         assert in_parts[name] == pytest.approx(first[name])
 
 
@@ -406,7 +407,7 @@ def test_of_one_group_nothing_can_be_resampled() -> None:
         Predictions.of(predictions.y, predictions.proba, groups=np.zeros(20, int), positive=1)
     )
     resampled = [name for name, interval in found.items() if np.isnan(interval).all()]
-    assert set(resampled) == set(NAMES) - set(PROPORTIONS) - {"roc_auc"}
+    assert set(resampled) == set(METRIC_NAMES) - set(PROPORTIONS) - {"roc_auc"}
     low, high = found["roc_auc"]
     assert (high - low) > 0.7
 
@@ -420,7 +421,7 @@ def test_no_perfect_score_is_beyond_doubt(n_classes: int) -> None:
     copies = intervals(
         Predictions.of(y, proba, positive=positive, groups=np.arange(60) // (2 * n_classes))
     )
-    for name in set(NAMES) - {"log_loss", "brier", "ece"}:
+    for name in set(METRIC_NAMES) - {"log_loss", "brier", "ece"}:
         low, high = found[name]
         assert high == pytest.approx(1)
         assert 0.8 < low < 0.99, name
@@ -476,7 +477,7 @@ def coverage(
     ],
 )
 def test_intervals_hold_the_truth_as_often_as_they_say(n: int, auc: float, groups: str) -> None:
-    found = coverage(n, auc, groups, NAMES)
+    found = coverage(n, auc, groups, METRIC_NAMES)
     assert {name: share for name, share in found.items() if not 0.93 <= share <= 0.97} == {}
 
 
@@ -491,14 +492,14 @@ def test_a_calibrated_head_s_error_is_held(groups: str) -> None:
 def test_intervals_of_repeated_cross_validation_hold_the_truth() -> None:
     """Three noisy opinions of the same rows; the truth is that of a single one."""
     truth, rng = true_values(0.9, 1.5), np.random.default_rng(5)
-    held = dict.fromkeys(NAMES, 0)
+    held = dict.fromkeys(METRIC_NAMES, 0)
     for seed in range(2000):
         heads = draw_heads(rng, 200, 0.9, n_heads=3)
         head = Predictions.of(
             heads[0].y, np.concatenate([each.proba for each in heads]), positive=1
         )
         found = intervals(head, seed=seed, n_resamples=1000)
-        for name in NAMES:
+        for name in METRIC_NAMES:
             held[name] += found[name][0] <= truth[name] <= found[name][1]
     shares = {name: count / 2000 for name, count in held.items()}
     # Proportions are taken for those of one opinion, so that their intervals are on the wide side.
@@ -520,5 +521,5 @@ def test_resamples_equal_the_metrics_of_the_rows_drawn() -> None:
     for number, weights in enumerate(resampled.pop("weights")):
         rows = np.repeat(np.arange(50), weights.astype(int))
         drawn = point_values(of_scores(head.y[rows], head.proba[0, rows, 1]))
-        for name in NAMES:
+        for name in METRIC_NAMES:
             assert resampled[name][number] == pytest.approx(drawn[name])

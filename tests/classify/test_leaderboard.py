@@ -26,16 +26,20 @@ from freezeframe.classify.board.ranking import RunFolders, rank_rows
 from freezeframe.classify.runs import leaderboard
 from freezeframe.classify.runs.leaderboard import append_rows, check_leaderboard, read_rows
 from freezeframe.classify.runs.prediction_file import write_predictions
-from freezeframe.classify.runs.schema import COLUMNS, COLUMNS_1, COLUMNS_2, COLUMNS_3, SCHEMA
-from freezeframe.classify.scores.clean import CLEAN_METRICS, CLEAN_NAMES
+from freezeframe.classify.runs.schema import COLUMNS, COLUMNS_BY_SCHEMA, SCHEMA, SCHEMAS
+from freezeframe.classify.scores.clean import CLEAN_COLUMNS, CLEAN_NAMES
 from freezeframe.classify.scores.evaluation import Evaluation
-from freezeframe.classify.scores.metrics import METRICS, NAMES
+from freezeframe.classify.scores.metrics import METRIC_COLUMNS, METRIC_NAMES
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.data.output.csv import FORMULA, csv_line, csv_lines, defuse, restore_text
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "leaderboard-v1.csv"
 GOLDEN_2 = GOLDEN.with_name("leaderboard-v2.csv")
 GOLDEN_3 = GOLDEN.with_name("leaderboard-v3.csv")
+GOLDEN_4 = GOLDEN.with_name("leaderboard-v4.csv")
+ALL_GOLDEN = sorted(
+    GOLDEN.parent.glob("leaderboard-v*.csv"), key=lambda path: int(path.stem.partition("-v")[2])
+)
 
 
 def some_row(run_id: str) -> dict[str, Any]:
@@ -157,15 +161,15 @@ def test_appending_does_not_read_the_rows(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_leaderboard_of_schema_1_is_read_for_ever(tmp_path: Path) -> None:
     path = Path(shutil.copy(GOLDEN, tmp_path / "l.csv"))
     old = list(csv.DictReader(path.open()))
-    assert tuple(old[0]) == COLUMNS_1
+    assert tuple(old[0]) == COLUMNS_BY_SCHEMA[1]
     rows = read_rows(path)
     assert path.read_bytes() == GOLDEN.read_bytes()
     assert [file.name for file in tmp_path.iterdir()] == ["l.csv"]
     assert all(tuple(row) == COLUMNS and row["schema"] == "4" for row in rows)
     for before, after in zip(old, rows, strict=True):
-        same = set(COLUMNS_1) & set(COLUMNS) - {"schema"}
+        same = set(COLUMNS_BY_SCHEMA[1]) & set(COLUMNS) - {"schema"}
         assert {name: before[name] for name in same} == {name: after[name] for name in same}
-        assert {after[name] for name in set(COLUMNS) - set(COLUMNS_1) - {"f1"}} == {""}
+        assert {after[name] for name in set(COLUMNS) - set(COLUMNS_BY_SCHEMA[1]) - {"f1"}} == {""}
     # The mean over the classes is the F1 of three classes, and another number than the F1 of the
     # positive one of two.
     assert [row["f1"] for row in rows] == ["", "", old[2]["macro_f1"]]
@@ -174,15 +178,15 @@ def test_a_leaderboard_of_schema_1_is_read_for_ever(tmp_path: Path) -> None:
 def test_a_leaderboard_of_schema_2_is_read_for_ever(tmp_path: Path) -> None:
     path = Path(shutil.copy(GOLDEN_2, tmp_path / "l.csv"))
     old = list(csv.DictReader(path.open()))
-    assert tuple(old[0]) == COLUMNS_2
+    assert tuple(old[0]) == COLUMNS_BY_SCHEMA[2]
     rows = read_rows(path)
     assert path.read_bytes() == GOLDEN_2.read_bytes()
     assert all(tuple(row) == COLUMNS and row["schema"] == "4" for row in rows)
     for before, after in zip(old, rows, strict=True):
         assert after["test_set"] == before["test_set"].removeprefix("'")
-        same = set(COLUMNS_2) - {"schema", "test_set"}
+        same = set(COLUMNS_BY_SCHEMA[2]) - {"schema", "test_set"}
         assert {name: before[name] for name in same} == {name: after[name] for name in same}
-        assert {after[name] for name in set(COLUMNS) - set(COLUMNS_2)} == {""}
+        assert {after[name] for name in set(COLUMNS) - set(COLUMNS_BY_SCHEMA[2])} == {""}
     assert rows[1]["test_set"] == "=external, odd"
     assert [row["n_test_in_train"] for row in rows] == ["0", "10", "0", "0"]
 
@@ -190,13 +194,13 @@ def test_a_leaderboard_of_schema_2_is_read_for_ever(tmp_path: Path) -> None:
 def test_a_leaderboard_of_schema_3_is_read_for_ever(tmp_path: Path) -> None:
     path = Path(shutil.copy(GOLDEN_3, tmp_path / "l.csv"))
     old = list(csv.DictReader(path.open()))
-    assert tuple(old[0]) == COLUMNS_3
+    assert tuple(old[0]) == COLUMNS_BY_SCHEMA[3]
     rows = read_rows(path)
     assert path.read_bytes() == GOLDEN_3.read_bytes()
     assert all(tuple(row) == COLUMNS and row["schema"] == "4" for row in rows)
     for before, after in zip(old, rows, strict=True):
         assert after["test_set"] == before["test_set"].removeprefix("'")
-        same = set(COLUMNS_3) - {"schema", "test_set"}
+        same = set(COLUMNS_BY_SCHEMA[3]) - {"schema", "test_set"}
         assert {name: before[name] for name in same} == {name: after[name] for name in same}
         assert (after["epochs"], after["train_images_per_second"]) == ("", "")
     assert [row["head"] for row in rows] == ["logreg", "logreg", "dense-128", "knn"]
@@ -207,6 +211,128 @@ def test_a_leaderboard_of_schema_3_is_read_for_ever(tmp_path: Path) -> None:
         ("0", "12"),
         ("0", "0"),
     ]
+
+
+def test_a_leaderboard_of_schema_4_is_read_for_ever(tmp_path: Path) -> None:
+    path = Path(shutil.copy(GOLDEN_4, tmp_path / "l.csv"))
+    lines = list(csv.DictReader(path.open()))
+    assert tuple(lines[0]) == COLUMNS_BY_SCHEMA[4]
+    rows = read_rows(path)
+    assert path.read_bytes() == GOLDEN_4.read_bytes()
+    assert all(tuple(row) == COLUMNS and row["schema"] == str(SCHEMA) for row in rows)
+    for before, after in zip(lines, rows, strict=True):
+        assert after["test_set"] == before["test_set"].removeprefix("'")
+        same = set(COLUMNS_BY_SCHEMA[4]) - {"schema", "test_set"}
+        assert {name: before[name] for name in same} == {name: after[name] for name in same}
+    assert [row["head"] for row in rows] == ["logreg", "logreg", "knn", "knn", "cnn-simple"]
+    assert rows[1]["test_set"] == "=external, odd"
+    assert [row["epochs"] for row in rows] == ["", "", "", "", "3"]
+    assert [(row["n_test_leaking"], row["n_test_clean"]) for row in rows] == [
+        ("0", "60"),
+        ("3", "24"),
+        ("0", "60"),
+        ("3", "24"),
+        ("0", "12"),
+    ]
+
+
+def test_every_schema_has_literal_columns_and_a_golden_file() -> None:
+    """A schema that was released never changes: whoever adds a column takes the next number."""
+    assert set(COLUMNS_BY_SCHEMA) >= set(range(1, SCHEMA))
+    assert SCHEMAS[COLUMNS] == SCHEMA
+    assert len(SCHEMAS) == SCHEMA
+    headers = [tuple(path.read_text().splitlines()[0].split(",")) for path in ALL_GOLDEN]
+    assert headers == [COLUMNS_BY_SCHEMA[number] for number in sorted(COLUMNS_BY_SCHEMA)]
+    assert [path.name for path in ALL_GOLDEN] == [
+        f"leaderboard-v{number}.csv" for number in sorted(COLUMNS_BY_SCHEMA)
+    ]
+
+
+NEW_ROW = '    Metric("kappa", "kappa", "classes", kappa, unit="number", negative=True),\n'
+NEW_FORMULA = '''def kappa(confusion: Confusion) -> Floats:
+    """Compute Cohen's kappa: agreement beyond chance."""
+    chance = (confusion.actual * confusion.called).sum(axis=1) / confusion.total**2
+    return ratio(accuracy(confusion) - chance, 1 - chance)
+
+
+'''
+WITH_KAPPA = """
+import json, shutil, sys
+from pathlib import Path
+import numpy as np
+from freezeframe.classify.board import tables
+from freezeframe.classify.runs import leaderboard, schema
+from freezeframe.classify.scores.paired_tests import compare
+from freezeframe.classify.scores.predictions import Predictions
+from freezeframe.classify.scores.score import score
+folder, *paths = map(Path, sys.argv[1:])
+assert Path(schema.__file__).is_relative_to(folder)
+assert {"kappa", "kappa_low", "kappa_high", "clean_kappa"} < set(schema.COLUMNS)
+assert tables.heading("clean_kappa") == "clean kappa"
+y = np.arange(60) % 2
+scores = np.random.default_rng(0).random(60) / 2 + y / 3
+good = Predictions.of(y, np.column_stack([1 - scores, scores]), positive=1)
+values = score(good)
+assert values["kappa_low"] < values["kappa"] < values["kappa_high"]
+assert compare(good, good, "kappa").p == 1
+counts = {}
+for path in paths:
+    copy = folder / path.name
+    shutil.copy(path, copy)
+    before = leaderboard.read_rows(copy)
+    assert {row["kappa"] for row in before} == {""}
+    leaderboard.append_rows(copy, [{"run_id": "new", **values}])
+    *rows, new = leaderboard.read_rows(copy)
+    assert rows == before and new["kappa"] == f"{values['kappa']:.6f}"
+    leaderboard.append_rows(copy, [{"run_id": "newer"}])
+    kept = [one.name for one in folder.glob(f"{path.name}.schema-*")]
+    counts[path.name] = [len(leaderboard.read_rows(copy)), kept, values["kappa"]]
+print(json.dumps(counts))
+"""
+
+
+@pytest.mark.parametrize("bump", [True, False])
+def test_a_new_metric_is_a_row_and_a_formula_and_leaves_every_old_file_readable(
+    tmp_path: Path, bump: bool
+) -> None:
+    """A copy of the package with one metric more; without the next schema number, too."""
+    from sklearn.metrics import cohen_kappa_score
+
+    root = Path(leaderboard.__file__).parents[2]
+    package = tmp_path / "freezeframe"
+    for room in ("data", "features", "extract", "classify"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(root / room, package / room, ignore=ignored)
+    for path in root.glob("*.py"):
+        shutil.copy(path, package)
+    metrics = package / "classify" / "scores" / "metrics.py"
+    schema = package / "classify" / "runs" / "schema.py"
+    text = metrics.read_text()
+    text = text.replace("# Formulas of the ranking", NEW_FORMULA + "# Formulas of the ranking", 1)
+    text = text.replace('    Metric("roc_auc"', NEW_ROW + '    Metric("roc_auc"', 1)
+    assert text.count("kappa") == 5
+    metrics.write_text(text)
+    if bump:
+        schema.write_text(schema.read_text().replace("SCHEMA = 4\n", "SCHEMA = 5\n", 1))
+    process = subprocess.run(
+        [sys.executable, "-c", WITH_KAPPA, str(tmp_path), *map(str, ALL_GOLDEN)],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    counts = json.loads(process.stdout)
+    assert {path.name for path in ALL_GOLDEN} == set(counts)
+    y = np.arange(60) % 2
+    scores = np.random.default_rng(0).random(60) / 2 + y / 3
+    for number, path in enumerate(ALL_GOLDEN, start=1):
+        n_rows, copies, kappa = counts[path.name]
+        assert n_rows == len(read_rows(path)) + 2
+        assert copies == [f"{path.name}.schema-{number}"]
+        assert (tmp_path / copies[0]).read_bytes() == path.read_bytes()
+        assert kappa == pytest.approx(cohen_kappa_score(y, scores > 0.5))
 
 
 @pytest.mark.parametrize(("golden", "schema"), [(GOLDEN, 1), (GOLDEN_2, 2), (GOLDEN_3, 3)])
@@ -438,7 +564,7 @@ def add_run(
     )
     write_predictions(run / "predictions.csv", [evaluation])
     accuracy = (n - wrong) / n
-    row = dict.fromkeys(METRICS, 0.5) | {
+    row = dict.fromkeys(METRIC_COLUMNS, 0.5) | {
         "accuracy": accuracy,
         "accuracy_low": accuracy - 0.05,
         "accuracy_high": accuracy + 0.04,
@@ -600,7 +726,7 @@ def test_rows_of_schema_1_are_ranked_by_what_they_know(tmp_path: Path) -> None:
     assert 'leaked "?" or "+": not known' in shown
 
 
-@pytest.mark.parametrize("golden", [GOLDEN, GOLDEN_2, GOLDEN_3])
+@pytest.mark.parametrize("golden", ALL_GOLDEN)
 def test_every_schema_is_shown_in_every_format(tmp_path: Path, golden: Path) -> None:
     shutil.copy(golden, tmp_path / "leaderboard.csv")
     rows = read_rows(golden)
@@ -615,7 +741,9 @@ def test_every_schema_is_shown_in_every_format(tmp_path: Path, golden: Path) -> 
         tuple(row) == (*COLUMNS, "rank", "p_vs_best", "indistinguishable")
         for row in (*found, *again)
     )
-    assert {(row["epochs"], row["train_images_per_second"]) for row in found} == {(None, None)}
+    speeds = {(row["epochs"], row["train_images_per_second"]) for row in found}
+    assert speeds >= {(None, None)}
+    assert len(speeds) == (2 if golden == GOLDEN_4 else 1)
     for output in ("table", "markdown"):
         assert all(row["head"] in show(tmp_path, "--format", output).stdout for row in rows)
 
@@ -704,7 +832,7 @@ def test_leaks_and_random_weights_are_marked(tmp_path: Path) -> None:
     assert re.search(
         r"b, sigmoid, .* 99\.0 \(94\.0-103\.0\) +99\.0 \(94\.0-103\.0\) .* 7 of 100 ", shown
     )
-    add_run(tmp_path, "c", 1, leaked=7, n_test_leaking="", **dict.fromkeys(CLEAN_METRICS, ""))
+    add_run(tmp_path, "c", 1, leaked=7, n_test_leaking="", **dict.fromkeys(CLEAN_COLUMNS, ""))
     shown = show(tmp_path).stdout
     assert (
         'leaked "?" or "+": not known, or not of all: older versions, and stores made by them, know'
@@ -838,7 +966,7 @@ def test_what_a_terminal_would_obey_is_spelled_out(tmp_path: Path) -> None:
 
 def test_sort_takes_every_metric_and_nothing_else(tmp_path: Path) -> None:
     add_run(tmp_path, "a", 1)
-    for name in (*NAMES, *CLEAN_NAMES, "auc", "AUC"):
+    for name in (*METRIC_NAMES, *CLEAN_NAMES, "auc", "AUC"):
         assert show(tmp_path, "--sort", name).exit_code == 0
     assert "AUC (95 %)" in show(tmp_path, "--sort", "auc").stdout.splitlines()[1]
     result = show(tmp_path, "--sort", "beauty")

@@ -27,8 +27,8 @@ from freezeframe.classify.fit.fitting import Fitting, fit_classifier
 from freezeframe.classify.runs.leaderboard import read_rows
 from freezeframe.classify.runs.model_file import load_model
 from freezeframe.classify.runs.prediction_file import read_predictions
-from freezeframe.classify.scores.clean import CLEAN_METRICS, LEAST_GROUPS, clean_scores, enough
-from freezeframe.classify.scores.metrics import METRICS
+from freezeframe.classify.scores.clean import CLEAN_COLUMNS, LEAST_GROUPS, clean_scores, enough
+from freezeframe.classify.scores.metrics import METRIC_COLUMNS
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.scores.score import score
 from freezeframe.classify.task.part import Part
@@ -259,7 +259,7 @@ def same(found: dict[str, float], wanted: dict[str, float]) -> bool:
     return all(
         found[f"clean_{name}"] == wanted[name]
         or np.isnan([found[f"clean_{name}"], wanted[name]]).all()
-        for name in METRICS
+        for name in METRIC_COLUMNS
     )
 
 
@@ -270,7 +270,7 @@ def test_a_clean_score_is_that_of_the_subset() -> None:
     subset = Predictions.of(
         predictions.y[clean], predictions.proba[:, clean], groups=np.arange(24, 60) // 2, positive=1
     )
-    assert tuple(found) == CLEAN_METRICS
+    assert tuple(found) == CLEAN_COLUMNS
     assert same(found, score(subset))
     assert found["clean_accuracy"] != score(predictions)["accuracy"]
 
@@ -301,7 +301,7 @@ def test_too_few_is_fewer_than_ten_groups_or_two_of_a_class(
     predictions = said(40, groups=np.repeat(np.arange(20), 2) if clean[:18].all() else None)
     assert enough(predictions, clean) == expected
     found = clean_scores(predictions, clean, score(predictions))
-    assert np.isnan([found[name] for name in CLEAN_METRICS]).all() != expected
+    assert np.isnan([found[name] for name in CLEAN_COLUMNS]).all() != expected
 
 
 def test_a_class_that_never_had_two_groups_does_not_hinder() -> None:
@@ -335,7 +335,7 @@ def test_leaks_are_in_the_leaderboard_the_predictions_and_the_model(
     (evaluation,) = read_predictions(run.folder).values()
     assert evaluation.relatives.tolist() == ["bytes"] * 9 + [""] * 21
     again = score(evaluation.predictions.take(evaluation.clean))
-    for name in METRICS:
+    for name in METRIC_COLUMNS:
         assert row[f"clean_{name}"] == ("" if np.isnan(again[name]) else f"{again[name]:.6f}")
     model = load_model(run.folder / "model.safetensors")
     assert model.scores[0]["n_test_leaking"] == 9
@@ -351,14 +351,14 @@ def test_where_too_few_are_left_nothing_is_scored_and_it_is_told(
 ) -> None:
     run = fit_classifier(make_task(FeatureStore(leaking(29))), "majority", leaderboard="l.csv")
     (row,) = read_rows("l.csv")
-    assert {row[name] for name in CLEAN_METRICS} == {""}
+    assert {row[name] for name in CLEAN_COLUMNS} == {""}
     assert (row["n_test_clean"], row["n_test_leaking"]) == ("1", "29")
     assert (
         run.warnings[1]
         == "1 of 30 test images of scans has no relative in training: too few to score"
     )
     assert not any(
-        name in load_model(run.folder / "model.safetensors").scores[0] for name in CLEAN_METRICS
+        name in load_model(run.folder / "model.safetensors").scores[0] for name in CLEAN_COLUMNS
     )
 
 
@@ -368,7 +368,7 @@ def test_cross_validation_has_no_leaks(leaking: Callable[[int], Path]) -> None:
     fit_classifier(task, "majority", leaderboard="l.csv")
     folds, test = read_rows("l.csv")
     assert (folds["split"], folds["n_test_leaking"], test["n_test_leaking"]) == ("3-fold", "0", "9")
-    assert all(folds[name] == folds[f"clean_{name}"] for name in METRICS)
+    assert all(folds[name] == folds[f"clean_{name}"] for name in METRIC_COLUMNS)
 
 
 def test_relatives_are_looked_for_once_for_all_heads(
@@ -408,7 +408,7 @@ def test_without_leaks_nothing_of_it_is_shown(leaking: Callable[[int], Path]) ->
     assert "clean" not in result.output
     assert "relative" not in result.output
     (row,) = read_rows("leaderboard.csv")
-    assert all(row[name] == row[f"clean_{name}"] for name in METRICS)
+    assert all(row[name] == row[f"clean_{name}"] for name in METRIC_COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_a_store_of_version_1_is_told_of(make_store: MakeStore) -> None:
         "0",
         "0",
     )
-    assert {row[name] for name in CLEAN_METRICS} == {""}
+    assert {row[name] for name in CLEAN_COLUMNS} == {""}
     assert set(read_predictions(run.folder)[row["test_id"]].relatives) == {UNKNOWN}
     assert ",no,unknown\n" in (run.folder / "predictions.csv").read_text()
 
@@ -463,7 +463,7 @@ def test_within_a_store_that_knows_no_pictures_nothing_is_clean(
     store = FeatureStore(make_store("old.h5", TWO))
     run = fit_classifier(make_task(store, **options), "majority", leaderboard="l.csv")
     assert (run.row["n_test_leaking"], run.row["n_test_clean"]) == (0, 0)
-    assert {row[name] for row in read_rows("l.csv") for name in CLEAN_METRICS} == {""}
+    assert {row[name] for row in read_rows("l.csv") for name in CLEAN_COLUMNS} == {""}
     assert run.warnings[0].startswith(
         "the clean scores of scans are not known because old.h5 lacks what 40 of 40 "
     )

@@ -10,15 +10,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from freezeframe.classify.scores.metrics import (
-    ECE_BINS,
-    LOWER_IS_BETTER,
-    METRICS,
-    NAMES,
-    WeightedMetrics,
-    point_values,
+    METRIC_COLUMNS,
+    METRIC_NAMES,
+    METRIC_TABLE,
 )
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.scores.score import score
+from freezeframe.classify.scores.weighted_metrics import ECE_BINS, WeightedMetrics, point_values
 from freezeframe.classify.task.positive import guess_positive
 
 
@@ -56,7 +54,7 @@ def test_metrics_equal_scikit_learn_s(n_classes: int, n: int, seed: int, ties: b
     # Every class keeps some weight: what is not defined scikit-learn only warns about.
     weights[:n_classes] += 1
     values = WeightedMetrics(predictions)(np.stack([np.ones(len(weights)), weights]))
-    assert list(values) == list(NAMES)
+    assert list(values) == list(METRIC_NAMES)
     y, proba, predicted = predictions.y, predictions.proba[0], predictions.predicted[0]
     average = "binary" if n_classes == 2 else "macro"
     for number, w in enumerate((np.ones(len(weights)), weights)):
@@ -154,7 +152,7 @@ def test_positive_0_turns_sensitivity_round() -> None:
 def test_what_is_not_defined_is_nan() -> None:
     got = score(Predictions.of(np.array([1, 1]), np.array([[0.2, 0.8], [0.6, 0.4]]), positive=1))
     undefined = {"specificity", "mcc", "roc_auc"}
-    assert {name for name in NAMES if np.isnan(got[name])} == undefined
+    assert {name for name in METRIC_NAMES if np.isnan(got[name])} == undefined
     for name in undefined:
         assert np.isnan(got[f"{name}_low"])
         assert np.isnan(got[f"{name}_high"])
@@ -202,19 +200,20 @@ def test_any_predictions_can_be_scored(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         got = score(Predictions.of(y, proba, groups=groups, positive=positive), seed=seed)
-    assert list(got) == list(METRICS)
-    for name in NAMES:
+    assert list(got) == list(METRIC_COLUMNS)
+    for name in METRIC_NAMES:
         value, low, high = got[name], got[f"{name}_low"], got[f"{name}_high"]
         assert np.isnan(low) == np.isnan(high)
         assert np.isnan(low) or low <= value <= high
-        assert np.isnan(low) or name == "mcc" or low >= 0
+        assert np.isnan(low) or METRIC_TABLE[name].negative or low >= 0
         assert not np.isnan(value) or np.isnan(low)
 
 
 def test_names() -> None:
-    assert METRICS[:4] == ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy")
-    assert len(METRICS) == 3 * len(NAMES)
-    assert set(NAMES) >= LOWER_IS_BETTER
+    assert METRIC_COLUMNS[:4] == ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy")
+    assert len(METRIC_COLUMNS) == 3 * len(METRIC_NAMES)
+    lower = {name for name, metric in METRIC_TABLE.items() if metric.better == "lower"}
+    assert lower == {"log_loss", "brier", "ece"}
 
 
 @pytest.mark.parametrize(
