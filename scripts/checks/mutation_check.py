@@ -441,7 +441,8 @@ def write_files(folder: Path, count: int, seed: int, *, large: bool) -> dict[str
 
 def extract(folder: Path, output: Path) -> Run:
     """Run the real command on a folder, measured by `measure.py`, a small process: a child's peak begins at that of the
-    process that started it."""
+    process that started it.
+    """
     command = [
         sys.executable,
         "-m",

@@ -203,7 +203,7 @@ def wait_for(
 def test_killed_it_ends_as_if_nothing_had_happened(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """kill -9, Ctrl-C, and a second process meanwhile; augmentation, dropout and class weights are drawn as ever."""
+    """Kill -9, Ctrl-C, and a second process meanwhile; augmentation, dropout and class weights are drawn as ever."""
     wanted = ["--epochs", "8", "--patience", "8", "--class-weights"]
     assert fit(folder, *wanted, arch="augmented").exit_code == 0
     arguments = [

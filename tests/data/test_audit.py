@@ -302,7 +302,7 @@ class TestCommand:
         self, training: Path, tested: Path, tmp_path: Path
     ) -> None:
         for folder in (training, tested):
-            options = ("--weights", "random", "--layer", "block1_pool", "--layer", "block5_pool")
+            options = ("--weights", "random", "--layer", "block1_pool", "--layer", "block2_pool")
             made = run(
                 "extract-features", folder, *options, "--output", tmp_path / f"{folder.name}.h5"
             )
