@@ -1,4 +1,4 @@
-"""What an image is recognised by: a digest of its pixels, and a small grey picture of it."""
+"""Fingerprints of images: a digest of the pixels, and a small grey picture."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 THUMBNAIL = 64
-"""Side of a thumbnail in pixels: enough to tell a slice of a head from the next one, 4 kB an image."""
+"""Side of a thumbnail in pixels.
+
+It is enough to distinguish a slice of a head from the next one, and takes 4 kB an image."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fingerprint:
-    """What an image is recognised by.
+    """The digest and the thumbnail of one image.
 
     Attributes:
         pixels: SHA-256 of the decoded image, hexadecimal: of "height x width" and its RGB bytes.
-            Images saved without loss in two formats share it.
+            Images that two formats store without loss share it.
         thumbnail: the whole image in grey levels, uint8 of shape (THUMBNAIL, THUMBNAIL), whatever
-            its sides were.
+            its sides are.
     """
 
     pixels: str
@@ -28,14 +30,14 @@ class Fingerprint:
 
 
 def fingerprint(image: NDArray[np.uint8]) -> Fingerprint:
-    """The fingerprint of a decoded image.
+    """Compute the fingerprint of a decoded image.
 
     Args:
-        image: uint8 RGB array of shape (height, width, 3), C-contiguous.
+        image: uint8 RGB array of shape (height, width, 3).
 
     Examples:
-        >>> found = fingerprint(np.zeros((30, 20, 3), np.uint8))
-        >>> found.thumbnail.shape, found.pixels[:8]
+        >>> result = fingerprint(np.zeros((30, 20, 3), np.uint8))
+        >>> result.thumbnail.shape, result.pixels[:8]
         ((64, 64), '4916f165')
     """
     from PIL import Image
@@ -43,6 +45,6 @@ def fingerprint(image: NDArray[np.uint8]) -> Fingerprint:
     height, width = image.shape[:2]
     digest = hashlib.sha256(f"{height} x {width}".encode())
     digest.update(np.ascontiguousarray(image).data)
-    # "L" is Pillow's luma (ITU-R 601-2); "box" is the mean over the pixels that are covered.
+    # "L" is Pillow's luma (ITU-R 601-2); "box" is the mean over the covered pixels.
     grey = Image.fromarray(image).convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
     return Fingerprint(digest.hexdigest(), np.asarray(grey))

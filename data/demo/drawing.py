@@ -141,7 +141,7 @@ def _head_radius(rng: np.random.Generator, x: Grid, y: Grid) -> Grid:
 def _around(
     rng: np.random.Generator, x: Grid, y: Grid, depth: Grid, cells: int, layers: float
 ) -> Grid:
-    """Draw noise in polar form: `cells` bumps around the head, `layers` bumps from rim to middle."""
+    """Draw noise in polar form: `cells` bumps around the head, `layers` from rim to middle."""
     from scipy.ndimage import map_coordinates
 
     rough = rng.standard_normal((8, cells))
@@ -234,7 +234,7 @@ def _paint_skull(rng: np.random.Generator, tissue: _Tissue, picture: Grid, rho: 
 
 
 def _blob(rng: np.random.Generator) -> _Blob:
-    """Draw place and outline of a lesion; every slice draws them, so that all draws are the same."""
+    """Draw place and outline of a lesion, also for slices without one."""
     angle = rng.uniform(0.0, 2 * np.pi)
     distance = 0.64 * math.sqrt(rng.uniform(0.03, 1.0))
     waves = tuple(

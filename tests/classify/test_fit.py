@@ -263,7 +263,7 @@ def test_tasks_that_make_no_sense_are_refused(make_store: MakeStore) -> None:
         ParameterError, r"f\.h5: given twice to be tested on", store, tests=[only_test, only_test]
     )
     refused(ParameterError, "needs 2 folds and 1 repeat at least, got 1 and 1", store, n_folds=1)
-    refused(ParameterError, "test_size must lie between 0 and 1", store, test_size=1.5)
+    refused(ParameterError, "test_size must be between 0 and 1", store, test_size=1.5)
 
 
 def test_a_run_leaves_a_row_a_model_and_its_predictions(

@@ -1,4 +1,4 @@
-"""The built-in demo set: seeded, whole or absent, and without a shortcut to the class."""
+"""Tests of the demo set: seeded, whole or absent, and without a shortcut to the class."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder of its own, in which a small demo set is complete."""
+    """Make a cache folder for this test, where a small demo set is complete."""
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / name))
     monkeypatch.setattr(demo, "PER_CLASS", 10)
     return tmp_path / "freezeframe"
@@ -49,36 +49,38 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_a_slice_is_told_by_its_seed() -> None:
-    first, again, other = (draw_slice(np.random.default_rng(seed), True) for seed in (1, 1, 2))
+def test_the_seed_decides_the_slice() -> None:
+    first, repeated, second = (draw_slice(np.random.default_rng(seed), True) for seed in (1, 1, 2))
     assert first.dtype == np.uint8
     assert first.ndim == 2
-    np.testing.assert_array_equal(first, again)
-    assert first.shape != other.shape or not np.array_equal(first, other)
+    np.testing.assert_array_equal(first, repeated)
+    assert first.shape != second.shape or not np.array_equal(first, second)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_class_decides_the_lesion_only(seed: int) -> None:
-    with_it, without = np.random.default_rng(seed), np.random.default_rng(seed)
-    lesion, plain = draw_slice(with_it, True).astype(int), draw_slice(without, False).astype(int)
+def test_the_class_decides_only_the_lesion(seed: int) -> None:
+    lesion_rng = np.random.default_rng(seed)
+    plain_rng = np.random.default_rng(seed)
+    lesion = draw_slice(lesion_rng, True).astype(int)
+    plain = draw_slice(plain_rng, False).astype(int)
     assert lesion.shape == plain.shape
-    assert with_it.bit_generator.state == without.bit_generator.state
+    assert lesion_rng.bit_generator.state == plain_rng.bit_generator.state
     differs = np.abs(lesion - plain) > 1
     assert 0 < differs.mean() < 0.6
     assert not differs[:, :2].any()
     assert not differs[:, -2:].any()
 
 
-def test_same_seed_same_files_other_seed_other_pixels(tmp_path: Path) -> None:
-    first, again, other = (
+def test_equal_seeds_draw_equal_files(tmp_path: Path) -> None:
+    first, repeated, second = (
         digests(make_demo_images(tmp_path / name, per_class=10, seed=seed))
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
-    assert first == again
-    assert not set(first.values()) & set(other.values())
+    assert first == repeated
+    assert not set(first.values()) & set(second.values())
 
 
-def test_counts_formats_and_modes(drawn: Path) -> None:
+def test_the_set_has_its_counts_formats_and_modes(drawn: Path) -> None:
     assert sorted(entry.name for entry in drawn.iterdir()) == [
         "SYNTHETIC.txt",
         "lesion",
@@ -95,19 +97,19 @@ def test_counts_formats_and_modes(drawn: Path) -> None:
             assert all(160 <= side <= 300 for side in Image.open(file).size)
 
 
-def test_exact_duplicates_stay_within_a_class_and_are_told(drawn: Path) -> None:
-    found = digests(drawn)
+def test_the_notice_lists_exact_copies_within_a_class(drawn: Path) -> None:
+    sha256s = digests(drawn)
     notice = (drawn / "SYNTHETIC.txt").read_text()
     pairs = [line.split(" = ") for line in notice.splitlines() if " = " in line]
     assert Counter(copy.split("/")[0] for copy, _ in pairs) == {"lesion": 3, "no_lesion": 3}
     for copy, original in pairs:
         assert copy != original
         assert copy.split("/")[0] == original.split("/")[0]
-        assert found[copy] == found[original]
-    assert len(set(found.values())) == len(found) - len(pairs)
+        assert sha256s[copy] == sha256s[original]
+    assert len(set(sha256s.values())) == len(sha256s) - len(pairs)
 
 
-def test_the_notice_says_that_nothing_is_real(drawn: Path) -> None:
+def test_the_notice_says_that_the_images_are_synthetic(drawn: Path) -> None:
     notice = (drawn / "SYNTHETIC.txt").read_text()
     for words in (
         "SYNTHETIC",
@@ -119,8 +121,9 @@ def test_the_notice_says_that_nothing_is_real(drawn: Path) -> None:
         assert words in notice
 
 
-def test_nothing_but_the_lesion_tells_the_classes_apart(drawn: Path) -> None:
-    kinds, numbers = [], []
+def test_only_the_lesion_distinguishes_the_classes(drawn: Path) -> None:
+    kinds = []
+    numbers = []
     for label in demo.CLASSES:
         files = images(drawn, label)
         kinds.append(Counter((file.suffix, Image.open(file).mode) for file in files))
@@ -143,31 +146,33 @@ def test_nothing_but_the_lesion_tells_the_classes_apart(drawn: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("options", "message"),
     [
         ({"per_class": 9}, "per_class .* 10 or more, got 9"),
         ({"seed": -1}, "seed .* 0 or more, got -1"),
     ],
 )
-def test_values_that_cannot_be(tmp_path: Path, given: dict[str, int], told: str) -> None:
-    with pytest.raises(ParameterError, match=told):
-        make_demo_images(tmp_path / "set", **given)
+def test_invalid_values_are_refused(tmp_path: Path, options: dict[str, int], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        make_demo_images(tmp_path / "set", **options)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_there_is_never_touched(tmp_path: Path) -> None:
+def test_existing_files_are_never_changed(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "scan.png").write_text("mine")
     before = digests(tmp_path)
     for name in ("file", "folder"):
-        with pytest.raises(ParameterError, match=f"{name} exists already.*name another") as caught:
+        with pytest.raises(
+            ParameterError, match=f"{name}: exists already.*choose another folder"
+        ) as caught:
             make_demo_images(tmp_path / name, per_class=10)
         assert "\n" not in str(caught.value)
     assert digests(tmp_path) == before
 
 
-def test_an_empty_folder_is_filled_and_parents_are_made(tmp_path: Path) -> None:
+def test_an_empty_folder_is_filled_and_parents_are_created(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for out in (tmp_path / "empty", tmp_path / "new" / "deep"):
         assert make_demo_images(str(out), per_class=10) == out
@@ -175,9 +180,11 @@ def test_an_empty_folder_is_filled_and_parents_are_made(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["empty", "new"]
 
 
-def test_a_path_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(FreezeframeError, match=r"cannot be written to .*name another folder"):
+    with pytest.raises(
+        FreezeframeError, match=r"set: the demo images cannot be written .*; choose another folder"
+    ):
         make_demo_images(tmp_path / "file" / "set", per_class=10)
 
 
@@ -185,29 +192,29 @@ def test_a_path_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> No
 def test_a_crash_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    left = iter(range(7))
+    remaining = iter(range(7))
 
-    def failing(rng: np.random.Generator, lesion: bool) -> Any:
-        if next(left, None) is None:
+    def fail_at_last(rng: np.random.Generator, lesion: bool) -> Any:
+        if next(remaining, None) is None:
             raise error
         return draw_slice(rng, lesion)
 
-    monkeypatch.setattr(demo, "draw_slice", failing)
+    monkeypatch.setattr(demo, "draw_slice", fail_at_last)
     with pytest.raises(error):
         make_demo_images(tmp_path / "set", per_class=10)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_loses_the_race_for_a_folder_is_told(
+def test_the_loser_of_a_race_for_a_folder_gets_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow(rng: np.random.Generator, lesion: bool) -> Any:
+    def create_folder_meanwhile(rng: np.random.Generator, lesion: bool) -> Any:
         (tmp_path / "set").mkdir(exist_ok=True)
         (tmp_path / "set" / "theirs").touch()
         return np.zeros((160, 160), dtype=np.uint8)
 
-    monkeypatch.setattr(demo, "draw_slice", slow)
-    with pytest.raises(ParameterError, match="exists already"):
+    monkeypatch.setattr(demo, "draw_slice", create_folder_meanwhile)
+    with pytest.raises(ParameterError, match="exists already and is not an empty folder"):
         make_demo_images(tmp_path / "set", per_class=10)
     assert [str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*")] == [
         "set",
@@ -215,7 +222,7 @@ def test_who_loses_the_race_for_a_folder_is_told(
     ]
 
 
-def test_the_demo_folder_is_drawn_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_folder_is_drawn_only_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = demo_folder()
     assert folder == cache / f"demo-{demo.DEMO_VERSION}"
     monkeypatch.setattr(demo, "draw_slice", None)
@@ -224,28 +231,29 @@ def test_the_demo_folder_is_drawn_once(cache: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_demo_folder_that_lost_files_is_drawn_again(cache: Path) -> None:
-    whole = digests(demo_folder())
+    complete = digests(demo_folder())
     images(demo_folder(), "lesion")[3].unlink()
-    assert digests(demo_folder()) == whole
+    assert digests(demo_folder()) == complete
     (demo_folder() / "SYNTHETIC.txt").unlink()
-    assert digests(demo_folder()) == whole
+    assert digests(demo_folder()) == complete
     assert len(list(cache.iterdir())) == 1
 
 
-def test_two_threads_may_want_the_demo_folder_at_once(
+def test_two_threads_may_draw_the_demo_folder_at_once(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both = threading.Barrier(2, timeout=10)
-    met: set[int] = set()
+    barrier = threading.Barrier(2, timeout=10)
+    started: set[int] = set()
     folders: list[Path] = []
 
-    def meeting(rng: np.random.Generator, lesion: bool) -> Any:
-        if threading.get_ident() not in met:
-            met.add(threading.get_ident())
-            both.wait()  # Both have begun before either ends.
+    def wait_for_both(rng: np.random.Generator, lesion: bool) -> Any:
+        # Both threads start before either ends.
+        if threading.get_ident() not in started:
+            started.add(threading.get_ident())
+            barrier.wait()
         return draw_slice(rng, lesion)
 
-    monkeypatch.setattr(demo, "draw_slice", meeting)
+    monkeypatch.setattr(demo, "draw_slice", wait_for_both)
     threads = [threading.Thread(target=lambda: folders.append(demo_folder())) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -259,8 +267,12 @@ def test_two_threads_may_want_the_demo_folder_at_once(
 @pytest.mark.skipif(
     sys.platform != "linux", reason="elsewhere no environment variable moves the cache folder"
 )
-def test_two_processes_may_want_the_demo_folder_at_once(tmp_path: Path) -> None:
-    code = "from freezeframe.data.demo import images as demo; demo.PER_CLASS = 10; print(demo.demo_folder())"
+def test_two_processes_may_draw_the_demo_folder_at_once(tmp_path: Path) -> None:
+    code = (
+        "from freezeframe.data.demo import images as demo\n"
+        "demo.PER_CLASS = 10\n"
+        "print(demo.demo_folder())"
+    )
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     racers = [
         subprocess.Popen(
@@ -268,9 +280,9 @@ def test_two_processes_may_want_the_demo_folder_at_once(tmp_path: Path) -> None:
         )
         for _ in range(2)
     ]
-    told = [racer.communicate(timeout=60)[0].strip() for racer in racers]
+    lines = [racer.communicate(timeout=60)[0].strip() for racer in racers]
     folder = tmp_path / "freezeframe" / f"demo-{demo.DEMO_VERSION}"
     assert [racer.returncode for racer in racers] == [0, 0]
-    assert told == [str(folder)] * 2
+    assert lines == [str(folder)] * 2
     assert len(images(folder, "lesion")) == 10
     assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
