@@ -59,7 +59,10 @@ def imported_modules(file: Path, root: Path = ROOT) -> Iterator[tuple[str, ...]]
             table_entry = RELATIVE_MODULE.fullmatch(node.value)
             if table_entry:
                 base = folder[: len(folder) - len(table_entry[1]) + 1]
-                yield (*base, *table_entry[2].split("."))
+                parts = (*base, *table_entry[2].split("."))
+                # The ending of a file, such as ".npz", has the form of a module too.
+                if module_file(parts, root) is not None:
+                    yield parts
 
 
 def imported_files(file: Path, root: Path = ROOT) -> set[Path]:
