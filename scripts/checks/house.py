@@ -13,7 +13,7 @@ import re
 import sys
 import tokenize
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 ROOMS = ("data", "features", "extract", "classify")
@@ -210,12 +210,12 @@ def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.most_common(8))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Print the figures of the checkout that is named, or of this one."""
-    root = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[2]).resolve()
+    root = Path(arguments[0] if arguments else Path(__file__).parents[2]).resolve()
     for heading, value in figures(root):
-        print(f"{heading:<42}{value}")
+        print(f"{heading:<44}{value}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -321,6 +321,7 @@ def places_of(folder: Path) -> list[str]:
 FOLDERS = sorted({file.parent for file in package_files()} - {ROOT})
 
 
+@not_yet
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_folder_can_be_overlooked(folder: Path) -> None:
     """It has few places, few arrows, and names that are nouns and easy to tell apart."""
