@@ -1,4 +1,4 @@
-"""Command line of the classify room."""
+"""The command `freezeframe fit-classifier`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from ...data.output.options import parse_classes
 from ...data.output.terminal import message_console
-from .fitting import fit_and_print, log_line, parse_parameters
+from .head_results import fit_and_print, log_line, parse_parameters
 from .options import scoring_options
 
 if TYPE_CHECKING:
@@ -25,15 +25,18 @@ if TYPE_CHECKING:
     default=("logreg",),
     show_default=True,
     metavar="HEAD",
-    help="A head to fit; may be given several times. all: those for any layer. An unknown name lists all.",
+    help="Head to fit; may be repeated. 'all' fits the heads for any layer; "
+    "an unknown name lists all names.",
 )
 @click.option(
-    "--layer", metavar="NAME", help="Whose features; by default the deepest layer of the store."
+    "--layer",
+    metavar="NAME",
+    help="Layer of the features; by default the deepest in the store.",
 )
 @click.option(
     "--pooling",
     type=click.Choice(["flat", "avg", "max"]),
-    help="Of the features; by default what suits the head.",
+    help="Pooling of the features; by default the one that suits the head.",
 )
 @click.option(
     "--test",
@@ -41,30 +44,32 @@ if TYPE_CHECKING:
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="STORE",
-    help="Another store, to be tested on; may be given several times.",
+    help="Another store to test on; may be repeated.",
 )
 @click.option(
     "--search",
     default="default",
     show_default=True,
     type=click.Choice(["none", "default", "wide"]),
-    help="How many hyper-parameters to choose from, within the training part.",
+    help="Size of the search for hyper-parameters, within the training part.",
 )
 @click.option(
     "--param",
     "parameters",
     multiple=True,
     metavar="[HEAD.]NAME=VALUE",
-    help="Fix a hyper-parameter, of one head or of all that have it; may be given several times.",
+    help="Fixed hyper-parameter, of one head or of all that have it; may be repeated.",
 )
 @click.option(
-    "--calibrate", is_flag=True, help="Calibrate probabilities on images that were not fitted on."
+    "--calibrate",
+    is_flag=True,
+    help="Calibrate probabilities on images that were not fitted on.",
 )
 @click.option(
     "--sensitivity",
     type=float,
     metavar="SHARE",
-    help="Choose the threshold to find this share of the positive class.",
+    help="Choose the threshold so that this share of the positive class is found.",
 )
 @scoring_options
 def fit_classifier(
@@ -81,57 +86,65 @@ def fit_classifier(
     allow_leaks: bool,
     **options: Any,
 ) -> None:
-    """Fit heads on the features in STORE, score them on images they have not seen, append to the leaderboard.
+    """Fit heads on the features in STORE, score them on unseen images, append to the leaderboard.
 
-    Scored is on every store given with --test, on grouped folds with --cv, and on the store's own
-    test split; with none of these on a stratified hold-out. Hyper-parameters are chosen within the
-    training part. Hold-out and folds keep relatives on one side: copies, also those saved anew,
-    resized, cropped or mirrored, and images of one group.
+    Scores are computed on each store given with --test, on grouped folds with --cv, and on the
+    store's own test split. Without any of these, they are computed on a stratified hold-out.
+    Hyper-parameters are chosen within the training part. Hold-out and folds keep relatives on one
+    side: images of one group, and copies, even if saved again, resized, cropped or mirrored.
 
-    Other test images that have a relative among the training images leak. They are counted,
-    everything is scored with and without them, and if more than half of a test set leaks the exit
+    Other test images that have a relative among the training images leak. They are counted, and
+    every score is computed with and without them. If more than half of a test set leaks, the exit
     code is 3.
     """
     from ...extract.engines.keras import make_deterministic
     from ...features.store import FeatureStore
-    from ..fit.search import Wanted
-    from ..heads.table import FOR_ANY_LAYER, HEADS
-
-    everything = "all" in models
-    names = list(
-        dict.fromkeys(
-            name for model in models for name in (FOR_ANY_LAYER if model == "all" else [model])
-        )
-    )
-    wanted = Wanted(search, parse_parameters(parameters), calibrate, sensitivity)
-    wanted.check(names)  # an unknown name is told before anything is read
-    renamed = parse_classes(classes)
-    train, others = FeatureStore(store), [FeatureStore(test) for test in tests]
-    from ..task.task import make_task
-
-    options["layer"] = options["layer"] or _layer_of(names, train)
-    with message_console().status("") as status:
-        task = make_task(train, tests=others, classes=renamed, tell=status.update, **options)
-    from ..fit.fitting import Fitting
-
-    slow = any(HEADS[name].layers for name in names)
-    if slow:
-        make_deterministic()
-    fitting = Fitting(
-        task, wanted, leaderboard=leaderboard, runs=runs, log=log_line if slow else None
-    )
-    fit_and_print(
-        fitting, names, everything, guessed=options["positive"] is None, allow_leaks=allow_leaks
-    )
-
-
-def _layer_of(names: list[str], store: FeatureStore) -> str | None:
-    """The deepest layer that all heads can be fitted on, where it matters."""
+    from ..fit.search import FitOptions
     from ..heads.table import HEADS
 
-    fitting = [
-        name
-        for name in store.layers
-        if all(name in (HEADS[head].layers or store.layers) for head in names)
-    ]
-    return fitting[-1] if fitting else None
+    names = _head_names(models)
+    fit_options = FitOptions(search, parse_parameters(parameters), calibrate, sensitivity)
+    # A wrong name must fail before anything is read.
+    fit_options.check(names)
+    renamed = parse_classes(classes)
+    train = FeatureStore(store)
+    test_stores = [FeatureStore(test) for test in tests]
+    from ..fit.fitting import HeadFitter
+    from ..task.task import make_task
+
+    options["layer"] = options["layer"] or _layer_for(names, train)
+    with message_console().status("") as line:
+        task = make_task(train, tests=test_stores, classes=renamed, tell=line.update, **options)
+    networks = any(HEADS[name].layers for name in names)
+    if networks:
+        make_deterministic()
+    fitter = HeadFitter(
+        task,
+        fit_options,
+        leaderboard=leaderboard,
+        runs=runs,
+        log=log_line if networks else None,
+    )
+    guessed = options["positive"] is None
+    fit_and_print(fitter, names, "all" in models, guessed=guessed, allow_leaks=allow_leaks)
+
+
+def _head_names(models: tuple[str, ...]) -> list[str]:
+    """Replace "all" by the names of all heads for any layer, and drop repeats."""
+    from ..heads.table import FOR_ANY_LAYER
+
+    names: list[str] = []
+    for model in models:
+        names += FOR_ANY_LAYER if model == "all" else [model]
+    return list(dict.fromkeys(names))
+
+
+def _layer_for(names: list[str], store: FeatureStore) -> str | None:
+    """Return the deepest layer of the store that all heads can be fitted on, or None."""
+    from ..heads.table import HEADS
+
+    layers = set(store.layers)
+    for name in names:
+        layers &= set(HEADS[name].layers or store.layers)
+    ordered = [layer for layer in store.layers if layer in layers]
+    return ordered[-1] if ordered else None

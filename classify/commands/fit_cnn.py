@@ -1,4 +1,4 @@
-"""Command line of end-to-end networks."""
+"""The command `freezeframe fit-cnn`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from ...data.output.options import group_options, parse_classes
 from ...data.output.terminal import message_console
-from .fitting import fit_and_print, log_line
+from .head_results import fit_and_print, log_line
 from .options import scoring_options
 
 PARAMETERS = (
@@ -22,7 +22,7 @@ PARAMETERS = (
     "class_weights",
     "precision",
 )
-"""Options that are hyper-parameters."""
+"""Options that are hyper-parameters of the network."""
 
 
 @click.command()
@@ -31,7 +31,7 @@ PARAMETERS = (
     "--arch",
     required=True,
     type=click.Choice(["simple", "dropout", "augmented", "vgg16-block5", "vgg16-block3", "vgg16"]),
-    help="The article's five models, or vgg16 to be fine-tuned.",
+    help="Network: one of the article's five models, or vgg16 to be fine-tuned.",
 )
 @click.option(
     "--test",
@@ -39,34 +39,36 @@ PARAMETERS = (
     multiple=True,
     metavar="FOLDER|CSV|STORE",
     type=click.Path(path_type=Path, exists=True),
-    help="Other images, to be tested on; may be given several times.",
+    help="Other images to test on; may be repeated.",
 )
 @click.option(
     "--trainable",
     metavar="all|blocks=4,5",
-    help="Of vgg16: all, or the last blocks; the rest is frozen. By default blocks=5.",
+    help="Part of vgg16 to train: all, or the last blocks; by default blocks=5.",
 )
 @click.option(
     "--weights",
     metavar="imagenet|random|PATH",
-    help="What VGG16 starts with; by default ImageNet's.",
+    help="Weights that VGG16 starts with; by default imagenet.",
 )
 @click.option(
     "--size",
     type=int,
     metavar="PIXELS",
-    help="Of networks on pixels; by default 250, of vgg16 224.",
+    help="Side of the images for networks on pixels; by default 250, of vgg16 224.",
 )
-@click.option("--epochs", type=int, help="At most; by default 10.")
+@click.option("--epochs", type=int, help="Most epochs to train; by default 10.")
 @click.option(
-    "--patience", type=int, help="Epochs without a better validation loss before it stops."
+    "--patience",
+    type=int,
+    help="Epochs without a better validation loss before training stops.",
 )
 @click.option(
     "--keep",
     default="best",
     show_default=True,
     type=click.Choice(["best", "last"]),
-    help="Weights of the best epoch, or those of the last, for which all epochs are trained.",
+    help="Epoch whose weights are kept; with last, all epochs are trained.",
 )
 @click.option(
     "--max-failed",
@@ -74,24 +76,30 @@ PARAMETERS = (
     show_default=True,
     metavar="PERCENT",
     type=click.FloatRange(0, 100),
-    help="End with an error if more of the images are unreadable.",
+    help="Most unreadable images; more are an error.",
 )
-@click.option("--batch-size", type=int, help="By default 32.")
-@click.option("--learning-rate", type=float, help="Of Adam; by default 0.001, of vgg16 0.00001.")
+@click.option("--batch-size", type=int, help="Images in a training step; by default 32.")
+@click.option(
+    "--learning-rate",
+    type=float,
+    help="Learning rate of Adam; by default 0.001, of vgg16 0.00001.",
+)
 @click.option(
     "--augment/--no-augment",
     default=None,
-    help="Of networks on pixels; by default what the arch says.",
+    help="Augment the images of networks on pixels; the default depends on --arch.",
 )
 @click.option(
-    "--class-weights", is_flag=True, help="Count each class alike, however many images it has."
+    "--class-weights",
+    is_flag=True,
+    help="Weigh all classes alike, however many images they have.",
 )
 @click.option(
     "--precision",
     default="float32",
     show_default=True,
     type=click.Choice(["float32", "bfloat16", "float16"]),
-    help="In which it is trained; weights stay float32.",
+    help="Precision that the network computes in; weights stay float32.",
 )
 @group_options
 @scoring_options
@@ -100,13 +108,14 @@ PARAMETERS = (
     default=60.0,
     show_default=True,
     type=click.FloatRange(0),
-    help="How often a training keeps where it stands, in runs/.checkpoints, until it is finished.",
+    help="Seconds between checkpoints in runs/.checkpoints, which are removed at the end.",
 )
 @click.option(
     "--stores",
     metavar="FOLDER",
     type=click.Path(path_type=Path),
-    help="Where decoded images, or features of what is frozen, are kept; by default stores/ beside the leaderboard.",
+    help="Folder for decoded images and features of frozen layers; "
+    "by default stores/ beside the leaderboard.",
 )
 def fit_cnn(
     source: Path,
@@ -126,49 +135,48 @@ def fit_cnn(
     checkpoint_seconds: float,
     **options: Any,
 ) -> None:
-    """Train a network on the images in FOLDER, score it as the heads are scored, append to the same leaderboard.
+    """Train a network on the images in FOLDER, score it like heads, append to the leaderboard.
 
     The article's models: simple, dropout and augmented are convolutional networks on 250 x 250
-    pixels, vgg16-block5 and vgg16-block3 dense layers on a frozen VGG16. vgg16 is fine-tuned, all
-    of it or its last blocks; what is frozen is computed once, as extract-features does it.
+    pixels; vgg16-block5 and vgg16-block3 are dense layers on a frozen VGG16. vgg16 is fine-tuned,
+    as a whole or in its last blocks. Features of frozen layers are computed once, as
+    extract-features does.
 
     Splits, groups, tests, scores, model file and predictions are those of fit-classifier. A fifth
-    of the training images (or the validation split) decides when training stops. Killed at any
-    instant, the same command goes on.
+    of the training images (or the validation split) decides when training stops. If the command
+    is killed, run it again: it continues from the last checkpoint.
     """
     from ...extract.engines.keras import choose_keras_backend, make_deterministic
-    from ..fit.fitting import Fitting
+    from ..fit.fitting import HeadFitter
     from ..fit.image_stores import Stores
-    from ..fit.search import Wanted
+    from ..fit.search import FitOptions
     from ..heads.architectures import find_architecture
     from ..task.task import make_task
 
     architecture = find_architecture(arch, trainable=trainable, weights=weights, size=size)
-    asked = {name: options.pop(name) for name in PARAMETERS}
-    numbers = {
-        name: int(value) if isinstance(value, bool) else value for name, value in asked.items()
-    }
-    given = {name: value for name, value in numbers.items() if value is not None}
-    wanted = Wanted("none", {**architecture.parameters, **given})
-    wanted.check([architecture.head])
-    choose_keras_backend()  # before the images are decoded
+    parameters = _parameters({name: options.pop(name) for name in PARAMETERS})
+    fit_options = FitOptions("none", {**architecture.parameters, **parameters})
+    fit_options.check([architecture.head])
+    # A missing library must fail before the images are decoded, which can take long.
+    choose_keras_backend()
     renamed = parse_classes(classes)
     place = stores or leaderboard.parent / "stores"
-    made = Stores(place, architecture, weights, group_column, group_regex, max_failed)
-    train, others = made.training(source, size), [made.testing(test) for test in tests]
-    with message_console().status("") as status:
+    makers = Stores(place, architecture, weights, group_column, group_regex, max_failed)
+    train = makers.training(source, size)
+    test_stores = [makers.testing(test) for test in tests]
+    with message_console().status("") as line:
         task = make_task(
             train,
             layer=architecture.layer,
-            tests=others,
+            tests=test_stores,
             classes=renamed,
-            tell=status.update,
+            tell=line.update,
             **options,
         )
     make_deterministic()
-    fitting = Fitting(
+    fitter = HeadFitter(
         task,
-        wanted,
+        fit_options,
         leaderboard=leaderboard,
         runs=runs,
         log=log_line,
@@ -176,4 +184,12 @@ def fit_cnn(
         weights=weights if weights not in (None, "random") else "imagenet",
     )
     guessed = options["positive"] is None
-    fit_and_print(fitting, [architecture.head], False, guessed=guessed, allow_leaks=allow_leaks)
+    fit_and_print(fitter, [architecture.head], False, guessed=guessed, allow_leaks=allow_leaks)
+
+
+def _parameters(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the hyper-parameters that were set; heads keep flags as 0 and 1."""
+    numbers = {
+        name: int(value) if isinstance(value, bool) else value for name, value in options.items()
+    }
+    return {name: value for name, value in numbers.items() if value is not None}

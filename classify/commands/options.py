@@ -1,4 +1,4 @@
-"""Options of the commands that fit and score: on what is scored, and where it is kept."""
+"""Options of the commands that fit and score: test sets, seeds, and where results go."""
 
 from __future__ import annotations
 
@@ -15,32 +15,35 @@ _OPTIONS = (
         "--cv",
         "n_folds",
         default=0,
+        show_default=True,
         metavar="FOLDS",
-        help="Score by cross-validation on grouped folds.",
+        help="Folds of cross-validation, copies and groups kept in one fold; 0 for none.",
     ),
     click.option(
         "--repeats",
         "n_repeats",
         default=1,
         show_default=True,
+        metavar="N",
         type=click.IntRange(1),
-        help="Of --cv.",
+        help="Repeat cross-validation N times, with other folds each time.",
     ),
     click.option(
         "--test-size",
         default=0.2,
         show_default=True,
-        help="Share of the hold-out, where there are no splits.",
+        metavar="SHARE",
+        help="Share of the images in the hold-out, for stores without splits.",
     ),
     click.option(
         "--classes",
         metavar="OLD=NEW,...",
-        help="New names for classes that two sets name differently.",
+        help="New names for classes, where two image sets name them differently.",
     ),
     click.option(
         "--positive",
         metavar="CLASS",
-        help="The class that sensitivity speaks of; guessed from its name.",
+        help="Class that sensitivity is computed for; guessed from its name by default.",
     ),
     click.option(
         "--allow-leaks",
@@ -52,26 +55,27 @@ _OPTIONS = (
         default=0,
         show_default=True,
         type=click.IntRange(0, 2**32 - 1),
-        help="Of splits and fits.",
+        help="Seed of the splits and of the fits.",
     ),
     click.option(
         "--leaderboard",
         default="leaderboard.csv",
         show_default=True,
         type=LEADERBOARD,
-        help="CSV to append to.",
+        help="CSV file that scores are appended to.",
     ),
     click.option(
         "--runs",
         metavar="FOLDER",
         type=click.Path(path_type=Path),
-        help="Where models and predictions go; by default runs/ beside the leaderboard.",
+        help="Folder for models and predictions; by default runs/ beside the leaderboard.",
     ),
 )
 
 
 def scoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add them all."""
+    """Add the options of this module to a command."""
+    # Decorators apply from the last to the first; help lists options in the order of the table.
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

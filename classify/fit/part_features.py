@@ -1,4 +1,4 @@
-"""Features of a part, read from the store once for all heads."""
+"""Features of a part of a task, read from the store once for all heads."""
 
 from __future__ import annotations
 
@@ -10,33 +10,39 @@ from ..matrix import Matrix
 from ..solvers.reduction import Reduction, reduce
 from ..task.part import Part
 
-KEEP_BYTES = 2**29
-"""Features of up to 512 MB are kept in memory, larger ones are read whenever a head asks for them."""
+MEMORY_BYTES = 2**29
+"""Features of up to 512 MB stay in memory; larger ones are read again by each head."""
 
 
 class PartFeatures:
-    """Features of a part's rows of one layer, by pooling.
+    """Features of a part's rows in one layer, by pooling.
+
+    Args:
+        part: the rows.
+        layer: the layer of the store.
 
     Attributes:
-        reduce_seconds: what each reduction took, by pooling.
+        reduce_seconds: seconds that each reduction took, by pooling.
     """
 
     def __init__(self, part: Part, layer: str) -> None:
-        self._part, self._layer = part, layer
+        self._part = part
+        self._layer = layer
         self._matrices: dict[str, Matrix] = {}
         self._reductions: dict[str, Reduction | None] = {}
         self.reduce_seconds: dict[str, float] = {}
 
     def matrix(self, pooling: str) -> Matrix:
-        """Of shape (n_rows, n_features): an array, or rows of the store if that would be large."""
+        """Return features of shape (n_rows, n_features): an array, or store rows if large."""
         if pooling not in self._matrices:
             rows = self._part.store.select(self._layer, self._part.rows, pooling)
-            small = 4 * rows.shape[0] * rows.shape[1] <= KEEP_BYTES
+            # Features are float32: 4 bytes each.
+            small = 4 * rows.shape[0] * rows.shape[1] <= MEMORY_BYTES
             self._matrices[pooling] = np.asarray(rows) if small else rows
         return self._matrices[pooling]
 
     def reduction(self, pooling: str) -> Reduction | None:
-        """With the inner products of `matrix`; None if it would be too large."""
+        """Return a smaller matrix of the same inner products; None if it would be too large."""
         if pooling not in self._reductions:
             start = time.perf_counter()
             self._reductions[pooling] = reduce(self.matrix(pooling))
@@ -44,6 +50,13 @@ class PartFeatures:
         return self._reductions[pooling]
 
     def for_head(self, reducible: bool, pooling: str) -> tuple[Matrix, Reduction | None]:
-        """What a head is fitted on, and the reduction, if that is what it is."""
+        """Return the matrix that a head is fitted on, and the reduction if the matrix is reduced.
+
+        Args:
+            reducible: True for heads that can be fitted on a reduction.
+            pooling: "flat", "avg" or "max".
+        """
         reduction = self.reduction(pooling) if reducible else None
-        return (self.matrix(pooling) if reduction is None else reduction.matrix), reduction
+        if reduction is None:
+            return self.matrix(pooling), None
+        return reduction.matrix, reduction

@@ -1,9 +1,9 @@
-"""Choosing a head's hyper-parameters, its calibration and its threshold inside the training part alone."""
+"""Choose a head's hyper-parameters, calibration and threshold within the training part alone."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,20 +20,20 @@ from ..matrix import Folds, Matrix
 
 SEARCHES = ("none", "default", "wide")
 N_FOLDS = 5
-LEAST = 1e-15
-"""Probabilities are taken to be no less in the log loss."""
+LEAST_PROBABILITY = 1e-15
+"""Smaller probabilities count as this one in the log loss."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is asked of every head.
+class FitOptions:
+    """Options of a fit, for all heads.
 
     Attributes:
-        search: how many hyper-parameters are tried: "none", "default" or "wide".
-        parameters: hyper-parameters that are fixed, by "name", or by "head.name" for one head
-            alone.
-        calibrate: fit probabilities to what was seen of images that were not fitted on.
-        sensitivity: choose the threshold at which this share of the positive images are found.
+        search: size of the search for hyper-parameters: "none", "default" or "wide".
+        parameters: fixed hyper-parameters, by "name", or by "head.name" for one head alone.
+        calibrate: True to calibrate probabilities on images that were not fitted on.
+        sensitivity: share of the positive images that the threshold must find; None keeps the
+            likeliest class.
 
     Raises:
         ParameterError: a value is impossible.
@@ -53,35 +53,45 @@ class Wanted:
             raise ParameterError(f"sensitivity must lie between 0 and 1, got {self.sensitivity}")
 
     def fixed_for(self, name: str) -> dict[str, Any]:
-        """The fixed hyper-parameters of one head."""
-        known = HEADS[name].defaults if name in HEADS else {}
-        general = {
-            key: value for key, value in self.parameters.items() if "." not in key and key in known
-        }
-        own = {
-            key.partition(".")[2]: value
-            for key, value in self.parameters.items()
-            if key.startswith(f"{name}.")
-        }
-        return {**general, **own}
+        """Return the fixed hyper-parameters of one head; its own override those for all heads."""
+        defaults = HEADS[name].defaults if name in HEADS else {}
+        fixed = {}
+        own = {}
+        for key, value in self.parameters.items():
+            head, dot, parameter = key.partition(".")
+            if dot and head == name:
+                own[parameter] = value
+            elif not dot and key in defaults:
+                fixed[key] = value
+        return fixed | own
 
-    def check(self, names: list[str]) -> None:
-        """Raise ParameterError if a head or a fixed hyper-parameter does not exist, or is of no head asked for."""
+    def check(self, names: Sequence[str]) -> None:
+        """Raise ParameterError if a head is unknown, or a fixed hyper-parameter fits none of them.
+
+        Args:
+            names: names of the heads that will be fitted.
+        """
         for name in names:
             make_head(name)
         for key in self.parameters:
             head, dot, _ = key.rpartition(".")
             if dot and head not in names:
                 raise ParameterError(
-                    f"parameter {key}: {head!r} is none of the heads asked for: {', '.join(names)}"
+                    f"parameter {key}: {head!r} is not among the heads to fit: {', '.join(names)}"
                 )
             if not dot and not any(key in HEADS[name].defaults for name in names):
-                known = sorted({parameter for name in names for parameter in HEADS[name].defaults})
+                parameters = {parameter for name in names for parameter in HEADS[name].defaults}
                 raise ParameterError(
-                    f"no head asked for has a parameter {key!r}; there are {', '.join(known) or 'none'}"
+                    f"parameter {key!r}: no head to fit has it; "
+                    f"they have {', '.join(sorted(parameters)) or 'none'}"
                 )
         for name in names:
             make_head(name, **self.fixed_for(name))
+
+    def check_sensitivity(self, positive: str | int | None) -> None:
+        """Raise ParameterError if a sensitivity is set but there is no positive class."""
+        if self.sensitivity is not None and positive is None:
+            raise ParameterError("sensitivity is for two classes only; leave it out")
 
 
 def fit_head(
@@ -90,109 +100,74 @@ def fit_head(
     y: NDArray[np.intp],
     n_classes: int,
     folds: Folds,
-    wanted: Wanted,
+    options: FitOptions,
     *,
     positive: int | None = None,
     seed: int = 0,
     context: TrainingContext | None = None,
 ) -> tuple[Head, int]:
-    """Choose by folds, then fit on all rows.
+    """Choose hyper-parameters by folds, then fit on all rows.
 
-    The candidate of the least mean log loss over the folds is taken, the simplest of several:
-    accuracy, which only a few images decide, is all but the same over wide ranges, and says nothing
-    of probabilities. Heads that are not fitted to the log loss are judged after calibration.
+    The candidate with the least mean log loss over the folds is chosen, the simplest of equal
+    ones. Accuracy would not do: only a few images decide it, it is nearly constant over wide
+    ranges, and it ignores probabilities. Heads that do not minimise the log loss are compared
+    after calibration.
 
     Args:
+        name: name of a head in `HEADS`.
         X: features of shape (n_rows, n_features), or their reduction for a reducible head.
         y: class numbers of shape (n_rows,).
-        folds: from `folds_within`; without any nothing is chosen.
-        positive: number of the class that a wanted sensitivity speaks of.
+        n_classes: number of classes.
+        folds: from `inner_folds`; without any, nothing is chosen.
+        options: search, fixed hyper-parameters, calibration, threshold.
+        positive: number of the class that `options.sensitivity` is about.
+        seed: seed of the fits.
         context: what networks need beside features.
 
     Returns:
-        The fitted head, and how many candidates were tried.
+        The fitted head, and the number of candidates.
 
     Raises:
-        ParameterError: a sensitivity is wanted, but there are more than two classes.
+        ParameterError: a sensitivity is set, but there are more than two classes.
     """
     from threadpoolctl import threadpool_limits
 
-    if wanted.sensitivity is not None and positive is None:
-        raise ParameterError("a sensitivity can be asked for with two classes only")
-    fixed = wanted.fixed_for(name)
+    options.check_sensitivity(positive)
+    fixed = options.fixed_for(name)
     head = make_head(name, context=context, **fixed)
-    space = {
-        key: values for key, values in head.space(wanted.search, X).items() if key not in fixed
-    }
-    candidates = [
-        dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())
-    ]
-    unseen = head.margins or wanted.calibrate or wanted.sensitivity is not None
-    with threadpool_limits(1, "blas"):  # see `penalty_path.fold_decisions`
-        tried = candidates if len(candidates) > 1 or unseen else []
-        chosen, scores = _choose(head, X, y, n_classes, folds, tried, seed)
-        earlier, head = head.record.earlier_seconds, head.like({**chosen, **fixed})
+    candidates = _candidates(head, X, options.search, fixed)
+    needs_scores = head.margins or options.calibrate or options.sensitivity is not None
+    # Solvers are bound by memory: more BLAS threads would only wait for each other (see
+    # `penalty_path.fold_decisions`).
+    with threadpool_limits(1, "blas"):
+        compared = candidates if len(candidates) > 1 or needs_scores else []
+        chosen, scores = _choose(head, X, y, n_classes, folds, compared, seed)
+        earlier_seconds = head.record.earlier_seconds
+        head = head.like({**chosen, **fixed})
         head.fit(X, y, n_classes, seed=seed, folds=folds)
-    head.record.earlier_seconds += earlier
-    if unseen and scores is None:
+    head.record.earlier_seconds += earlier_seconds
+    if scores is not None:
+        _calibrate(head, scores, y, options, positive)
+    elif needs_scores:
         head.notes.append(
             f"{name}: too few independent images to calibrate it; its probabilities mean little"
         )
-    elif scores is not None:
-        _calibrate(head, scores, y, wanted, positive)
     return head, len(candidates) if folds else 1
 
 
-def _choose(
-    head: Head,
-    X: Matrix,
-    y: NDArray[np.intp],
-    n_classes: int,
-    folds: Folds,
-    candidates: list[dict[str, Any]],
-    seed: int,
-) -> tuple[Mapping[str, Any], NDArray[np.float64] | None]:
-    """The best candidate, and its scores of the rows that it was not fitted on; none without folds or candidates."""
-    best, chosen, scores = np.inf, {}, None
-    if folds and candidates:
-        for candidate, found in head.cross_validate(X, y, n_classes, folds, candidates, seed):
-            proba = (Calibration() if head.proper else fit_calibration(found, y)).proba(found)
-            losses = -np.log(np.maximum(proba[np.arange(len(y)), y], LEAST))
-            loss = float(np.mean([losses[judged].mean() for _, judged in folds]))
-            if loss < best:
-                best, chosen, scores = loss, dict(candidate), found
-        if scores is None:
-            raise FreezeframeError(
-                f"{head.name}: no candidate gives probabilities that are numbers"
-            )
-    return chosen, scores
-
-
-def _calibrate(
-    head: Head,
-    scores: NDArray[np.float64],
-    y: NDArray[np.intp],
-    wanted: Wanted,
-    positive: int | None,
-) -> None:
-    if head.margins or wanted.calibrate:
-        head.calibration = fit_calibration(scores, y)
-    if wanted.sensitivity is not None and positive is not None:
-        judged = ~np.isnan(scores).any(axis=1)
-        proba = head.calibration.proba(scores[judged])[:, positive]
-        threshold = threshold_for(proba, y[judged], wanted.sensitivity, positive)
-        head.calibration = replace(head.calibration, threshold=threshold, positive=positive)
-
-
-def folds_within(
+def inner_folds(
     labels: NDArray[Any], groups: NDArray[np.intp], validation: NDArray[np.bool_] | None, seed: int
 ) -> Folds:
-    """What hyper-parameters are chosen by: rows that validate, else 5 grouped folds, fewer of a rare class, or none.
+    """Return the folds that hyper-parameters are chosen by.
+
+    A validation split is the only fold if there is one. Otherwise there are 5 folds that keep
+    groups together, fewer if a class is rare, or none.
 
     Args:
         labels: class of each training row, of shape (n_rows,).
-        groups: group number of each, of shape (n_rows,).
-        validation: which rows validate, of shape (n_rows,).
+        groups: group number of each row, of shape (n_rows,).
+        validation: True for rows of the validation split, of shape (n_rows,).
+        seed: seed of the folds.
     """
     if validation is not None and validation.any():
         if set(labels[~validation]) == set(labels):
@@ -204,3 +179,66 @@ def folds_within(
         except FreezeframeError:
             continue
     return []
+
+
+def _candidates(
+    head: Head, X: Matrix, search: str, fixed: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """List all combinations of the hyper-parameters that are not fixed, the simplest head first."""
+    space = {key: values for key, values in head.space(search, X).items() if key not in fixed}
+    combinations = itertools.product(*space.values())
+    return [dict(zip(space, values, strict=True)) for values in combinations]
+
+
+def _choose(
+    head: Head,
+    X: Matrix,
+    y: NDArray[np.intp],
+    n_classes: int,
+    folds: Folds,
+    candidates: Sequence[Mapping[str, Any]],
+    seed: int,
+) -> tuple[Mapping[str, Any], NDArray[np.float64] | None]:
+    """Return the best candidate, and its scores of the rows that it was not fitted on.
+
+    Without folds or candidates the hyper-parameters are the head's own, and there are no scores.
+    """
+    if not folds or not candidates:
+        return {}, None
+    least_loss = np.inf
+    chosen: dict[str, Any] = {}
+    chosen_scores = None
+    for candidate, scores in head.cross_validate(X, y, n_classes, folds, candidates, seed):
+        calibration = Calibration() if head.proper else fit_calibration(scores, y)
+        loss = _mean_log_loss(calibration.proba(scores), y, folds)
+        if loss < least_loss:
+            least_loss = loss
+            chosen = dict(candidate)
+            chosen_scores = scores
+    if chosen_scores is None:
+        raise FreezeframeError(f"{head.name}: no candidate gives probabilities that are numbers")
+    return chosen, chosen_scores
+
+
+def _mean_log_loss(proba: NDArray[np.float64], y: NDArray[np.intp], folds: Folds) -> float:
+    """Return the log loss of each fold's judged rows, averaged over the folds."""
+    losses = -np.log(np.maximum(proba[np.arange(len(y)), y], LEAST_PROBABILITY))
+    return float(np.mean([losses[judged].mean() for _, judged in folds]))
+
+
+def _calibrate(
+    head: Head,
+    scores: NDArray[np.float64],
+    y: NDArray[np.intp],
+    options: FitOptions,
+    positive: int | None,
+) -> None:
+    """Calibrate a head and set its threshold, by scores of rows that it was not fitted on."""
+    if head.margins or options.calibrate:
+        head.calibration = fit_calibration(scores, y)
+    if options.sensitivity is not None and positive is not None:
+        # A validation split judges some of the rows only; the others have no scores.
+        judged = ~np.isnan(scores).any(axis=1)
+        proba = head.calibration.proba(scores[judged])[:, positive]
+        threshold = threshold_for(proba, y[judged], options.sensitivity, positive)
+        head.calibration = replace(head.calibration, threshold=threshold, positive=positive)

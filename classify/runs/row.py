@@ -1,148 +1,181 @@
-"""What must be told of a run beside its scores: what was done to what, and why a number may not be believed."""
+"""A row of the leaderboard: the one place that fills its columns.
+
+A new column is a field of `LeaderboardRow` here, and a name in `runs.schema`.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from pathlib import PurePath
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ...data.version import VERSION
-from ...features.layout import FAILED
 from ...features.store import FeatureStore
-from ..heads.base import Head
-from ..scores.clean import have, kinds, leak_warnings
-from ..scores.evaluation import Evaluation
-from ..task.part import Part
-from ..task.relatives import LEVELS, relatives
+from ..scores.clean import CLEAN_COLUMNS
+from ..scores.metrics import METRIC_COLUMNS
 from ..task.task import Task
+from .model_file import FittedHead
+from .part_result import PartResult, data_set
+
+SUMMARY = (
+    "test_set",
+    "split",
+    "n_test",
+    "n_test_in_train",
+    "n_test_leaking",
+    "n_test_clean",
+    *METRIC_COLUMNS,
+    *CLEAN_COLUMNS,
+)
+"""Columns that a model file keeps of each row."""
 
 
-def describe(
-    task: Task, head: Head, pooling: str, part: Part, evaluation: Evaluation
-) -> dict[str, Any]:
-    """The leaderboard columns that say what was done to what.
+@dataclass(frozen=True)
+class Costs:
+    """The costs of a run: how long it took, and how much was tried.
+
+    Attributes:
+        n_searched: candidates that hyper-parameters were chosen from.
+        reduce_seconds: reducing the features, once for all heads.
+        fit_seconds: choosing and fitting.
+        predict_ms_per_image: the head alone, in milliseconds an image.
+        epochs: epochs that a network was trained for; None: no network.
+        train_images_per_second: speed of that training.
+    """
+
+    n_searched: int
+    reduce_seconds: float
+    fit_seconds: float
+    predict_ms_per_image: float
+    epochs: int | None = None
+    train_images_per_second: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LeaderboardRow(Mapping[str, Any]):
+    """A row of the leaderboard: one run on one test set.
+
+    Fields are named as the columns, which `classify/runs/LEADERBOARD.md` explains; `scores` and
+    `costs` hold several columns each. A row is also a mapping from column to value. None and NaN
+    are empty cells.
+
+    Examples:
+        >>> run = fit_classifier(make_task(FeatureStore("features.h5")), "knn")  # doctest: +SKIP
+        >>> run.row.n_test, run.row["n_test"], run.row["accuracy"]               # doctest: +SKIP
+        (40, 40, 0.875)
+    """
+
+    run_id: str
+    time: str
+    head: str
+    layer: str
+    pooling: str
+    hyperparameters: str
+    calibration: str
+    threshold: float | None
+    data_set: str
+    test_set: str
+    test_id: str
+    split: str
+    classes: str
+    positive: str
+    n_train: int
+    n_test: int
+    n_test_groups: int
+    n_test_in_train: int
+    n_test_leaking: int
+    n_test_clean: int
+    n_test_clean_groups: int
+    store_fingerprint: str
+    test_fingerprint: str
+    weights: str
+    weights_digest: str
+    seed: int
+    version: str
+    scores: Mapping[str, float] = field(repr=False)
+    costs: Costs = field(repr=False)
+    model_bytes: int | None = None
+
+    @cached_property
+    def _cells(self) -> dict[str, Any]:
+        """All columns by name; those of `scores` and `costs` stand beside the others."""
+        cells = {column.name: getattr(self, column.name) for column in fields(self)}
+        del cells["scores"], cells["costs"]
+        return {**cells, **self.scores, **vars(self.costs)}
+
+    def __getitem__(self, column: str) -> Any:
+        return self._cells[column]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._cells)
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the columns that a model file keeps, without undefined scores: JSON has no NaN."""
+        return {name: self[name] for name in SUMMARY if not _undefined(self[name])}
+
+
+def leaderboard_row(
+    task: Task, model: FittedHead, result: PartResult, costs: Costs, time: datetime
+) -> LeaderboardRow:
+    """Fill the row of one test set.
 
     Args:
-        part: the rows that the evaluation is of.
+        task: the task that the head was fitted to.
+        model: the fitted head.
+        result: its predictions of the test set.
+        costs: what the run took.
+        time: when it ended.
     """
-    train, clean = task.train.store, evaluation.clean
-    return {
-        "head": head.name,
-        "layer": layer_name(task),
-        "pooling": pooling,
-        "hyperparameters": json.dumps(head.parameters),
-        "calibration": "sigmoid" if head.calibration.biases else "",
-        "threshold": "" if head.calibration.threshold is None else head.calibration.threshold,
-        "data_set": data_set(train),
-        "test_set": evaluation.test_set,
-        "test_id": evaluation.test_id,
-        "split": evaluation.split,
-        "classes": json.dumps(task.classes, ensure_ascii=False),
-        "positive": task.positive or "",
-        "n_train": len(task.train.rows),
-        "n_test": len(part.rows),
-        "n_test_groups": len(np.unique(part.groups)),
-        "n_test_in_train": int(evaluation.in_training.sum()),
-        "n_test_leaking": int(evaluation.leaking.sum()),
-        "n_test_clean": int(clean.sum()),
-        "n_test_clean_groups": len(np.unique(part.groups[clean])),
-        "store_fingerprint": train.fingerprint,
-        "test_fingerprint": part.store.fingerprint,
-        "weights": train.provenance.get("weights_source", ""),
-        "weights_digest": train.provenance["weights_digest"],
-        "seed": task.seed,
-        "version": VERSION,
-    }
-
-
-def layer_name(task: Task) -> str:
-    """What heads are fitted on: the layer; of images themselves their size, too, "pixels-250"."""
-    backbone = str(task.train.store.provenance["backbone"])
-    return backbone if backbone.startswith("pixels-") else task.layer
-
-
-def data_set(store: FeatureStore) -> str:
-    """What a store's images are called: their folder."""
-    return PurePath(str(store.provenance.get("source", ""))).name or store.path.stem
-
-
-def test_id(part: Part, split: str) -> str:
-    """12 hexadecimal digits that two runs share if they were tested on the same images in the same way.
-
-    Images are told by their bytes, so that a store of another layer, or of a folder that was moved,
-    counts as the same.
-    """
-    store = part.store
-    images = sorted(
-        f"{store.sha256s[row] or store.paths[row]}\t{label}"
-        for row, label in zip(part.rows, part.labels, strict=True)
+    head = model.head
+    part = result.part
+    evaluation = result.evaluation
+    return LeaderboardRow(
+        run_id=model.run_id,
+        time=time.isoformat(timespec="seconds"),
+        head=head.name,
+        layer=layer_name(task.train.store, model.layer),
+        pooling=model.pooling,
+        hyperparameters=json.dumps(head.parameters),
+        calibration="sigmoid" if head.calibration.biases else "",
+        threshold=head.calibration.threshold,
+        data_set=data_set(task.train.store),
+        test_set=evaluation.test_set,
+        test_id=evaluation.test_id,
+        split=evaluation.split,
+        classes=json.dumps(model.classes, ensure_ascii=False),
+        positive=task.positive or "",
+        n_train=len(task.train.rows),
+        n_test=len(part.rows),
+        n_test_groups=len(np.unique(part.groups)),
+        n_test_in_train=int(evaluation.in_training.sum()),
+        n_test_leaking=int(evaluation.leaking.sum()),
+        n_test_clean=int(evaluation.clean.sum()),
+        n_test_clean_groups=len(np.unique(part.groups[evaluation.clean])),
+        store_fingerprint=model.training_fingerprint,
+        test_fingerprint=part.store.fingerprint,
+        weights=model.provenance.get("weights_source", ""),
+        weights_digest=model.provenance["weights_digest"],
+        seed=task.seed,
+        version=VERSION,
+        scores=result.scores,
+        costs=costs,
     )
-    return hashlib.sha256("\n".join([split, *images]).encode()).hexdigest()[:12]
 
 
-def doubts(task: Task, tested: list[tuple[Part, Evaluation]]) -> list[str]:
-    """What must be known before the scores are believed, what matters most first."""
-    found = []
-    for part, evaluation in tested:
-        found += leak_warnings(evaluation, _unrecognised(part.store, task.train.store))
-    found += _validation_doubts(task)
-    source = str(task.train.store.provenance.get("weights_source", ""))
-    if source.startswith("random"):
-        found.append(f"the backbone's weights are {source}: this score says nothing about VGG16")
-    for test in task.tests:
-        untested = sorted(set(task.classes) - set(map(str, test.part.labels)))
-        if untested:
-            found.append(f"no test image is of class {', '.join(untested)}")
-    return list(dict.fromkeys([*found, *_left_out(task)]))
+def layer_name(store: FeatureStore, layer: str) -> str:
+    """Return the layer's name; for decoded images the backbone's, which holds their size."""
+    backbone = str(store.provenance["backbone"])
+    return backbone if backbone.startswith("pixels-") else layer
 
 
-def _unrecognised(*stores: FeatureStore) -> str:
-    """Which stores have images whose copies are noticed only if they are the same file, and what to do."""
-    causes = {}
-    for store in stores:
-        rows = store.rows()
-        n_unknown = int((store.pixels[rows] == "").sum())
-        if n_unknown and store.format_version == 1:
-            causes[store.path] = f"{store.path.name} was made by an older version"
-        elif n_unknown:
-            causes[store.path] = (
-                f"{store.path.name} lacks what {n_unknown} of {len(rows)} images are recognised by"
-            )
-    noticed = "only byte-identical copies are noticed; run extract-features again, which computes no feature anew"
-    return f"{' and '.join(causes.values())}: {noticed}"
-
-
-def _validation_doubts(task: Task) -> list[str]:
-    """That hyper-parameters were chosen by relatives of what was fitted on."""
-    if not task.validation.any():
-        return []
-    validation, others = task.train.take(task.validation), task.train.take(~task.validation)
-    related = relatives(validation, others)
-    n = int(np.isin(related, list(LEVELS)).sum())
-    if not n:
-        return []
-    return [
-        f"{n} of {len(related)} validation images {have(n)} a relative among the other training images "
-        f"({kinds(related)}): the choice of hyper-parameters is optimistic"
-    ]
-
-
-def _left_out(task: Task) -> list[str]:
-    """Images of the stores that are neither trained nor tested on."""
-    found, store = [], task.train.store
-    used = len(task.train.rows) + sum(
-        len(test.part.rows) for test in task.tests if test.part.store is store
-    )
-    unused = len(store.rows()) - used
-    if unused > 0:
-        found.append(
-            f"{store.path.name}: {unused} images are of no split that is used, and are left out"
-        )
-    for each in (store, *(test.part.store for test in task.tests)):
-        failed = int((each.status == FAILED).sum())
-        if failed:
-            found.append(f"{each.path.name}: {failed} unreadable images are left out")
-    return found
+def _undefined(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

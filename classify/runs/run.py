@@ -1,4 +1,4 @@
-"""Runs: what is kept of a fitted head, in a folder of its own."""
+"""A run: a fitted head with its scores, and the folder that keeps its model and predictions."""
 
 from __future__ import annotations
 
@@ -6,92 +6,90 @@ import csv
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ...errors import FreezeframeError
-from ..heads.base import Head
 from ..scores.evaluation import Evaluation
 from .leaderboard import append_rows
 from .model_file import FittedHead, save_model
 from .prediction_file import write_predictions
+from .row import LeaderboardRow
 
 
 @dataclass(frozen=True)
 class Run:
-    """A fitted head and how it did.
+    """A fitted head and its scores.
 
     Attributes:
-        rows: its lines in the leaderboard, one a test set, by column.
-        folder: where its model and its predictions are.
-        warnings: what must be known before the numbers are believed.
+        rows: its rows of the leaderboard, one for each test set.
+        folder: the folder of its model and its predictions.
+        warnings: reasons to doubt the scores, the most important first.
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[LeaderboardRow]
     folder: Path
     warnings: list[str] = field(default_factory=list)
 
     @property
-    def row(self) -> dict[str, Any]:
-        """The first of its lines."""
+    def row(self) -> LeaderboardRow:
+        """The first row."""
         return self.rows[0]
 
 
 def check_writable(folder: Path) -> None:
-    """Raise FreezeframeError if a folder is not there and cannot be made, or nothing can be written into it."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        reason = "nothing can be written into it" if there.is_dir() else "is no folder"
-        raise FreezeframeError(f"{there}: {reason}; give another folder for the runs")
+    """Raise FreezeframeError if a folder cannot be made or nothing can be written into it."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise FreezeframeError(f"{existing}: is not a folder; choose another folder for the runs")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise FreezeframeError(f"{existing}: is not writable; choose another folder for the runs")
 
 
-def keep_run(
+def write_run(
     folder: Path,
     model: FittedHead,
     evaluations: Sequence[Evaluation],
-    rows: list[dict[str, Any]],
+    rows: Sequence[LeaderboardRow],
     leaderboard: Path,
-) -> None:
-    """Write a run's folder, then its rows: a row in the leaderboard has its model and predictions.
+) -> list[LeaderboardRow]:
+    """Write a run's folder, then append its rows: every row has its model and its predictions.
 
     Args:
-        folder: where nothing is yet.
-        rows: to which the size of the model file is added.
+        folder: a path that does not exist yet.
+        model: the fitted head.
+        evaluations: its predictions of each test set.
+        rows: its rows; they do not hold the size of the model file yet.
+        leaderboard: the CSV file to append to.
+
+    Returns:
+        The rows as appended, with the size of the model file.
 
     Raises:
-        FreezeframeError: it cannot be written; then nothing of it is left.
+        FreezeframeError: a file cannot be written; the folder is removed then.
     """
+    path = folder / "model.safetensors"
     try:
         folder.mkdir(parents=True)
-        save_model(folder / "model.safetensors", model)
+        save_model(path, model)
         write_predictions(folder / "predictions.csv", evaluations)
         _write_history(folder / "history.csv", model.head.record.history)
-        for row in rows:
-            row["model_bytes"] = (folder / "model.safetensors").stat().st_size
-        append_rows(leaderboard, rows)
+        size = path.stat().st_size
+        whole_rows = [replace(row, model_bytes=size) for row in rows]
+        append_rows(leaderboard, whole_rows)
     except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)  # half a run is none
+        # A folder without rows would look like a finished run.
+        shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):
             raise FreezeframeError(
                 f"{folder}: cannot be written ({error.strerror or error})"
             ) from None
         raise
-
-
-def epochs_and_rate(head: Head) -> dict[str, Any]:
-    """How a network was trained, by column of the leaderboard; nothing of other heads."""
-    seconds = sum(epoch["seconds"] for epoch in head.record.history)
-    images = sum(epoch["seconds"] * epoch["images_per_second"] for epoch in head.record.history)
-    return (
-        {"epochs": len(head.record.history), "train_images_per_second": images / seconds}
-        if seconds
-        else {}
-    )
+    return whole_rows
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """Write what is known of each epoch of a network, a line an epoch; no file for other heads."""
+    """Write a network's epochs, one a line; write no file for heads that have none."""
     if history:
         with path.open("x", newline="") as file:
             writer = csv.DictWriter(file, history[0], lineterminator="\n")

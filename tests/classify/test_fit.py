@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from freezeframe import FeatureStore, FreezeframeError, ParameterError, StoreError
 from freezeframe.classify.fit.fitting import fit_classifier
-from freezeframe.classify.fit.search import Wanted
+from freezeframe.classify.fit.search import FitOptions
 from freezeframe.classify.heads.neighbours import NearestNeighbours
 from freezeframe.classify.heads.simple import Majority
 from freezeframe.classify.heads.table import FOR_ANY_LAYER
@@ -86,14 +86,14 @@ def test_rows_that_the_splits_leave_out_and_groups_they_cut_are_told(
     assert run.warnings == [
         "at least 3 of 12 test images of scans have a relative among the training images (3 the same group): "
         "a score on all of them says nothing about unseen images",
-        "the clean scores of scans are not known because a.h5 lacks what 40 of 40 images are recognised by: only "
-        "byte-identical copies are noticed; run extract-features again, which computes no feature anew",
-        "a.h5: 8 images are of no split that is used, and are left out",
+        "the clean scores of scans are not known because a.h5 has no fingerprint of 40 of 40 images: only "
+        "byte-identical copies are found; run extract-features again, which adds fingerprints and computes no feature again",
+        "a.h5: 8 images belong to no split in use and are skipped",
     ]
     no_test = FeatureStore(make_store("c.h5", TWO, splits=["train"] * 20 + [""] * 20))
     for task in (make_task(no_test), make_task(no_test, tests=[store])):
         run = fit_classifier(task, "majority", leaderboard=tmp_path / "l.csv")
-        assert "c.h5: 20 images are of no split that is used, and are left out" in run.warnings
+        assert "c.h5: 20 images belong to no split in use and are skipped" in run.warnings
     other = FeatureStore(
         make_store("b.h5", TWO, groups=groups, sha256s=[f"{100 + i:064x}" for i in range(40)])
     )
@@ -305,7 +305,7 @@ def test_a_run_leaves_a_row_a_model_and_its_predictions(
     assert row["accuracy"] == "0.500000"
     assert row["store_fingerprint"] == row["test_fingerprint"] == store.fingerprint
     assert row["weights_digest"] == "0" * 64
-    assert run.warnings == ["a.h5: 2 unreadable images are left out"]
+    assert run.warnings == ["a.h5: 2 unreadable images are skipped"]
     folder = tmp_path / "runs" / row["run_id"]
     assert int(row["model_bytes"]) == (folder / "model.safetensors").stat().st_size
     (evaluation,) = read_predictions(folder).values()
@@ -349,7 +349,7 @@ def test_every_test_set_has_a_row(make_store: MakeStore, tmp_path: Path) -> None
     assert list(read_predictions(run.folder)) == [row["test_id"] for row in rows]
     assert rows[2]["test_fingerprint"] == others[0].fingerprint
     assert run.warnings[0].startswith(
-        "the clean scores of scans are not known because a.h5 lacks what 40 of 40 images"
+        "the clean scores of scans are not known because a.h5 has no fingerprint of 40 of 40 images"
     )
     assert run.warnings[1].startswith(
         "8 of 8 test images of b have a relative among the training images (8 the same bytes): "
@@ -409,7 +409,7 @@ def test_cross_validation_of_a_reduced_head_is_that_on_the_features(
 
     store = FeatureStore(make_store("a.h5", TWO))
     task = make_task(store, layer="block3_pool", n_folds=4)  # 48 features, 40 images
-    wanted = Wanted("none", {"C": 0.1, "tol": 1e-8})
+    wanted = FitOptions("none", {"C": 0.1, "tol": 1e-8})
     run = fit_classifier(task, "logreg", wanted, leaderboard=tmp_path / "l.csv")
     assert run.row["reduce_seconds"] > 0
     (evaluation,) = read_predictions(run.folder).values()

@@ -466,7 +466,7 @@ def test_all_heads_are_those_for_any_layer(
     assert {"early-blocks", "finetune-block5", "finetune-all", "cnn-simple"} < for_certain
     fitted: list[str] = []
     monkeypatch.setattr(
-        "freezeframe.classify.fit.fitting.Fitting.fit",
+        "freezeframe.classify.fit.fitting.HeadFitter.fit",
         lambda self, name, tell: fitted.append(name) or 1 / 0,
     )
     with pytest.raises(ZeroDivisionError):
@@ -515,7 +515,7 @@ def test_all_heads_are_those_for_any_layer(
             ["--arch", "vgg16-block5", "--size", "64"],
             "size is for networks on pixels; below block5_pool images are 224",
         ),
-        (["--arch", "vgg16-block5", "--augment"], "no head asked for has a parameter 'augment'"),
+        (["--arch", "vgg16-block5", "--augment"], "parameter 'augment': no head to fit has it"),
         (["--arch", "simple", "--size", "0"], "size must lie between 1 and 1024, got 0"),
         (["--arch", "simple", "--size", "-3"], "size must lie between 1 and 1024, got -3"),
         (["--arch", "simple", "--size", "4"], "size 4 is too small for the layers of cnn-simple"),
@@ -581,7 +581,7 @@ def test_what_cannot_be_trained_on_is_told_in_one_line(folder: Path, make_store:
         (
             [folder, "--checkpoint-seconds", "0", "--epochs", "1"],
             1,
-            "runs: is no folder; give another folder",
+            "runs: is not a folder; choose another folder",
         ),
         ([folder, "--leaderboard", "notes.txt"], 1, "notes.txt: not a leaderboard"),
         ([folder, "--stores", "notes.txt"], 1, "notes.txt: "),
@@ -616,4 +616,4 @@ def test_help_shows_the_choices_that_hold() -> None:
     assert tuple(options["precision"].type.choices) == PRECISIONS
     assert tuple(options["keep"].type.choices) == Network.choices["keep"]
     text = " ".join(call("fit-cnn", "--help").stdout.split())
-    assert "Killed at any instant, the same command goes on" in text
+    assert "If the command is killed, run it again: it continues from the last checkpoint" in text

@@ -23,7 +23,7 @@ from PIL import Image
 
 from freezeframe import FeatureStore, FreezeframeError
 from freezeframe.__main__ import cli
-from freezeframe.classify.fit.fitting import Fitting, fit_classifier
+from freezeframe.classify.fit.fitting import HeadFitter, fit_classifier
 from freezeframe.classify.runs.leaderboard import read_rows
 from freezeframe.classify.runs.model_file import load_model
 from freezeframe.classify.runs.prediction_file import read_predictions
@@ -208,8 +208,8 @@ def test_a_merge_of_a_store_without_fingerprints_uses_what_is_known(make_store: 
     assert near_duplicates(store).tolist() == [*np.repeat(np.arange(8), 2) + 1, 0, 0, 0, 0]
     run = fit_classifier(make_task(store), "majority", leaderboard="l.csv")
     assert run.warnings == [
-        "the clean scores of scans are not known because a.h5 lacks what 4 of 20 images are recognised by: only "
-        "byte-identical copies are noticed; run extract-features again, which computes no feature anew"
+        "the clean scores of scans are not known because a.h5 has no fingerprint of 4 of 20 images: only "
+        "byte-identical copies are found; run extract-features again, which adds fingerprints and computes no feature again"
     ]
 
 
@@ -380,8 +380,8 @@ def test_relatives_are_looked_for_once_for_all_heads(
         calls.append(arguments)
         return relatives(*arguments)
 
-    monkeypatch.setattr("freezeframe.classify.fit.fitting.relatives", spied)
-    fitting = Fitting(make_task(FeatureStore(leaking(9))), leaderboard="l.csv")
+    monkeypatch.setattr("freezeframe.classify.fit.evaluators.relatives", spied)
+    fitting = HeadFitter(make_task(FeatureStore(leaking(9))), leaderboard="l.csv")
     for head in ("majority", "naive-bayes"):
         assert fitting.fit(head).row["n_test_leaking"] == 9
     assert len(calls) == 1
@@ -442,8 +442,8 @@ def test_a_store_of_version_1_is_told_of(make_store: MakeStore) -> None:
     task = make_task(store, tests=[test])
     run = fit_classifier(task, "majority", leaderboard="l.csv")
     assert run.warnings == [
-        "the clean scores of scans are not known because old.h5 was made by an older version: only byte-identical "
-        "copies are noticed; run extract-features again, which computes no feature anew"
+        "the clean scores of scans are not known because old.h5 was written by an older version: only byte-identical "
+        "copies are found; run extract-features again, which adds fingerprints and computes no feature again"
     ]
     (row,) = read_rows("l.csv")
     assert (row["n_test_leaking"], row["n_test_clean"], row["n_test_clean_groups"]) == (
@@ -465,7 +465,7 @@ def test_within_a_store_that_knows_no_pictures_nothing_is_clean(
     assert (run.row["n_test_leaking"], run.row["n_test_clean"]) == (0, 0)
     assert {row[name] for row in read_rows("l.csv") for name in CLEAN_COLUMNS} == {""}
     assert run.warnings[0].startswith(
-        "the clean scores of scans are not known because old.h5 lacks what 40 of 40 "
+        "the clean scores of scans are not known because old.h5 has no fingerprint of 40 of 40 images"
     )
 
 
@@ -486,12 +486,12 @@ def test_test_images_that_are_not_recognised_are_not_clean_and_the_others_are(
     (row,) = read_rows("l.csv")
     assert (row["n_test_leaking"], row["n_test_clean"]) == ("3", "28")
     assert row["clean_accuracy"] != ""
-    cause = "b.h5 lacks what 8 of 40 images are recognised by: only byte-identical copies are noticed; run "
+    cause = "b.h5 has no fingerprint of 8 of 40 images: only byte-identical copies are found; run "
     assert run.warnings == [
         "at least 3 of 40 test images of scans have a relative among the training images (3 the same bytes): a score "
         "on all of them says nothing about unseen images",
         f"the clean scores are those of 28 of 40 test images of scans alone because {cause}extract-features again, "
-        "which computes no feature anew",
+        "which adds fingerprints and computes no feature again",
     ]
     assert "3+ of 40" in fit("a.h5", "--test", "b.h5").stdout
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from freezeframe import FeatureStore, ParameterError
 from freezeframe.classify.fit.fitting import fit_classifier
-from freezeframe.classify.fit.search import Wanted
+from freezeframe.classify.fit.search import FitOptions
 from freezeframe.classify.heads.architectures import ARCHITECTURES, find_architecture
 from freezeframe.classify.heads.networks import convolutional, finetuned, training
 from freezeframe.classify.heads.networks.context import TrainingContext
@@ -397,7 +397,7 @@ def test_block5_on_cached_features_is_the_whole_network_with_the_rest_frozen(
     task = make_task(cached)
     assert (len(task.train.rows), int(task.validation.sum())) == (N_TRAINED + N_JUDGED, N_JUDGED)
     run = fit_classifier(
-        task, "finetune-block5", Wanted("none", parameters), leaderboard=tmp_path / "l.csv"
+        task, "finetune-block5", FitOptions("none", parameters), leaderboard=tmp_path / "l.csv"
     )
     history = [
         {k: float(v) for k, v in row.items()}

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from freezeframe import FeatureStore, FreezeframeError, ParameterError
 from freezeframe.classify.fit.fitting import fit_classifier
-from freezeframe.classify.fit.search import Wanted, fit_head, folds_within
+from freezeframe.classify.fit.search import FitOptions, fit_head, inner_folds
 from freezeframe.classify.heads.calibration import Calibration, fit_calibration, threshold_for
 from freezeframe.classify.heads.table import FOR_ANY_LAYER, make_head
 from freezeframe.classify.task.task import make_task
@@ -35,7 +35,7 @@ def problem(n: int = 120, d: int = 12, noise: float = 1.0) -> tuple[np.ndarray, 
 
 
 def folds_of(y: np.ndarray) -> Any:
-    return folds_within(y, np.arange(len(y)), None, seed=0)
+    return inner_folds(y, np.arange(len(y)), None, seed=0)
 
 
 @given(
@@ -72,17 +72,17 @@ def test_folds_that_are_not_possible_are_refused() -> None:
 def test_a_rare_class_gets_fewer_folds_and_a_unique_one_none() -> None:
     def n_folds(rare: int) -> int:
         labels = np.array(["a"] * 20 + ["b"] * rare)
-        return len(folds_within(labels, np.arange(len(labels)), None, seed=0))
+        return len(inner_folds(labels, np.arange(len(labels)), None, seed=0))
 
     assert [n_folds(rare) for rare in (1, 2, 3, 9)] == [0, 2, 3, 5]
 
 
 def test_a_validation_split_is_what_chooses() -> None:
     labels, validation = np.array(["a", "b"] * 5), np.arange(10) > 6
-    ((fitted, judged),) = folds_within(labels, np.arange(10), validation, seed=0)
+    ((fitted, judged),) = inner_folds(labels, np.arange(10), validation, seed=0)
     assert (fitted.tolist(), judged.tolist()) == (list(range(7)), [7, 8, 9])
     one_class = np.array(["a"] * 7 + ["b"] * 3)
-    assert folds_within(one_class, np.arange(10), validation, seed=0) == []
+    assert inner_folds(one_class, np.arange(10), validation, seed=0) == []
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_test_images_take_no_part_in_what_is_learnt(tmp_path: Path, head: str) -
             create_store(path, rows, {"block5_pool": (3, 3, 8)}, PROVENANCE)
             with StoreWriter(path) as writer:
                 writer.write(range(40), {"block5_pool": features}, [(1, 1)] * 40)
-        wanted = Wanted(calibrate=True, sensitivity=0.9)
+        wanted = FitOptions(calibrate=True, sensitivity=0.9)
         run = fit_classifier(
             make_task(FeatureStore(path)), head, wanted, leaderboard=tmp_path / "l.csv"
         )
@@ -127,11 +127,15 @@ def test_test_images_take_no_part_in_what_is_learnt(tmp_path: Path, head: str) -
 
 def test_the_simplest_of_several_equal_candidates_is_taken() -> None:
     X, y = problem()
-    head, n_searched = fit_head("majority", X, y, 2, folds_of(y), Wanted())
+    head, n_searched = fit_head("majority", X, y, 2, folds_of(y), FitOptions())
     assert (head.parameters, n_searched) == ({}, 1)
-    head, n_searched = fit_head("lda", X, y, 2, folds_of(y), Wanted(parameters={"shrinkage": 0.25}))
+    head, n_searched = fit_head(
+        "lda", X, y, 2, folds_of(y), FitOptions(parameters={"shrinkage": 0.25})
+    )
     assert (head.parameters, n_searched) == ({"shrinkage": 0.25}, 1)
-    head, n_searched = fit_head("knn", X, y, 2, folds_of(y), Wanted(parameters={"n_neighbors": 7}))
+    head, n_searched = fit_head(
+        "knn", X, y, 2, folds_of(y), FitOptions(parameters={"n_neighbors": 7})
+    )
     assert head.parameters["n_neighbors"] == 7
     assert n_searched == 2  # how votes are weighed is still to be chosen
 
@@ -139,7 +143,7 @@ def test_the_simplest_of_several_equal_candidates_is_taken() -> None:
 def test_the_candidate_of_least_log_loss_is_taken() -> None:
     X, y = problem(noise=2.0)
     folds = folds_of(y)
-    head, n_searched = fit_head("logreg", X, y, 2, folds, Wanted("wide"))
+    head, n_searched = fit_head("logreg", X, y, 2, folds, FitOptions("wide"))
     losses = {}
     for C in make_head("logreg").space("wide", X)["C"]:
         proba = np.full((len(y), 2), np.nan)
@@ -155,7 +159,7 @@ def test_the_candidate_of_least_log_loss_is_taken() -> None:
 def test_a_penalty_means_the_same_for_features_of_any_scale() -> None:
     X, y = problem()
     small, large = (
-        fit_head("logreg", X * scale, y, 2, folds_of(y), Wanted())[0] for scale in (1.0, 1000.0)
+        fit_head("logreg", X * scale, y, 2, folds_of(y), FitOptions())[0] for scale in (1.0, 1000.0)
     )
     assert small.parameters["C"] == pytest.approx(1e6 * large.parameters["C"], rel=0.02)
 
@@ -163,11 +167,11 @@ def test_a_penalty_means_the_same_for_features_of_any_scale() -> None:
 @pytest.mark.parametrize("name", ["ridge", "linear-svm", "rbf-svm"])
 def test_margins_become_probabilities(name: str) -> None:
     X, y = problem(400, noise=1.5)
-    head, _ = fit_head(name, X[:300], y[:300], 2, folds_of(y[:300]), Wanted())
+    head, _ = fit_head(name, X[:300], y[:300], 2, folds_of(y[:300]), FitOptions())
     proba = head.predict_proba(X[300:])[:, 1]
     wrong = (proba > 0.5) != y[300:]
     assert abs(wrong.mean() - np.minimum(proba, 1 - proba).mean()) < 0.1
-    few, _ = fit_head(name, X[:300], y[:300], 2, [], Wanted())
+    few, _ = fit_head(name, X[:300], y[:300], 2, [], FitOptions())
     assert few.notes == [
         f"{name}: too few independent images to calibrate it; its probabilities mean little"
     ]
@@ -182,7 +186,7 @@ def test_calibration_makes_an_overconfident_head_honest() -> None:
     fitted, unseen = X[:400].astype(np.float32), X[400:].astype(np.float32)
     losses = []
     for calibrate in (False, True):
-        wanted = Wanted(calibrate=calibrate)
+        wanted = FitOptions(calibrate=calibrate)
         head, _ = fit_head("naive-bayes", fitted, y[:400], 2, folds_of(y[:400]), wanted)
         losses.append(-np.log(head.predict_proba(unseen)[np.arange(200), y[400:]]).mean())
     assert losses[1] < 0.7 < losses[0]
@@ -199,16 +203,16 @@ def test_a_wanted_sensitivity_sets_the_threshold() -> None:
                 y[:1000],
                 2,
                 folds_of(y[:1000]),
-                Wanted(sensitivity=wanted),
+                FitOptions(sensitivity=wanted),
                 positive=positive,
             )
             predicted = head.predict(X[1000:])
             found[wanted] = (predicted == positive)[y[1000:] == positive].mean()
         assert all(abs(share - wanted) < 0.05 for wanted, share in found.items())
     with pytest.raises(
-        ParameterError, match="a sensitivity can be asked for with two classes only"
+        ParameterError, match="sensitivity is for two classes only; leave it out"
     ):
-        fit_head("logreg", X, y, 2, [], Wanted(sensitivity=0.9))
+        fit_head("logreg", X, y, 2, [], FitOptions(sensitivity=0.9))
 
 
 @given(
@@ -257,7 +261,7 @@ def test_a_threshold_decides() -> None:
 
 
 def test_parameters_are_fixed_for_one_head_or_for_all_that_have_them() -> None:
-    wanted = Wanted(parameters={"C": 0.5, "rbf-svm.C": 3, "gamma": 2.0})
+    wanted = FitOptions(parameters={"C": 0.5, "rbf-svm.C": 3, "gamma": 2.0})
     assert wanted.fixed_for("logreg") == {"C": 0.5}
     assert wanted.fixed_for("rbf-svm") == {"C": 3, "gamma": 2.0}
     assert wanted.fixed_for("majority") == {}
@@ -265,11 +269,11 @@ def test_parameters_are_fixed_for_one_head_or_for_all_that_have_them() -> None:
 
     def refused(message: str, parameters: dict[str, Any], names: list[str]) -> None:
         with pytest.raises(ParameterError, match=message):
-            Wanted(parameters=parameters).check(names)
+            FitOptions(parameters=parameters).check(names)
 
-    refused("'rbf-svm' is none of the heads asked for: logreg", {"rbf-svm.C": 1.0}, ["logreg"])
+    refused("parameter rbf-svm.C: 'rbf-svm' is not among the heads to fit: logreg", {"rbf-svm.C": 1.0}, ["logreg"])
     refused(
-        "no head asked for has a parameter 'depth'; there are C, max_iter, tol",
+        "parameter 'depth': no head to fit has it; they have C, max_iter, tol",
         {"depth": 1},
         ["logreg"],
     )
@@ -290,9 +294,9 @@ def test_parameters_are_fixed_for_one_head_or_for_all_that_have_them() -> None:
     with pytest.raises(
         ParameterError, match="search must be one of none, default, wide, got 'all'"
     ):
-        Wanted("all")
+        FitOptions("all")
     with pytest.raises(ParameterError, match="sensitivity must lie between 0 and 1, got 95"):
-        Wanted(sensitivity=95)
+        FitOptions(sensitivity=95)
 
 
 @pytest.mark.parametrize("search", ["none", "default", "wide"])

@@ -117,7 +117,7 @@ def test_unreadable_images_are_told_and_counted(folder: Path) -> None:
     )
     assert extract(folder, "--max-failed", "20").exit_code == 0
     fit = call("fit-classifier", "--model", "majority")
-    assert "warning: features.h5: 4 unreadable images are left out" in fit.stderr
+    assert "warning: features.h5: 4 unreadable images are skipped" in fit.stderr
 
 
 def test_predict_names_the_images_it_cannot_read(folder: Path) -> None:
@@ -207,7 +207,7 @@ def mistakes(
         "no such parameter": (
             [f, good, "--param", "depth=3"],
             2,
-            "no head asked for has a parameter 'depth'",
+            "parameter 'depth': no head to fit has it; they have C, max_iter, tol",
         ),
         "bad parameter": ([f, good, "--param", "C=big"], 2, "logreg: C must be float, got 'big'"),
         "no parameter": (

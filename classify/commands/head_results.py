@@ -1,0 +1,152 @@
+"""Fit heads one after another and print their results, for the commands that fit."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...data.output.terminal import message_console, percent, printable
+from ...errors import FreezeframeError, LeakError, MissingExtraError, ParameterError
+from ..board.tables import print_rows
+
+if TYPE_CHECKING:
+    from rich.status import Status as StatusLine
+
+    from ..fit.fitting import HeadFitter
+    from ..runs.row import LeaderboardRow
+    from ..runs.run import Run
+
+
+def fit_and_print(
+    fitter: HeadFitter, names: list[str], everything: bool, *, guessed: bool, allow_leaks: bool
+) -> None:
+    """Fit heads and print their scores.
+
+    Args:
+        fitter: fits them to its task.
+        names: names of the heads.
+        everything: True if the names are all heads; one whose library is missing is skipped then.
+        guessed: True if the positive class was guessed.
+        allow_leaks: True to accept test sets that mostly leak.
+
+    Raises:
+        LeakError: more than half of a test set leaks.
+    """
+    runs: list[Run] = []
+    try:
+        _fit_all(fitter, names, everything, runs)
+    except BaseException:
+        # Finished runs are in the leaderboard, so they are printed. The exit code is that of the
+        # failure, so leaks are no more than a message.
+        _print_runs(runs, guessed)
+        leaks = _leak_message(runs, allow_leaks)
+        if leaks:
+            click.echo(printable(f"error: {leaks}"), err=True)
+        raise
+    _print_runs(runs, guessed)
+    leaks = _leak_message(runs, allow_leaks)
+    if leaks:
+        raise LeakError(leaks)
+
+
+def log_line(text: str) -> None:
+    """Print the outcome of an epoch, on a line of its own above the status line."""
+    message_console().print(printable(text))
+
+
+def parse_parameters(texts: tuple[str, ...]) -> dict[str, Any]:
+    """Parse `["C=0.1", "knn.weights=distance"]`, the values of --param; numbers become numbers.
+
+    Raises:
+        ParameterError: a text is not NAME=VALUE.
+    """
+    parameters: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise ParameterError(f"--param must be NAME=VALUE or HEAD.NAME=VALUE, got {text!r}")
+        parameters[name] = value
+        # The last type that fits is the narrowest: 3 becomes an integer, 0.5 a float.
+        for convert in (float, int):
+            with suppress(ValueError):
+                parameters[name] = convert(value)
+    return parameters
+
+
+def _fit_all(fitter: HeadFitter, names: list[str], everything: bool, runs: list[Run]) -> None:
+    """Fit heads one after another; a failure of one does not stop the others.
+
+    Args:
+        fitter: fits them to its task.
+        names: names of the heads.
+        everything: True if one whose library is missing is skipped.
+        runs: each run is added to it as soon as it is in the leaderboard.
+    """
+    console = message_console()
+    failed: list[str] = []
+    for number, name in enumerate(names, 1):
+        start = time.monotonic()
+        try:
+            with console.status("") as line:
+                status = partial(_update, line, f"{name} ({number} of {len(names)})")
+                runs.append(fitter.fit(name, status))
+            outcome = f"{time.monotonic() - start:.1f} s, {_summary(runs[-1].row)}"
+        except FreezeframeError as error:
+            missing = isinstance(error, MissingExtraError)
+            if len(names) == 1 or (missing and not everything):
+                raise
+            if not missing:
+                failed.append(name)
+            outcome = f"{'skipped' if missing else 'failed'}; {error}"
+        if len(names) > 1:
+            console.print(printable(f"{name}: {outcome}"))
+    if failed:
+        raise FreezeframeError(
+            f"{len(failed)} of {len(names)} heads could not be fitted: {', '.join(failed)}"
+        )
+
+
+def _update(line: StatusLine, head: str, text: str) -> None:
+    line.update(f"{head}: {text}")
+
+
+def _leak_message(runs: list[Run], allowed: bool) -> str:
+    """Name the test sets of which more than half leaks; "" if there are none or if allowed."""
+    leaking = dict.fromkeys(
+        f"{row.n_test_leaking} of {row.n_test} of {row.test_set}, {row.split}"
+        for run in runs
+        for row in run.rows
+        if 2 * row.n_test_leaking > row.n_test
+    )
+    if allowed or not leaking:
+        return ""
+    return (
+        f"more than half of the test images leak ({'; '.join(leaking)}); "
+        "--allow-leaks to end with exit code 0"
+    )
+
+
+def _summary(row: LeaderboardRow) -> str:
+    """Write the accuracy of a row with its interval."""
+    low, high = (percent(row[name]) for name in ("accuracy_low", "accuracy_high"))
+    return f"accuracy {percent(row['accuracy'])} ({low}-{high}) on {row.test_set}, {row.split}"
+
+
+def _print_runs(runs: list[Run], guessed: bool) -> None:
+    """Print the scores on standard output, warnings and folders on standard error."""
+    if not runs:
+        return
+    print_rows([row for run in runs for row in run.rows])
+    positive = runs[0].row.positive
+    if positive:
+        hint = " (--positive to change)" if guessed else ""
+        click.echo(printable(f"sensitivity is that for {positive}{hint}"), err=True)
+    # Heads on one task share most warnings; each is printed once.
+    for warning in dict.fromkeys(text for run in runs for text in run.warnings):
+        click.echo(printable(f"warning: {warning}"), err=True)
+    for run in runs:
+        click.echo(printable(f"model and predictions: {run.folder}"), err=True)

@@ -1,0 +1,125 @@
+"""Evaluators: they predict images that a head was not fitted on, and give the results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...data.output.terminal import Status
+from ...data.splits import grouped_folds
+from ..heads.base import Head
+from ..matrix import Folds, Matrix, take
+from ..runs.part_result import PartResult, part_result
+from ..task.relatives import relatives, unknown
+from ..task.task import Task
+from .part_features import PartFeatures
+from .search import inner_folds
+
+FitRows = Callable[[Matrix, NDArray[np.intp], Folds], tuple[Head, int]]
+"""Called with features, class numbers and folds; returns a head and the number of candidates."""
+
+
+class TestSetEvaluator:
+    """Evaluates heads on the test sets of a task.
+
+    Features of the test sets are read once for all heads, and their relatives in training are
+    found once.
+    """
+
+    __test__ = False  # no class of tests, whatever pytest thinks of its name
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._features = [PartFeatures(test.part, task.layer) for test in task.tests]
+        self._relatives: list[NDArray[np.str_]] = []
+
+    def find_relatives(self, status: Status) -> None:
+        """Find how each test image is related to the training images; the second call does nothing."""
+
+        def progress(finished: int, total: int) -> None:
+            status(f"comparing test with training images: {finished} of {total} pairs")
+
+        for test in self._task.tests[len(self._relatives) :]:
+            self._relatives.append(relatives(test.part, self._task.train, progress))
+
+    def evaluate(self, head: Head, pooling: str) -> tuple[list[PartResult], float]:
+        """Predict all test sets.
+
+        Returns:
+            The results, and the milliseconds that the head took for one image; NaN without test
+            images.
+        """
+        results = []
+        seconds = 0.0
+        n = 0
+        tests = zip(self._task.tests, self._features, self._relatives, strict=True)
+        for test, features, levels in tests:
+            X = features.matrix(pooling)
+            # The first prediction builds and compiles what later ones reuse.
+            head.predict_proba(take(X, np.arange(min(1, len(X)))))
+            start = time.perf_counter()
+            proba = head.predict_proba(X)
+            seconds += time.perf_counter() - start
+            n += len(proba)
+            predicted = head.calibration.decide(proba)
+            results.append(
+                part_result(self._task, test.part, test.split, proba[None], predicted[None], levels)
+            )
+        return results, 1000 * seconds / n if n else float("nan")
+
+
+class FoldEvaluator:
+    """Evaluates heads by cross-validation on the training part, if the task asks for it.
+
+    Raises:
+        FreezeframeError: there are more folds than independent images of a class.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        train = task.train
+        self._repeats = [
+            grouped_folds(train.labels, train.groups, n_folds=task.n_folds, seed=task.seed + repeat)
+            for repeat in range(task.n_repeats if task.n_folds else 0)
+        ]
+
+    def evaluate(
+        self, fit: FitRows, X: Matrix, y: NDArray[np.intp], notes: list[str], status: Status
+    ) -> list[PartResult]:
+        """Predict each training image by heads that were neither fitted on it nor chosen by it.
+
+        Args:
+            fit: fits a head on some rows, and chooses its hyper-parameters within them.
+            X: features of the training part, of shape (n_rows, n_features).
+            y: class numbers of shape (n_rows,).
+            notes: notes of the fitted heads are added to it.
+            status: called with the number of the fold.
+
+        Returns:
+            One result, or none without cross-validation.
+        """
+        if not self._repeats:
+            return []
+        task = self._task
+        train = task.train
+        proba = np.empty((len(self._repeats), len(y), len(task.classes)))
+        predicted = np.empty(proba.shape[:2], dtype=np.intp)
+        n_fits = len(self._repeats) * task.n_folds
+        for repeat, folds in enumerate(self._repeats):
+            for number, (fitted, judged) in enumerate(folds):
+                status(f"fold {repeat * task.n_folds + number + 1} of {n_fits}")
+                # Hyper-parameters are chosen by folds within the fold: the judged rows take no
+                # part in the choice.
+                folds_in = inner_folds(train.labels[fitted], train.groups[fitted], None, task.seed)
+                head, _ = fit(take(X, fitted), y[fitted], folds_in)
+                notes += [f"in cross-validation: {note}" for note in head.notes]
+                proba[repeat, judged] = head.predict_proba(take(X, judged))
+                predicted[repeat, judged] = head.calibration.decide(proba[repeat, judged])
+        split = f"{task.n_folds}-fold"
+        if task.n_repeats > 1:
+            split += f" x {task.n_repeats}"
+        # Folds cut no chain of known relatives, so that only unknown ones are left.
+        return [part_result(task, train, split, proba, predicted, unknown(train, train))]

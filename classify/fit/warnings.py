@@ -1,0 +1,99 @@
+"""Warnings of a run: reasons to doubt its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...features.layout import FAILED
+from ...features.store import FeatureStore
+from ..runs.part_result import PartResult
+from ..scores.clean import have, kinds, leak_warnings
+from ..task.relatives import LEVELS, relatives
+from ..task.task import Task
+
+
+def run_warnings(task: Task, results: Sequence[PartResult]) -> list[str]:
+    """Return the reasons to doubt the scores of a run, the most important first.
+
+    Args:
+        task: the task that the head was fitted to.
+        results: its results, one for each test set.
+    """
+    texts: list[str] = []
+    for result in results:
+        cause = _missing_fingerprints(result.part.store, task.train.store)
+        texts += leak_warnings(result.evaluation, cause)
+    texts += _validation_leaks(task)
+    texts += _random_weights(task)
+    texts += _untested_classes(task)
+    texts += _skipped_images(task)
+    # Two test sets of one store give the same warning.
+    return list(dict.fromkeys(texts))
+
+
+def _missing_fingerprints(*stores: FeatureStore) -> str:
+    """Name the stores in which only byte-identical copies can be found, and say what to do."""
+    causes = {}
+    for store in stores:
+        rows = store.rows()
+        n_missing = int((store.pixels[rows] == "").sum())
+        if n_missing and store.format_version == 1:
+            causes[store.path] = f"{store.path.name} was written by an older version"
+        elif n_missing:
+            causes[store.path] = (
+                f"{store.path.name} has no fingerprint of {n_missing} of {len(rows)} images"
+            )
+    advice = "run extract-features again, which adds fingerprints and computes no feature again"
+    return f"{' and '.join(causes.values())}: only byte-identical copies are found; {advice}"
+
+
+def _validation_leaks(task: Task) -> list[str]:
+    """Warn if hyper-parameters were chosen by relatives of the images that were fitted on."""
+    if not task.validation.any():
+        return []
+    validation = task.train.take(task.validation)
+    fitted = task.train.take(~task.validation)
+    levels = relatives(validation, fitted)
+    n = int(np.isin(levels, list(LEVELS)).sum())
+    if not n:
+        return []
+    return [
+        f"{n} of {len(levels)} validation images {have(n)} a relative among the other training "
+        f"images ({kinds(levels)}): the choice of hyper-parameters is optimistic"
+    ]
+
+
+def _random_weights(task: Task) -> list[str]:
+    source = str(task.train.store.provenance.get("weights_source", ""))
+    if not source.startswith("random"):
+        return []
+    return [f"the backbone's weights are {source}: this score says nothing about VGG16"]
+
+
+def _untested_classes(task: Task) -> list[str]:
+    texts = []
+    for test in task.tests:
+        missing = sorted(set(task.classes) - set(map(str, test.part.labels)))
+        if missing:
+            texts.append(f"no test image is of class {', '.join(missing)}")
+    return texts
+
+
+def _skipped_images(task: Task) -> list[str]:
+    """Count the images of the stores that are neither trained nor tested on."""
+    texts = []
+    store = task.train.store
+    own_tests = [test.part for test in task.tests if test.part.store is store]
+    n_used = len(task.train.rows) + sum(len(part.rows) for part in own_tests)
+    n_unused = len(store.rows()) - n_used
+    if n_unused > 0:
+        texts.append(
+            f"{store.path.name}: {n_unused} images belong to no split in use and are skipped"
+        )
+    for used in (store, *(test.part.store for test in task.tests)):
+        n_failed = int((used.status == FAILED).sum())
+        if n_failed:
+            texts.append(f"{used.path.name}: {n_failed} unreadable images are skipped")
+    return texts

@@ -1,0 +1,93 @@
+"""The result of a head on one part of a task: its predictions and all scores of them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...features.store import FeatureStore
+from ..scores.clean import clean_scores
+from ..scores.evaluation import Evaluation
+from ..scores.predictions import Predictions
+from ..scores.score import score
+from ..task.part import Part
+from ..task.task import Task
+
+
+@dataclass(frozen=True)
+class PartResult:
+    """The result of a head on one part of a task.
+
+    Attributes:
+        part: the rows that were predicted.
+        evaluation: the predictions, with names of classes and images.
+    """
+
+    part: Part
+    evaluation: Evaluation
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """Scores of all rows and of the clean ones, by column of the leaderboard."""
+        predictions = self.evaluation.predictions
+        of_all = score(predictions)
+        return of_all | clean_scores(predictions, self.evaluation.clean, of_all)
+
+
+def part_result(
+    task: Task,
+    part: Part,
+    split: str,
+    proba: NDArray[np.float64],
+    predicted: NDArray[np.intp],
+    relatives: NDArray[np.str_],
+) -> PartResult:
+    """Join predictions with the names of their images and classes.
+
+    Args:
+        task: the task that the head was fitted to.
+        part: the rows that were predicted.
+        split: name of the split, as in the leaderboard.
+        proba: probabilities of shape (n_repeats, n_rows, n_classes).
+        predicted: class numbers of shape (n_repeats, n_rows).
+        relatives: relation of each row to the training images, of shape (n_rows,); see
+            `Evaluation.relatives`.
+    """
+    classes = task.classes
+    positive = None if task.positive is None else classes.index(task.positive)
+    y = np.searchsorted(classes, part.labels)
+    evaluation = Evaluation(
+        test_id=test_id(part, split),
+        test_set=data_set(part.store),
+        split=split,
+        classes=tuple(classes),
+        paths=part.store.paths[part.rows].tolist(),
+        sha256s=part.sha256s.tolist(),
+        predictions=Predictions(y, proba, predicted, part.groups, positive),
+        relatives=relatives,
+    )
+    return PartResult(part, evaluation)
+
+
+def data_set(store: FeatureStore) -> str:
+    """Return the name of a store's image set: the name of the folder it was extracted from."""
+    return PurePath(str(store.provenance.get("source", ""))).name or store.path.stem
+
+
+def test_id(part: Part, split: str) -> str:
+    """Return 12 hexadecimal digits that identify the images, labels and split of a test set.
+
+    Images are identified by their bytes. So a store of another layer, or of a folder that was
+    moved, has the same id.
+    """
+    store = part.store
+    images = sorted(
+        f"{store.sha256s[row] or store.paths[row]}\t{label}"
+        for row, label in zip(part.rows, part.labels, strict=True)
+    )
+    return hashlib.sha256("\n".join([split, *images]).encode()).hexdigest()[:12]
