@@ -1,101 +1,315 @@
-"""Predicting the class of image files with a fitted head."""
+"""Predict the class of images with a fitted head and the backbone that it needs."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Self
 
-from ..errors import ModelFileError, ParameterError
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.fingerprints import fingerprint
+from ..data.formats.images import decode_image, read_image_bytes, resize_image
+from ..errors import (
+    FreezeframeError,
+    ImageError,
+    MissingExtraError,
+    ModelFileError,
+    ParameterError,
+)
 from ..extract.backbones.table import find_backbone
 from ..extract.backbones.weights import made_with
 from ..extract.filling import make_engine
-from ..extract.pipeline import Engine, Source, run
+from ..extract.pipeline import MOST_A_BATCH, Engine, cpu_cores, told_unread
 from ..extract.settings import Settings
 from ..features.pooling import pool
-from .runs.model_file import FittedHead
+from .runs.model_file import FittedHead, load_model
+
+ImageInput = str | os.PathLike[str] | bytes | NDArray[np.uint8]
+"""A path, the content of an image file, or pixels: RGB (height, width, 3), grey (height, width)."""
+
+CLOSED = "the predictor is closed; make another one"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a head says of one image.
+    """The prediction of one image.
 
     Attributes:
-        path: the image file, as given.
-        label: the likeliest class, or what the head's threshold says; "" if the image could not be
-            read.
-        probabilities: of each class, by name.
+        path: path of the image file, as passed; "" for bytes and arrays.
+        label: the likeliest class, or the one that the head's threshold decides for; "" if the
+            image could not be read.
+        probabilities: probability of each class, by name.
         error: why the image could not be read; "" if it could.
+        features: float32 of shape (n_features,), pooled, as the head takes them; None if the image
+            could not be read.
+        fingerprint: SHA-256 of the decoded image's size and pixels, in hexadecimal digits, as in a
+            feature store: copies saved without loss share it. "" if the image could not be read.
     """
 
     path: str
     label: str
     probabilities: dict[str, float]
     error: str = ""
+    features: NDArray[np.float32] | None = field(default=None, repr=False)
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """An image after decoding: pixels resized to the backbone's input, or an error."""
+
+    path: str
+    pixels: NDArray[np.uint8] | None = None
+    fingerprint: str = ""
+    error: str = ""
+
+
+class Predictor:
+    """A fitted head with its backbone, kept in memory to predict any number of images.
+
+    The backbone is loaded with the first image, or by `load`: its weights are read and their
+    digest is checked once. Several threads may call `predict` at once: they decode side by side
+    and take turns at the backbone.
+
+    Args:
+        model: path of a model file, or a head from `load_model`.
+        weights: source of the backbone's weights, as for `Settings`; ignored for a random backbone.
+
+    Attributes:
+        model: the fitted head, with its classes, layer, pooling and provenance.
+
+    Raises:
+        ModelFileError: the file is no model file, was changed, or names an unknown backbone,
+            layer or resizing.
+        MissingExtraError: a library of the head or of the backbone's engine is not installed.
+
+    Examples:
+        >>> with Predictor("runs/20261123-101500-logreg-5f3a1c/model.safetensors") as predictor:
+        ...     predictions = predictor.predict(["scan.png", pixels])      # doctest: +SKIP
+        >>> predictions[0].label, predictions[0].probabilities["lesion"]   # doctest: +SKIP
+        ('lesion', 0.93)
+    """
+
+    def __init__(
+        self, model: str | os.PathLike[str] | FittedHead, *, weights: str = "imagenet"
+    ) -> None:
+        self.model = model if isinstance(model, FittedHead) else load_model(model)
+        self._settings = _settings(self.model, weights)
+        self._input_size = find_backbone(self._settings.backbone).input_size
+        self._engine: Engine | None = None
+        self._closed = False
+        # Neither engines nor heads are safe to run in two threads at once.
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the backbone. Closing twice does no harm; predicting afterwards is an error."""
+        with self._lock:
+            self._engine = None
+            self._closed = True
+
+    def load(self) -> None:
+        """Load the backbone now, so that the first prediction does not wait for it.
+
+        Raises:
+            WeightsError: the weights are missing, or differ from those that the head was fitted
+                with.
+            FreezeframeError: the predictor is closed.
+        """
+        with self._lock:
+            self._loaded_engine()
+
+    def predict(self, images: Iterable[ImageInput]) -> list[Prediction]:
+        """Predict images, in order.
+
+        Args:
+            images: paths, contents of image files as bytes, or arrays of uint8 pixels: RGB of
+                shape (height, width, 3), grey of shape (height, width). Kinds may be mixed.
+
+        Returns:
+            One prediction for each image. An image that cannot be read has a prediction with
+            `error` set.
+
+        Raises:
+            ParameterError: `images` is a single image.
+            WeightsError: the weights are missing, or differ from those that the head was fitted
+                with.
+            FreezeframeError: the predictor is closed.
+        """
+        return list(self.stream(images))
+
+    def stream(self, images: Iterable[ImageInput]) -> Iterator[Prediction]:
+        """Yield the predictions of `predict` one by one; only few images are in memory at once."""
+        _check_several(images)
+        if self._closed:
+            raise FreezeframeError(CLOSED)
+        return self._stream(images)
+
+    def _stream(self, images: Iterable[ImageInput]) -> Iterator[Prediction]:
+        """Decode ahead, and predict whenever the engine's batch is full."""
+        batch: list[_Decoded] = []
+        n_readable = 0
+        for image in self._decoded_ahead(images):
+            batch.append(image)
+            n_readable += image.pixels is not None
+            if n_readable == self._settings.batch_size or len(batch) >= MOST_A_BATCH:
+                yield from self._predict_batch(batch)
+                batch = []
+                n_readable = 0
+        yield from self._predict_batch(batch)
+
+    def _decoded_ahead(self, images: Iterable[ImageInput]) -> Iterator[_Decoded]:
+        """Decode images in threads, two batches before the one that is taken; in order."""
+        ahead = 2 * (self._settings.batch_size or 1)
+        waiting: deque[Future[_Decoded]] = deque()
+        with ThreadPoolExecutor(max(2, cpu_cores())) as threads:
+            try:
+                for image in images:
+                    waiting.append(threads.submit(self._decode, image))
+                    if len(waiting) > ahead:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
+
+    def _decode(self, image: ImageInput) -> _Decoded:
+        """Decode one image; an image that cannot be read has an error."""
+        path = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
+        try:
+            rgb = _rgb_pixels(image)
+            pixels = resize_image(rgb, *self._input_size, self._settings.resize)
+            return _Decoded(path, pixels, fingerprint(rgb).pixels)
+        except (ImageError, MissingExtraError, ValueError) as error:
+            return _Decoded(path, error=" ".join(str(error).split()))
+        except (OSError, MemoryError) as error:
+            return _Decoded(path, error=told_unread(error))
+
+    def _predict_batch(self, batch: Sequence[_Decoded]) -> Iterator[Prediction]:
+        """Yield the predictions of a batch, which the engine computes at once."""
+        pixels = [image.pixels for image in batch if image.pixels is not None]
+        rows = iter(self._predict_pixels(pixels))
+        for image in batch:
+            if image.pixels is None:
+                yield Prediction(image.path, "", {}, image.error)
+            else:
+                yield replace(next(rows), path=image.path, fingerprint=image.fingerprint)
+
+    def _predict_pixels(self, pixels: list[NDArray[np.uint8]]) -> list[Prediction]:
+        """Run the backbone and the head on images of the input size."""
+        if not pixels:
+            return []
+        model = self.model
+        with self._lock:
+            maps = self._loaded_engine().forward(pixels)
+            features = pool(maps[model.layer], model.pooling)
+            proba = model.head.predict_proba(features)
+            classes = model.head.calibration.decide(proba)
+        predictions = []
+        for vector, shares, number in zip(features, proba.tolist(), classes.tolist(), strict=True):
+            probabilities = dict(zip(model.classes, shares, strict=True))
+            # A copy, so that one kept prediction does not keep the features of its whole batch.
+            label = model.classes[number]
+            predictions.append(Prediction("", label, probabilities, features=vector.copy()))
+        return predictions
+
+    def _loaded_engine(self) -> Engine:
+        """Return the engine, made on first use; the caller holds the lock."""
+        if self._closed:
+            raise FreezeframeError(CLOSED)
+        if self._engine is None:
+            weights = made_with(self.model.provenance, self._settings.weights)
+            self._engine = make_engine(self._settings, weights, self._settings.layers)
+        return self._engine
 
 
 def predict_images(
     model: FittedHead, paths: Sequence[str | os.PathLike[str]], *, weights: str = "imagenet"
 ) -> list[Prediction]:
-    """Predict images, through the very backbone and preprocessing that the head was fitted behind.
+    """Predict image files with a head from `load_model`; `Predictor` keeps the backbone for more.
 
     Args:
-        model: from `freezeframe.classify.runs.model_file.load_model`.
-        paths: image files; unreadable ones get a prediction with `error` set.
-        weights: where to take the backbone's weights from, as for `Settings`; ignored for a random
-            backbone.
+        model: the fitted head.
+        paths: image files; an unreadable one has a prediction with `error` set.
+        weights: source of the backbone's weights, as for `Settings`; ignored for a random backbone.
 
     Raises:
-        ModelFileError: the model names a backbone, layer or resizing that is not known here.
-        WeightsError: the weights are not those that the head was fitted behind.
+        ModelFileError: the model names an unknown backbone, layer or resizing.
+        WeightsError: the weights are missing, or differ from those that the head was fitted with.
 
     Examples:
         >>> model = load_model("runs/20261123-101500-logreg-5f3a1c/model.safetensors")  # doctest: +SKIP
         >>> predict_images(model, ["scan.png"])[0].label                                # doctest: +SKIP
         'lesion'
     """
-    settings = _settings(model, weights)
-    found: dict[int, Prediction] = {}
-    sources = []
-    for number, path in enumerate(paths):
-        if Path(path).is_file():
-            sources.append(Source(number, Path(path)))
-        else:
-            found[number] = Prediction(os.fspath(path), "", {}, "no such file")
-    if not sources:
-        return list(found.values())  # at once, without a backbone
-    engine = _engine(model, settings)
-    for batch in run(engine, sources, find_backbone(settings.backbone).input_size, settings.resize):
-        for row, reason in batch.failed + batch.unread:
-            found[row] = Prediction(os.fspath(paths[row]), "", {}, reason)
-        if batch.rows:
-            proba = model.head.predict_proba(pool(batch.features[model.layer], model.pooling))
-            decided = model.head.calibration.decide(proba)
-            for row, p, number in zip(batch.rows, proba.tolist(), decided.tolist(), strict=True):
-                probabilities = dict(zip(model.classes, p, strict=True))
-                found[row] = Prediction(os.fspath(paths[row]), model.classes[number], probabilities)
-    return [found[row] for row in range(len(paths))]
+    with Predictor(model, weights=weights) as predictor:
+        return predictor.predict(paths)
 
 
 def _settings(model: FittedHead, weights: str) -> Settings:
-    made = model.provenance
+    """Return the settings by which the features of a head's training images were computed."""
+    provenance = model.provenance
     try:
+        random = str(provenance["weights_source"]).startswith("random")
         return Settings(
             layers=(model.layer,),
-            backbone=made["backbone"],
-            weights="random" if str(made["weights_source"]).startswith("random") else weights,
-            seed=made["weights_seed"],
-            resize=made["resize"],
-            engine=made["engine"],
-            precision=made["precision"],
-            batch_size=made["batch_size"],
+            backbone=provenance["backbone"],
+            weights="random" if random else weights,
+            seed=provenance["weights_seed"],
+            resize=provenance["resize"],
+            engine=provenance["engine"],
+            precision=provenance["precision"],
+            batch_size=provenance["batch_size"],
         ).resolved()
     except (KeyError, TypeError, AttributeError, ParameterError) as error:
         raise ModelFileError(
-            f"model of run {model.run_id}: its provenance is of no use here ({error})"
+            f"model of run {model.run_id}: its provenance is damaged or unknown here ({error}); "
+            "fit the head again"
         ) from None
 
 
-def _engine(model: FittedHead, settings: Settings) -> Engine:
-    return make_engine(settings, made_with(model.provenance, settings.weights), settings.layers)
+def _check_several(images: Any) -> None:
+    """Raise ParameterError if a single image is passed: its letters or rows would count as images."""
+    single = isinstance(images, str | bytes | os.PathLike)
+    if single or (isinstance(images, np.ndarray) and images.ndim != 4):
+        raise ParameterError("images must be a list; put a single image into one: [image]")
+
+
+def _rgb_pixels(image: ImageInput) -> NDArray[np.uint8]:
+    """Read or convert one image into uint8 RGB of shape (height, width, 3).
+
+    Raises:
+        ImageError: the image is missing, damaged, or of another kind or shape.
+        OSError: the file cannot be read.
+    """
+    if isinstance(image, bytes):
+        return decode_image(image)
+    if isinstance(image, str | os.PathLike):
+        if not Path(image).is_file():
+            raise ImageError("no such file")
+        return decode_image(read_image_bytes(image))
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"neither a path, nor bytes, nor an array, but {type(image).__name__}")
+    shape = image.shape
+    if image.dtype != np.uint8 or image.size == 0:
+        raise ImageError(f"pixels must be uint8, got {image.dtype} of shape {shape}")
+    if image.ndim == 2:
+        # A grey file is decoded into three equal channels, too.
+        return np.repeat(image[..., np.newaxis], 3, axis=2)
+    if image.ndim != 3 or shape[2] != 3:
+        raise ImageError(
+            f"pixels must be of shape (height, width, 3) or (height, width), got {shape}"
+        )
+    return np.ascontiguousarray(image)

@@ -1,10 +1,11 @@
-"""The command `predict`."""
+"""The command `freezeframe predict`."""
 
 from __future__ import annotations
 
 import csv
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,23 +29,26 @@ if TYPE_CHECKING:
     default="table",
     show_default=True,
     type=click.Choice(["table", "csv", "json"]),
+    help="Format of the output.",
 )
 @click.option(
     "--weights",
     default="imagenet",
     metavar="imagenet|PATH",
-    help="Where the backbone's weights come from.",
+    show_default=True,
+    help="Weights of the backbone.",
 )
 def predict(model: Path, images: tuple[Path, ...], output: str, weights: str) -> None:
     """Predict the class of images with a fitted head: runs/RUN/model.safetensors."""
-    from ..predict import predict_images
-    from ..runs.model_file import load_model
+    from ..predict import Predictor
 
-    fitted = load_model(model)
-    predictions = predict_images(fitted, images, weights=weights)
-    {"table": _print_table, "csv": _print_csv, "json": _print_json}[output](
-        predictions, fitted.classes
-    )
+    with Predictor(model, weights=weights) as predictor:
+        # Features are not printed; without them thousands of predictions fit into memory.
+        predictions = [
+            replace(prediction, features=None) for prediction in predictor.stream(images)
+        ]
+    print_predictions = {"table": _print_table, "csv": _print_csv, "json": _print_json}[output]
+    print_predictions(predictions, predictor.model.classes)
     failed = [prediction for prediction in predictions if prediction.error]
     for prediction in failed:
         click.echo(printable(f"unreadable: {prediction.path}: {prediction.error}"), err=True)
@@ -53,32 +57,38 @@ def predict(model: Path, images: tuple[Path, ...], output: str, weights: str) ->
 
 
 def _print_table(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
-    columns = table("image", "label")
-    columns.columns[0].no_wrap = False
+    """Print the readable images; the others are listed on standard error."""
+    rows = table("image", "label")
+    # Paths are long and may wrap; labels and numbers do not.
+    rows.columns[0].no_wrap = False
     for name in classes:
-        columns.add_column(f"p({printable(name)})", justify="right", no_wrap=True)
+        rows.add_column(f"p({printable(name)})", justify="right", no_wrap=True)
     for prediction in predictions:
         if not prediction.error:
             shares = [f"{prediction.probabilities[name]:.3f}" for name in classes]
-            columns.add_row(printable(prediction.path), printable(prediction.label), *shares)
-    console().print(columns)
+            rows.add_row(printable(prediction.path), printable(prediction.label), *shares)
+    console().print(rows)
 
 
 def _print_csv(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
+    """Print all images; unreadable ones have a reason in place of probabilities."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["path", "label", *(f"p_{name}" for name in classes), "error"])
     for prediction in predictions:
-        shares = [
-            f"{prediction.probabilities[name]:.6f}" if not prediction.error else ""
-            for name in classes
-        ]
+        if prediction.error:
+            shares = [""] * len(classes)
+        else:
+            shares = [f"{prediction.probabilities[name]:.6f}" for name in classes]
         writer.writerow([prediction.path, prediction.label, *shares, prediction.error])
 
 
 def _print_json(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
-    rows = [
-        {"path": p.path, "label": p.label, "probabilities": p.probabilities}
-        | ({"error": p.error} if p.error else {})
-        for p in predictions
-    ]
+    """Print all images as a JSON array; only unreadable ones have an error."""
+    rows = []
+    for prediction in predictions:
+        names = ("path", "label", "probabilities", "error")
+        row = {name: getattr(prediction, name) for name in names}
+        if not prediction.error:
+            del row["error"]
+        rows.append(row)
     click.echo(json.dumps(rows, indent=2))

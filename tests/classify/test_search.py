@@ -209,9 +209,7 @@ def test_a_wanted_sensitivity_sets_the_threshold() -> None:
             predicted = head.predict(X[1000:])
             found[wanted] = (predicted == positive)[y[1000:] == positive].mean()
         assert all(abs(share - wanted) < 0.05 for wanted, share in found.items())
-    with pytest.raises(
-        ParameterError, match="sensitivity is for two classes only; leave it out"
-    ):
+    with pytest.raises(ParameterError, match="sensitivity is for two classes only; leave it out"):
         fit_head("logreg", X, y, 2, [], FitOptions(sensitivity=0.9))
 
 
@@ -271,7 +269,11 @@ def test_parameters_are_fixed_for_one_head_or_for_all_that_have_them() -> None:
         with pytest.raises(ParameterError, match=message):
             FitOptions(parameters=parameters).check(names)
 
-    refused("parameter rbf-svm.C: 'rbf-svm' is not among the heads to fit: logreg", {"rbf-svm.C": 1.0}, ["logreg"])
+    refused(
+        "parameter rbf-svm.C: 'rbf-svm' is not among the heads to fit: logreg",
+        {"rbf-svm.C": 1.0},
+        ["logreg"],
+    )
     refused(
         "parameter 'depth': no head to fit has it; they have C, max_iter, tol",
         {"depth": 1},

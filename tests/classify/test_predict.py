@@ -1,0 +1,313 @@
+"""`Predictor`: paths, bytes and arrays, unreadable images, threads, and a backbone loaded once."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from freezeframe import FreezeframeError, ModelFileError, ParameterError, Predictor, read_image
+from freezeframe.classify import predict
+from freezeframe.classify.fit.fitting import fit_classifier
+from freezeframe.classify.predict import Prediction, predict_images
+from freezeframe.classify.runs.model_file import load_model
+from freezeframe.classify.task.task import make_task
+from freezeframe.data.manifest import read_manifest
+from freezeframe.extract.extraction import extract_features
+from freezeframe.extract.settings import Settings
+
+BACKBONES = {
+    "pixels": Settings(layers=("pixels",), backbone="pixels-32"),
+    "keras": Settings(layers=("block1_pool",), weights="random", engine="keras", batch_size=4),
+    "mnn": Settings(layers=("block1_pool",), weights="random", engine="mnn"),
+}
+
+
+def fitted(folder: Path, backbone: str) -> Path:
+    """Return the model file of a head on the images of a folder."""
+    place = folder.parent / backbone
+    place.mkdir()
+    store = extract_features(read_manifest(folder), place / "a.h5", BACKBONES[backbone]).store
+    run = fit_classifier(make_task(store, pooling="avg"), "logreg", leaderboard=place / "l.csv")
+    return run.folder / "model.safetensors"
+
+
+@pytest.fixture
+def model(folder: Path) -> Path:
+    return fitted(folder, "pixels")
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/*.png"))
+
+
+def same(first: Prediction, second: Prediction) -> bool:
+    """Compare everything but the path, to the last bit."""
+    assert first.features is not None
+    assert second.features is not None
+    return (
+        (first.label, first.error, first.fingerprint)
+        == (second.label, second.error, second.fingerprint)
+        and first.probabilities == second.probabilities
+        and np.array_equal(first.features, second.features)
+    )
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_prediction_is_what_pipeline_and_head_compute(folder: Path, backbone: str) -> None:
+    """The same numbers as with the extraction's own pipeline, to the last bit."""
+    from freezeframe.extract.extraction import extract_features
+    from freezeframe.features.pooling import pool
+
+    path = fitted(folder, backbone)
+    head = load_model(path)
+    manifest = read_manifest(folder)
+    chosen = BACKBONES[backbone]
+    store = extract_features(manifest, folder.parent / "again.h5", chosen).store
+    images = [manifest.root / image.path for image in manifest.images]
+    predictions = Predictor(path).predict(images)
+    features = pool(store.features(chosen.layers[0], pooling="flat"), "flat")
+    features = pool(features.reshape(len(images), *store.layers[chosen.layers[0]]), "avg")
+    size = {"pixels": 32, "keras": 4, "mnn": 1}[backbone]
+    for start in range(0, len(images), size):
+        proba = head.head.predict_proba(features[start : start + size])
+        numbers = head.head.calibration.decide(proba)
+        for row, prediction in enumerate(predictions[start : start + size]):
+            assert prediction.path == str(images[start + row])
+            assert list(prediction.probabilities) == list(head.classes)
+            assert list(prediction.probabilities.values()) == proba[row].tolist()
+            assert prediction.label == head.classes[numbers[row]]
+            np.testing.assert_array_equal(prediction.features, features[start + row])
+            assert prediction.fingerprint == store.pixels[start + row]
+    again = predict_images(head, images)
+    assert all(same(*pair) for pair in zip(predictions, again, strict=True))
+
+
+def test_bytes_and_arrays_are_predicted_as_paths_are(model: Path, folder: Path) -> None:
+    paths = files(folder)
+    with Predictor(model) as predictor:
+        by_path = predictor.predict(paths)
+        by_text = predictor.predict(map(str, paths))
+        by_bytes = predictor.predict(path.read_bytes() for path in paths)
+        by_array = predictor.predict([read_image(path) for path in paths])
+    for kind in (by_text, by_bytes, by_array):
+        assert len(kind) == len(by_path) == 24
+        assert all(same(*pair) for pair in zip(by_path, kind, strict=True))
+    assert {prediction.path for prediction in (*by_bytes, *by_array)} == {""}
+    assert {prediction.label for prediction in by_path} == {"healthy", "tumour"}
+    assert by_path[0].features is not None
+    assert by_path[0].features.shape == (3,)
+    assert by_path[0].features.dtype == np.float32
+    assert len({prediction.fingerprint for prediction in by_path}) == 23  # two are one picture
+
+
+def test_grey_arrays_are_predicted_as_grey_files(model: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (40, 30)).astype(np.uint8)
+    Image.fromarray(grey).save(file := io.BytesIO(), "PNG")
+    with Predictor(model) as predictor:
+        several = np.stack([np.repeat(grey[..., None], 3, axis=2)] * 2)
+        by_file, by_array, strided = predictor.predict([file.getvalue(), grey, grey.T.copy().T])
+        stacked = predictor.predict(several)
+    assert all(same(by_file, other) for other in (by_array, strided, *stacked))
+
+
+def test_an_unreadable_image_has_an_error_and_stops_no_other(
+    model: Path, folder: Path, tmp_path: Path
+) -> None:
+    good = files(folder)[0]
+    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:200])
+    (tmp_path / "empty.png").write_bytes(b"")
+    images: list[Any] = [
+        tmp_path / "cut.png",
+        good,
+        tmp_path / "empty.png",
+        tmp_path / "none.png",
+        tmp_path,
+        b"no image",
+        b"",
+        np.zeros((4, 4, 3)),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        None,
+        "nul\0.png",
+        good.read_bytes(),
+    ]
+    with Predictor(model) as predictor:
+        predictions = predictor.predict(images)
+        alone = predictor.predict([good])[0]
+    errors = [prediction.error for prediction in predictions]
+    assert errors[0].startswith("PNG that is ")
+    assert errors[2:11] == [
+        "the file is empty",
+        "no such file",
+        "no such file",
+        "not a JPEG, PNG, TIFF, BMP, GIF, WebP or DICOM file",
+        "the file is empty",
+        "pixels must be uint8, got float64 of shape (4, 4, 3)",
+        "pixels must be of shape (height, width, 3) or (height, width), got (4, 4, 4)",
+        "pixels must be uint8, got uint8 of shape (0, 4, 3)",
+        "neither a path, nor bytes, nor an array, but NoneType",
+    ]
+    assert errors[11] == "no such file"
+    for prediction in predictions:
+        if prediction.error:
+            assert "\n" not in prediction.error
+            assert (prediction.label, prediction.probabilities) == ("", {})
+            assert (prediction.features, prediction.fingerprint) == (None, "")
+        else:
+            assert same(prediction, alone)
+    assert [prediction.error for prediction in predictions if prediction.label] == ["", ""]
+
+
+def test_a_missing_decoder_is_an_error_of_the_image(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from freezeframe import MissingExtraError
+
+    def missing(data: bytes) -> np.ndarray:
+        raise MissingExtraError("pydicom", "dicom", "reading DICOM files")
+
+    monkeypatch.setattr(predict, "decode_image", missing)
+    with Predictor(model) as predictor:
+        (prediction,) = predictor.predict([files(folder)[0]])
+    assert prediction.error.startswith("reading DICOM files needs pydicom, which is not installed")
+
+
+def test_a_single_image_is_refused(model: Path, folder: Path) -> None:
+    path = files(folder)[0]
+    with Predictor(model) as predictor:
+        for image in (path, str(path), path.read_bytes(), read_image(path)):
+            with pytest.raises(ParameterError, match=r"images must be a list; .*\[image\]"):
+                predictor.predict(image)  # type: ignore[arg-type]
+        assert predictor.predict([]) == []
+
+
+@pytest.mark.parametrize("backbone", ["keras", "mnn"])
+def test_weights_are_loaded_and_hashed_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, backbone: str
+) -> None:
+    path = fitted(folder, backbone)
+    calls: list[str] = []
+    for name in ("WEIGHTS", "ENGINE"):
+        spied = getattr(predict, name_of(name))
+        monkeypatch.setattr(
+            predict,
+            name_of(name),
+            lambda *args, name=name, spied=spied: (calls.append(name), spied(*args))[1],
+        )
+    with Predictor(path) as predictor:
+        assert predictor.predict([folder / "none.png"])[0].error == "no such file"
+        assert calls == []  # nothing readable needs no backbone
+        predictor.load()
+        for image in files(folder)[:3]:
+            predictor.predict([image])
+        predictor.load()
+    assert calls == ["WEIGHTS", "ENGINE"]
+
+
+def name_of(part: str) -> str:
+    """Return the name by which `predict` calls the function that loads a part."""
+    return {"WEIGHTS": "made_with", "ENGINE": "make_engine"}[part]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_threads_get_the_predictions_of_their_own_images(folder: Path, backbone: str) -> None:
+    paths = files(folder)
+    with Predictor(fitted(folder, backbone)) as predictor:
+        expected = {path: predictor.predict([path])[0] for path in paths}
+    results: dict[Path, Prediction] = {}
+    barrier = threading.Barrier(4)
+    with Predictor(predictor.model) as fresh:
+
+        def work(own: list[Path]) -> None:
+            barrier.wait()
+            for path in own:
+                results[path] = fresh.predict([path])[0]
+
+        threads = [threading.Thread(target=work, args=[paths[i::4]]) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert results.keys() == expected.keys()
+    for path, prediction in results.items():
+        assert prediction.path == str(path)
+        assert same(prediction, expected[path])
+
+
+def test_decoding_waits_for_no_other_thread(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread's backbone is held up until another thread has decoded its image."""
+    first, second = files(folder)[:2]
+    decoded = threading.Event()
+    with Predictor(model) as predictor:
+        predictor.load()
+        engine = predictor._engine
+        assert engine is not None
+        forward = engine.forward
+
+        def slow_forward(images: Any) -> Any:
+            assert decoded.wait(60)
+            return forward(images)
+
+        monkeypatch.setattr(engine, "forward", slow_forward)
+        thread = threading.Thread(target=predictor.predict, args=[[first]])
+        thread.start()
+        read = predict.read_image_bytes
+
+        def noted(path: Any) -> bytes:
+            decoded.set()
+            return read(path)
+
+        monkeypatch.setattr(predict, "read_image_bytes", noted)
+        (prediction,) = predictor.predict([second])
+        thread.join()
+    assert prediction.error == ""
+
+
+def test_a_stream_reads_few_images_ahead(model: Path, folder: Path) -> None:
+    taken = 0
+
+    def many() -> Iterator[Path]:
+        nonlocal taken
+        for path in files(folder) * 20:
+            taken += 1
+            yield path
+
+    with Predictor(model) as predictor:
+        stream = predictor.stream(many())
+        next(stream)
+        assert taken <= 3 * 32 + 1
+        assert len(list(stream)) == 479
+    assert taken == 480
+
+
+def test_a_closed_predictor_refuses(model: Path, folder: Path) -> None:
+    predictor = Predictor(model)
+    assert predictor.predict(files(folder)[:1])[0].label == "healthy"
+    predictor.close()
+    predictor.close()
+    for call in (
+        predictor.load,
+        lambda: predictor.predict(files(folder)[:1]),
+        lambda: predictor.predict([]),
+    ):
+        with pytest.raises(FreezeframeError, match="the predictor is closed; make another one"):
+            call()
+
+
+def test_a_wrong_model_file_is_refused_at_once(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="none: no such model file"):
+        Predictor(tmp_path / "none")
+    data = bytearray(model.read_bytes())
+    data[-1] ^= 1
+    model.write_bytes(data)
+    with pytest.raises(ModelFileError, match="changed since it was written"):
+        Predictor(model)
