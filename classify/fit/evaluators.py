@@ -37,7 +37,7 @@ class TestSetEvaluator:
         self._relatives: list[NDArray[np.str_]] = []
 
     def find_relatives(self, status: Status) -> None:
-        """Find how each test image is related to the training images; the second call does nothing."""
+        """Find how test images are related to the training images; the second call does nothing."""
 
         def progress(finished: int, total: int) -> None:
             status(f"comparing test with training images: {finished} of {total} pairs")

@@ -128,9 +128,7 @@ class HeadFitter:
             )
         return head
 
-    def _context(
-        self, status: Status, on_checkpoint: Callable[[Path], None]
-    ) -> TrainingContext:
+    def _context(self, status: Status, on_checkpoint: Callable[[Path], None]) -> TrainingContext:
         """Collect what networks need beside features."""
         store = self.task.train.store
         height, width, channels = store.layers[self.task.layer]
