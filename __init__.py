@@ -1,7 +1,8 @@
 """Freezeframe: freeze the backbone, look at every image once, trust every score after.
 
-A frozen VGG16 runs once over a folder of images and its features are kept in one HDF5 file;
-classifiers ("heads") are then fitted on those features in seconds and scored in a CSV leaderboard.
+A frozen VGG16 runs once over a folder of images and writes its features to one HDF5 file.
+Classifiers ("heads") are then fitted on these features in seconds. Their scores go to a CSV
+leaderboard. All errors that a user can correct are listed in `freezeframe.errors`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .errors import ParameterError as ParameterError
 from .errors import StoreError as StoreError
 from .errors import WeightsError as WeightsError
 
-# Public names load on first use, so that `import freezeframe` stays instant and pulls in no heavy
+# Public names are imported on first use, so that `import freezeframe` is quick and loads no heavy
 # library.
 _PUBLIC = {
     "FeatureStore": ".features.store",

@@ -1,11 +1,14 @@
-"""The front door: one command line, errors on one line, exit codes. Rooms keep their own commands and load on use."""
+"""The command line: the table of commands, errors on one line, exit codes.
+
+A command's module is imported when the command is called, so that `--help` is quick.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -26,15 +29,18 @@ COMMANDS = {
     "store": ".features.commands.store:store",
     "make-demo-images": ".data.commands.make_demo_images:make_demo_images",
 }
+"""Commands in the order of `--help`, and where each is defined."""
 
 
-class FrontDoor(click.Group):
-    """Loads a sub-command when it is called; turns every error a user can mend into one line and an exit code."""
+class CommandTable(click.Group):
+    """A group that imports a command when it is called and prints each error on one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the commands in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; return None if there is none of this name."""
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
@@ -42,12 +48,15 @@ class FrontDoor(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; Ctrl-C ends it with exit code 130."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:  # caught here, since click would print an empty line
+        # Click's own handler, further out, would print an empty line first.
+        except KeyboardInterrupt:
             _fail("stopped", 130)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line and exit; an error becomes one line and an exit code."""
         kwargs["standalone_mode"] = False
         try:
             sys.exit(super().main(*args, **kwargs) or 0)
@@ -60,7 +69,9 @@ class FrontDoor(click.Group):
             _fail(str(error), error.exit_code)
         except click.Abort:
             _fail("stopped", 130)
-        except BrokenPipeError:  # the reader of a pipe, `head` say, has seen enough
+        except BrokenPipeError:
+            # The reader of a pipe, `head` for example, has closed it. Without this, Python would
+            # print another error when it flushes standard output at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except OSError as error:
@@ -71,12 +82,13 @@ class FrontDoor(click.Group):
             _fail("not enough memory", 1)
 
 
-def _fail(text: str, exit_code: int) -> None:
+def _fail(text: str, exit_code: int) -> NoReturn:
+    """Print an error on one line of standard error, and exit."""
     click.echo(f"error: {printable(' '.join(text.split()))}", err=True)
     sys.exit(exit_code)
 
 
-@click.group(cls=FrontDoor, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="freezeframe")
 def cli() -> None:
     """Freeze the backbone, look at every image once, trust every score after."""
@@ -88,12 +100,12 @@ def main() -> None:
 
 
 def extract_features() -> None:
-    """Run `extract-features`, which is `freezeframe extract-features`."""
+    """Run `extract-features`, short for `freezeframe extract-features`."""
     cli(["extract-features", *sys.argv[1:]], prog_name="freezeframe")
 
 
 def fit_classifier() -> None:
-    """Run `fit-classifier`, which is `freezeframe fit-classifier`."""
+    """Run `fit-classifier`, short for `freezeframe fit-classifier`."""
     cli(["fit-classifier", *sys.argv[1:]], prog_name="freezeframe")
 
 

@@ -1,43 +1,55 @@
-"""The tree of errors. It stands below everything: it imports nothing.
+"""The tree of errors. This module is below everything: it imports nothing.
 
-Everything that can go wrong in a way a user can mend is a `FreezeframeError`, told in one line::
+Every error that a user can correct is a `FreezeframeError`; its message is one line. The command
+line prints the message and ends with the exit code::
 
-    FreezeframeError          exit code 1: the work cannot be done with what is on the disk
-    ├── ParameterError        exit code 2: an argument has a value it cannot have (is a ValueError too)
-    ├── ImageError            a file that is no readable image
-    ├── ManifestError         a folder or CSV that no list of labelled images can be made from
+    FreezeframeError          exit code 1: the work cannot be done with the files as they are
+    ├── ParameterError        exit code 2: an argument has an impossible value; also a ValueError
+    ├── ImageError            a file cannot be read as an image
+    ├── ManifestError         a folder or CSV gives no list of labelled images
     ├── MissingExtraError     a library of an optional extra is not installed
-    ├── WeightsError          weights that are missing, or are not the pinned ones
-    ├── StoreError            a feature store that is broken, unfinished, in use or of another provenance
-    ├── ModelFileError        a file that is no fitted head of ours, or was changed
-    └── LeakError             exit code 3: most of a test set has relatives in training; all scores were written
+    ├── WeightsError          weights are missing, or are not the pinned ones
+    ├── StoreError            a feature store is damaged, unfinished, in use, or does not match
+    ├── ModelFileError        a file is not a model file, or was changed
+    └── LeakError             exit code 3: more than half of a test set has relatives in training;
+                              all scores were written
 """
 
 from __future__ import annotations
 
 
 class FreezeframeError(Exception):
-    """Base of all errors a user can mend. The command line prints its text on one line and ends with `exit_code`."""
+    """Base class of all errors that a user can correct.
+
+    Attributes:
+        exit_code: exit code of the command line.
+    """
 
     exit_code = 1
 
 
 class ParameterError(FreezeframeError, ValueError):
-    """An argument has a value that it cannot have."""
+    """An argument with an impossible value."""
 
     exit_code = 2
 
 
 class ImageError(FreezeframeError):
-    """A file cannot be read as an image."""
+    """A file that cannot be read as an image."""
 
 
 class ManifestError(FreezeframeError):
-    """No list of labelled images can be made from a folder or CSV."""
+    """A folder or CSV that gives no list of labelled images."""
 
 
 class MissingExtraError(FreezeframeError):
-    """A library is needed that an optional extra installs."""
+    """A missing library that an optional extra installs.
+
+    Args:
+        library: name of the library.
+        extra: name of the extra.
+        purpose: the action that needs the library, as subject of the message.
+    """
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:
         super().__init__(
@@ -46,18 +58,18 @@ class MissingExtraError(FreezeframeError):
 
 
 class WeightsError(FreezeframeError):
-    """Backbone weights are missing, unreadable, or not the pinned ones."""
+    """Weights of a backbone that are missing, unreadable, or not the pinned ones."""
 
 
 class StoreError(FreezeframeError):
-    """A feature store is broken, unfinished, in use, or of another provenance."""
+    """A feature store that is damaged, unfinished, in use, or of another provenance."""
 
 
 class ModelFileError(FreezeframeError):
-    """A file is no fitted head of ours, or was changed since it was written."""
+    """A file that is not a model file, or was changed since it was written."""
 
 
 class LeakError(FreezeframeError):
-    """More than half of a test set has relatives among the training images; its scores were written all the same."""
+    """A test set of which more than half has relatives in training; all scores were written."""
 
     exit_code = 3

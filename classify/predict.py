@@ -91,8 +91,8 @@ class Predictor:
         MissingExtraError: a library of the head or of the backbone's engine is not installed.
 
     Examples:
-        >>> with Predictor("runs/20261123-101500-logreg-5f3a1c/model.safetensors") as predictor:
-        ...     predictions = predictor.predict(["scan.png", pixels])      # doctest: +SKIP
+        >>> with Predictor("runs/RUN/model.safetensors") as predictor:     # doctest: +SKIP
+        ...     predictions = predictor.predict(["scan.png", pixels])
         >>> predictions[0].label, predictions[0].probabilities["lesion"]   # doctest: +SKIP
         ('lesion', 0.93)
     """
@@ -250,8 +250,8 @@ def predict_images(
         WeightsError: the weights are missing, or differ from those that the head was fitted with.
 
     Examples:
-        >>> model = load_model("runs/20261123-101500-logreg-5f3a1c/model.safetensors")  # doctest: +SKIP
-        >>> predict_images(model, ["scan.png"])[0].label                                # doctest: +SKIP
+        >>> model = load_model("runs/RUN/model.safetensors")  # doctest: +SKIP
+        >>> predict_images(model, ["scan.png"])[0].label      # doctest: +SKIP
         'lesion'
     """
     with Predictor(model, weights=weights) as predictor:
@@ -281,7 +281,7 @@ def _settings(model: FittedHead, weights: str) -> Settings:
 
 
 def _check_several(images: Any) -> None:
-    """Raise ParameterError if a single image is passed: its letters or rows would count as images."""
+    """Raise ParameterError for a single image, whose letters or rows would count as images."""
     single = isinstance(images, str | bytes | os.PathLike)
     if single or (isinstance(images, np.ndarray) and images.ndim != 4):
         raise ParameterError("images must be a list; put a single image into one: [image]")

@@ -1,4 +1,4 @@
-"""Fitted heads on the disk: one safetensors file, arrays and text only, never pickle."""
+"""Model files: a fitted head in one safetensors file, arrays and text only, never pickle."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ..heads.base import Head
 from ..heads.calibration import Calibration
 from ..heads.table import find_head, make_head
 
-FORMAT = "freezeframe-model"
-FORMAT_VERSION = 2
-READABLE = ("1", "2")
-"""Version 1 had neither a calibration nor scores."""
+MODEL_FORMAT = "freezeframe-model"
+MODEL_FORMAT_VERSION = 2
+READABLE_VERSIONS = ("1", "2")
+"""Version 1 has neither a calibration nor scores."""
 
 DAMAGE = (
     LookupError,
@@ -35,22 +35,22 @@ DAMAGE = (
     RecursionError,
     MemoryError,
 )
-"""What taking over a file's content can raise if the content is not ours."""
+"""Exceptions that foreign content of a file can raise while a head is restored from it."""
 
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A fitted head with all that is needed to predict from images.
+    """A fitted head with everything that it needs to predict from images.
 
     Attributes:
         head: the classifier; its class numbers index `classes`.
         classes: names of the classes.
-        layer: whose features it takes.
-        pooling: "flat", "avg" or "max".
-        provenance: of the store it was fitted on.
+        layer: the layer whose features it takes.
+        pooling: pooling of the features: "flat", "avg" or "max".
+        provenance: provenance of the store that it was fitted on.
         training_fingerprint: fingerprint of that store.
         run_id: the run that fitted it.
-        scores: how it did on each test set, by the names of the leaderboard's columns.
+        scores: its scores on each test set, by column of the leaderboard.
     """
 
     head: Head
@@ -64,30 +64,38 @@ class FittedHead:
 
 
 def save_model(path: str | os.PathLike[str], model: FittedHead) -> None:
-    """Write a fitted head to a new file, which tells a change of any of its bytes (see `load_model`)."""
+    """Write a fitted head to a new file, with a digest that reveals a change of any byte.
+
+    Raises:
+        OSError: the file exists, or cannot be written.
+    """
     from safetensors.numpy import save
 
-    arrays = {name: np.ascontiguousarray(array) for name, array in model.head.arrays.items()}
-    text = {name: value for name, value in _shallow(model).items() if name != "head"}
     head = model.head
+    arrays = {name: np.ascontiguousarray(array) for name, array in head.arrays.items()}
+    # All fields but the head are JSON as they are; `asdict` would copy the head.
+    text = {item.name: getattr(model, item.name) for item in fields(model) if item.name != "head"}
     text |= {
         "head": head.name,
         "parameters": head.parameters,
         "calibration": asdict(head.calibration),
     }
     about = json.dumps(text, sort_keys=True)
-    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "about": about}
-    metadata["digest"] = _digest(arrays, about)
+    metadata = {
+        "format": MODEL_FORMAT,
+        "format_version": str(MODEL_FORMAT_VERSION),
+        "about": about,
+        "digest": _digest(arrays, about),
+    }
     with Path(path).open("xb") as file:
         file.write(save(arrays, metadata))
 
 
 def load_model(path: str | os.PathLike[str]) -> FittedHead:
-    """Read a fitted head. Nothing in the file is executed; sizes are checked by safetensors against the file.
+    """Read a model file; nothing in it is executed, and no size in it is trusted.
 
     Raises:
-        ModelFileError: the file is missing, is no model of ours, or was changed since it was
-            written.
+        ModelFileError: the file is missing, is no model file, or was changed since it was written.
         MissingExtraError: the head's library is not installed.
     """
     path = Path(path)
@@ -97,37 +105,67 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
         )
     try:
         arrays, metadata = _read(path)
-    except Exception as error:  # safetensors reports damage in several ways
-        reason = " ".join(str(error).split())[:120]
-        raise ModelFileError(f"{path}: not a model file of freezeframe ({reason})") from None
-    if metadata.get("format") != FORMAT:
-        raise ModelFileError(f"{path}: not a model file of freezeframe")
-    if metadata.get("format_version") not in READABLE:
+    # Safetensors reports damage by exceptions of several kinds.
+    except Exception as error:
         raise ModelFileError(
-            f"{path}: format version {metadata.get('format_version')!r} is unknown to this freezeframe"
-        )
-    if metadata.get("digest") != _digest(arrays, metadata.get("about", "")):
-        raise ModelFileError(f"{path}: changed since it was written; its digest does not match")
+            f"{path}: not a model file of freezeframe ({_one_line(error)})"
+        ) from None
+    _check_metadata(path, arrays, metadata)
     try:
         about = json.loads(metadata["about"])
         check_library = find_head(about["head"]).check_library
     except (FreezeframeError, *DAMAGE) as error:
-        raise ModelFileError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
+        raise _damaged(path, error) from None
+    # A missing library is no damage of the file.
     check_library()
     try:
         return _restored(arrays, about)
     except (FreezeframeError, *DAMAGE) as error:
-        raise ModelFileError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
+        raise _damaged(path, error) from None
 
 
 def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Read arrays and metadata; safetensors checks all sizes against the size of the file."""
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        # The file is no dict: it cannot be iterated over.
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return arrays, file.metadata() or {}
 
 
-def _restored(arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> FittedHead:
+def _check_metadata(
+    path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
+) -> None:
+    """Raise ModelFileError if a file has another format or version, or was changed."""
+    if metadata.get("format") != MODEL_FORMAT:
+        raise ModelFileError(f"{path}: not a model file of freezeframe")
+    version = metadata.get("format_version")
+    if version not in READABLE_VERSIONS:
+        raise ModelFileError(
+            f"{path}: format version {version!r} is unknown to this freezeframe; update it"
+        )
+    if metadata.get("digest") != _digest(arrays, metadata.get("about", "")):
+        raise ModelFileError(
+            f"{path}: changed since it was written, its digest does not match; fit the head again"
+        )
+
+
+def _damaged(path: Path, error: BaseException) -> ModelFileError:
+    return ModelFileError(f"{path}: damaged ({_one_line(error)})")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120]
+
+
+def _restored(arrays: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> FittedHead:
+    """Build a fitted head from a file's content, and predict with it once.
+
+    Raises:
+        FreezeframeError: a name or a hyper-parameter is unknown.
+        ValueError: the content does not fit together; so do other kinds in `DAMAGE`.
+    """
     head = make_head(about["head"], **about["parameters"])
     head.restore(arrays)
     head.calibration = _calibration(about.get("calibration"), len(about["classes"]))
@@ -139,15 +177,11 @@ def _restored(arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> FittedH
         provenance=dict(about["provenance"]),
         training_fingerprint=str(about["training_fingerprint"]),
         run_id=str(about["run_id"]),
-        scores=[dict(found) for found in about.get("scores", ())],
+        scores=[dict(scores) for scores in about.get("scores", ())],
     )
-    named = isinstance(about["classes"], list) and all(
-        isinstance(name, str) for name in model.classes
-    )
-    if not named or len(set(model.classes)) != len(model.classes):
-        raise ValueError("its classes are no list of different names")
-    "".join(model.classes).encode()  # raises for what no terminal and no file can show
+    _check_classes(about["classes"])
     shape = find_backbone(model.provenance["backbone"]).layers[model.layer]
+    # Hostile arrays can pass every check and still not predict.
     with np.errstate(all="ignore"):
         proba = head.predict_proba(pool(np.ones((1, *shape)), model.pooling))
     if proba.shape != (1, len(model.classes)) or not np.isfinite(proba).all():
@@ -155,28 +189,40 @@ def _restored(arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> FittedH
     return model
 
 
+def _check_classes(classes: Any) -> None:
+    """Raise ValueError unless classes are a list of different texts that can be printed."""
+    texts = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if not texts or len(set(classes)) != len(classes):
+        raise ValueError("its classes are not a list of different names")
+    # Lone surrogates raise here; no terminal and no file could show them.
+    "".join(classes).encode()
+
+
 def _calibration(about: Mapping[str, Any] | None, n_classes: int) -> Calibration:
+    """Build a calibration from a file's content; version 1 has none.
+
+    Raises:
+        ValueError: a number is impossible, or does not fit the number of classes.
+    """
     if about is None:
         return Calibration()
     threshold = about["threshold"]
-    numbers = [about["slope"], *about["biases"], *([] if threshold is None else [threshold])]
+    numbers = [about["slope"], *about["biases"]]
+    if threshold is not None:
+        numbers.append(threshold)
     if any(type(number) is not float or not math.isfinite(number) for number in numbers):
-        raise ValueError("its calibration is no list of numbers")
+        raise ValueError("its calibration is not a list of numbers")
     if len(about["biases"]) not in (0, n_classes) or type(about["positive"]) is not int:
         raise ValueError("calibration and classes do not fit together")
     if about["positive"] not in (0, 1):
-        raise ValueError("its positive class is none of two")
+        raise ValueError("its positive class is neither 0 nor 1")
     if threshold is not None and n_classes != 2:
         raise ValueError("a threshold is for two classes")
     return Calibration(about["slope"], tuple(about["biases"]), threshold, about["positive"])
 
 
-def _shallow(model: FittedHead) -> dict[str, Any]:
-    return {field.name: getattr(model, field.name) for field in fields(model)}
-
-
-def _digest(arrays: dict[str, NDArray[Any]], about: str) -> str:
-    """SHA-256 over the text and each array: name, dtype, shape and bytes."""
+def _digest(arrays: Mapping[str, NDArray[Any]], about: str) -> str:
+    """Return the SHA-256 over the text and each array's name, dtype, shape and bytes."""
     digest = hashlib.sha256(about.encode())
     for name in sorted(arrays):
         array = arrays[name]
