@@ -3,7 +3,7 @@
 Every error that a user can correct is a `FreezeframeError`; its message is one line. The command
 line prints the message and ends with the exit code::
 
-    FreezeframeError          exit code 1: the work cannot be done with the files as they are
+    FreezeframeError          exit code 1: the work cannot be done; the message says why
     ├── ParameterError        exit code 2: an argument has an impossible value; also a ValueError
     ├── ImageError            a file cannot be read as an image
     ├── ManifestError         a folder or CSV gives no list of labelled images

@@ -22,14 +22,12 @@ FitRows = Callable[[Matrix, NDArray[np.intp], Folds], tuple[Head, int]]
 """Called with features, class numbers and folds; returns a head and the number of candidates."""
 
 
-class TestSetEvaluator:
+class HeldOutEvaluator:
     """Evaluates heads on the test sets of a task.
 
     Features of the test sets are read once for all heads, and their relatives in training are
     found once.
     """
-
-    __test__ = False  # no class of tests, whatever pytest thinks of its name
 
     def __init__(self, task: Task) -> None:
         self._task = task

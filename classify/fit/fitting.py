@@ -28,7 +28,7 @@ from ..runs.part_result import PartResult
 from ..runs.row import Costs, leaderboard_row
 from ..runs.run import Run, check_writable, write_run
 from ..task.task import Task
-from .evaluators import FitRows, FoldEvaluator, TestSetEvaluator
+from .evaluators import FitRows, FoldEvaluator, HeldOutEvaluator
 from .part_features import PartFeatures
 from .search import FitOptions, fit_head, inner_folds
 from .warnings import run_warnings
@@ -78,7 +78,7 @@ class HeadFitter:
         self._y = np.searchsorted(task.classes, task.train.labels)
         self._folds = inner_folds(task.train.labels, task.train.groups, task.validation, task.seed)
         self._by_folds = FoldEvaluator(task)
-        self._by_tests = TestSetEvaluator(task)
+        self._by_tests = HeldOutEvaluator(task)
 
     def fit(self, name: str, status: Status | None = None) -> Run:
         """Fit and score a head, write its model and predictions, append its rows to the CSV file.

@@ -73,7 +73,7 @@ def save_model(path: str | os.PathLike[str], model: FittedHead) -> None:
 
     head = model.head
     arrays = {name: np.ascontiguousarray(array) for name, array in head.arrays.items()}
-    # All fields but the head are JSON as they are; `asdict` would copy the head.
+    # All fields but the head can be written as JSON; `asdict` would copy the head.
     text = {item.name: getattr(model, item.name) for item in fields(model) if item.name != "head"}
     text |= {
         "head": head.name,
