@@ -64,11 +64,6 @@ class LeaderboardRow(Mapping[str, Any]):
     Fields are named as the columns, which `classify/runs/LEADERBOARD.md` explains; `scores` and
     `costs` hold several columns each. A row is also a mapping from column to value. None and NaN
     are empty cells.
-
-    Examples:
-        >>> run = fit_classifier(make_task(FeatureStore("features.h5")), "knn")  # doctest: +SKIP
-        >>> run.row.n_test, run.row["n_test"], run.row["accuracy"]               # doctest: +SKIP
-        (40, 40, 0.875)
     """
 
     run_id: str
