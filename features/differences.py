@@ -1,9 +1,9 @@
-"""Looking into stores: what one holds, whether it is what was written, and how two differ."""
+"""What a store holds, and how two stores differ."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +13,20 @@ from numpy.typing import NDArray
 from .layout import DECIDING_FIELDS, DONE, STATUS_NAMES
 from .store import FeatureStore
 
+_BLOCK_UNIT_BYTES = 512
+"""The unit in which the system counts the blocks of a file."""
+
 
 def summary(store: FeatureStore) -> dict[str, Any]:
-    """What a store holds, in types that JSON has.
+    """Summarise what a store holds, in types that JSON has.
 
     Examples:
         >>> summary(FeatureStore("features.h5"))["status"]  # doctest: +SKIP
         {'done': 253, 'failed': 0, 'pending': 0}
     """
-    layers = store.layout.layers
-    status = store.path.stat()
+    file_status = store.path.stat()
+    # Layers of pending rows are holes in the file. Windows does not count blocks.
+    blocks = getattr(file_status, "st_blocks", file_status.st_size / _BLOCK_UNIT_BYTES)
     return {
         "path": str(store.path),
         "format_version": store.format_version,
@@ -37,11 +41,10 @@ def summary(store: FeatureStore) -> dict[str, Any]:
                 "dtype": extent.dtype.name,
                 "bytes": extent.shape[0] * extent.row_bytes,
             }
-            for name, extent in layers.items()
+            for name, extent in store.layout.layers.items()
         },
-        "file_bytes": status.st_size,
-        # Layers of pending rows are holes in the file; Windows does not tell of them.
-        "disk_bytes": getattr(status, "st_blocks", status.st_size / 512) * 512,
+        "file_bytes": file_status.st_size,
+        "disk_bytes": blocks * _BLOCK_UNIT_BYTES,
         "provenance": store.provenance,
         "fingerprint": store.fingerprint,
     }
@@ -49,55 +52,55 @@ def summary(store: FeatureStore) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StoreDifference:
-    """How two stores A and B differ.
+    """The differences between two stores A and B.
 
     Attributes:
-        found: for each kind of difference, in words, one line each; only kinds that occur.
-        told: provenance that differs but decides no number: when, where, by which command, with
-            which versions.
+        differences: one line per difference, by kind; only kinds that occur.
+        harmless: provenance that differs but decides no number: when, where, by which command,
+            with which versions.
     """
 
-    found: dict[str, list[str]]
-    told: list[str]
+    differences: dict[str, list[str]]
+    harmless: list[str]
 
     @property
     def equal(self) -> bool:
-        """Whether both are of the same images, made with the same, and have the same features; order is no matter."""
-        return not self.found
+        """True if both have the same images, deciding provenance and features, in any order."""
+        return not self.differences
 
 
 def difference(a: FeatureStore, b: FeatureStore) -> StoreDifference:
-    """Compare two stores. A row is its path together with the SHA-256 of its file.
+    """Compare two stores. A row is identified by its path and the SHA-256 of its file.
 
     Examples:
         >>> difference(FeatureStore("a.h5"), FeatureStore("b.h5")).equal  # doctest: +SKIP
         True
     """
-    rows_a, rows_b = _keys(a), _keys(b)
-    both = [(row, rows_b[key]) for key, row in rows_a.items() if key in rows_b]
-    paths_a, paths_b = ({path for path, _ in rows} for rows in (rows_a, rows_b))
-    only_a = [path for path, digest in rows_a if (path, digest) not in rows_b]
-    only_b = [path for path, digest in rows_b if (path, digest) not in rows_a]
+    rows_a = _rows_by_key(a)
+    rows_b = _rows_by_key(b)
+    pairs = [(row, rows_b[key]) for key, row in rows_a.items() if key in rows_b]
+    paths_a = {path for path, _ in rows_a}
+    paths_b = {path for path, _ in rows_b}
+    only_a = [key[0] for key in rows_a if key not in rows_b]
+    only_b = [key[0] for key in rows_b if key not in rows_a]
     fields = dict.fromkeys([*a.provenance, *b.provenance])
-    found = {
-        "provenance differs": _fields(a, b, [name for name in fields if name in DECIDING_FIELDS]),
-        "layers differ": [
-            f"{name}: {_shape(a, name)} in A, {_shape(b, name)} in B"
-            for name in dict.fromkeys([*a.layers, *b.layers])
-            if _shape(a, name) != _shape(b, name)
-        ],
+    differences = {
+        "provenance differs": _field_lines(a, b, [n for n in fields if n in DECIDING_FIELDS]),
+        "layers differ": _layer_lines(a, b),
         "rows only in A": [path for path in only_a if path not in paths_b],
         "rows only in B": [path for path in only_b if path not in paths_a],
         "rows whose file changed": [path for path in only_a if path in paths_b],
-        **_columns(a, b, both),
-        "rows with other features": _features(a, b, both),
+        **_column_lines(a, b, pairs),
+        "rows with other features": _feature_lines(a, b, pairs),
     }
-    told = _fields(a, b, [name for name in fields if name not in DECIDING_FIELDS])
-    return StoreDifference({kind: lines for kind, lines in found.items() if lines}, told)
+    return StoreDifference(
+        {kind: lines for kind, lines in differences.items() if lines},
+        _field_lines(a, b, [name for name in fields if name not in DECIDING_FIELDS]),
+    )
 
 
 def _counts(values: NDArray[np.str_]) -> dict[str, int]:
-    """How often each text occurs.
+    """Count how often each text occurs.
 
     Examples:
         >>> _counts(np.array(["well", "sick", "well"]))
@@ -106,24 +109,35 @@ def _counts(values: NDArray[np.str_]) -> dict[str, int]:
     return dict(sorted(Counter(values.tolist()).items()))
 
 
-def _keys(store: FeatureStore) -> dict[tuple[str, str], int]:
-    return {
-        key: row
-        for row, key in enumerate(zip(store.paths.tolist(), store.sha256s.tolist(), strict=True))
-    }
+def _rows_by_key(store: FeatureStore) -> dict[tuple[str, str], int]:
+    """Return the row number of each (path, SHA-256 of the file)."""
+    keys = zip(store.paths.tolist(), store.sha256s.tolist(), strict=True)
+    return {key: row for row, key in enumerate(keys)}
 
 
-def _shape(store: FeatureStore, layer: str) -> str:
+def _field_lines(a: FeatureStore, b: FeatureStore, names: Iterable[str]) -> list[str]:
+    values = ((name, a.provenance.get(name), b.provenance.get(name)) for name in names)
+    return [f"{name}: {of_a!r} in A, {of_b!r} in B" for name, of_a, of_b in values if of_a != of_b]
+
+
+def _layer_lines(a: FeatureStore, b: FeatureStore) -> list[str]:
+    lines = []
+    for name in dict.fromkeys([*a.layers, *b.layers]):
+        of_a = _shape_text(a, name)
+        of_b = _shape_text(b, name)
+        if of_a != of_b:
+            lines.append(f"{name}: {of_a} in A, {of_b} in B")
+    return lines
+
+
+def _shape_text(store: FeatureStore, layer: str) -> str:
     return " x ".join(map(str, store.layers[layer])) if layer in store.layers else "none"
 
 
-def _fields(a: FeatureStore, b: FeatureStore, names: Iterable[str]) -> list[str]:
-    pairs = ((name, a.provenance.get(name), b.provenance.get(name)) for name in names)
-    return [f"{name}: {old!r} in A, {new!r} in B" for name, old, new in pairs if old != new]
-
-
-def _columns(a: FeatureStore, b: FeatureStore, both: list[tuple[int, int]]) -> dict[str, list[str]]:
-    """Rows of both stores that are labelled, split, grouped, or finished otherwise."""
+def _column_lines(
+    a: FeatureStore, b: FeatureStore, pairs: Sequence[tuple[int, int]]
+) -> dict[str, list[str]]:
+    """Compare labels, splits, groups and status of the rows that both stores have."""
     columns: dict[str, tuple[list[Any], list[Any]]] = {
         "labels": (a.labels.tolist(), b.labels.tolist()),
         "splits": (a.splits.tolist(), b.splits.tolist()),
@@ -135,20 +149,23 @@ def _columns(a: FeatureStore, b: FeatureStore, both: list[tuple[int, int]]) -> d
     }
     return {
         f"rows with other {name}": [
-            f"{a.paths[row]}: {of_a[row]!r} in A, {of_b[other]!r} in B"
-            for row, other in both
-            if of_a[row] != of_b[other]
+            f"{a.paths[row_a]}: {of_a[row_a]!r} in A, {of_b[row_b]!r} in B"
+            for row_a, row_b in pairs
+            if of_a[row_a] != of_b[row_b]
         ]
         for name, (of_a, of_b) in columns.items()
     }
 
 
-def _features(a: FeatureStore, b: FeatureStore, both: list[tuple[int, int]]) -> list[str]:
-    """Rows that are done in both stores, in a layer of both, with checksums that differ."""
-    done = [(row, other) for row, other in both if a.status[row] == b.status[other] == DONE]
+def _feature_lines(a: FeatureStore, b: FeatureStore, pairs: Sequence[tuple[int, int]]) -> list[str]:
+    """Compare the checksums of rows that are done in both stores, in layers that both have."""
+    done = [(row_a, row_b) for row_a, row_b in pairs if a.status[row_a] == b.status[row_b] == DONE]
     lines = []
     for layer in a.layers:
         if layer in b.layers:
-            of_a, of_b = a.checksums(layer), b.checksums(layer)
-            lines += [f"{a.paths[row]}: {layer}" for row, other in done if of_a[row] != of_b[other]]
+            of_a = a.checksums(layer)
+            of_b = b.checksums(layer)
+            lines += [
+                f"{a.paths[row_a]}: {layer}" for row_a, row_b in done if of_a[row_a] != of_b[row_b]
+            ]
     return lines

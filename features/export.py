@@ -1,10 +1,9 @@
-"""Writing the features of a store for other programs: NumPy's npz, Parquet, or a compressed archive."""
+"""Export of a store's features for other programs: NumPy's npz, Parquet, or an archive."""
 
 from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,11 +18,16 @@ from .pooling import pool
 from .store import FeatureStore
 
 EXPORT_FORMATS = {"npz": ".npz", "parquet": ".parquet", "archive": ".h5"}
-"""Formats, and the ending of a file's name that asks for each."""
+"""Formats, and the ending of a file's name that selects each."""
 
 MOST_COLUMNS = 32768
-"""Of a Parquet table; it keeps a description of each column in each block, and readers slow down before this."""
+"""The most features of a Parquet table, where each is a column.
+
+Parquet describes each column in each row group, and readers get slow even below this limit.
+"""
+
 _GROUP_BYTES = 64 * 2**20
+"""About the size of a row group in Parquet."""
 
 
 def export(
@@ -36,21 +40,21 @@ def export(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Write a store's features to another kind of file, which gets its name when it is complete.
+    """Export a store's features to another kind of file, which gets its name when it is complete.
 
-    npz and Parquet get the done rows of one layer; an archive gets everything.
+    npz and Parquet hold the done rows of one layer; an archive holds everything.
 
     Args:
-        store: a store.
-        out: the file.
-        kind: a key of `EXPORT_FORMATS`; by default what the ending of `out` says.
-        layer: by default the deepest layer of the store.
+        store: the store.
+        out: path of the new file.
+        kind: a key of `EXPORT_FORMATS`; by default the ending of `out` selects it.
+        layer: name of the layer; by default the store's deepest.
         pooling: "flat", "avg" or "max"; by default none for npz, "avg" for Parquet.
-        overwrite: replace what is at `out`, unless it is a feature store.
-        progress: told how many rows are written.
+        overwrite: replace an existing file, unless it is a feature store.
+        progress: called with the numbers of written rows and of all.
 
     Raises:
-        ParameterError: an unknown kind, layer or pooling, or `out` is there.
+        ParameterError: an unknown kind, layer or pooling, or `out` exists.
         StoreError: no row is done, features are damaged, or `out` cannot be written.
         MissingExtraError: pyarrow or hdf5plugin is not installed.
 
@@ -58,15 +62,14 @@ def export(
         >>> export(FeatureStore("features.h5"), "features.npz", pooling="avg")  # doctest: +SKIP
     """
     out = Path(out)
-    kind = _kind(out, kind)
+    kind = _select_kind(out, kind)
     if kind == "archive" and (layer or pooling):
         raise ParameterError(
-            "an archive keeps all layers as they are; layer and pooling are for npz and Parquet"
+            "an archive keeps all layers unpooled; layer and pooling are for npz and Parquet"
         )
     layer = layer or list(store.layers)[-1]
-    pool(
-        store.memmap(layer)[:0], pooling
-    )  # an unknown layer or pooling is told before anything is written
+    # Raises before anything is written if the layer or the pooling is unknown.
+    pool(store.memmap(layer)[:0], pooling)
     if kind != "archive" and not len(store.rows()):
         raise StoreError(
             f"{store.path}: no row is done, so there is nothing to export; run extract-features"
@@ -77,48 +80,54 @@ def export(
         elif kind == "parquet":
             _write_parquet(store, unfinished, layer, pooling or "avg", progress)
         else:
+            # Loads h5py, which the other formats do not need.
             from .archive.archive import write_archive
 
             write_archive(store, unfinished, progress)
 
 
-def _kind(out: Path, kind: str | None) -> str:
-    """The format asked for, by name or by the ending of the file.
+def _select_kind(out: Path, kind: str | None) -> str:
+    """Return the requested format, or the one that the ending of the file selects.
 
     Examples:
-        >>> _kind(Path("features.NPZ"), None), _kind(Path("features.NPZ"), "archive")
+        >>> _select_kind(Path("features.NPZ"), None), _select_kind(Path("features.NPZ"), "archive")
         ('npz', 'archive')
     """
-    kind = kind or next(
-        (name for name, ending in EXPORT_FORMATS.items() if out.suffix.lower() == ending), None
-    )
+    kinds = {ending: name for name, ending in EXPORT_FORMATS.items()}
+    kind = kind or kinds.get(out.suffix.lower())
     if kind not in EXPORT_FORMATS:
         raise ParameterError(
-            f"{out}: give a format, {', '.join(EXPORT_FORMATS)}, or end it in {', '.join(EXPORT_FORMATS.values())}"
+            f"{out}: give a format, {', '.join(EXPORT_FORMATS)}, "
+            f"or end it in {', '.join(EXPORT_FORMATS.values())}"
         )
     return kind
 
 
-def _texts(store: FeatureStore, rows: NDArray[np.intp]) -> dict[str, NDArray[np.str_]]:
-    """Text columns of some rows, by the name that each has in a Parquet table; in npz it ends in an s."""
-    columns = {"path": store.paths, "sha256": store.sha256s, "label": store.labels}
-    columns |= {"split": store.splits, "group": store.groups}
+def _text_columns(store: FeatureStore, rows: NDArray[np.intp]) -> dict[str, NDArray[np.str_]]:
+    """Return text columns of some rows by their names in Parquet; npz adds an "s" to each."""
+    columns = {
+        "path": store.paths,
+        "sha256": store.sha256s,
+        "label": store.labels,
+        "split": store.splits,
+        "group": store.groups,
+    }
     return {name: column[rows] for name, column in columns.items()}
 
 
-def _recognised(store: FeatureStore, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
-    """What tells which rows show the same picture, by the name that it has in both."""
+def _fingerprint_columns(store: FeatureStore, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+    """Return the columns that identify pictures, by their names in both formats."""
     return {"pixels": store.pixels[rows], "duplicates": store.duplicates[rows]}
 
 
 def _write_npz(
     store: FeatureStore, path: Path, layer: str, pooling: str | None, progress: Progress | None
 ) -> None:
-    """Write `features` block by block, so that memory holds one block only, then the columns of the rows."""
+    """Write the features block by block, so that memory holds one block, then the columns."""
     rows = store.rows()
     shape = (len(rows), *pool(store.memmap(layer)[:0], pooling).shape[1:])
     with zipfile.ZipFile(path, "w") as archive:
-        with _member(archive, "features") as file:
+        with _open_member(archive, "features") as file:
             np.lib.format.write_array_header_1_0(
                 file, {"descr": "<f4", "fortran_order": False, "shape": shape}
             )
@@ -128,21 +137,22 @@ def _write_npz(
                 finished += len(numbers)
                 if progress is not None:
                     progress(finished, len(rows))
-        texts = {f"{name}s": column for name, column in _texts(store, rows).items()}
-        for name, column in (texts | _recognised(store, rows)).items():
-            with _member(archive, name) as file:
+        columns = {f"{name}s": column for name, column in _text_columns(store, rows).items()}
+        columns |= _fingerprint_columns(store, rows)
+        for name, column in columns.items():
+            with _open_member(archive, name) as file:
                 np.lib.format.write_array(file, column, allow_pickle=False)
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    # A ZipInfo made by hand has no time of day in it: what is exported twice is the same file.
+def _open_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    # This ZipInfo holds no time of day, so two exports of one store are the same file.
     return archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)
 
 
 def _write_parquet(
     store: FeatureStore, path: Path, layer: str, pooling: str, progress: Progress | None
 ) -> None:
-    """Write one line an image; blocks of rows are gathered into row groups of about 64 MB."""
+    """Write one line per image, in row groups of about `_GROUP_BYTES`."""
     try:
         import pyarrow
         from pyarrow import parquet
@@ -155,36 +165,53 @@ def _write_parquet(
             f"{layer} {pooling} has {width} features, too many for columns of a Parquet table "
             f"(at most {MOST_COLUMNS}); pool it with avg or max, or export npz"
         )
-    texts = [(name, pyarrow.string()) for name in _texts(store, rows[:0])]
-    sizes = [(name, pyarrow.uint32()) for name in ("width", "height")]
-    recognised = [("pixels", pyarrow.string()), ("duplicates", pyarrow.uint32())]
-    pooled = [(f"f{number}", pyarrow.float32()) for number in range(width)]
-    schema = pyarrow.schema([*texts, *sizes, *recognised, *pooled])
+    schema = _parquet_schema(store, width)
     with parquet.ParquetWriter(path, schema) as writer:
-        gathered: list[Any] = []
+        group: list[Any] = []
         finished = 0
         for numbers, block in store.blocks(layer, rows, pooling):
-            gathered.append(_batch(store, numbers, block, schema, pyarrow.record_batch))
+            columns = _parquet_columns(store, numbers, block)
+            group.append(pyarrow.record_batch(columns, schema=schema))
             finished += len(numbers)
-            if sum(batch.nbytes for batch in gathered) >= _GROUP_BYTES or finished == len(rows):
-                writer.write_table(pyarrow.Table.from_batches(gathered).combine_chunks())
-                gathered = []
+            if sum(batch.nbytes for batch in group) >= _GROUP_BYTES or finished == len(rows):
+                writer.write_table(pyarrow.Table.from_batches(group).combine_chunks())
+                group = []
             if progress is not None:
                 progress(finished, len(rows))
 
 
-def _batch(
-    store: FeatureStore,
-    rows: NDArray[np.intp],
-    block: NDArray[np.float32],
-    schema: Any,
-    record_batch: Callable[..., Any],
-) -> Any:
-    """Some rows with their pooled features, of shape (n_rows, n_features), as Arrow columns."""
-    texts = [column.tolist() for column in _texts(store, rows).values()]
-    features = np.ascontiguousarray(
-        block.T
-    )  # (n_features, n_rows): a column is one piece of memory
-    columns = [*texts, store.widths[rows], store.heights[rows]]
-    columns += [column.tolist() for column in _recognised(store, rows).values()]
-    return record_batch([*columns, *features], schema=schema)
+def _parquet_schema(store: FeatureStore, n_features: int) -> Any:
+    import pyarrow
+
+    no_rows = store.rows()[:0]
+    return pyarrow.schema(
+        [
+            *((name, pyarrow.string()) for name in _text_columns(store, no_rows)),
+            ("width", pyarrow.uint32()),
+            ("height", pyarrow.uint32()),
+            ("pixels", pyarrow.string()),
+            ("duplicates", pyarrow.uint32()),
+            *((f"f{number}", pyarrow.float32()) for number in range(n_features)),
+        ]
+    )
+
+
+def _parquet_columns(
+    store: FeatureStore, rows: NDArray[np.intp], block: NDArray[np.float32]
+) -> list[Any]:
+    """Return the columns of some rows in the order of the schema.
+
+    Args:
+        store: the store.
+        rows: row numbers, of shape (n_rows,).
+        block: their pooled features, of shape (n_rows, n_features).
+    """
+    # Transposed to (n_features, n_rows), each column is one piece of memory.
+    features = np.ascontiguousarray(block.T)
+    return [
+        *(column.tolist() for column in _text_columns(store, rows).values()),
+        store.widths[rows],
+        store.heights[rows],
+        *(column.tolist() for column in _fingerprint_columns(store, rows).values()),
+        *features,
+    ]

@@ -1,4 +1,4 @@
-"""A file for the HDF5 library to write to, which never tells it of an error."""
+"""A file for the HDF5 library to write to, which keeps write errors away from it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 
 class DeferredErrorFile(io.RawIOBase):
-    """A new file that takes every write, and remembers the first that failed; `check` tells of it.
+    """A new file that accepts every write and keeps the first error until `check` is called.
 
-    On a full disk the HDF5 library ends the process with a segmentation fault (seen with 1.14.6,
-    when it closes a file whose metadata it could not write). So it is not told: what did not fit is
-    kept in memory, for it to read back, until the writer asks. Who writes asks often, so that
-    little is kept.
+    On a full disk the HDF5 library ends the process with a segmentation fault. We saw this with
+    1.14.6, when it closed a file whose metadata it could not write. This file therefore reports
+    success for every write. Bytes that did not fit on the disk are held in memory, so that HDF5 can
+    read them back. Callers call `check` often, so that little is held.
 
     Args:
-        path: the file; what is there is replaced.
+        path: path of the file; an existing file is replaced.
 
     Examples:
         >>> import h5py
@@ -30,11 +30,13 @@ class DeferredErrorFile(io.RawIOBase):
     def __init__(self, path: Path) -> None:
         self._file = io.FileIO(path, "w+")
         self._error: OSError | None = None
-        self._kept: list[tuple[int, bytes]] = []
-        self._place = self._size = 0
+        # Offset and bytes of each part that is not on the disk.
+        self._unwritten: list[tuple[int, bytes]] = []
+        self._position = 0
+        self._size = 0
 
     def check(self) -> None:
-        """Raise what went wrong, if anything did.
+        """Raise the first error, if there was one.
 
         Raises:
             OSError: a write failed.
@@ -43,53 +45,64 @@ class DeferredErrorFile(io.RawIOBase):
             raise self._error
 
     def seekable(self) -> bool:
+        """Return True."""
         return True
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def writable(self) -> bool:
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._place = (
-            offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
-        )
-        return self._place
+        """Move the position, as for any file."""
+        starts = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}
+        self._position = starts[whence] + offset
+        return self._position
 
     def tell(self) -> int:
-        return self._place
+        """Return the position."""
+        return self._position
 
     def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+        """Write all bytes: to the disk, or to memory if the disk failed now or before."""
         view = memoryview(data).cast("B")
-        length, begin = len(view), self._place
+        begin = self._position
+        end = begin + len(view)
         try:
             self.check()
             self._file.seek(begin)
             while view:
-                view = view[self._file.write(view) :]
+                written = self._file.write(view)
+                view = view[written:]
         except OSError as error:
             self._error = error
-            self._kept.append((begin + length - len(view), bytes(view)))
-        self._place = begin + length
-        self._size = max(self._size, self._place)
-        return length
+            self._unwritten.append((end - len(view), bytes(view)))
+        self._position = end
+        self._size = max(self._size, end)
+        return end - begin
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Read from the disk, then lay the bytes in memory over it, oldest first."""
         view = memoryview(buffer).cast("B")
-        length = max(0, min(len(view), self._size - self._place))
-        self._file.seek(self._place)
-        found = self._file.read(length) or b""
-        view[:length] = found.ljust(length, b"\0")
-        for offset, data in self._kept:
-            begin, end = max(offset, self._place), min(offset + len(data), self._place + length)
+        start = self._position
+        length = max(0, min(len(view), self._size - start))
+        self._file.seek(start)
+        on_disk = self._file.read(length) or b""
+        view[:length] = on_disk.ljust(length, b"\0")
+        for offset, data in self._unwritten:
+            begin = max(offset, start)
+            end = min(offset + len(data), start + length)
             if begin < end:
-                view[begin - self._place : end - self._place] = data[begin - offset : end - offset]
-        self._place += length
+                view[begin - start : end - start] = data[begin - offset : end - offset]
+        self._position = start + length
         return length
 
     def truncate(self, size: int | None = None) -> int:
-        self._size = self._place if size is None else size
+        """Set the size of the file."""
+        self._size = self._position if size is None else size
         try:
             self.check()
             self._file.truncate(self._size)
@@ -98,7 +111,7 @@ class DeferredErrorFile(io.RawIOBase):
         return self._size
 
     def close(self) -> None:
-        """Close the file, without a word of errors; see `check`."""
+        """Close the file without reporting errors; see `check`."""
         if not self.closed:
             self._file.close()
         super().close()

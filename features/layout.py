@@ -67,7 +67,7 @@ ROW_COLUMNS = COLUMNS_BY_VERSION[STORE_FORMAT_VERSION]
 """The columns of a new store."""
 
 ROW_SHAPES = {"rows/thumbnail": (THUMBNAIL_SIDE, THUMBNAIL_SIDE)}
-"""Shape of one row of each dataset that holds more than one value a row; layers are not listed."""
+"""Shape of one row of each dataset with more than one value a row; layers are not listed."""
 
 LAYER_DTYPES = {"float32": "<f4", "float16": "<f2"}
 
@@ -87,7 +87,7 @@ DECIDING_FIELDS: dict[str, type] = {
     "precision": str,
     "batch_size": int,
 }
-"""Provenance fields that decide the numbers in a store, and their types; the same in all versions."""
+"""Provenance fields that decide the numbers in a store, and their types, in all versions."""
 
 
 @dataclass(frozen=True)

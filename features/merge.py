@@ -1,4 +1,4 @@
-"""Joining stores that were made of parts of one list of images."""
+"""Merging stores that hold parts of one list of images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .new_store import create_store
 from .store import FeatureStore
 from .writer import StoreWriter, store_lock
 
-_LONGEST = 1000
+_MAX_FIELD_LETTERS = 1000
 """Letters of a joined field of provenance; HDF5 takes no attribute above 64 kB."""
 
 
@@ -28,22 +28,22 @@ def merge(
     command: str = "",
     progress: Progress | None = None,
 ) -> FeatureStore:
-    """Join stores into a new one: all rows of the first, then of the second, and so on.
+    """Merge stores into a new one: all rows of the first, then of the second, and so on.
 
     Rows keep their status: done and failed rows are copied, features bit for bit; pending rows stay
-    pending. Fields of provenance that decide no number are kept where all stores agree, else
-    joined.
+    pending. Where all stores agree in a field of provenance, the new store has its value. Fields
+    that differ, which can only be those that decide no number, are joined.
 
     Args:
-        out: the new store; it gets its name when all is in it.
-        paths: the stores.
-        command: kept in the new store's provenance.
-        progress: told after every store.
+        out: path of the new store; it gets its name when it is complete.
+        paths: paths of the stores.
+        command: command line, for the new store's provenance.
+        progress: called with the numbers of merged stores and of all.
 
     Raises:
-        ParameterError: no stores, or something is at `out`.
+        ParameterError: no stores, or `out` exists.
         StoreError: two stores differ in a field that decides the numbers or in their layers, or
-            hold the same path; features of one are damaged; `out` cannot be written.
+            hold the same path; features of one are damaged; or `out` cannot be written.
 
     Examples:
         >>> merge("all.h5", ["shard-0.h5", "shard-1.h5"])  # doctest: +SKIP
@@ -57,102 +57,106 @@ def merge(
     for store in stores[1:]:
         _check_same(stores[0], store)
     _check_paths(stores)
-    rows = {
-        name: [text for store in stores for text in _identity(store)[name]]
-        for name in IDENTITY_COLUMNS
-    }
     with store_lock(out), new_file(out) as unfinished:
-        _create(unfinished, rows, stores, command)
+        _create(unfinished, stores, command)
         with StoreWriter(unfinished) as writer:
             begin = 0
-            for number, store in enumerate(stores, 1):
-                copy_rows(store, range(len(store)), writer, range(begin, begin + len(store)))
-                begin += len(store)
+            for finished, store in enumerate(stores, 1):
+                end = begin + len(store)
+                copy_rows(store, range(len(store)), writer, range(begin, end))
+                begin = end
                 if progress is not None:
-                    progress(number, len(stores))
+                    progress(finished, len(stores))
     return FeatureStore(out)
 
 
-def _create(
-    path: Path, rows: Mapping[str, list[str]], stores: Sequence[FeatureStore], command: str
-) -> None:
+def _create(path: Path, stores: Sequence[FeatureStore], command: str) -> None:
+    """Create the new store, with all rows pending."""
+    rows: dict[str, list[str]] = {name: [] for name in IDENTITY_COLUMNS}
+    for store in stores:
+        for name, texts in _identity(store).items():
+            rows[name] += texts
+    layers = {
+        name: (height, width, channels)
+        for name, (height, width, channels) in stores[0].layers.items()
+    }
     try:
-        layers = {
-            name: (height, width, depth)
-            for name, (height, width, depth) in stores[0].layers.items()
-        }
-        create_store(path, rows, layers, _provenance(stores, command))
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        OverflowError,
-    ) as error:  # names and provenance that HDF5 cannot keep
-        raise StoreError(
-            f"{stores[0].path}: cannot be merged ({' '.join(str(error).split())[:150]})"
-        ) from None
+        create_store(path, rows, layers, _merged_provenance(stores, command))
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        # HDF5 cannot hold every name and every field of provenance that an index can.
+        reason = " ".join(str(error).split())[:150]
+        raise StoreError(f"{stores[0].path}: cannot be merged ({reason})") from None
 
 
-def _identity(store: FeatureStore) -> dict[str, list[str]]:
+def _identity(store: FeatureStore) -> Mapping[str, list[str]]:
     columns = (store.paths, store.sha256s, store.labels, store.splits, store.groups)
     return {name: column.tolist() for name, column in zip(IDENTITY_COLUMNS, columns, strict=True)}
 
 
-def _check_same(first: FeatureStore, other: FeatureStore) -> None:
-    """Refuse stores whose features were made in different ways."""
+def _check_same(first: FeatureStore, second: FeatureStore) -> None:
+    """Raise StoreError if the features of two stores were made in different ways."""
     for name in DECIDING_FIELDS:
-        old, new = first.provenance[name], other.provenance[name]
-        if old != new:
+        expected = first.provenance[name]
+        value = second.provenance[name]
+        if value != expected:
             raise StoreError(
-                f"{other.path}: made with {name} {new!r}, {first.path} with {old!r}; they cannot be merged"
+                f"{second.path}: made with {name} {value!r}, {first.path} with {expected!r}; "
+                "they cannot be merged"
             )
-    if first.layers != other.layers:
-        old, new = (
-            ", ".join(f"{k} {shape}" for k, shape in sorted(each.layers.items()))
-            for each in (first, other)
-        )
+    if first.layers != second.layers:
         raise StoreError(
-            f"{other.path}: has the layers {new}, {first.path} has {old}; they cannot be merged"
+            f"{second.path}: has the layers {_layer_list(second)}, "
+            f"{first.path} has {_layer_list(first)}; they cannot be merged"
         )
+
+
+def _layer_list(store: FeatureStore) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in sorted(store.layers.items()))
 
 
 def _check_paths(stores: Sequence[FeatureStore]) -> None:
-    """Refuse a path that occurs twice: which of the two rows would count?"""
+    """Raise StoreError if a path occurs twice: only one of the two rows could count."""
     seen: dict[str, tuple[FeatureStore, str]] = {}
     for store in stores:
         for path, digest in zip(store.paths.tolist(), store.sha256s.tolist(), strict=True):
             if path in seen:
-                other, known = seen[path]
-                what = "with the same contents" if known == digest else "with other contents"
+                earlier, earlier_digest = seen[path]
+                contents = "the same contents" if digest == earlier_digest else "other contents"
                 raise StoreError(
-                    f"{store.path}: holds {path}, {what}, which {other.path} holds too"
+                    f"{store.path}: holds {path}, with {contents}, which {earlier.path} holds too"
                 )
             seen[path] = store, digest
 
 
-def _joined(values: Sequence[object]) -> str:
-    """Values as one text, not too long.
+def _merged_provenance(stores: Sequence[FeatureStore], command: str) -> dict[str, Any]:
+    """Merge the stores' provenance.
+
+    Versions that differ are joined, so that rows that are still pending match none of them.
+    """
+    values: dict[str, list[Any]] = {}
+    for store in stores:
+        for name, value in store.provenance.items():
+            values.setdefault(name, [])
+            if value not in values[name]:
+                values[name].append(value)
+    fields = {name: _joined(field_values) for name, field_values in values.items()}
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return fields | {"command": command, "created": created}
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    """Join the values of a field into one text of limited length; of numbers, take the first.
 
     Examples:
         >>> _joined(["3.5.0", "3.6.0"])
         '3.5.0, 3.6.0'
+        >>> _joined([1, 2])
+        1
     """
+    first = values[0]
+    if len(values) == 1 or not isinstance(first, str):
+        return first
     joined = ", ".join(map(str, values))
-    return (
-        joined
-        if len(joined) <= _LONGEST
-        else f"{str(values[0])[:_LONGEST]} and {len(values) - 1} more"
-    )
-
-
-def _provenance(stores: Sequence[FeatureStore], command: str) -> dict[str, Any]:
-    """The stores' provenance; versions that differ are joined, so that rows still pending fit none of them."""
-    fields: dict[str, Any] = {}
-    for name in dict.fromkeys(name for store in stores for name in store.provenance):
-        values = list(
-            dict.fromkeys(store.provenance[name] for store in stores if name in store.provenance)
-        )
-        fields[name] = (
-            _joined(values) if len(values) > 1 and isinstance(values[0], str) else values[0]
-        )
-    return fields | {"command": command, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    if len(joined) <= _MAX_FIELD_LETTERS:
+        return joined
+    return f"{first[:_MAX_FIELD_LETTERS]} and {len(values) - 1} more"

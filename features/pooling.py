@@ -1,7 +1,8 @@
-"""Pooling: what becomes of the positions of a feature map."""
+"""Pooling of feature maps over their positions."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ def pool(features: NDArray[Any], pooling: str | None) -> NDArray[np.float32]:
 
     Args:
         features: any float dtype.
-        pooling: None leaves the shape; "flat" gives (n, height * width * channels), "avg" and "max"
-            the mean or the maximum over the positions, (n, channels).
+        pooling: None keeps the shape. "flat" gives (n, height * width * channels). "avg" and "max"
+            take the mean or the maximum over the positions and give (n, channels).
 
     Raises:
         ParameterError: an unknown pooling.
@@ -32,8 +33,8 @@ def pool(features: NDArray[Any], pooling: str | None) -> NDArray[np.float32]:
         case None:
             return values
         case "flat":
-            # The product is spelled out because reshape cannot infer -1 for no rows.
-            return values.reshape(len(values), int(np.prod(values.shape[1:])))
+            # reshape cannot compute -1 if there are no rows.
+            return values.reshape(len(values), math.prod(values.shape[1:]))
         case "avg":
             return np.asarray(values.mean(axis=(1, 2)))
         case "max":

@@ -121,7 +121,7 @@ class FeatureStore:
 
     @cached_property
     def pixels(self) -> NDArray[np.str_]:
-        """SHA-256 of each decoded image; decoded on first use, as str takes four times the space."""
+        """SHA-256 of each decoded image, as str; made on first use, since str takes much memory."""
         return np.char.decode(self._pixels, "ascii", "replace")
 
     @property

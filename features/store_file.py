@@ -81,7 +81,7 @@ class StoreFile:
         return self._map(self.layout.checksums[layer])
 
     def checksums(self, layer: str, rows: Rows | None = None) -> NDArray[np.str_]:
-        """Read the checksums of all rows, or of some, hexadecimal; empty where a row is not done."""
+        """Read the checksums of all rows or of some, hexadecimal; empty where a row is not done."""
         raw = self.raw_checksums(layer)
         return np.char.decode(np.array(raw if rows is None else raw[rows]), "ascii", "replace")
 

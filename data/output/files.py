@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the folder of all caches."""
+"""Atomic writes: a file is written whole or not at all. Also the folder of all caches."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def cache_folder() -> Path:
 def whole_file(path: Path, *, temporary: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path; on success rename it to `path`, on error delete it.
 
-    A crash at any instant leaves the old file or the new one. A file that is replaced hands its
-    permissions on.
+    A crash at any instant leaves either the old file or the new one. The new file takes the
+    permissions of the file that it replaces.
 
     Args:
         path: the file's final name; the folder must exist.
         temporary: the temporary path, for callers who hold a lock on `path`. By default the name
-            is random, so that two processes at once do not mix.
+            is random, so that two processes can write the same file at once.
 
     Raises:
         OSError: the file cannot be written.
@@ -60,7 +60,11 @@ def whole_file(path: Path, *, temporary: Path | None = None) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, whole or not at all; text is written as UTF-8."""
+    """Write a file, whole or not at all; text is written as UTF-8.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     with whole_file(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
@@ -72,7 +76,12 @@ Protected = Callable[[Path], bool]
 def check_output(
     path: Path, *, overwrite: bool = False, protected: Protected = lambda path: False
 ) -> None:
-    """Refuse an output path that is taken.
+    """Raise if an output path must not be written.
+
+    Args:
+        path: the output path.
+        overwrite: allow an existing regular file.
+        protected: returns True for a file that must not be overwritten.
 
     Raises:
         ParameterError: the path exists, and must not be overwritten or is not a regular file.
@@ -105,14 +114,15 @@ def new_file(
     try:
         with whole_file(path) as temporary:
             yield temporary
-            # Another process may have made the file meanwhile.
+            # Another process may have written a file of this name meanwhile.
             check_output(path, overwrite=overwrite, protected=protected)
-    except (OSError, RuntimeError) as error:  # h5py reports a full disk by either
+    except (OSError, RuntimeError) as error:
+        # h5py reports a full disk by either of them.
         raise StoreError(f"{path}: cannot be written ({_reason(error)})") from None
 
 
 def _reason(error: OSError | RuntimeError) -> str:
-    """Find the system's own words in an error; HDF5 wraps them into a report of its state."""
+    """Return the system's message of an error; HDF5 wraps it in a report of its own state."""
     wrapped = re.search("error message = '([^']*)'", str(error))
     if wrapped:
         return wrapped[1]

@@ -1,7 +1,7 @@
 """Writing a feature store as a compressed archive.
 
 FORMAT.md, section "Archives", describes the file. Like a store, an archive is read without trust
-in its HDF5 metadata (see `features/index.py`): HDF5 only gets single chunks whose frame was checked.
+in its HDF5 metadata (see `features/index.py`): HDF5 gets only single chunks with a sound frame.
 """
 
 from __future__ import annotations

@@ -11,11 +11,13 @@ from ...errors import MissingExtraError, StoreError
 from ..layout import Extent
 
 _BLOCK_ELEMENTS = 8192
-"""Values in a block of bitshuffle. More do not make VGG16's layers smaller; 2048 take twice as long."""
+"""Values in a block of bitshuffle. More do not make VGG16's layers smaller; 2048 are half as fast."""
 
 _MAX_ROW_BYTES = 2**28
-"""The largest row; VGG16's largest layer has 13 MB. HDF5 itself would accept 4 GB, and a hostile
-archive can pack that into 2 MB."""
+"""The largest row; a row of VGG16's largest layer has 13 MB.
+
+HDF5 itself would accept 4 GB, which a hostile archive can pack into 2 MB.
+"""
 
 
 def compression() -> dict[str, Any]:

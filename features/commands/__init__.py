@@ -1,1 +1,1 @@
-"""The command of the features room."""
+"""The command `freezeframe store`."""

@@ -1,4 +1,4 @@
-"""Command line of the features room."""
+"""The command `freezeframe store`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..store import FeatureStore
 
 LINES_SHOWN = 20
-"""How many rows of a kind are told on the terminal."""
+"""The most lines that `diff` prints for a kind of difference."""
 
 FILE = click.Path(path_type=Path)
 STORE = click.argument("path", metavar="[STORE]", default="features.h5", type=FILE)
@@ -39,38 +39,42 @@ def store() -> None:
 
 @store.command()
 @STORE
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
 def info(path: Path, as_json: bool) -> None:
-    """Show what STORE, by default features.h5, holds and what made it."""
+    """Show what STORE, by default features.h5, holds and how it was made."""
     from ..differences import summary
     from ..store import FeatureStore
 
-    told = summary(FeatureStore(path))
+    contents = summary(FeatureStore(path))
     if as_json:
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(contents, indent=2))
     else:
-        _print_summary(told)
+        _print_summary(contents)
 
 
 @store.command()
 @STORE
 def verify(path: Path) -> None:
-    """Check every row of STORE, by default features.h5, against its checksums; name those that are damaged."""
+    """Check every row of STORE, by default features.h5, against its checksums.
+
+    Damaged rows are listed.
+    """
     from ..store import FeatureStore
 
-    checked = FeatureStore(path)
+    opened = FeatureStore(path)
     with progress_bar("checking") as progress:
-        wrong = checked.verify(progress)
-    for row, layer in wrong:
-        click.echo(printable(f"damaged: {checked.paths[row]}: {layer}"))
-    n = len(checked.rows())
-    if wrong:
-        rows = len({row for row, _ in wrong})
+        mismatches = opened.verify(progress)
+    for row, layer in mismatches:
+        click.echo(printable(f"damaged: {opened.paths[row]}: {layer}"))
+    n = len(opened.rows())
+    if mismatches:
+        n_damaged = len({row for row, _ in mismatches})
         raise StoreError(
-            f"{path}: {rows} of {n} rows are not what was written; extract them again with --overwrite"
+            f"{path}: {n_damaged} of {n} rows are not what was written; "
+            "extract them again with --overwrite"
         )
     click.echo(
-        f"{counted(n, 'row')} of {counted(len(checked.layers), 'layer')} are what was written"
+        f"{counted(n, 'row')} of {counted(len(opened.layers), 'layer')} are what was written"
     )
 
 
@@ -81,36 +85,37 @@ def verify(path: Path) -> None:
     "--format",
     "kind",
     type=click.Choice(["npz", "parquet", "archive"]),
-    help="By default what OUT ends in: .npz, .parquet, or .h5 for an archive.",
+    help="Format of OUT; by default its ending decides: .npz, .parquet, or .h5 for an archive.",
 )
 @click.option(
     "--layer",
     metavar="NAME",
-    help="Whose features; by default the deepest layer. An archive has all.",
+    help="Layer to export; by default the deepest. An archive holds all layers.",
 )
 @click.option(
     "--pooling",
     type=click.Choice(["flat", "avg", "max"]),
-    help="Of the features; by default none in npz, avg in Parquet. An archive keeps all as they are.",
+    help="Pooling of the features; by default none in npz, avg in Parquet. "
+    "An archive holds them unpooled.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT, unless it is a feature store.")
 def export(
     path: Path, out: Path, kind: str | None, layer: str | None, pooling: str | None, overwrite: bool
 ) -> None:
-    """Write the features in STORE to OUT for other programs, or as a compressed archive.
+    """Export the features in STORE to OUT for other programs, or as a compressed archive.
 
     npz holds the arrays features, paths, sha256s, labels, splits, groups, pixels and duplicates.
-    Parquet holds one line an image, with a column for each pooled feature: f0, f1, ... Both hold
-    the rows that are done. An archive holds everything; `freezeframe store restore` makes a working
-    store of it again.
+    Parquet holds one line per image, with a column for each pooled feature: f0, f1, ... Both hold
+    the rows that are done. An archive holds everything; `freezeframe store restore` makes the
+    working store again.
     """
-    from ..export import export as write
+    from ..export import export as export_store
     from ..store import FeatureStore
 
-    exported = FeatureStore(path)
+    opened = FeatureStore(path)
     with progress_bar("exporting") as progress:
-        write(
-            exported,
+        export_store(
+            opened,
             out,
             kind,
             layer=layer,
@@ -127,29 +132,25 @@ def export(
 @click.argument("archive", type=FILE)
 @click.argument("out", type=FILE)
 def restore(archive: Path, out: Path) -> None:
-    """Make a working store OUT of ARCHIVE, equal to the one that was archived, and verify it."""
-    from ..archive.restoration import restore as make
+    """Restore the working store OUT from ARCHIVE, equal to the archived one, and verify it."""
+    from ..archive.restoration import restore as restore_store
 
     with progress_bar("restoring") as progress:
-        restored = make(archive, out, progress=progress)
-    _tell_store(restored)
+        restored = restore_store(archive, out, progress=progress)
+    _print_store(restored)
 
 
 @store.command()
 @click.argument("out", type=FILE)
 @click.argument("paths", metavar="STORE...", nargs=-1, required=True, type=FILE)
 def merge(out: Path, paths: tuple[Path, ...]) -> None:
-    """Join the rows of several stores, made alike from different images, in a new store OUT."""
-    from ..merge import merge as join
+    """Merge several stores, made in the same way from different images, into a new store OUT."""
+    from ..merge import merge as merge_stores
 
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     with progress_bar("merging") as progress:
-        merged = join(
-            out,
-            paths,
-            command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            progress=progress,
-        )
-    _tell_store(merged)
+        merged = merge_stores(out, paths, command=command, progress=progress)
+    _print_store(merged)
 
 
 @store.command()
@@ -157,40 +158,51 @@ def merge(out: Path, paths: tuple[Path, ...]) -> None:
 @click.argument("b", type=FILE)
 @click.pass_context
 def diff(context: click.Context, a: Path, b: Path) -> None:
-    """Tell how the stores A and B differ; end with exit code 1 if they do.
+    """Print how the stores A and B differ; exit with code 1 if they do.
 
-    The order of rows, and provenance that decides no number (when, where, by which command), do not
-    count.
+    Two things do not count: the order of rows, and provenance that does not affect the features
+    (when, where, by which command).
     """
     from ..differences import difference
     from ..store import FeatureStore
 
-    differs = difference(FeatureStore(a), FeatureStore(b))
-    for kind, lines in differs.found.items():
+    result = difference(FeatureStore(a), FeatureStore(b))
+    for kind, lines in result.differences.items():
         click.echo(f"{kind}: {len(lines)}")
-        _print_some(lines)
-    if differs.told:
-        click.echo(f"told otherwise, which does not count: {len(differs.told)}")
-        _print_some(differs.told)
-    click.echo("the stores differ" if differs.found else "the stores hold the same")
-    context.exit(0 if differs.equal else 1)
+        _print_first(lines)
+    n = len(result.harmless)
+    if n:
+        verb = "differs" if n == 1 else "differ"
+        click.echo(f"{counted(n, 'provenance field')} {verb} without affecting the features")
+        _print_first(result.harmless)
+    click.echo("the stores hold the same" if result.equal else "the stores differ")
+    context.exit(0 if result.equal else 1)
 
 
-def _print_summary(told: Mapping[str, Any]) -> None:
-    """What a store holds, as two columns."""
+def _print_summary(contents: Mapping[str, Any]) -> None:
+    """Print what a store holds, as two columns."""
+    file_size = megabytes(contents["file_bytes"])
+    disk_size = megabytes(contents["disk_bytes"])
     lines = {
-        "file": f"{told['path']}, {megabytes(told['file_bytes'])}, on the disk {megabytes(told['disk_bytes'])}",
-        "rows": f"{told['rows']} ({counts_by_name(told['status'])})",
-        "pictures": _pictures(told),
-        "classes": counts_by_name(told["classes"]),
-        "splits": counts_by_name(told["splits"]),
+        "file": f"{contents['path']}, {file_size}, on the disk {disk_size}",
+        "rows": f"{contents['rows']} ({counts_by_name(contents['status'])})",
+        "pictures": _pictures_text(contents["pictures"]),
+        "classes": counts_by_name(contents["classes"]),
+        "splits": counts_by_name(contents["splits"]),
     }
-    for name, layer in told["layers"].items():
+    for name, layer in contents["layers"].items():
         shape = " x ".join(map(str, layer["shape"]))
         lines[f"layer {name}"] = f"{shape}, {layer['dtype']}, {megabytes(layer['bytes'])}"
-    lines |= {name: str(value) for name, value in told["provenance"].items()}
-    lines["fingerprint"] = told["fingerprint"]
+    lines |= {name: str(value) for name, value in contents["provenance"].items()}
+    lines["fingerprint"] = contents["fingerprint"]
     _print_columns(lines)
+
+
+def _pictures_text(pictures: int | None) -> str:
+    """Write the number of different pictures; None if it is unknown."""
+    if pictures is None:
+        return "unknown; extract-features, run again on the same images, finds the near-duplicates"
+    return f"{pictures} different ones, near-duplicates counted once"
 
 
 def _print_columns(lines: Mapping[str, str]) -> None:
@@ -202,24 +214,16 @@ def _print_columns(lines: Mapping[str, str]) -> None:
     console().print(columns)
 
 
-def _print_some(lines: list[str]) -> None:
+def _print_first(lines: list[str]) -> None:
+    """Print the first `LINES_SHOWN` lines, and how many more there are."""
     for line in lines[:LINES_SHOWN]:
         click.echo(printable(f"  {line}"))
     if len(lines) > LINES_SHOWN:
         click.echo(f"  and {len(lines) - LINES_SHOWN} more")
 
 
-def _tell_store(made: FeatureStore) -> None:
+def _print_store(opened: FeatureStore) -> None:
     layers = ", ".join(
-        f"{name} {' x '.join(map(str, shape))}" for name, shape in made.layers.items()
+        f"{name} {' x '.join(map(str, shape))}" for name, shape in opened.layers.items()
     )
-    click.echo(printable(f"{made.path}: {len(made.rows())} of {len(made)} images, {layers}"))
-
-
-def _pictures(told: Mapping[str, Any]) -> str:
-    """How many different pictures there are among the rows that are done."""
-    if told["pictures"] is None:
-        return (
-            "not known; extract-features, run again on the same images, finds the near-duplicates"
-        )
-    return f"{told['pictures']} different ones, near-duplicates counted once"
+    click.echo(printable(f"{opened.path}: {len(opened.rows())} of {len(opened)} images, {layers}"))

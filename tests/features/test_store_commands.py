@@ -116,7 +116,7 @@ def test_rows_are_only_copied_where_they_belong(make_store: MakeStore, tmp_path:
         create_store(tmp_path / "d.h5", rows, {"block5_pool": (2, 1, 5)}, PROVENANCE)
     with StoreWriter(target) as writer:
         for some, to, message in [
-            ([0], [1], "x/0.png was to be copied to another image's row"),
+            ([0], [1], "x/0.png cannot be copied to the row of another image"),
             ([0, 1], [0], r"one length, got \(2,\) and \(1,\)"),
             ([0, 0], [0, 0], "one to each"),
             ([6], [0], "rows must lie between 0 and 5, got 6 to 6"),
@@ -627,7 +627,7 @@ def test_diff_of_equal_stores(make_store: MakeStore, tmp_path: Path) -> None:
     result = call("diff", a, b)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
-        "told otherwise, which does not count: 1",
+        "1 provenance field differs without affecting the features",
         "  command: None in A, 'another' in B",
         "the stores hold the same",
     ]
@@ -645,7 +645,7 @@ def test_diff_names_what_differs(make_store: MakeStore) -> None:
         splits=["train"] * 6,
         failed=1,
     )
-    found = difference(FeatureStore(a), FeatureStore(b)).found
+    found = difference(FeatureStore(a), FeatureStore(b)).differences
     assert found == {
         "rows only in B": ["z/5.png"],
         "rows whose file changed": ["x/4.png"],
@@ -659,7 +659,7 @@ def test_diff_names_what_differs(make_store: MakeStore) -> None:
     other = make_store(
         "c.h5", labels, splits=["test", *["train"] * 4], pending=1, provenance={"resize": "nearest"}
     )
-    found = difference(FeatureStore(other), FeatureStore(a)).found
+    found = difference(FeatureStore(other), FeatureStore(a)).differences
     assert found == {
         "provenance differs": ["resize: 'nearest' in A, 'bilinear' in B"],
         "rows with other splits": ["x/0.png: 'test' in A, 'train' in B"],
@@ -713,7 +713,7 @@ def test_every_mistake_is_told_in_one_line(make_store: MakeStore, tmp_path: Path
         (
             ["export", good, "a.h5", "--pooling", "avg"],
             2,
-            "an archive keeps all layers as they are",
+            "an archive keeps all layers unpooled",
         ),
         (
             ["export", good, "nowhere/a.npz"],

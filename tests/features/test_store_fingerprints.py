@@ -531,8 +531,8 @@ def test_info_tells_how_many_pictures(make_store: MakeStore) -> None:
             2,
             "2 different ones, near-duplicates counted once",
         ),
-        (make_store("b.h5", ["x", "y"]), None, "not known; extract-features"),
-        (GOLDEN / "store-v1.h5", None, "not known; extract-features"),
+        (make_store("b.h5", ["x", "y"]), None, "unknown; extract-features"),
+        (GOLDEN / "store-v1.h5", None, "unknown; extract-features"),
     ):
         told = CliRunner().invoke(cli, ["store", "info", str(path), "--json"])
         assert json.loads(told.stdout)["pictures"] == number
