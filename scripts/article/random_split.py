@@ -1,6 +1,9 @@
-"""A list of images with a random 80:20 split, stratified by class, as most people make it: pictures part from copies.
+"""Write a list of images with a random 80:20 split, stratified by class, as most people make it.
 
-usage: python scripts/random_split.py FOLDER|CSV validation|test OUT.csv     (seed 0; OUT.csv: in the current folder)
+usage: python scripts/article/random_split.py FOLDER|CSV validation|test OUT.csv
+
+The split ignores copies, which is the point: a copy of a training image may end up in the other
+part. The seed is 0. OUT.csv is written to the current folder.
 """
 
 from __future__ import annotations
@@ -16,14 +19,15 @@ from freezeframe.data.manifest import read_manifest
 
 
 def main() -> None:
-    """Write the list."""
+    """Write the list that the command line names."""
     source, name, output = sys.argv[1:]
     manifest = read_manifest(source)
     labels = [image.label for image in manifest.images]
-    _, held = train_test_split(range(len(labels)), test_size=0.2, stratify=labels, random_state=0)
+    rows = range(len(labels))
+    _, fifth = train_test_split(rows, test_size=0.2, stratify=labels, random_state=0)
     parts = ["train"] * len(labels)
-    for number in held:
-        parts[number] = name
+    for row in fifth:
+        parts[row] = name
     with Path(output).open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "split"])

@@ -1,10 +1,10 @@
-"""What a reproduction of the article came to, from its leaderboard: results.md, which is printed, too, and index.html.
+"""Write the results of a reproduction, from its leaderboard: results.md and index.html.
 
-usage: python scripts/results.py LEADERBOARD PLACE
+usage: python scripts/article/results.py LEADERBOARD PLACE
 
-PLACE takes both files; steps.csv of scripts/reproduce is looked for there, and runs/ beside the
-leaderboard. Of a run that was made twice the last one counts. What was not run is shown as "not
-run", and nothing is estimated.
+Both files are written to PLACE; results.md is printed too. The script reads steps.csv of
+scripts/reproduce in PLACE, and runs/ beside the leaderboard. Of a run that was repeated the last
+row counts. A run that is missing is shown as "not run", and nothing is estimated.
 """
 
 from __future__ import annotations
@@ -17,18 +17,15 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
+from article_rows import Row, best_of_each, five_models, newest
 from joblib import cpu_count
 from result_tables import (
-    Row,
     Table,
     article_table,
-    best_of_each,
     collapse_table,
     cost_table,
     difference_table,
-    five_models,
     leaderboard_table,
-    newest,
 )
 
 from freezeframe.classify.board.ranking import RunFolders, rank_rows
@@ -48,84 +45,74 @@ LIBRARIES = (
     "scikit-learn",
     "xgboost-cpu",
 )
-"""Whose versions are told."""
+"""Libraries whose versions are shown."""
 
 CHOSEN = (
-    "The most accurate run of each approach on the leak-free hold-out. They were chosen by the very images that test "
-    "them, which makes the p-values somewhat too small."
+    "The most accurate run of each approach on the leak-free hold-out. They were chosen by the "
+    "images that test them, which makes the p-values somewhat too small."
 )
 ONE_SEED = (
-    "On the leak-free hold-out. What another seed would have made of each is not in these tests."
+    "On the leak-free hold-out, one seed each. "
+    "These tests do not show what other seeds would change."
 )
 
 OTHER_PAGES = ("explore-training", "explore-tested", "audit")
-"""Folders of steps that make a page of their own."""
+"""Folders of steps that write a page of their own."""
 
 
 def read_seconds(path: Path) -> dict[str, float]:
-    """Seconds of the steps in steps.csv, without those that were interrupted; of none if there is no such file."""
+    """Return the seconds of the uninterrupted steps in steps.csv; {} if the file is missing."""
     with suppress(FileNotFoundError), path.open(newline="") as file:
         return {step: float(seconds) for step, seconds in csv.reader(file) if seconds}
     return {}
 
 
 def links(place: Path) -> str:
-    """Links to the pages of steps before."""
-    there = [name for name in OTHER_PAGES if (place / name / "index.html").exists()]
-    told = [f'<a href="{name}/index.html">{name}</a>' for name in there]
-    return f"<p>{', '.join(told)}</p>"
+    """Return links to the pages of earlier steps."""
+    existing = [name for name in OTHER_PAGES if (place / name / "index.html").exists()]
+    anchors = [f'<a href="{name}/index.html">{name}</a>' for name in existing]
+    return f"<p>{', '.join(anchors)}</p>"
 
 
 def machine() -> str:
-    """Where this runs, and with what."""
-    models: list[str] = []
+    """Return a sentence on this computer and the versions of libraries."""
+    lines: list[str] = []
     with suppress(OSError):
-        models = [
-            line
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ]
-    cpu = models[0].partition(":")[2].strip() if models else platform.machine()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cpu = models[0] if models else platform.machine()
     versions = [f"{name} {version}" for name in LIBRARIES if (version := installed(name))]
-    return f"{cpu_count()} cores ({cpu}), {platform.system()}, Python {platform.python_version()}, {', '.join(versions)}."
+    system = f"{platform.system()}, Python {platform.python_version()}"
+    return f"{cpu_count()} cores ({cpu}), {system}, {', '.join(versions)}."
 
 
 def installed(package: str) -> str:
-    """A package's version; "" if it is not installed."""
+    """Return the version of a package; "" if it is not installed."""
     with suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
     return ""
 
 
+def evaluations_of(chosen: Mapping[str, Row], folders: RunFolders) -> dict[str, Evaluation]:
+    """Return the predictions of runs by their names, without runs whose predictions are missing."""
+    read = {name: folders.evaluation(row["run_id"], row["test_id"]) for name, row in chosen.items()}
+    return {name: evaluation for name, evaluation in read.items() if evaluation is not None}
+
+
 def results(leaderboard: Path, place: Path) -> list[Table]:
-    """All tables."""
-    rows, folders = newest(read_rows(leaderboard)), RunFolders(leaderboard.parent / "runs")
-    seconds = read_seconds(place / "steps.csv")
-
-    def said(found: Mapping[str, Row]) -> dict[str, Evaluation]:
-        """What each said of its test images, where that is kept."""
-        kept = {
-            name: folders.evaluation(row["run_id"], row["test_id"]) for name, row in found.items()
-        }
-        return {name: evaluation for name, evaluation in kept.items() if evaluation is not None}
-
-    differences = [
-        difference_table(
-            "Which differences are real: approaches", said(best_of_each(rows)), [CHOSEN]
-        ),
-        difference_table(
-            "Which differences are real: the article's five models",
-            said(five_models(rows)),
-            [ONE_SEED],
-        ),
-    ]
-    ranked = [leaderboard_table(places) for places in rank_rows(rows, "accuracy", folders)]
+    """Return all tables."""
+    rows = newest(read_rows(leaderboard))
+    folders = RunFolders(leaderboard.parent / "runs")
+    best = evaluations_of(best_of_each(rows), folders)
+    models = evaluations_of(five_models(rows), folders)
+    title = "Which differences are real"
     return [
         article_table(rows),
         collapse_table(rows),
-        cost_table(rows, seconds),
-        *differences,
-        *ranked,
+        cost_table(rows, read_seconds(place / "steps.csv")),
+        difference_table(f"{title}: approaches", best, [CHOSEN]),
+        difference_table(f"{title}: the article's five models", models, [ONE_SEED]),
+        *(leaderboard_table(places) for places in rank_rows(rows, "accuracy", folders)),
     ]
 
 
@@ -135,11 +122,11 @@ def main() -> None:
     parser.add_argument("leaderboard", type=Path)
     parser.add_argument("place", type=Path)
     options = parser.parse_args()
-    found = results(options.leaderboard, options.place)
-    text = "\n".join(["# Results\n", f"{machine()}\n", *(table.markdown() for table in found)])
+    tables = results(options.leaderboard, options.place)
+    text = "\n".join(["# Results\n", f"{machine()}\n", *(table.markdown() for table in tables)])
     options.place.mkdir(parents=True, exist_ok=True)
     write_whole(options.place / "results.md", text)
-    parts = [pages.paragraph(machine()), links(options.place), *(table.html() for table in found)]
+    parts = [pages.paragraph(machine()), links(options.place), *(table.html() for table in tables)]
     write_whole(options.place / "index.html", pages.page("Results", parts))
     print(text)
 

@@ -1,4 +1,4 @@
-"""The tables of a reproduction: each number is one of a row, and what was not run is said to be."""
+"""The tables of a reproduction: numbers come from rows, missing runs are shown as not run."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from freezeframe.classify.scores.predictions import Predictions
 
 from ..conftest import script
 
+article_rows = script("article_rows")
 result_tables = script("result_tables")
 results = script("results")
 
@@ -24,7 +25,7 @@ results = script("results")
 def row(
     head: str, layer: str, split: str = "external", accuracy: float = 0.9, **more: str
 ) -> dict[str, str]:
-    """A row of a leaderboard; of hyper-parameters networks have what they keep, and scale if it is given."""
+    """Return a row of a leaderboard; networks have the parameter keep, and scale if passed."""
     parameters: dict[str, Any] = {"keep": "last"} if head.startswith(("cnn", "dense")) else {}
     parameters |= {"scale": int(more.pop("scale"))} if "scale" in more else {}
     return dict.fromkeys(COLUMNS, "") | {
@@ -54,7 +55,7 @@ def row(
     }
 
 
-def test_a_model_that_was_not_run_is_told_so() -> None:
+def test_a_missing_model_is_shown_as_not_run() -> None:
     table = result_tables.article_table([])
     assert [cells[0] for cells in table.rows] == [
         "simple",
@@ -68,7 +69,7 @@ def test_a_model_that_was_not_run_is_told_so() -> None:
     assert {cell for cells in table.rows for cell in (cells[3], *cells[5:])} == {"-"}
 
 
-def test_the_article_stands_beside_both_runs() -> None:
+def test_the_article_is_shown_beside_both_runs() -> None:
     rows = [
         row(
             "cnn-dropout", "pixels-250", accuracy=0.95, epochs="10", train_images_per_second="11.63"
@@ -84,19 +85,19 @@ def test_the_article_stands_beside_both_runs() -> None:
         row("cnn-dropout", "pixels-250", accuracy=0.1, seed="1"),
         row("dense-128", "block5_pool", scale="1"),  # a head of ours, not the article's
     ]
-    found = {cells[0]: cells[1:] for cells in result_tables.article_table(rows).rows}
-    assert found["dropout"] == [
+    cells_of = {cells[0]: cells[1:] for cells in result_tables.article_table(rows).rows}
+    assert cells_of["dropout"] == [
         *("99.6", "95.0 (85.0-95.0)", "15 of 20", "80.0 (85.0-95.0)"),
         *("0", "10, 7", "250", "-", "-", "100", "11.6, 11.7"),
     ]
-    assert found["vgg16-block5"][1] == "not run"
+    assert cells_of["vgg16-block5"][1] == "not run"
 
 
 def test_the_last_of_two_equal_runs_counts() -> None:
     rows = [row("logreg", "block5_pool", accuracy=0.5), row("logreg", "block5_pool", accuracy=0.6)]
-    assert [each["accuracy"] for each in result_tables.newest(rows)] == ["0.6"]
-    assert result_tables.first_seed(rows, "external")["accuracy"] == "0.6"
-    assert result_tables.first_seed(rows, "hold-out") is None
+    assert [newest["accuracy"] for newest in article_rows.newest(rows)] == ["0.6"]
+    assert article_rows.first_seed(rows, "external")["accuracy"] == "0.6"
+    assert article_rows.first_seed(rows, "hold-out") is None
 
 
 def test_raw_features_come_first_then_scaled_ones_by_seed() -> None:
@@ -109,8 +110,8 @@ def test_raw_features_come_first_then_scaled_ones_by_seed() -> None:
         row(head, "block5_pool", scale="0"),
     ]
     table = result_tables.collapse_table(rows)
-    told = [tuple(cells[:3]) for cells in table.rows[1:]]
-    assert told == [(head, "raw", "2"), (head, "raw", "10"), (head, "scaled", "1")]
+    heads = [tuple(cells[:3]) for cells in table.rows[1:]]
+    assert heads == [(head, "raw", "2"), (head, "raw", "10"), (head, "scaled", "1")]
     assert list(table.rows[2][3:6]) == ["90.0 (85.0-95.0)", "100.0", "0.0"]
     assert "Logistic regression on block3_pool: not run." in table.remarks
     plain = result_tables.collapse_table([*rows, row("logreg", "block3_pool")])
@@ -118,22 +119,18 @@ def test_raw_features_come_first_then_scaled_ones_by_seed() -> None:
     assert not any("not run" in remark for remark in plain.remarks)
 
 
-def test_costs_are_sums_of_what_was_measured() -> None:
+def test_costs_are_sums_of_measured_seconds() -> None:
     rows = [
         row("logreg", "block5_pool", reduce_seconds="6", fit_seconds="4"),
         row("cnn-dropout", "pixels-250", fit_seconds="3000", epochs="10"),
         row("finetune-block5", "block4_pool", "hold-out 20%"),
     ]
     table = result_tables.cost_table(rows, {"extract-training": 40.0})
-    found = {cells[0]: list(cells[1:]) for cells in table.rows}
-    assert found["logreg on block5_pool"] == ["80", "-", "40", "6.0", "4.0", "50.0", "-"]
-    assert found["finetune-block5 on block4_pool"][2:6] == [
-        "-",
-        "0.0",
-        "100.0",
-        "-",
-    ]  # its extraction is not known
-    assert found["simple, end to end"][0] == "not run"
+    cells_of = {cells[0]: list(cells[1:]) for cells in table.rows}
+    assert cells_of["logreg on block5_pool"] == ["80", "-", "40", "6.0", "4.0", "50.0", "-"]
+    # The seconds of its extraction are unknown.
+    assert cells_of["finetune-block5 on block4_pool"][2:6] == ["-", "0.0", "100.0", "-"]
+    assert cells_of["simple, end to end"][0] == "not run"
     assert "extract-training: 80 images in 40 s, 2.0 images/s." in table.remarks
     assert table.remarks[-1].endswith(
         "against 10 epochs of the article's CNN (3000 s): 60.0 times."
@@ -141,57 +138,57 @@ def test_costs_are_sums_of_what_was_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [({}, "not known"), ({"extract-training": 1.0}, "not run")]
+    ("seconds", "reason"), [({}, "unknown"), ({"extract-training": 1.0}, "not run")]
 )
-def test_a_ratio_is_never_guessed(seconds: dict[str, float], told: str) -> None:
+def test_a_ratio_is_never_guessed(seconds: dict[str, float], reason: str) -> None:
     rows = [row("logreg", "block5_pool")]
     if not seconds:
         rows.append(row("cnn-dropout", "pixels-250"))
-    assert told in result_tables.ratio(rows, seconds)
+    assert reason in result_tables.ratio(rows, seconds)
 
 
 def test_the_best_of_each_approach_are_compared_on_the_same_images() -> None:
-    held = "hold-out 20%"
+    hold_out = "hold-out 20%"
     rows = [
-        row("logreg", "block5_pool", held, 0.8),
-        row("ridge", "block5_pool", held, 0.9),
-        row("cnn-simple", "pixels-250", held, 0.7),
-        row("dense-128", "block5_pool", held, 0.75, scale="0"),
-        row("dense-128", "block5_pool", held, 0.6, scale="1"),
-        row("knn", "block3_pool", held, 0.99, test_id="other images"),
+        row("logreg", "block5_pool", hold_out, 0.8),
+        row("ridge", "block5_pool", hold_out, 0.9),
+        row("cnn-simple", "pixels-250", hold_out, 0.7),
+        row("dense-128", "block5_pool", hold_out, 0.75, scale="0"),
+        row("dense-128", "block5_pool", hold_out, 0.6, scale="1"),
+        row("knn", "block3_pool", hold_out, 0.99, test_id="other images"),
         row("knn", "block3_pool", "external", 0.99),
     ]
-    best = result_tables.best_of_each(rows)
-    assert {name: each["accuracy"] for name, each in best.items()} == {
+    best = article_rows.best_of_each(rows)
+    assert {name: run["accuracy"] for name, run in best.items()} == {
         "head on block5_pool (ridge)": "0.9",
         "the article's dense head (dense-128)": "0.75",
         "end-to-end network (cnn-simple)": "0.7",
     }
     assert list(best) == sorted(best, key=lambda name: -float(best[name]["accuracy"]))
-    assert result_tables.best_of_each([]) == {}
+    assert article_rows.best_of_each([]) == {}
 
 
-def test_the_articles_models_are_compared_where_they_were_tested_alike() -> None:
-    held = "hold-out 20%"
+def test_the_articles_models_are_compared_on_the_same_images() -> None:
+    hold_out = "hold-out 20%"
     rows = [
-        row("cnn-simple", "pixels-250", held, 0.7),
-        row("cnn-simple", "pixels-250", held, 0.8, hyperparameters='{"keep": "best"}'),
-        row("cnn-dropout", "pixels-250", held, 0.9),
-        row("cnn-augmented", "pixels-250", held, 0.9, test_id="other images"),
+        row("cnn-simple", "pixels-250", hold_out, 0.7),
+        row("cnn-simple", "pixels-250", hold_out, 0.8, hyperparameters='{"keep": "best"}'),
+        row("cnn-dropout", "pixels-250", hold_out, 0.9),
+        row("cnn-augmented", "pixels-250", hold_out, 0.9, test_id="other images"),
         row("dense-128", "block5_pool", "external", 0.9, scale="0"),
     ]
-    found = result_tables.five_models(rows)
-    assert [(name, each["accuracy"]) for name, each in found.items()] == [
+    models = article_rows.five_models(rows)
+    assert [(name, run["accuracy"]) for name, run in models.items()] == [
         ("dropout", "0.9"),
         ("simple", "0.7"),
     ]
-    assert result_tables.five_models([]) == {}
+    assert article_rows.five_models([]) == {}
 
 
 def evaluation(right: int, n: int = 40) -> Evaluation:
     y = np.arange(n) % 2
-    said = np.where(np.arange(n) < right, y, 1 - y)
-    predictions = Predictions.of(y, np.eye(2)[said] * 0.8 + 0.1, positive=1)
+    labels = np.where(np.arange(n) < right, y, 1 - y)
+    predictions = Predictions.of(y, np.eye(2)[labels] * 0.8 + 0.1, positive=1)
     names = [str(number) for number in range(n)]
     return Evaluation(
         "id", "set", "hold-out 20%", ("a", "b"), names, names, predictions, np.full(n, "")
@@ -199,8 +196,8 @@ def evaluation(right: int, n: int = 40) -> Evaluation:
 
 
 def test_differences_are_tested_in_pairs() -> None:
-    said = {"ridge": evaluation(40), "knn": evaluation(39), "cnn": evaluation(20)}
-    table = result_tables.difference_table("Differences", said, ["One seed."])
+    evaluations = {"ridge": evaluation(40), "knn": evaluation(39), "cnn": evaluation(20)}
+    table = result_tables.difference_table("Differences", evaluations, ["One seed."])
     assert [cells[:2] for cells in table.rows] == [
         ["ridge", "knn"],
         ["ridge", "cnn"],
@@ -219,12 +216,9 @@ def test_differences_are_tested_in_pairs() -> None:
 def test_both_files_are_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
-    known = {
-        name: value
-        for name, value in row("cnn-simple", "pixels-250").items()
-        if value and name != "schema"
-    }
-    append_rows(tmp_path / "leaderboard.csv", [known | {"test_set": "a|b<i>"}])
+    full = row("cnn-simple", "pixels-250")
+    cells = {name: value for name, value in full.items() if value and name != "schema"}
+    append_rows(tmp_path / "leaderboard.csv", [cells | {"test_set": "a|b<i>"}])
     (tmp_path / "steps.csv").write_text("extract-training,40\nextract-block4,\n")
     monkeypatch.setattr(
         sys, "argv", ["results.py", str(tmp_path / "leaderboard.csv"), str(tmp_path / "place")]
