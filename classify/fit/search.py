@@ -50,7 +50,7 @@ class FitOptions:
                 f"search must be one of {', '.join(SEARCHES)}, got {self.search!r}"
             )
         if self.sensitivity is not None and not 0 < self.sensitivity <= 1:
-            raise ParameterError(f"sensitivity must lie between 0 and 1, got {self.sensitivity}")
+            raise ParameterError(f"sensitivity must be between 0 and 1, got {self.sensitivity}")
 
     def fixed_for(self, name: str) -> dict[str, Any]:
         """Return the fixed hyper-parameters of one head; its own override those for all heads."""

@@ -1,4 +1,4 @@
-"""Scores, choosing training and test rows, and what a run leaves."""
+"""Training and test rows, rows of the leaderboard, and the files of a run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def test_hold_out_keeps_copies_and_groups_on_one_side(make_store: MakeStore) -> 
     for seed in range(5):
         task = make_task(store, seed=seed)
         (test,) = task.tests
-        assert set(relatives(test.part, task.train)) == {UNKNOWN}  # none that could be found
+        # There are no fingerprints, so that more relatives than the known ones may exist.
+        assert set(relatives(test.part, task.train)) == {UNKNOWN}
         assert not (
             {"g"} & set(store.groups[task.train.rows]) and {"g"} & set(store.groups[test.part.rows])
         )
@@ -49,7 +50,7 @@ def test_hold_out_keeps_copies_and_groups_on_one_side(make_store: MakeStore) -> 
 
 
 def parts(task: Task) -> tuple[int, int, list[tuple[str, int]]]:
-    """How many rows train, how many of them validate, and the test sets with theirs."""
+    """Count the training rows, the validation rows among them, and the rows of each test set."""
     return (
         len(task.train.rows),
         int(task.validation.sum()),
@@ -57,26 +58,27 @@ def parts(task: Task) -> tuple[int, int, list[tuple[str, int]]]:
     )
 
 
-def test_the_store_s_own_splits_are_used(make_store: MakeStore) -> None:
+def test_splits_of_the_store_are_used(make_store: MakeStore) -> None:
     splits = ["train"] * 20 + ["validation"] * 10 + ["test"] * 10
     store = FeatureStore(make_store("a.h5", TWO, splits=splits))
-    other, more = FeatureStore(make_store("o.h5", TWO)), FeatureStore(make_store("p.h5", TWO[:6]))
+    large = FeatureStore(make_store("o.h5", TWO))
+    small = FeatureStore(make_store("p.h5", TWO[:6]))
     assert parts(make_task(store)) == (30, 10, [("test", 10)])
-    assert parts(make_task(store, tests=[other, more])) == (
+    assert parts(make_task(store, tests=[large, small])) == (
         30,
         10,
         [("test", 10), ("external", 40), ("external", 6)],
     )
     no_test = FeatureStore(make_store("b.h5", TWO, splits=["train"] * 30 + ["validation"] * 10))
     assert parts(make_task(no_test)) == (30, 0, [("validation", 10)])
-    assert parts(make_task(no_test, tests=[other])) == (40, 10, [("external", 40)])
+    assert parts(make_task(no_test, tests=[large])) == (40, 10, [("external", 40)])
     assert parts(make_task(no_test, n_folds=3)) == (40, 10, [])
     only_train = FeatureStore(make_store("c.h5", TWO, splits=["train"] * 40))
     assert parts(make_task(only_train)) == (32, 0, [("hold-out 20%", 8)])
-    assert parts(make_task(only_train, tests=[other], n_folds=5)) == (40, 0, [("external", 40)])
+    assert parts(make_task(only_train, tests=[large], n_folds=5)) == (40, 0, [("external", 40)])
 
 
-def test_rows_that_the_splits_leave_out_and_groups_they_cut_are_told(
+def test_a_run_warns_of_unused_images_and_of_groups_that_a_split_cuts(
     make_store: MakeStore, tmp_path: Path
 ) -> None:
     splits = ["train"] * 20 + [""] * 8 + ["test"] * 12
@@ -84,38 +86,41 @@ def test_rows_that_the_splits_leave_out_and_groups_they_cut_are_told(
     store = FeatureStore(make_store("a.h5", TWO, splits=splits, groups=groups))
     run = fit_classifier(make_task(store), "majority", leaderboard=tmp_path / "l.csv")
     assert run.warnings == [
-        "at least 3 of 12 test images of scans have a relative among the training images (3 the same group): "
+        "at least 3 of 12 test images of scans have a relative among the training images (3 the "
+        "same group): "
         "a score on all of them says nothing about unseen images",
-        "the clean scores of scans are not known because a.h5 has no fingerprint of 40 of 40 images: only "
-        "byte-identical copies are found; run extract-features again, which adds fingerprints and computes no feature again",
+        "the clean scores of scans are not known because a.h5 has no fingerprint of 40 of 40 "
+        "images: only "
+        "byte-identical copies are found; run extract-features again, which adds fingerprints "
+        "and computes no feature again",
         "a.h5: 8 images belong to no split in use and are skipped",
     ]
     no_test = FeatureStore(make_store("c.h5", TWO, splits=["train"] * 20 + [""] * 20))
     for task in (make_task(no_test), make_task(no_test, tests=[store])):
         run = fit_classifier(task, "majority", leaderboard=tmp_path / "l.csv")
         assert "c.h5: 20 images belong to no split in use and are skipped" in run.warnings
-    other = FeatureStore(
+    second = FeatureStore(
         make_store("b.h5", TWO, groups=groups, sha256s=[f"{100 + i:064x}" for i in range(40)])
     )
-    task = make_task(store, tests=[other])
+    task = make_task(store, tests=[second])
     assert len(task.train.rows) == 20
-    assert set(relatives(task.tests[1].part, task.train)) == {
-        UNKNOWN
-    }  # a group of another store is another one
+    # Groups of two stores are different groups, even if they have one name.
+    assert set(relatives(task.tests[1].part, task.train)) == {UNKNOWN}
 
 
 def test_a_head_gets_the_seed_of_the_task(
     make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seeds, fit = [], Majority.fit
+    seeds = []
+    fit = Majority.fit
 
-    def spied(
+    def spy(
         self: Majority, X: Any, y: Any, n_classes: int, *, seed: int = 0, folds: Any = ()
     ) -> None:
         seeds.append(seed)
         fit(self, X, y, n_classes, seed=seed)
 
-    monkeypatch.setattr(Majority, "fit", spied)
+    monkeypatch.setattr(Majority, "fit", spy)
     task = make_task(FeatureStore(make_store("a.h5", TWO)), seed=7)
     run = fit_classifier(task, "majority", leaderboard=tmp_path / "l.csv")
     assert seeds == [run.row["seed"]] == [7]
@@ -125,33 +130,30 @@ def test_a_head_gets_the_seed_of_the_task(
 def test_stores_that_cannot_be_compared_are_refused(make_store: MakeStore, name: str) -> None:
     store = FeatureStore(make_store("a.h5", TWO))
     old = store.provenance[name]
-    other = FeatureStore(
+    test = FeatureStore(
         make_store("b.h5", TWO, provenance={name: 7 if isinstance(old, int) else "other"})
     )
     with pytest.raises(StoreError, match=rf"b\.h5: made with {name} "):
-        make_task(store, tests=[other])
+        make_task(store, tests=[test])
 
 
-def test_a_test_store_of_other_shape_or_without_a_class(
+def test_a_test_store_may_lack_a_class_but_not_the_shape(
     make_store: MakeStore, tmp_path: Path
 ) -> None:
     store = FeatureStore(make_store("a.h5", ["a", "b", "c"] * 10))
-    other = FeatureStore(make_store("b.h5", ["a", "b"] * 10))
-    run = fit_classifier(
-        make_task(store, tests=[other]), "majority", leaderboard=tmp_path / "l.csv"
-    )
+    test = FeatureStore(make_store("b.h5", ["a", "b"] * 10))
+    run = fit_classifier(make_task(store, tests=[test]), "majority", leaderboard=tmp_path / "l.csv")
     assert "no test image is of class c" in run.warnings
-    other.layers["block5_pool"] = (9, 9, 9)
+    test.layers["block5_pool"] = (9, 9, 9)
     with pytest.raises(
         StoreError, match=r"block5_pool has shape \(9, 9, 9\), in .*a\.h5 \(2, 2, 5\)"
     ):
-        make_task(store, tests=[other])
+        make_task(store, tests=[test])
 
 
-def test_images_without_a_checksum_are_not_taken_for_copies(make_store: MakeStore) -> None:
+def test_images_without_a_checksum_do_not_count_as_copies(make_store: MakeStore) -> None:
     store = FeatureStore(make_store("a.h5", TWO, sha256s=[""] * 40))
-    other = FeatureStore(store.path)
-    task = make_task(store, tests=[other])
+    task = make_task(store, tests=[FeatureStore(store.path)])
     assert set(relatives(task.tests[0].part, task.train)) == {UNKNOWN}
 
 
@@ -166,7 +168,7 @@ def test_damaged_features_are_not_scored(make_store: MakeStore, tmp_path: Path) 
     assert {file.name for file in tmp_path.iterdir()} == {"a.h5", "a.h5.lock"}
 
 
-def test_a_run_whose_row_cannot_be_appended_is_none(
+def test_a_run_whose_row_cannot_be_appended_leaves_no_folder(
     make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def locked(*_: object) -> None:
@@ -182,25 +184,25 @@ def test_a_run_whose_row_cannot_be_appended_is_none(
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_another_store_tests(make_store: MakeStore) -> None:
+def test_another_store_is_a_test_set(make_store: MakeStore) -> None:
     store = FeatureStore(make_store("a.h5", TWO))
-    other = FeatureStore(
+    test = FeatureStore(
         make_store("b.h5", ["ill", "no"] * 5, sha256s=[f"{i + 35:064x}" for i in range(10)])
     )
-    task = make_task(store, tests=[other], classes={"ill": "sick", "no": "healthy"})
+    task = make_task(store, tests=[test], classes={"ill": "sick", "no": "healthy"})
     assert parts(task) == (40, 0, [("external", 10)])
     assert relatives(task.tests[0].part, task.train).tolist() == ["bytes"] * 5 + [UNKNOWN] * 5
     assert task.positive == "sick"
     assert task.classes == ["healthy", "sick"]
 
 
-def test_tasks_that_make_no_sense_are_refused(make_store: MakeStore) -> None:
+def test_impossible_tasks_are_refused(make_store: MakeStore) -> None:
     store = FeatureStore(make_store("a.h5", TWO))
-    other = FeatureStore(make_store("b.h5", ["ill", "no"] * 5))
+    renamed = FeatureStore(make_store("b.h5", ["ill", "no"] * 5))
     foreign = FeatureStore(make_store("c.h5", TWO, provenance={"weights_digest": "1" * 64}))
     resized = FeatureStore(make_store("i.h5", TWO, provenance={"resize": "nearest"}))
     half = FeatureStore(make_store("d.h5", TWO, pending=3))
-    one = FeatureStore(make_store("e.h5", ["sick"] * 10))
+    one_class = FeatureStore(make_store("e.h5", ["sick"] * 10))
     only_test = FeatureStore(make_store("f.h5", TWO, splits=["test"] * 40))
     broken = FeatureStore(make_store("g.h5", TWO, failed=40))
     three = FeatureStore(make_store("h.h5", ["a", "b", "c"] * 10))
@@ -213,7 +215,7 @@ def test_tasks_that_make_no_sense_are_refused(make_store: MakeStore) -> None:
         FreezeframeError,
         "class 'ill' is none of the training classes healthy, sick; rename",
         store,
-        tests=[other],
+        tests=[renamed],
     )
     refused(
         StoreError,
@@ -231,7 +233,7 @@ def test_tasks_that_make_no_sense_are_refused(make_store: MakeStore) -> None:
         StoreError, r"d\.h5: 3 of 40 rows are not computed yet; run extract-features again", half
     )
     refused(StoreError, r"d\.h5: 3 of 40 rows", store, tests=[half])
-    refused(FreezeframeError, "two classes are needed, all its images are 'sick'", one)
+    refused(FreezeframeError, "two classes are needed, all its images are 'sick'", one_class)
     refused(
         FreezeframeError,
         "images are split into test, but none are for training",
@@ -266,16 +268,14 @@ def test_tasks_that_make_no_sense_are_refused(make_store: MakeStore) -> None:
     refused(ParameterError, "test_size must be between 0 and 1", store, test_size=1.5)
 
 
-def test_a_run_leaves_a_row_a_model_and_its_predictions(
-    make_store: MakeStore, tmp_path: Path
-) -> None:
+def test_a_run_writes_a_row_a_model_and_predictions(make_store: MakeStore, tmp_path: Path) -> None:
     thumbnails = np.random.default_rng(0).integers(0, 256, (38, 64, 64)).astype(np.uint8)
-    known = {
+    fingerprints = {
         "fingerprints": [Fingerprint(f"{i:064x}", thumbnails[i]) for i in range(38)],
         "merged": True,
     }
     store = FeatureStore(
-        make_store("a.h5", TWO, provenance={"source": "/scans/brain"}, failed=2, **known)
+        make_store("a.h5", TWO, provenance={"source": "/scans/brain"}, failed=2, **fingerprints)
     )
     run = fit_classifier(
         make_task(store), "majority", leaderboard=tmp_path / "l.csv", runs=tmp_path / "runs"
@@ -328,12 +328,12 @@ def test_a_run_leaves_a_row_a_model_and_its_predictions(
 
 def test_every_test_set_has_a_row(make_store: MakeStore, tmp_path: Path) -> None:
     store = FeatureStore(make_store("a.h5", TWO, splits=["train"] * 30 + ["test"] * 10))
-    others = [
+    test_stores = [
         FeatureStore(make_store(name, TWO[:n], provenance={"source": name}))
         for name, n in (("b", 8), ("c", 6))
     ]
     run = fit_classifier(
-        make_task(store, tests=others, n_folds=3), "logreg", leaderboard=tmp_path / "l.csv"
+        make_task(store, tests=test_stores, n_folds=3), "logreg", leaderboard=tmp_path / "l.csv"
     )
     rows = read_rows(tmp_path / "l.csv")
     assert [
@@ -347,7 +347,7 @@ def test_every_test_set_has_a_row(make_store: MakeStore, tmp_path: Path) -> None
     assert len({row["run_id"] for row in rows}) == 1
     assert len({row["test_id"] for row in rows}) == 4
     assert list(read_predictions(run.folder)) == [row["test_id"] for row in rows]
-    assert rows[2]["test_fingerprint"] == others[0].fingerprint
+    assert rows[2]["test_fingerprint"] == test_stores[0].fingerprint
     assert run.warnings[0].startswith(
         "the clean scores of scans are not known because a.h5 has no fingerprint of 40 of 40 images"
     )
@@ -359,17 +359,17 @@ def test_every_test_set_has_a_row(make_store: MakeStore, tmp_path: Path) -> None
     )
 
 
-def test_test_sets_are_told_apart_by_their_images(make_store: MakeStore, tmp_path: Path) -> None:
-    def test_id(name: str, seed: int = 0, **options: Any) -> str:
+def test_a_test_set_is_identified_by_its_images(make_store: MakeStore, tmp_path: Path) -> None:
+    def identity(name: str, seed: int = 0, **options: Any) -> str:
         task = make_task(FeatureStore(make_store(name, TWO, **options)), seed=seed)
         return str(fit_classifier(task, "majority", leaderboard=tmp_path / "l.csv").row["test_id"])
 
-    assert test_id("a.h5") == test_id("b.h5", provenance={"source": "elsewhere"})
-    assert test_id("a.h5") != test_id("a.h5", seed=1)
-    assert test_id("a.h5") != test_id("c.h5", sha256s=[f"{i:063x}f" for i in range(40)])
+    assert identity("a.h5") == identity("b.h5", provenance={"source": "elsewhere"})
+    assert identity("a.h5") != identity("a.h5", seed=1)
+    assert identity("a.h5") != identity("c.h5", sha256s=[f"{i:063x}f" for i in range(40)])
 
 
-def test_cross_validation_judges_no_image_by_its_relatives(
+def test_cross_validation_fits_no_head_on_relatives_of_a_judged_image(
     make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups = [f"patient {i // 4}" for i in range(40)]
@@ -377,19 +377,21 @@ def test_cross_validation_judges_no_image_by_its_relatives(
     X = store.features("block5_pool", pooling="avg")
     row_of = {features.tobytes(): row for row, features in enumerate(X)}
     fitted: list[set[str]] = []
-    fit, scores = NearestNeighbours.fit, NearestNeighbours.scores
+    fit = NearestNeighbours.fit
+    scores = NearestNeighbours.scores
 
-    def spied_fit(self: Any, X: Any, *others: Any, **options: Any) -> None:
+    def spy_on_fit(self: Any, X: Any, *arguments: Any, **options: Any) -> None:
         fitted.append({groups[row_of[x.tobytes()]] for x in X})
-        fit(self, X, *others, **options)
+        fit(self, X, *arguments, **options)
 
-    def spied_scores(self: Any, X: Any) -> Any:
-        if len(X) < 40:  # the last fit, on everything, is not what is scored
+    def spy_on_scores(self: Any, X: Any) -> Any:
+        # The head on all rows is not evaluated by folds.
+        if len(X) < 40:
             assert not fitted[-1] & {groups[row_of[x.tobytes()]] for x in X}
         return scores(self, X)
 
-    monkeypatch.setattr(NearestNeighbours, "fit", spied_fit)
-    monkeypatch.setattr(NearestNeighbours, "scores", spied_scores)
+    monkeypatch.setattr(NearestNeighbours, "fit", spy_on_fit)
+    monkeypatch.setattr(NearestNeighbours, "scores", spy_on_scores)
     task = make_task(store, n_folds=5, n_repeats=2)
     run = fit_classifier(task, "knn", leaderboard=tmp_path / "l.csv", runs=tmp_path / "runs")
     assert len(fitted) == 11
@@ -402,33 +404,34 @@ def test_cross_validation_judges_no_image_by_its_relatives(
         fit_classifier(make_task(store, n_folds=11), "knn", leaderboard=tmp_path / "l.csv")
 
 
-def test_cross_validation_of_a_reduced_head_is_that_on_the_features(
+def test_cross_validation_of_a_reduced_head_equals_that_on_the_features(
     make_store: MakeStore, tmp_path: Path
 ) -> None:
     from sklearn.linear_model import LogisticRegression
 
     store = FeatureStore(make_store("a.h5", TWO))
-    task = make_task(store, layer="block3_pool", n_folds=4)  # 48 features, 40 images
-    wanted = FitOptions("none", {"C": 0.1, "tol": 1e-8})
-    run = fit_classifier(task, "logreg", wanted, leaderboard=tmp_path / "l.csv")
+    # 40 images have 48 features each, so that a reduction is smaller.
+    task = make_task(store, layer="block3_pool", n_folds=4)
+    options = FitOptions("none", {"C": 0.1, "tol": 1e-8})
+    run = fit_classifier(task, "logreg", options, leaderboard=tmp_path / "l.csv")
     assert run.row["reduce_seconds"] > 0
     (evaluation,) = read_predictions(run.folder).values()
-    X, y = store.features("block3_pool", pooling="flat"), store.labels == "sick"
+    X = store.features("block3_pool", pooling="flat")
+    y = store.labels == "sick"
     proba = np.empty(40)
     for fitted, judged in grouped_folds(store.labels, np.arange(40), n_folds=4):
         solver = LogisticRegression(C=0.1, tol=1e-8).fit(X[fitted], y[fitted])
         proba[judged] = solver.predict_proba(X[judged])[:, 1]
     np.testing.assert_allclose(evaluation.predictions.proba[0, :, 1], proba, atol=1e-4)
-    kept = load_file(
-        run.folder / "model.safetensors"
-    )  # fitted on everything, and brought back to features
+    # The model is fitted on all rows; its coefficients are those of features, not of the reduction.
+    arrays = load_file(run.folder / "model.safetensors")
     np.testing.assert_allclose(
-        kept["coef"], LogisticRegression(C=0.1, tol=1e-8).fit(X, y).coef_, atol=1e-4
+        arrays["coef"], LogisticRegression(C=0.1, tol=1e-8).fit(X, y).coef_, atol=1e-4
     )
 
 
 @pytest.mark.parametrize("head", FOR_ANY_LAYER)
-def test_three_classes(make_store: MakeStore, tmp_path: Path, head: str) -> None:
+def test_every_head_takes_three_classes(make_store: MakeStore, tmp_path: Path, head: str) -> None:
     store = FeatureStore(make_store("a.h5", ["a", "b", "c"] * 20))
     run = fit_classifier(
         make_task(store), head, leaderboard=tmp_path / "l.csv", runs=tmp_path / "runs"
@@ -437,7 +440,7 @@ def test_three_classes(make_store: MakeStore, tmp_path: Path, head: str) -> None
     assert 0 <= run.row["roc_auc"] <= 1
 
 
-def test_leaks_and_random_weights_are_told(make_store: MakeStore, tmp_path: Path) -> None:
+def test_a_run_warns_of_leaks_and_random_weights(make_store: MakeStore, tmp_path: Path) -> None:
     store = FeatureStore(make_store("a.h5", TWO, provenance={"weights_source": "random, seed 3"}))
     run = fit_classifier(
         make_task(store, tests=[store]),

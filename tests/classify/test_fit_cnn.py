@@ -1,4 +1,4 @@
-"""`freezeframe fit-cnn` on real files: from images to the leaderboard, killed and gone on with, told what is wrong."""
+"""`freezeframe fit-cnn` on real files: from images to the leaderboard, kills, and mistakes."""
 
 from __future__ import annotations
 
@@ -70,17 +70,17 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def scores_only(history: Path) -> list[list[str]]:
-    """What of a history must come out the same."""
+    """Return the columns of a history that must be reproducible."""
     return [[line[name] for name in HISTORY[:4]] for line in table(history)]
 
 
 def check_predictions(run: Path, root: Path, *more: object) -> None:
-    """What the run's model says of the image files is what the run said of them."""
-    known = table(run / "predictions.csv")
-    images = [root / line["path"] for line in known]
+    """Check that the model predicts the image files as the run did."""
+    lines = table(run / "predictions.csv")
+    images = [root / line["path"] for line in lines]
     result = call("predict", run / "model.safetensors", *images, "--format", "csv", *more)
     assert result.exit_code == 0, result.stderr
-    for line, got in zip(known, csv.DictReader(io.StringIO(result.stdout)), strict=True):
+    for line, got in zip(lines, csv.DictReader(io.StringIO(result.stdout)), strict=True):
         assert got["label"] == line["predicted"]
         for name in [name for name in line if name.startswith("p_")]:
             assert float(got[name]) == pytest.approx(float(line[name]), abs=1e-5)
@@ -96,28 +96,28 @@ def test_the_whole_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[1].split()[:3] == ["head", "features", "tested"]
     assert lines[2].startswith("cnn-dropout")
     assert "scans: 24 images (healthy 12, tumour 12)" in result.stderr
-    told = re.findall(
+    epochs = re.findall(
         r"^cnn-dropout: epoch (\d) of 4: loss [\d.]+, validation loss [\d.]+, accuracy ",
         result.stderr,
         8,
     )
-    assert told == ["1", "2", "3", "4"]
+    assert epochs == ["1", "2", "3", "4"]
     (row,) = read_rows("leaderboard.csv")
-    wanted = {
+    expected = {
         "head": "cnn-dropout",
         "layer": "pixels-16",
         "pooling": "flat",
         "weights": "none",
         "positive": "tumour",
     }
-    assert {name: row[name] for name in wanted} == wanted | {"positive": "tumour"}
+    assert {name: row[name] for name in expected} == expected
     assert (row["epochs"], row["n_searched"], row["split"], row["data_set"]) == (
         "4",
         "1",
         "hold-out 20%",
         "scans",
     )
-    given = {
+    parameters = {
         "epochs": 4,
         "batch_size": 4,
         "learning_rate": 0.003,
@@ -125,7 +125,7 @@ def test_the_whole_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "augment": 0,
         "precision": "float32",
     }
-    assert json.loads(row["hyperparameters"]).items() >= given.items()
+    assert json.loads(row["hyperparameters"]).items() >= parameters.items()
     run = run_folder()
     assert sorted(path.name for path in run.iterdir()) == [
         "history.csv",
@@ -139,7 +139,8 @@ def test_the_whole_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = sum(float(line["seconds"]) * float(line["images_per_second"]) for line in history)
     assert float(row["train_images_per_second"]) == pytest.approx(images / trained, rel=1e-3)
     assert float(row["fit_seconds"]) > trained
-    assert [path.name for path in Path("runs").iterdir()] == [run.name]  # and no checkpoints
+    # Checkpoints are removed.
+    assert [path.name for path in Path("runs").iterdir()] == [run.name]
     check_predictions(run, folder)
     (store,) = Path("stores").glob("*.h5")
     assert re.fullmatch(r"scans-[0-9a-f]{8}-pixels-16\.h5", store.name)
@@ -172,10 +173,10 @@ def test_the_whole_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def equal_runs(first: Path, second: Path, *, predictions: bool = True) -> bool:
-    """Whether two runs came to the very same weights, epochs and predictions."""
-    arrays, others = (load_file(run / "model.safetensors") for run in (first, second))
-    if arrays.keys() != others.keys() or not all(
-        np.array_equal(arrays[name], others[name]) for name in arrays
+    """Return True if two runs have the same weights, epochs and predictions, to the last bit."""
+    arrays, arrays_2 = (load_file(run / "model.safetensors") for run in (first, second))
+    if arrays.keys() != arrays_2.keys() or not all(
+        np.array_equal(arrays[name], arrays_2[name]) for name in arrays
     ):
         return False
     if predictions:
@@ -186,8 +187,9 @@ def equal_runs(first: Path, second: Path, *, predictions: bool = True) -> bool:
 def wait_for(
     checkpoints: Path, writes: int, process: subprocess.Popen[str], seconds: float = 90
 ) -> None:
-    """Wait until a process has kept where it stands so often."""
-    deadline, seen = time.monotonic() + seconds, set()
+    """Wait until a process has written so many checkpoints."""
+    deadline = time.monotonic() + seconds
+    seen = set()
     while len(seen) < writes and process.poll() is None and time.monotonic() < deadline:
         for path in checkpoints.glob("*.safetensors"):
             try:
@@ -200,19 +202,19 @@ def wait_for(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL and SIGINT")
-def test_killed_it_ends_as_if_nothing_had_happened(
+def test_a_killed_training_continues_and_gives_the_same_model(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kill -9, Ctrl-C, and a second process meanwhile; augmentation, dropout and class weights are drawn as ever."""
-    wanted = ["--epochs", "8", "--patience", "8", "--class-weights"]
-    assert fit(folder, *wanted, arch="augmented").exit_code == 0
+    """It survives kill -9 and Ctrl-C, with augmentation, dropout and class weights."""
+    options = ["--epochs", "8", "--patience", "8", "--class-weights"]
+    assert fit(folder, *options, arch="augmented").exit_code == 0
     arguments = [
         "fit-cnn",
         folder,
         "--arch",
         "augmented",
         *SMALL,
-        *wanted,
+        *options,
         "--checkpoint-seconds",
         "0",
     ]
@@ -236,17 +238,17 @@ def test_killed_it_ends_as_if_nothing_had_happened(
     assert len(list(checkpoints.glob("*.safetensors"))) == 1
     assert len(read_rows("leaderboard.csv")) == 1
     steps: list[int] = []
-    tell = Training._tell
+    report = Training._tell
     with monkeypatch.context() as patch:
         patch.setattr(
             Training,
             "_tell",
-            lambda self: (steps.append(1), len(steps) == 9 and interrupt(), tell(self)),
+            lambda self: (steps.append(1), len(steps) == 9 and interrupt(), report(self)),
         )
         stopped = call(*arguments)
     assert (stopped.exit_code, len(steps)) == (130, 9)
-    told = stopped.stderr.splitlines()[-2:]
-    assert told == ["cnn-augmented: stopped; the same command goes on", "error: stopped"]
+    last_lines = stopped.stderr.splitlines()[-2:]
+    assert last_lines == ["cnn-augmented: stopped; the same command goes on", "error: stopped"]
     result = call(*arguments)
     assert result.exit_code == 0, result.stderr
     assert re.search(
@@ -258,22 +260,24 @@ def test_killed_it_ends_as_if_nothing_had_happened(
 
 
 def interrupt() -> None:
-    """Ctrl-C."""
+    """Send this process a Ctrl-C."""
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_another_folder_is_tested_on_and_leaks_are_told(folder: Path, tmp_path: Path) -> None:
-    other = tmp_path / "clinic"
+def test_another_folder_is_tested_on_and_its_leaks_are_reported(
+    folder: Path, tmp_path: Path
+) -> None:
+    clinic = tmp_path / "clinic"
     for old, new in (("healthy", "no"), ("tumour", "yes")):
-        shutil.copytree(folder / old, other / new)
+        shutil.copytree(folder / old, clinic / new)
     renamed = ["--classes", "no=healthy,yes=tumour"]
-    unnamed = fit(folder, "--test", other)
+    unnamed = fit(folder, "--test", clinic)
     assert unnamed.exit_code == 1
     assert (
         "class 'no' is none of the training classes healthy, tumour"
         in unnamed.stderr.splitlines()[-1]
     )
-    result = fit(folder, "--test", other, *renamed, "--patience", "1")
+    result = fit(folder, "--test", clinic, *renamed, "--patience", "1")
     assert result.exit_code == 3
     assert result.stderr.splitlines()[-1].startswith(
         "error: more than half of the test images leak (24 of 24 of clinic"
@@ -290,7 +294,7 @@ def test_another_folder_is_tested_on_and_leaks_are_told(folder: Path, tmp_path: 
     )
     assert int(row["epochs"]) <= 4
     assert len(list(Path("stores").glob("clinic-*-pixels-16.h5"))) == 1
-    check_predictions(run_folder(), other)
+    check_predictions(run_folder(), clinic)
 
 
 def test_three_classes_and_cross_validation(tmp_path: Path) -> None:
@@ -317,7 +321,8 @@ def test_three_classes_and_cross_validation(tmp_path: Path) -> None:
     (row,) = read_rows("leaderboard.csv")
     assert (row["split"], row["n_test"], row["positive"]) == ("2-fold", "30", "")
     assert float(row["accuracy"]) > 0.6
-    assert "cross-validation" not in result.stderr  # nothing collapsed
+    # No network collapsed.
+    assert "cross-validation" not in result.stderr
     assert not Path("runs/.checkpoints").exists()
     model = run_folder() / "model.safetensors"
     shown = json.loads(
@@ -328,16 +333,16 @@ def test_three_classes_and_cross_validation(tmp_path: Path) -> None:
 
 
 def few(folder: Path) -> None:
-    """A third of the images is enough."""
+    """Remove two thirds of the images, so that tests are quick."""
     for number in range(4, 12):
         for label in ("healthy", "tumour"):
             (folder / label / f"{number:02}.png").unlink()
 
 
-def test_what_is_frozen_is_computed_once_and_fitted_on(folder: Path) -> None:
-    """And the head on it is fit-classifier's."""
+def test_features_of_frozen_layers_are_computed_once(folder: Path) -> None:
+    """The head on them is the one of fit-classifier."""
     few(folder)
-    asked = [
+    options = [
         "--weights",
         "random",
         "--epochs",
@@ -347,7 +352,7 @@ def test_what_is_frozen_is_computed_once_and_fitted_on(folder: Path) -> None:
         "--learning-rate",
         "0.0001",
     ]
-    result = call("fit-cnn", folder, "--arch", "vgg16-block5", *asked)
+    result = call("fit-cnn", folder, "--arch", "vgg16-block5", *options)
     assert result.exit_code == 0, result.stderr
     assert (
         "the backbone's weights are random, seed 0: this score says nothing about VGG16"
@@ -369,33 +374,34 @@ def test_what_is_frozen_is_computed_once_and_fitted_on(folder: Path) -> None:
     assert equal_runs(run_folder(0), run_folder(1))
 
 
-def test_weights_from_a_file_are_those_that_are_fine_tuned(
+def test_weights_from_a_file_are_extracted_with_and_fine_tuned(
     folder: Path, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, asked = FeatureStore(make_store("f.h5", ["a", "b"] * 10)), []
+    store = FeatureStore(make_store("f.h5", ["a", "b"] * 10))
+    sources = []
 
     def extracted(manifest: Any, path: Path, settings: Settings, max_failed: float) -> FeatureStore:
-        asked.append(settings.weights)
+        sources.append(settings.weights)
         return store
 
     def loaded(weights: Any = "imagenet", *_: Any) -> None:
-        asked.append(weights)
-        raise WeightsError("they have been asked for")
+        sources.append(weights)
+        raise WeightsError("stop here")
 
     monkeypatch.setattr("freezeframe.classify.fit.image_stores.extract_and_tell", extracted)
     monkeypatch.setattr("freezeframe.extract.backbones.weights.load_weights", loaded)
-    for given in (["--weights", "w.h5"], []):
-        result = call("fit-cnn", folder, "--arch", "vgg16", "--trainable", "blocks=4,5", *given)
+    for option in (["--weights", "w.h5"], []):
+        result = call("fit-cnn", folder, "--arch", "vgg16", "--trainable", "blocks=4,5", *option)
         assert (result.exit_code, result.stderr.splitlines()[-1]) == (
             1,
-            "error: they have been asked for",
+            "error: stop here",
         )
-    assert asked == ["w.h5", "w.h5", "imagenet", "imagenet"]
+    assert sources == ["w.h5", "w.h5", "imagenet", "imagenet"]
     result = call("fit-cnn", store.path, "--arch", "vgg16", "--weights", "w.h5")
-    wanted = (
+    message = (
         f"error: weights is for folders and lists; {store.path} is a store, and is taken as it is\n"
     )
-    assert (result.exit_code, result.stderr) == (2, wanted)
+    assert (result.exit_code, result.stderr) == (2, message)
 
 
 @pytest.mark.slow
@@ -403,11 +409,11 @@ def test_layers_of_a_store_are_fine_tuned_or_fitted_on(folder: Path) -> None:
     few(folder)
     layers = ["--layer", "block3_pool", "--layer", "block4_pool"]
     assert call("extract-features", folder, *layers, "--weights", "random").exit_code == 0
-    result = call(
-        "fit-cnn", "features.h5", "--arch", "vgg16", "--epochs", "1"
-    )  # blocks=5 by default
+    # The default is blocks=5.
+    result = call("fit-cnn", "features.h5", "--arch", "vgg16", "--epochs", "1")
     assert result.exit_code == 0, result.stderr
-    own = ["--model", "early-blocks", "--param", "epochs=2"]  # block3_pool is chosen for it
+    # The command chooses block3_pool for this head.
+    own = ["--model", "early-blocks", "--param", "epochs=2"]
     result = call("fit-classifier", "features.h5", *own)
     assert result.exit_code == 0, result.stderr
     assert "early-blocks: epoch 2 of 2: loss " in result.stderr
@@ -420,7 +426,8 @@ def test_layers_of_a_store_are_fine_tuned_or_fitted_on(folder: Path) -> None:
     for wrong, message in (
         (
             ["early-blocks", "--layer", "block4_pool"],
-            "early-blocks is fitted on block2_pool or block3_pool, not on block4_pool; extract that, too",
+            "early-blocks is fitted on block2_pool or block3_pool, not on block4_pool; extract "
+            "that, too",
         ),
         (
             ["finetune-block4", "--pooling", "avg"],
@@ -434,7 +441,7 @@ def test_layers_of_a_store_are_fine_tuned_or_fitted_on(folder: Path) -> None:
 @pytest.mark.slow
 def test_all_of_vgg16_is_trained_on_small_images(folder: Path) -> None:
     few(folder)
-    asked = [
+    options = [
         "--trainable",
         "all",
         "--weights",
@@ -445,7 +452,7 @@ def test_all_of_vgg16_is_trained_on_small_images(folder: Path) -> None:
         "1",
         "--augment",
     ]
-    result = call("fit-cnn", folder, "--arch", "vgg16", *asked)
+    result = call("fit-cnn", folder, "--arch", "vgg16", *options)
     assert result.exit_code == 0, result.stderr
     (row,) = read_rows("leaderboard.csv")
     assert (row["head"], row["layer"]) == ("finetune-all", "pixels-32")
@@ -467,7 +474,7 @@ def test_all_heads_are_those_for_any_layer(
     fitted: list[str] = []
     monkeypatch.setattr(
         "freezeframe.classify.fit.fitting.HeadFitter.fit",
-        lambda self, name, tell: fitted.append(name) or 1 / 0,
+        lambda self, name, status: fitted.append(name) or 1 / 0,
     )
     with pytest.raises(ZeroDivisionError):
         CliRunner().invoke(
@@ -477,7 +484,7 @@ def test_all_heads_are_those_for_any_layer(
         )
     monkeypatch.setattr(
         "freezeframe.classify.commands.fit_classifier.fit_and_print",
-        lambda fitting, names, *_, **__: fitted.extend(names),
+        lambda fitter, names, *_, **__: fitted.extend(names),
     )
     call("fit-classifier", "a.h5", "--model", "all")
     assert tuple(fitted[1:]) == FOR_ANY_LAYER
@@ -550,7 +557,9 @@ def test_all_heads_are_those_for_any_layer(
         ),
     ],
 )
-def test_mistakes_are_told_in_one_line(folder: Path, arguments: list[str], message: str) -> None:
+def test_a_mistake_is_reported_in_one_line(
+    folder: Path, arguments: list[str], message: str
+) -> None:
     result = call("fit-cnn", folder, *arguments)
     assert result.exit_code == 2
     last = result.stderr.splitlines()[-1]
@@ -559,7 +568,7 @@ def test_mistakes_are_told_in_one_line(folder: Path, arguments: list[str], messa
     assert not Path("runs").exists()
 
 
-def test_what_cannot_be_trained_on_is_told_in_one_line(folder: Path, make_store: MakeStore) -> None:
+def test_impossible_input_is_reported_in_one_line(folder: Path, make_store: MakeStore) -> None:
     Path("void").mkdir()
     Path("notes.txt").write_text("no list")
     features = make_store("f.h5", ["a", "b"] * 10)
@@ -609,8 +618,8 @@ def test_what_cannot_be_trained_on_is_told_in_one_line(folder: Path, make_store:
     assert not Path("leaderboard.csv").exists()
 
 
-def test_help_shows_the_choices_that_hold() -> None:
-    """They stand in the command once more, so that help need not load what defines them."""
+def test_help_shows_all_choices() -> None:
+    """The command repeats them, so that help need not load the modules that define them."""
     options = {option.name: option for option in fit_cnn.params}
     assert list(options["arch"].type.choices) == list(ARCHITECTURES)
     assert tuple(options["precision"].type.choices) == PRECISIONS

@@ -1,4 +1,4 @@
-"""Relatives between training and test images: planted ones are found and named, scores are told without them."""
+"""Relatives between training and test images: how they are found, and scores without them."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def picture(seed: int) -> Image.Image:
-    """A picture unlike all others: blobs of several sizes."""
+    """Draw a picture that is unlike all others: blobs of several sizes."""
     rng = np.random.default_rng(seed)
     down, across = np.mgrid[:90, :110]
     grey = np.zeros((90, 110))
     for _ in range(150):
-        y, x, size = rng.uniform(0, 90), rng.uniform(0, 110), rng.uniform(1.5, 10)
+        y, x, size = rng.uniform((0, 0, 1.5), (90, 110, 10))
         grey += rng.normal() * np.exp(-((down - y) ** 2 + (across - x) ** 2) / (2 * size**2))
     grey = (grey - grey.min()) / np.ptp(grey) * 200 + 20
     return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
@@ -69,8 +69,8 @@ def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 COPIES: dict[str, tuple[str, Callable[[Image.Image], bytes]]] = {
     "the file itself": ("bytes", saved),
     "another format": ("pixels", lambda image: saved(image, "BMP")),
-    "encoded anew": ("near", lambda image: saved(image, "JPEG", quality=60)),
-    "mirrored, encoded anew": (
+    "encoded again": ("near", lambda image: saved(image, "JPEG", quality=60)),
+    "mirrored, encoded again": (
         "near",
         lambda image: saved(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "JPEG", quality=75),
     ),
@@ -80,11 +80,14 @@ COPIES: dict[str, tuple[str, Callable[[Image.Image], bytes]]] = {
 
 
 def recognised(files: list[bytes]) -> dict[str, Any]:
-    """What a store knows of files, as arguments of `make_store`."""
-    found: list[Fingerprint] = [
+    """Return checksums and fingerprints of files, as arguments of `make_store`."""
+    fingerprints: list[Fingerprint] = [
         fingerprint(np.array(Image.open(io.BytesIO(file)).convert("RGB"))) for file in files
     ]
-    return {"sha256s": [hashlib.sha256(file).hexdigest() for file in files], "fingerprints": found}
+    return {
+        "sha256s": [hashlib.sha256(file).hexdigest() for file in files],
+        "fingerprints": fingerprints,
+    }
 
 
 def pictures(n: int, first: int = 0) -> list[bytes]:
@@ -95,11 +98,11 @@ def fit(*arguments: object) -> Result:
     return CliRunner().invoke(cli, ["fit-classifier", *map(str, arguments), "--model", "majority"])
 
 
-# Which relatives are found.
+# How relatives are found.
 
 
 def planted() -> tuple[list[bytes], list[str]]:
-    """Test files, a copy of training picture 0, 1, ... each, and a strange one; and the relations to be found."""
+    """Return copies of training pictures 0, 1, ... and a new picture, and their relations."""
     files = [copy(picture(number)) for number, (_, copy) in enumerate(COPIES.values())]
     return [*files, saved(picture(99))], [*(level for level, _ in COPIES.values()), ""]
 
@@ -108,10 +111,12 @@ def test_planted_copies_are_found_between_the_splits_of_one_store(make_store: Ma
     files, levels = planted()
     splits = ["train"] * 12 + ["test"] * len(files)
     groups = [""] * 11 + ["patient"] + [""] * len(files)
-    files, splits, groups = [*files, saved(picture(98))], [*splits, "test"], [*groups, "patient"]
+    files.append(saved(picture(98)))
+    splits.append("test")
+    groups.append("patient")
     labels = (TWO * 2)[: len(splits)]
-    known = recognised([*pictures(12), *files])
-    store = FeatureStore(make_store("a.h5", labels, splits=splits, groups=groups, **known))
+    images = recognised([*pictures(12), *files])
+    store = FeatureStore(make_store("a.h5", labels, splits=splits, groups=groups, **images))
     task = make_task(store)
     assert relatives(task.tests[0].part, task.train).tolist() == [*levels, "group"]
 
@@ -125,18 +130,19 @@ def test_planted_copies_are_found_between_two_stores(
     train = FeatureStore(make_store("a.h5", TWO[:12], merged=merged, **recognised(pictures(12))))
     test = FeatureStore(make_store("b.h5", TWO[: len(files)], merged=merged, **recognised(files)))
     task = make_task(train, tests=[test])
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     assert (
-        relatives(task.tests[0].part, task.train, lambda *done: told.append(done)).tolist()
+        relatives(task.tests[0].part, task.train, lambda *counts: calls.append(counts)).tolist()
         == levels
     )
-    assert told[-1][0] == told[-1][1] > 0
-    told.clear()
+    assert calls[-1][0] == calls[-1][1] > 0
+    calls.clear()
     assert (
-        relatives(task.tests[0].part, task.train, lambda *done: told.append(done)).tolist()
+        relatives(task.tests[0].part, task.train, lambda *counts: calls.append(counts)).tolist()
         == levels
     )
-    assert not told  # what was compared once is remembered
+    # Pairs that were compared once come from the cache.
+    assert not calls
 
 
 def test_relations_form_chains_as_they_do_when_rows_are_split(make_store: MakeStore) -> None:
@@ -154,12 +160,12 @@ def test_relations_form_chains_as_they_do_when_rows_are_split(make_store: MakeSt
     groups = ["", "anna", "anna", "p", ""]
     test = FeatureStore(make_store("b.h5", TWO[:5], groups=groups, **recognised(files)))
     task = make_task(train, tests=[test])
-    # Of anna one picture is trained on, so the other is related; the p of another store is somebody
-    # else.
+    # One picture of anna is trained on, so that her second one is related. The group p of another
+    # store is another person.
     assert relatives(task.tests[0].part, task.train).tolist() == ["bytes", "near", "group", "", ""]
 
 
-def test_a_chain_may_lead_through_rows_of_no_split_that_is_used(make_store: MakeStore) -> None:
+def test_a_chain_may_lead_through_rows_of_an_unused_split(make_store: MakeStore) -> None:
     image = picture(50)
     files = [*pictures(12), saved(image, "JPEG", quality=60), saved(image), saved(picture(51))]
     groups = ["p"] * 13 + [""] * 2
@@ -171,11 +177,12 @@ def test_a_chain_may_lead_through_rows_of_no_split_that_is_used(make_store: Make
     assert relatives(task.tests[0].part, task.train).tolist() == ["group", ""]
 
 
-def test_nor_do_folds_cut_a_chain_that_leads_through_a_row_that_is_not_used(
+def test_folds_cut_no_chain_that_leads_through_an_unused_row(
     make_store: MakeStore,
 ) -> None:
     files = [*pictures(12), saved(picture(0), "BMP"), *pictures(1, 50)]
-    groups, splits = [*[""] * 12, "p", "p"], [*["train"] * 12, "", "train"]
+    groups = [*[""] * 12, "p", "p"]
+    splits = [*["train"] * 12, "", "train"]
     store = FeatureStore(
         make_store("a.h5", TWO[:14], splits=splits, groups=groups, **recognised(files))
     )
@@ -200,20 +207,24 @@ def test_copies_stay_on_one_side_of_a_hold_out_also_in_a_merged_store(
             assert not relatives(task.tests[0].part, task.train).any()
 
 
-def test_a_merge_of_a_store_without_fingerprints_uses_what_is_known(make_store: MakeStore) -> None:
+def test_a_merged_store_that_lacks_fingerprints_uses_those_it_has(make_store: MakeStore) -> None:
     copies = [saved(picture(i // 2), "JPEG", quality=50 + 30 * (i % 2)) for i in range(20)]
-    known = recognised(copies)
-    known["fingerprints"] = known["fingerprints"][:16]
-    store = FeatureStore(make_store("a.h5", TWO[:20], merged=True, **known))
+    images = recognised(copies)
+    images["fingerprints"] = images["fingerprints"][:16]
+    store = FeatureStore(make_store("a.h5", TWO[:20], merged=True, **images))
     assert near_duplicates(store).tolist() == [*np.repeat(np.arange(8), 2) + 1, 0, 0, 0, 0]
     run = fit_classifier(make_task(store), "majority", leaderboard="l.csv")
     assert run.warnings == [
-        "the clean scores of scans are not known because a.h5 has no fingerprint of 4 of 20 images: only "
-        "byte-identical copies are found; run extract-features again, which adds fingerprints and computes no feature again"
+        "the clean scores of scans are not known because a.h5 has no fingerprint of 4 of 20 "
+        "images: only "
+        "byte-identical copies are found; run extract-features again, which adds fingerprints "
+        "and computes no feature again"
     ]
 
 
-def test_numbers_of_groups_that_a_store_cannot_know_are_not_believed(make_store: MakeStore) -> None:
+def test_near_duplicate_groups_of_a_store_without_fingerprints_are_ignored(
+    make_store: MakeStore,
+) -> None:
     store = FeatureStore(make_store("a.h5", TWO, splits=["train"] * 20 + ["test"] * 20))
     store.duplicates[:] = 7
     assert not near_duplicates(store).any()
@@ -237,48 +248,49 @@ def test_no_hold_out_and_no_fold_cuts_through_a_chain_of_relations(
     try:
         cuts.append(hold_out(labels, whole.groups, seed=seed))
         cuts += grouped_folds(labels, whole.groups, n_folds=2, seed=seed)
-    except FreezeframeError:  # too few groups of a class
+    # A class may have too few groups to be split.
+    except FreezeframeError:
         pass
-    for one, other in cuts:
-        for i in one:
-            for j in other:
+    for fitted, judged in cuts:
+        for i in fitted:
+            for j in judged:
                 assert not any(a == b and a for a, b in zip(keys[i], keys[j], strict=True))
-        assert set(relatives(whole.take(other), whole.take(one))) <= {"", UNKNOWN}
+        assert set(relatives(whole.take(judged), whole.take(fitted))) <= {"", UNKNOWN}
 
 
-# Scores without them.
+# Scores without relatives.
 
 
-def said(n: int, seed: int = 0, groups: NDArray[np.intp] | None = None) -> Predictions:
+def predicted(n: int, seed: int = 0, groups: NDArray[np.intp] | None = None) -> Predictions:
     rng = np.random.default_rng(seed)
     proba = rng.dirichlet((1, 1), n)
     return Predictions.of(np.arange(n) % 2, proba, groups=groups, positive=1)
 
 
-def same(found: dict[str, float], wanted: dict[str, float]) -> bool:
+def same(scores: dict[str, float], expected: dict[str, float]) -> bool:
     return all(
-        found[f"clean_{name}"] == wanted[name]
-        or np.isnan([found[f"clean_{name}"], wanted[name]]).all()
+        scores[f"clean_{name}"] == expected[name]
+        or np.isnan([scores[f"clean_{name}"], expected[name]]).all()
         for name in METRIC_COLUMNS
     )
 
 
-def test_a_clean_score_is_that_of_the_subset() -> None:
-    predictions = said(60, groups=np.arange(60) // 2)
+def test_a_clean_score_is_the_score_of_the_clean_images() -> None:
+    predictions = predicted(60, groups=np.arange(60) // 2)
     clean = np.arange(60) >= 24
-    found = clean_scores(predictions, clean, score(predictions))
+    scores = clean_scores(predictions, clean, score(predictions))
     subset = Predictions.of(
         predictions.y[clean], predictions.proba[:, clean], groups=np.arange(24, 60) // 2, positive=1
     )
-    assert tuple(found) == CLEAN_COLUMNS
-    assert same(found, score(subset))
-    assert found["clean_accuracy"] != score(predictions)["accuracy"]
+    assert tuple(scores) == CLEAN_COLUMNS
+    assert same(scores, score(subset))
+    assert scores["clean_accuracy"] != score(predictions)["accuracy"]
 
 
-def test_without_leaks_a_clean_score_is_the_score_and_costs_nothing(
+def test_without_leaks_clean_scores_are_not_computed_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    predictions = said(6)
+    predictions = predicted(6)
     scores = score(predictions)
     monkeypatch.setattr("freezeframe.classify.scores.clean.score", None)
     assert same(clean_scores(predictions, np.ones(6, dtype=bool), scores), scores)
@@ -290,32 +302,33 @@ def test_without_leaks_a_clean_score_is_the_score_and_costs_nothing(
         (np.arange(40) < 2 * LEAST_GROUPS, True),
         (np.arange(40) < 2 * LEAST_GROUPS - 2, False),
         (np.arange(40) % 4 != 0, True),
-        (np.arange(40) % 2 == 1, False),  # no image of a class is left
-        ((np.arange(40) % 2 == 1) | (np.arange(40) == 0), False),  # one is
+        # No image of a class remains, then one, then two.
+        (np.arange(40) % 2 == 1, False),
+        ((np.arange(40) % 2 == 1) | (np.arange(40) == 0), False),
         ((np.arange(40) % 2 == 1) | np.isin(np.arange(40), [0, 2]), True),
     ],
 )
 def test_too_few_is_fewer_than_ten_groups_or_two_of_a_class(
     clean: NDArray[np.bool_], expected: bool
 ) -> None:
-    predictions = said(40, groups=np.repeat(np.arange(20), 2) if clean[:18].all() else None)
+    predictions = predicted(40, groups=np.repeat(np.arange(20), 2) if clean[:18].all() else None)
     assert enough(predictions, clean) == expected
-    found = clean_scores(predictions, clean, score(predictions))
-    assert np.isnan([found[name] for name in CLEAN_COLUMNS]).all() != expected
+    scores = clean_scores(predictions, clean, score(predictions))
+    assert np.isnan([scores[name] for name in CLEAN_COLUMNS]).all() != expected
 
 
-def test_a_class_that_never_had_two_groups_does_not_hinder() -> None:
-    one = replace(said(30), y=np.array([1] + [0] * 29))
-    assert enough(one, np.arange(30) < 20)
-    assert not enough(one, np.arange(30) > 0)
+def test_a_class_of_one_group_does_not_prevent_clean_scores() -> None:
+    predictions = replace(predicted(30), y=np.array([1] + [0] * 29))
+    assert enough(predictions, np.arange(30) < 20)
+    assert not enough(predictions, np.arange(30) > 0)
 
 
-# What a user sees.
+# Output of the commands.
 
 
 @pytest.fixture
 def leaking(make_store: MakeStore) -> Callable[[int], Path]:
-    """Makes a store with a training split of 30 images and a test split of 30, of which the first n are copies."""
+    """Make stores with 30 training images and 30 test images, the first n of them copies."""
 
     def make(n: int) -> Path:
         files = [*pictures(30), *pictures(n), *pictures(30 - n, 100)]
@@ -341,12 +354,13 @@ def test_leaks_are_in_the_leaderboard_the_predictions_and_the_model(
     assert model.scores[0]["n_test_leaking"] == 9
     assert model.scores[0]["clean_accuracy"] == pytest.approx(again["accuracy"])
     assert run.warnings == [
-        "9 of 30 test images of scans have a relative among the training images (9 the same bytes): a score on all "
+        "9 of 30 test images of scans have a relative among the training images (9 the same "
+        "bytes): a score on all "
         "of them says nothing about unseen images; the clean scores are those of the 21 others"
     ]
 
 
-def test_where_too_few_are_left_nothing_is_scored_and_it_is_told(
+def test_too_few_clean_images_are_not_scored(
     leaking: Callable[[int], Path],
 ) -> None:
     run = fit_classifier(make_task(FeatureStore(leaking(29))), "majority", leaderboard="l.csv")
@@ -371,23 +385,23 @@ def test_cross_validation_has_no_leaks(leaking: Callable[[int], Path]) -> None:
     assert all(folds[name] == folds[f"clean_{name}"] for name in METRIC_COLUMNS)
 
 
-def test_relatives_are_looked_for_once_for_all_heads(
+def test_relatives_are_found_once_for_all_heads(
     leaking: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
 
-    def spied(*arguments: Any) -> NDArray[np.str_]:
+    def spy(*arguments: Any) -> NDArray[np.str_]:
         calls.append(arguments)
         return relatives(*arguments)
 
-    monkeypatch.setattr("freezeframe.classify.fit.evaluators.relatives", spied)
-    fitting = HeadFitter(make_task(FeatureStore(leaking(9))), leaderboard="l.csv")
+    monkeypatch.setattr("freezeframe.classify.fit.evaluators.relatives", spy)
+    fitter = HeadFitter(make_task(FeatureStore(leaking(9))), leaderboard="l.csv")
     for head in ("majority", "naive-bayes"):
-        assert fitting.fit(head).row["n_test_leaking"] == 9
+        assert fitter.fit(head).row["n_test_leaking"] == 9
     assert len(calls) == 1
 
 
-def test_the_table_shows_what_leaks_and_the_clean_accuracy(leaking: Callable[[int], Path]) -> None:
+def test_the_table_shows_leaks_and_the_clean_accuracy(leaking: Callable[[int], Path]) -> None:
     result = fit(leaking(9), "--model", "logreg")
     assert result.exit_code == 0, result.stderr
     heading, first, second = result.stdout.splitlines()
@@ -402,7 +416,7 @@ def test_the_table_shows_what_leaks_and_the_clean_accuracy(leaking: Callable[[in
     assert "9 of 30" in board
 
 
-def test_without_leaks_nothing_of_it_is_shown(leaking: Callable[[int], Path]) -> None:
+def test_without_leaks_the_output_names_none(leaking: Callable[[int], Path]) -> None:
     result = fit(leaking(0))
     assert result.exit_code == 0
     assert "clean" not in result.output
@@ -434,7 +448,7 @@ def test_exit_code_3_if_more_than_half_leaks(
         assert "error" not in result.stderr
 
 
-def test_a_store_of_version_1_is_told_of(make_store: MakeStore) -> None:
+def test_a_run_warns_of_a_store_of_version_1(make_store: MakeStore) -> None:
     assert near_duplicates(FeatureStore(GOLDEN)).tolist() == [0] * 4
     store = FeatureStore(make_store("old.h5", TWO))
     store.format_version = 1
@@ -442,8 +456,10 @@ def test_a_store_of_version_1_is_told_of(make_store: MakeStore) -> None:
     task = make_task(store, tests=[test])
     run = fit_classifier(task, "majority", leaderboard="l.csv")
     assert run.warnings == [
-        "the clean scores of scans are not known because old.h5 was written by an older version: only byte-identical "
-        "copies are found; run extract-features again, which adds fingerprints and computes no feature again"
+        "the clean scores of scans are not known because old.h5 was written by an older "
+        "version: only byte-identical "
+        "copies are found; run extract-features again, which adds fingerprints and computes no "
+        "feature again"
     ]
     (row,) = read_rows("l.csv")
     assert (row["n_test_leaking"], row["n_test_clean"], row["n_test_clean_groups"]) == (
@@ -457,7 +473,7 @@ def test_a_store_of_version_1_is_told_of(make_store: MakeStore) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"n_folds": 3}])
-def test_within_a_store_that_knows_no_pictures_nothing_is_clean(
+def test_a_store_without_fingerprints_has_no_clean_images(
     make_store: MakeStore, options: dict[str, Any]
 ) -> None:
     store = FeatureStore(make_store("old.h5", TWO))
@@ -465,20 +481,22 @@ def test_within_a_store_that_knows_no_pictures_nothing_is_clean(
     assert (run.row["n_test_leaking"], run.row["n_test_clean"]) == (0, 0)
     assert {row[name] for row in read_rows("l.csv") for name in CLEAN_COLUMNS} == {""}
     assert run.warnings[0].startswith(
-        "the clean scores of scans are not known because old.h5 has no fingerprint of 40 of 40 images"
+        "the clean scores of scans are not known because old.h5 has no fingerprint of 40 of 40 "
+        "images"
     )
 
 
-def test_test_images_that_are_not_recognised_are_not_clean_and_the_others_are(
+def test_only_test_images_with_fingerprints_can_be_clean(
     make_store: MakeStore,
 ) -> None:
     train = FeatureStore(make_store("a.h5", TWO[:20], **recognised(pictures(20))))
-    known = recognised([*pictures(3), *pictures(37, 100)])
-    known["fingerprints"] = known["fingerprints"][:32]
+    images = recognised([*pictures(3), *pictures(37, 100)])
+    images["fingerprints"] = images["fingerprints"][:32]
     groups = ["anna", *[""] * 29, "bert", "carl", "bert", *[""] * 6, ""]
-    test = FeatureStore(make_store("b.h5", TWO, merged=True, groups=groups, **known))
+    test = FeatureStore(make_store("b.h5", TWO, merged=True, groups=groups, **images))
     run = fit_classifier(make_task(train, tests=[test]), "majority", leaderboard="l.csv")
-    # Bert's other image may be one that is trained on, so of this one, too, it is not known.
+    # Bert's second image has no fingerprint and may be a copy of a training image, so that his
+    # first one is unknown, too.
     (evaluation,) = read_predictions(run.folder).values()
     assert (
         evaluation.relatives.tolist() == ["bytes"] * 3 + [""] * 27 + [UNKNOWN, ""] + [UNKNOWN] * 8
@@ -488,15 +506,17 @@ def test_test_images_that_are_not_recognised_are_not_clean_and_the_others_are(
     assert row["clean_accuracy"] != ""
     cause = "b.h5 has no fingerprint of 8 of 40 images: only byte-identical copies are found; run "
     assert run.warnings == [
-        "at least 3 of 40 test images of scans have a relative among the training images (3 the same bytes): a score "
+        "at least 3 of 40 test images of scans have a relative among the training images (3 the "
+        "same bytes): a score "
         "on all of them says nothing about unseen images",
-        f"the clean scores are those of 28 of 40 test images of scans alone because {cause}extract-features again, "
+        f"the clean scores are those of 28 of 40 test images of scans alone because "
+        f"{cause}extract-features again, "
         "which adds fingerprints and computes no feature again",
     ]
     assert "3+ of 40" in fit("a.h5", "--test", "b.h5").stdout
 
 
-def test_of_a_store_that_knows_no_pictures_a_question_mark_is_shown(make_store: MakeStore) -> None:
+def test_the_table_shows_a_question_mark_without_fingerprints(make_store: MakeStore) -> None:
     make_store("old.h5", TWO)
     result = fit("old.h5")
     assert result.exit_code == 0
@@ -505,7 +525,7 @@ def test_of_a_store_that_knows_no_pictures_a_question_mark_is_shown(make_store: 
     assert "clean" not in heading
 
 
-def test_relatives_of_validation_images_are_told(make_store: MakeStore) -> None:
+def test_a_run_warns_of_relatives_of_validation_images(make_store: MakeStore) -> None:
     files = [
         *pictures(20),
         *pictures(3),
@@ -517,7 +537,8 @@ def test_relatives_of_validation_images_are_told(make_store: MakeStore) -> None:
     store = FeatureStore(make_store("a.h5", TWO, splits=splits, **recognised(files)))
     run = fit_classifier(make_task(store), "majority", leaderboard="l.csv")
     assert run.warnings == [
-        "4 of 10 validation images have a relative among the other training images (3 the same bytes, 1 the same "
+        "4 of 10 validation images have a relative among the other training images (3 the same "
+        "bytes, 1 the same "
         "pixels): the choice of hyper-parameters is optimistic"
     ]
 
@@ -535,5 +556,8 @@ def test_a_head_that_fails_does_not_hide_that_most_leaks(
         assert result.exit_code == 1
         errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
         assert errors[-1] == "error: 1 of 2 heads could not be fitted: knn"
-        told = "error: more than half of the test images leak (30 of 30 of scans, test); --allow-leaks to end with"
-        assert [line.startswith(told) for line in errors[:-1]] == [True] * (not more)
+        leaks = (
+            "error: more than half of the test images leak (30 of 30 of scans, test); "
+            "--allow-leaks to end with"
+        )
+        assert [line.startswith(leaks) for line in errors[:-1]] == [True] * (not more)

@@ -104,7 +104,8 @@ def test_bytes_and_arrays_are_predicted_as_paths_are(model: Path, folder: Path) 
     assert by_path[0].features is not None
     assert by_path[0].features.shape == (3,)
     assert by_path[0].features.dtype == np.float32
-    assert len({prediction.fingerprint for prediction in by_path}) == 23  # two are one picture
+    # Two files are copies of one picture.
+    assert len({prediction.fingerprint for prediction in by_path}) == 23
 
 
 def test_grey_arrays_are_predicted_as_grey_files(model: Path) -> None:
@@ -114,7 +115,7 @@ def test_grey_arrays_are_predicted_as_grey_files(model: Path) -> None:
         several = np.stack([np.repeat(grey[..., None], 3, axis=2)] * 2)
         by_file, by_array, strided = predictor.predict([file.getvalue(), grey, grey.T.copy().T])
         stacked = predictor.predict(several)
-    assert all(same(by_file, other) for other in (by_array, strided, *stacked))
+    assert all(same(by_file, copy) for copy in (by_array, strided, *stacked))
 
 
 def test_an_unreadable_image_has_an_error_and_stops_no_other(
@@ -203,7 +204,8 @@ def test_weights_are_loaded_and_hashed_once(
         )
     with Predictor(path) as predictor:
         assert predictor.predict([folder / "none.png"])[0].error == "no such file"
-        assert calls == []  # nothing readable needs no backbone
+        # Without a readable image no backbone is loaded.
+        assert calls == []
         predictor.load()
         for image in files(folder)[:3]:
             predictor.predict([image])

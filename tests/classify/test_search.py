@@ -1,4 +1,4 @@
-"""Choosing hyper-parameters, calibration and threshold: inside the training part alone, and as asked."""
+"""Hyper-parameters, calibration and threshold: chosen within the training part alone."""
 
 from __future__ import annotations
 
@@ -43,14 +43,13 @@ def folds_of(y: np.ndarray) -> Any:
     st.integers(2, 5),
     st.integers(0, 2**32 - 1),
 )
-def test_folds_cut_no_group_and_leave_no_row_out(
-    groups: list[int], n_folds: int, seed: int
-) -> None:
+def test_folds_cut_no_group_and_skip_no_row(groups: list[int], n_folds: int, seed: int) -> None:
     numbers = np.array(groups)
     labels = np.array(["a" if group % 2 else "b" for group in groups])
     try:
         folds = grouped_folds(labels, numbers, n_folds=n_folds, seed=seed)
-    except FreezeframeError:  # too few groups of a class: tested below
+    # A class may have too few groups, which the next test is about.
+    except FreezeframeError:
         return
     judged = np.concatenate([fold[1] for fold in folds])
     assert sorted(judged) == list(range(len(groups)))
@@ -59,7 +58,7 @@ def test_folds_cut_no_group_and_leave_no_row_out(
         assert set(labels[fitted]) == set(labels[unseen]) == set(labels)
 
 
-def test_folds_that_are_not_possible_are_refused() -> None:
+def test_impossible_folds_are_refused() -> None:
     labels = ["a"] * 9 + ["b"] * 3
     with pytest.raises(
         FreezeframeError, match="4 folds are too many: class 'b' has 3 independent images"
@@ -77,8 +76,9 @@ def test_a_rare_class_gets_fewer_folds_and_a_unique_one_none() -> None:
     assert [n_folds(rare) for rare in (1, 2, 3, 9)] == [0, 2, 3, 5]
 
 
-def test_a_validation_split_is_what_chooses() -> None:
-    labels, validation = np.array(["a", "b"] * 5), np.arange(10) > 6
+def test_a_validation_split_is_the_only_fold() -> None:
+    labels = np.array(["a", "b"] * 5)
+    validation = np.arange(10) > 6
     ((fitted, judged),) = inner_folds(labels, np.arange(10), validation, seed=0)
     assert (fitted.tolist(), judged.tolist()) == (list(range(7)), [7, 8, 9])
     one_class = np.array(["a"] * 7 + ["b"] * 3)
@@ -88,9 +88,10 @@ def test_a_validation_split_is_what_chooses() -> None:
 @pytest.mark.parametrize(
     "head", ["logreg", "ridge", "linear-svm", "rbf-svm", "knn", "lda", "xgboost"]
 )
-def test_test_images_take_no_part_in_what_is_learnt(tmp_path: Path, head: str) -> None:
-    """Whatever the test rows hold, features and labels, the head that comes out is the same to the last bit."""
-    splits, kept = ["train"] * 30 + ["test"] * 10, []
+def test_test_images_have_no_influence_on_the_head(tmp_path: Path, head: str) -> None:
+    """Other features and labels of the test rows give the same head, to the last bit."""
+    splits = ["train"] * 30 + ["test"] * 10
+    models = []
     for number, labels in enumerate((["x", "y"] * 20, ["x", "y"] * 15 + ["y", "x"] * 5)):
         rng = np.random.default_rng(0)
         features = (
@@ -108,21 +109,21 @@ def test_test_images_take_no_part_in_what_is_learnt(tmp_path: Path, head: str) -
             create_store(path, rows, {"block5_pool": (3, 3, 8)}, PROVENANCE)
             with StoreWriter(path) as writer:
                 writer.write(range(40), {"block5_pool": features}, [(1, 1)] * 40)
-        wanted = FitOptions(calibrate=True, sensitivity=0.9)
+        options = FitOptions(calibrate=True, sensitivity=0.9)
         run = fit_classifier(
-            make_task(FeatureStore(path)), head, wanted, leaderboard=tmp_path / "l.csv"
+            make_task(FeatureStore(path)), head, options, leaderboard=tmp_path / "l.csv"
         )
         arrays = load_file(run.folder / "model.safetensors")
-        kept.append(
+        models.append(
             (
                 arrays,
                 {name: run.row[name] for name in ("hyperparameters", "threshold", "n_searched")},
             )
         )
-    assert kept[0][1] == kept[1][1]
-    assert kept[0][0].keys() == kept[1][0].keys()
-    for name, array in kept[0][0].items():
-        np.testing.assert_array_equal(array, kept[1][0][name])
+    assert models[0][1] == models[1][1]
+    assert models[0][0].keys() == models[1][0].keys()
+    for name, array in models[0][0].items():
+        np.testing.assert_array_equal(array, models[1][0][name])
 
 
 def test_the_simplest_of_several_equal_candidates_is_taken() -> None:
@@ -137,7 +138,8 @@ def test_the_simplest_of_several_equal_candidates_is_taken() -> None:
         "knn", X, y, 2, folds_of(y), FitOptions(parameters={"n_neighbors": 7})
     )
     assert head.parameters["n_neighbors"] == 7
-    assert n_searched == 2  # how votes are weighed is still to be chosen
+    # The weights of the votes are not fixed and have two values.
+    assert n_searched == 2
 
 
 def test_the_candidate_of_least_log_loss_is_taken() -> None:
@@ -148,9 +150,9 @@ def test_the_candidate_of_least_log_loss_is_taken() -> None:
     for C in make_head("logreg").space("wide", X)["C"]:
         proba = np.full((len(y), 2), np.nan)
         for fitted, judged in folds:
-            one = make_head("logreg", C=C)
-            one.fit(X[fitted], y[fitted], 2)
-            proba[judged] = one.predict_proba(X[judged])
+            candidate = make_head("logreg", C=C)
+            candidate.fit(X[fitted], y[fitted], 2)
+            proba[judged] = candidate.predict_proba(X[judged])
         losses[C] = np.mean([-np.log(proba[judged, y[judged]]).mean() for _, judged in folds])
     assert n_searched == len(losses)
     assert losses[head.parameters["C"]] == pytest.approx(min(losses.values()), abs=1e-3)
@@ -177,38 +179,39 @@ def test_margins_become_probabilities(name: str) -> None:
     ]
 
 
-def test_calibration_makes_an_overconfident_head_honest() -> None:
+def test_calibration_lowers_the_loss_of_an_overconfident_head() -> None:
     rng = np.random.default_rng(1)
     y = np.arange(600) % 2
     X = np.repeat(rng.normal(size=(600, 1)) + y[:, None], 20, axis=1) + rng.normal(
         0, 0.01, (600, 20)
     )
-    fitted, unseen = X[:400].astype(np.float32), X[400:].astype(np.float32)
+    fitted = X[:400].astype(np.float32)
+    unseen = X[400:].astype(np.float32)
     losses = []
     for calibrate in (False, True):
-        wanted = FitOptions(calibrate=calibrate)
-        head, _ = fit_head("naive-bayes", fitted, y[:400], 2, folds_of(y[:400]), wanted)
+        options = FitOptions(calibrate=calibrate)
+        head, _ = fit_head("naive-bayes", fitted, y[:400], 2, folds_of(y[:400]), options)
         losses.append(-np.log(head.predict_proba(unseen)[np.arange(200), y[400:]]).mean())
     assert losses[1] < 0.7 < losses[0]
 
 
-def test_a_wanted_sensitivity_sets_the_threshold() -> None:
+def test_a_sensitivity_sets_the_threshold() -> None:
     X, y = problem(2000, noise=2.0)
     for positive in (0, 1):
-        found = {}
-        for wanted in (0.5, 0.9, 0.99):
+        shares = {}
+        for sensitivity in (0.5, 0.9, 0.99):
             head, _ = fit_head(
                 "logreg",
                 X[:1000],
                 y[:1000],
                 2,
                 folds_of(y[:1000]),
-                FitOptions(sensitivity=wanted),
+                FitOptions(sensitivity=sensitivity),
                 positive=positive,
             )
             predicted = head.predict(X[1000:])
-            found[wanted] = (predicted == positive)[y[1000:] == positive].mean()
-        assert all(abs(share - wanted) < 0.05 for wanted, share in found.items())
+            shares[sensitivity] = (predicted == positive)[y[1000:] == positive].mean()
+        assert all(abs(share - sensitivity) < 0.05 for sensitivity, share in shares.items())
     with pytest.raises(ParameterError, match="sensitivity is for two classes only; leave it out"):
         fit_head("logreg", X, y, 2, [], FitOptions(sensitivity=0.9))
 
@@ -222,7 +225,7 @@ def test_the_threshold_is_the_highest_that_finds_enough(
     rows: list[tuple[int, bool]], sensitivity: float, positive: int
 ) -> None:
     proba = np.array([p / 20 for p, _ in rows] + [0.5])
-    y = np.array([positive if found else 1 - positive for _, found in rows] + [positive])
+    y = np.array([positive if own else 1 - positive for _, own in rows] + [positive])
     threshold = threshold_for(proba, y, sensitivity, positive)
     own = proba[y == positive]
     assert (own >= threshold).mean() >= sensitivity - 1e-9
@@ -230,24 +233,24 @@ def test_the_threshold_is_the_highest_that_finds_enough(
     assert not len(higher) or (own >= higher.min()).mean() < sensitivity
 
 
-def test_calibration_is_platt_s() -> None:
+def test_calibration_equals_platts() -> None:
     from sklearn.linear_model import LogisticRegression
 
     rng = np.random.default_rng(0)
     margin = rng.normal(size=3000)
     y = (rng.random(3000) < 1 / (1 + np.exp(-2 * margin + 0.5))).astype(int)
-    found = fit_calibration(np.column_stack([0 * margin, margin]), y)
-    wanted = LogisticRegression(C=1e6).fit(margin[:, None], y)
-    assert found.slope == pytest.approx(wanted.coef_[0, 0], rel=0.01)
-    assert found.biases[1] - found.biases[0] == pytest.approx(wanted.intercept_[0], abs=0.01)
+    fitted = fit_calibration(np.column_stack([0 * margin, margin]), y)
+    platt = LogisticRegression(C=1e6).fit(margin[:, None], y)
+    assert fitted.slope == pytest.approx(platt.coef_[0, 0], rel=0.01)
+    assert fitted.biases[1] - fitted.biases[0] == pytest.approx(platt.intercept_[0], abs=0.01)
     three = fit_calibration(np.log(rng.dirichlet(np.ones(3), 500)) * 9, rng.integers(0, 3, 500))
     assert three.slope < 0.1
 
 
-def test_scores_that_separate_the_classes_do_not_make_it_certain() -> None:
+def test_calibration_by_separated_scores_is_not_certain() -> None:
     margin = np.concatenate([np.full(20, -1.0), np.full(20, 1.0)])
-    found = fit_calibration(np.column_stack([0 * margin, margin]), (margin > 0).astype(int))
-    proba = found.proba(np.array([[0.0, 1.0]]))[0, 1]
+    fitted = fit_calibration(np.column_stack([0 * margin, margin]), (margin > 0).astype(int))
+    proba = fitted.proba(np.array([[0.0, 1.0]]))[0, 1]
     assert 0.9 < proba < 0.99
 
 
@@ -259,11 +262,11 @@ def test_a_threshold_decides() -> None:
 
 
 def test_parameters_are_fixed_for_one_head_or_for_all_that_have_them() -> None:
-    wanted = FitOptions(parameters={"C": 0.5, "rbf-svm.C": 3, "gamma": 2.0})
-    assert wanted.fixed_for("logreg") == {"C": 0.5}
-    assert wanted.fixed_for("rbf-svm") == {"C": 3, "gamma": 2.0}
-    assert wanted.fixed_for("majority") == {}
-    wanted.check(["logreg", "rbf-svm", "majority"])
+    options = FitOptions(parameters={"C": 0.5, "rbf-svm.C": 3, "gamma": 2.0})
+    assert options.fixed_for("logreg") == {"C": 0.5}
+    assert options.fixed_for("rbf-svm") == {"C": 3, "gamma": 2.0}
+    assert options.fixed_for("majority") == {}
+    options.check(["logreg", "rbf-svm", "majority"])
 
     def refused(message: str, parameters: dict[str, Any], names: list[str]) -> None:
         with pytest.raises(ParameterError, match=message):
@@ -297,7 +300,7 @@ def test_parameters_are_fixed_for_one_head_or_for_all_that_have_them() -> None:
         ParameterError, match="search must be one of none, default, wide, got 'all'"
     ):
         FitOptions("all")
-    with pytest.raises(ParameterError, match="sensitivity must lie between 0 and 1, got 95"):
+    with pytest.raises(ParameterError, match="sensitivity must be between 0 and 1, got 95"):
         FitOptions(sensitivity=95)
 
 

@@ -92,15 +92,15 @@ def test_predictions_equal_those_of_the_run(folder: Path) -> None:
     extract(folder)
     call("fit-classifier", "--model", "logreg", "--pooling", "avg")
     (run,) = Path("runs").iterdir()
-    known = list(csv.DictReader((run / "predictions.csv").open()))
-    images = [folder / line["path"] for line in known]
+    lines = list(csv.DictReader((run / "predictions.csv").open()))
+    images = [folder / line["path"] for line in lines]
     result = call("predict", run / "model.safetensors", *images, "--format", "csv")
-    for line, got in zip(known, csv.DictReader(io.StringIO(result.stdout)), strict=True):
+    for line, got in zip(lines, csv.DictReader(io.StringIO(result.stdout)), strict=True):
         # The store keeps float16 here; what is predicted from the image is not rounded.
         assert float(got["p_tumour"]) == pytest.approx(float(line["p_tumour"]), abs=0.01)
 
 
-def test_unreadable_images_are_told_and_counted(folder: Path) -> None:
+def test_unreadable_images_are_listed_and_counted(folder: Path) -> None:
     (folder / "tumour" / "empty.png").write_bytes(b"")
     (folder / "tumour" / "notes.txt").write_text("x")
     result = extract(folder)
@@ -142,7 +142,7 @@ def test_predict_names_the_images_it_cannot_read(folder: Path) -> None:
 def mistakes(
     folder: Path, make_store: MakeStore, tmp_path: Path
 ) -> dict[str, tuple[list[str], int, str]]:
-    """Every mistake that the documentation promises to tell: the command, its exit code, what it says."""
+    """Return mistakes by name: the command, its exit code and a part of its message."""
     (tmp_path / "void").mkdir()
     (tmp_path / "one" / "only").mkdir(parents=True)
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "one" / "only" / "a.png")
@@ -151,9 +151,10 @@ def mistakes(
     labels = ["sick", "well"] * 10
     good = str(make_store("good.h5", labels))
     half = str(make_store("half.h5", labels, pending=5))
-    others = str(make_store("others.h5", labels, provenance={"weights_digest": "1" * 64}))
+    foreign = str(make_store("others.h5", labels, provenance={"weights_digest": "1" * 64}))
     named = str(make_store("named.h5", ["yes", "no"] * 10))
-    e, f = "extract-features", "fit-classifier"
+    e = "extract-features"
+    f = "fit-classifier"
     return {
         "no such command": (["extract"], 2, "No such command 'extract'"),
         "no such option": ([e, "--leyer", "x"], 2, "No such option"),
@@ -218,7 +219,7 @@ def mistakes(
         "bad sensitivity": (
             [f, good, "--sensitivity", "95"],
             2,
-            "sensitivity must lie between 0 and 1, got 95",
+            "sensitivity must be between 0 and 1, got 95",
         ),
         "one fold": ([f, good, "--cv", "1"], 2, "cross-validation needs 2 folds"),
         "layer not kept": (
@@ -227,7 +228,7 @@ def mistakes(
             "no layer 'block1_pool'; it has block3_pool, block5",
         ),
         "other weights": (
-            [f, good, "--test", others],
+            [f, good, "--test", foreign],
             1,
             "others.h5: made with weights_digest '1+'",
         ),
@@ -289,7 +290,9 @@ def mistakes(
     }
 
 
-def test_every_mistake_is_told_in_one_line(mistakes: dict[str, tuple[list[str], int, str]]) -> None:
+def test_every_mistake_is_reported_in_one_line(
+    mistakes: dict[str, tuple[list[str], int, str]],
+) -> None:
     for name, (arguments, code, message) in mistakes.items():
         result = call(*arguments)
         last = result.stderr.splitlines()[-1]
@@ -304,7 +307,7 @@ def test_every_mistake_is_told_in_one_line(mistakes: dict[str, tuple[list[str], 
 def test_help_and_errors_load_no_deep_learning_library(
     mistakes: dict[str, tuple[list[str], int, str]],
 ) -> None:
-    """In one process, so that one answer stands for all: nothing was loaded by any of them."""
+    """All commands run in one process; none of them may load such a library."""
     code = (
         "import json, sys\n"
         "from freezeframe.__main__ import cli\n"
@@ -325,10 +328,13 @@ def test_help_and_errors_load_no_deep_learning_library(
     assert result.stdout.splitlines()[-1] == "loaded: []"
 
 
-def test_odd_names_are_shown_as_they_are(make_store: MakeStore, tmp_path: Path) -> None:
-    made = {"weights_source": "random, seed 0", "weights_digest": weights_digest(random_weights(0))}
-    made["source"] = "/scans/[red] set"
-    store = make_store("a.h5", ["[red]sick", ":smile: well"] * 10, provenance=made)
+def test_odd_names_are_printed_literally(make_store: MakeStore, tmp_path: Path) -> None:
+    provenance = {
+        "weights_source": "random, seed 0",
+        "weights_digest": weights_digest(random_weights(0)),
+    }
+    provenance["source"] = "/scans/[red] set"
+    store = make_store("a.h5", ["[red]sick", ":smile: well"] * 10, provenance=provenance)
     result = call("fit-classifier", store, "--model", "majority", "--pooling", "avg")
     assert result.exit_code == 0, result.stderr
     assert "[red] set, hold-out 20%" in result.stdout
@@ -341,7 +347,7 @@ def test_odd_names_are_shown_as_they_are(make_store: MakeStore, tmp_path: Path) 
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_output_that_cannot_be_written_is_told_in_one_line(make_store: MakeStore) -> None:
+def test_output_that_cannot_be_written_is_reported_in_one_line(make_store: MakeStore) -> None:
     call("fit-classifier", make_store("a.h5", ["x", "y"] * 10), "--model", "majority")
     command = [sys.executable, "-m", "freezeframe", "leaderboard"]
     with Path("/dev/full").open("w") as full:
@@ -352,7 +358,7 @@ def test_output_that_cannot_be_written_is_told_in_one_line(make_store: MakeStore
     assert cut.stderr == ""
 
 
-def test_runs_are_kept_beside_the_leaderboard(make_store: MakeStore, tmp_path: Path) -> None:
+def test_runs_are_written_beside_the_leaderboard(make_store: MakeStore, tmp_path: Path) -> None:
     store = make_store("a.h5", ["x", "y"] * 10)
     (tmp_path / "else").mkdir()
     assert (
@@ -367,7 +373,7 @@ def test_runs_are_kept_beside_the_leaderboard(make_store: MakeStore, tmp_path: P
     assert len(list((tmp_path / "r").iterdir())) == 1
 
 
-def test_a_damaged_leaderboard_is_told(make_store: MakeStore) -> None:
+def test_a_damaged_leaderboard_is_reported(make_store: MakeStore) -> None:
     call("fit-classifier", make_store("a.h5", ["x", "y"] * 10), "--model", "majority")
     whole = Path("leaderboard.csv").read_text()
     for old, new in (("0.500000", "abc"), (",0.1.0", "")):
@@ -420,7 +426,7 @@ def test_without_a_folder_the_demo_set_is_used(
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-def test_killed_ten_times_on_real_images_it_goes_on(datasets: Path) -> None:
+def test_an_extraction_of_real_images_continues_after_ten_kills(datasets: Path) -> None:
     check = [
         sys.executable,
         str(REPOSITORY / "scripts" / "checks" / "kill_check.py"),
@@ -434,7 +440,7 @@ def test_killed_ten_times_on_real_images_it_goes_on(datasets: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-def test_killed_it_goes_on_where_it_was(folder: Path) -> None:
+def test_a_killed_extraction_continues(folder: Path) -> None:
     check = [
         sys.executable,
         str(REPOSITORY / "scripts" / "checks" / "kill_check.py"),
@@ -472,8 +478,8 @@ def test_the_leaderboard_fits_the_terminal(
     assert ("Brier" in shown) == (width >= 110)
 
 
-def test_help_shows_the_choices_and_defaults_that_hold() -> None:
-    """They stand in the commands once more, so that help need not load what defines them."""
+def test_help_shows_all_choices_and_defaults() -> None:
+    """Commands repeat them, so that help need not load the modules that define them."""
     from freezeframe.classify.commands.fit_classifier import fit_classifier
     from freezeframe.data.formats.images import RESIZE_METHODS
     from freezeframe.extract.commands.extract_features import extract_features
