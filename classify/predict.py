@@ -164,6 +164,7 @@ class Predictor:
         for image in self._decoded_ahead(images):
             batch.append(image)
             n_readable += image.pixels is not None
+            # Many unreadable images end a batch early, so that memory stays bounded.
             if n_readable == self._settings.batch_size or len(batch) >= MOST_A_BATCH:
                 yield from self._predict_batch(batch)
                 batch = []
@@ -183,6 +184,7 @@ class Predictor:
                 while waiting:
                     yield waiting.popleft().result()
             finally:
+                # A consumer that stops early must not wait for images that nobody needs.
                 threads.shutdown(wait=False, cancel_futures=True)
 
     def _decode(self, image: ImageInput) -> _Decoded:
@@ -192,6 +194,7 @@ class Predictor:
             rgb = _rgb_pixels(image)
             pixels = resize_image(rgb, *self._input_size, self._settings.resize)
             return _Decoded(path, pixels, fingerprint(rgb).pixels)
+        # The same kinds of errors as `read_image` expects.
         except (ImageError, MissingExtraError, ValueError) as error:
             return _Decoded(path, error=" ".join(str(error).split()))
         except (OSError, MemoryError) as error:
@@ -269,6 +272,7 @@ def _settings(model: FittedHead, weights: str) -> Settings:
             weights="random" if random else weights,
             seed=provenance["weights_seed"],
             resize=provenance["resize"],
+            # Another engine or batch size would change the low bits of the features.
             engine=provenance["engine"],
             precision=provenance["precision"],
             batch_size=provenance["batch_size"],
@@ -283,6 +287,7 @@ def _settings(model: FittedHead, weights: str) -> Settings:
 def _check_several(images: Any) -> None:
     """Raise ParameterError for a single image, whose letters or rows would count as images."""
     single = isinstance(images, str | bytes | os.PathLike)
+    # A four-dimensional array is a list of images.
     if single or (isinstance(images, np.ndarray) and images.ndim != 4):
         raise ParameterError("images must be a list; put a single image into one: [image]")
 
@@ -297,6 +302,7 @@ def _rgb_pixels(image: ImageInput) -> NDArray[np.uint8]:
     if isinstance(image, bytes):
         return decode_image(image)
     if isinstance(image, str | os.PathLike):
+        # A pipe or a device could block for ever.
         if not Path(image).is_file():
             raise ImageError("no such file")
         return decode_image(read_image_bytes(image))

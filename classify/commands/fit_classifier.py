@@ -109,6 +109,7 @@ def fit_classifier(
     renamed = parse_classes(classes)
     train = FeatureStore(store)
     test_stores = [FeatureStore(test) for test in tests]
+    # Imported late: a missing store is reported before slow libraries load.
     from ..fit.fitting import HeadFitter
     from ..task.task import make_task
 
@@ -116,6 +117,7 @@ def fit_classifier(
     with message_console().status("") as line:
         task = make_task(train, tests=test_stores, classes=renamed, tell=line.update, **options)
     networks = any(HEADS[name].layers for name in names)
+    # This setting holds for the rest of the process, which is this command.
     if networks:
         make_deterministic()
     fitter = HeadFitter(
@@ -143,6 +145,7 @@ def _layer_for(names: list[str], store: FeatureStore) -> str | None:
     """Return the deepest layer of the store that all heads can be fitted on, or None."""
     from ..heads.table import HEADS
 
+    # Heads without layers of their own take any.
     layers = set(store.layers)
     for name in names:
         layers &= set(HEADS[name].layers or store.layers)

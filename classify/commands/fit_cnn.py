@@ -154,6 +154,7 @@ def fit_cnn(
     from ..task.task import make_task
 
     architecture = find_architecture(arch, trainable=trainable, weights=weights, size=size)
+    # What is not set keeps the value of the architecture.
     parameters = _parameters({name: options.pop(name) for name in PARAMETERS})
     fit_options = FitOptions("none", {**architecture.parameters, **parameters})
     fit_options.check([architecture.head])
@@ -173,6 +174,7 @@ def fit_cnn(
             tell=line.update,
             **options,
         )
+    # This setting holds for the rest of the process, which is this command.
     make_deterministic()
     fitter = HeadFitter(
         task,

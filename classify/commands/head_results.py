@@ -91,12 +91,14 @@ def _fit_all(fitter: HeadFitter, names: list[str], everything: bool, runs: list[
     for number, name in enumerate(names, 1):
         start = time.monotonic()
         try:
+            # The line is gone when the head is done: its outcome takes its place.
             with console.status("") as line:
                 status = partial(_update, line, f"{name} ({number} of {len(names)})")
                 runs.append(fitter.fit(name, status))
             outcome = f"{time.monotonic() - start:.1f} s, {_summary(runs[-1].row)}"
         except FreezeframeError as error:
             missing = isinstance(error, MissingExtraError)
+            # A head that was named must be fitted; of "all" those are fitted that can be.
             if len(names) == 1 or (missing and not everything):
                 raise
             if not missing:
@@ -122,6 +124,7 @@ def _leak_message(runs: list[Run], allowed: bool) -> str:
         for row in run.rows
         if 2 * row.n_test_leaking > row.n_test
     )
+    # Relatives that are unknown do not count: an old store must not end in an error.
     if allowed or not leaking:
         return ""
     return (

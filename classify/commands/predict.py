@@ -52,6 +52,7 @@ def predict(model: Path, images: tuple[Path, ...], output: str, weights: str) ->
     failed = [prediction for prediction in predictions if prediction.error]
     for prediction in failed:
         click.echo(printable(f"unreadable: {prediction.path}: {prediction.error}"), err=True)
+    # All predictions are printed before the error, so that one bad file costs no result.
     if failed:
         raise FreezeframeError(f"{len(failed)} of {len(images)} images could not be read")
 

@@ -40,6 +40,7 @@ class HeldOutEvaluator:
         def progress(finished: int, total: int) -> None:
             status(f"comparing test with training images: {finished} of {total} pairs")
 
+        # Heads that follow find all relatives here already.
         for test in self._task.tests[len(self._relatives) :]:
             self._relatives.append(relatives(test.part, self._task.train, progress))
 
@@ -63,6 +64,7 @@ class HeldOutEvaluator:
             seconds += time.perf_counter() - start
             n += len(proba)
             predicted = head.calibration.decide(proba)
+            # Unlike cross-validation, a test set has one repeat.
             results.append(
                 part_result(self._task, test.part, test.split, proba[None], predicted[None], levels)
             )
@@ -113,6 +115,7 @@ class FoldEvaluator:
                 # part in the choice.
                 folds_in = inner_folds(train.labels[fitted], train.groups[fitted], None, task.seed)
                 head, _ = fit(take(X, fitted), y[fitted], folds_in)
+                # A note about a fold must not read like one about the head that is kept.
                 notes += [f"in cross-validation: {note}" for note in head.notes]
                 proba[repeat, judged] = head.predict_proba(take(X, judged))
                 predicted[repeat, judged] = head.calibration.decide(proba[repeat, judged])

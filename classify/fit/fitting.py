@@ -76,6 +76,7 @@ class HeadFitter:
         self._weights = weights
         self._train = PartFeatures(task.train, task.layer)
         self._y = np.searchsorted(task.classes, task.train.labels)
+        # All heads are chosen by the same folds, so that their scores can be compared.
         self._folds = inner_folds(task.train.labels, task.train.groups, task.validation, task.seed)
         self._by_folds = FoldEvaluator(task)
         self._by_tests = HeldOutEvaluator(task)
@@ -105,10 +106,13 @@ class HeadFitter:
         fit_rows = self._fit_rows(name, context)
         start = time.perf_counter()
         head, n_searched = fit_rows(X, self._y, self._folds)
+        # The model must predict from features: nobody has the reduction of a new image.
         if reduction is not None:
             head.to_features(reduction)
+        # A training that continued after a kill took time in earlier processes, too.
         seconds = time.perf_counter() - start + head.record.earlier_seconds
         tested, milliseconds = self._by_tests.evaluate(head, pooling)
+        # Folds fit on the reduced matrix, too: its rows keep their inner products.
         crossed = self._by_folds.evaluate(fit_rows, X, self._y, head.notes, status)
         reduce_seconds = self._train.reduce_seconds.get(pooling, 0.0) if kind.reducible else 0.0
         epochs, rate = _training(head)
@@ -166,6 +170,7 @@ class HeadFitter:
         """Write the run's folder and its rows."""
         now = datetime.now(UTC)
         store = self.task.train.store
+        # The random end tells runs apart that other processes begin in the same second.
         model = FittedHead(
             head=head,
             classes=tuple(self.task.classes),
@@ -175,11 +180,13 @@ class HeadFitter:
             training_fingerprint=store.fingerprint,
             run_id=f"{now:%Y%m%d-%H%M%S}-{head.name}-{secrets.token_hex(3)}",
         )
+        # The model file keeps its own scores, so that it can be judged without the leaderboard.
         rows = [leaderboard_row(self.task, model, result, costs, now) for result in results]
         model = replace(model, scores=[row.summary() for row in rows])
         evaluations = [result.evaluation for result in results]
         folder = self.runs / model.run_id
         rows = write_run(folder, model, evaluations, rows, self.leaderboard)
+        # Each fold may leave the same note.
         notes = dict.fromkeys(head.notes)
         return Run(rows, folder, [*run_warnings(self.task, results), *notes])
 
@@ -219,6 +226,7 @@ def _ignore(text: str) -> None:
 def _training(head: Head) -> tuple[int | None, float | None]:
     """Return a network's epochs and its speed in images per second; None for other heads."""
     seconds = sum(epoch["seconds"] for epoch in head.record.history)
+    # Heads that are no networks have no epochs.
     if not seconds:
         return None, None
     images = sum(epoch["seconds"] * epoch["images_per_second"] for epoch in head.record.history)

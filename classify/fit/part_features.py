@@ -35,6 +35,7 @@ class PartFeatures:
     def matrix(self, pooling: str) -> Matrix:
         """Return features of shape (n_rows, n_features): an array, or store rows if large."""
         if pooling not in self._matrices:
+            # Selecting reads nothing yet.
             rows = self._part.store.select(self._layer, self._part.rows, pooling)
             # Features are float32: 4 bytes each.
             small = 4 * rows.shape[0] * rows.shape[1] <= MEMORY_BYTES
@@ -56,6 +57,7 @@ class PartFeatures:
             reducible: True for heads that can be fitted on a reduction.
             pooling: "flat", "avg" or "max".
         """
+        # The Gram matrix costs one pass over the features; all reducible heads share it.
         reduction = self.reduction(pooling) if reducible else None
         if reduction is None:
             return self.matrix(pooling), None

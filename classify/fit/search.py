@@ -62,6 +62,7 @@ class FitOptions:
             if dot and head == name:
                 own[parameter] = value
             elif not dot and key in defaults:
+                # A hyper-parameter for all heads concerns those that have it.
                 fixed[key] = value
         return fixed | own
 
@@ -85,6 +86,7 @@ class FitOptions:
                     f"parameter {key!r}: no head to fit has it; "
                     f"they have {', '.join(sorted(parameters)) or 'none'}"
                 )
+        # A head refuses values that it cannot have.
         for name in names:
             make_head(name, **self.fixed_for(name))
 
@@ -140,8 +142,10 @@ def fit_head(
     # Solvers are bound by memory: more BLAS threads would only wait for each other (see
     # `penalty_path.fold_decisions`).
     with threadpool_limits(1, "blas"):
+        # A single candidate is chosen without folds, unless its scores are needed.
         compared = candidates if len(candidates) > 1 or needs_scores else []
         chosen, scores = _choose(head, X, y, n_classes, folds, compared, seed)
+        # Fixed values win over those that a candidate found, by early stopping for example.
         earlier_seconds = head.record.earlier_seconds
         head = head.like({**chosen, **fixed})
         head.fit(X, y, n_classes, seed=seed, folds=folds)
@@ -170,9 +174,11 @@ def inner_folds(
         seed: seed of the folds.
     """
     if validation is not None and validation.any():
+        # A head cannot be fitted without an example of each class.
         if set(labels[~validation]) == set(labels):
             return [(np.flatnonzero(~validation), np.flatnonzero(validation))]
         return []
+    # A class of few groups cannot be in every fold; fewer folds may still be possible.
     for n_folds in range(N_FOLDS, 1, -1):
         try:
             return grouped_folds(labels, groups, n_folds=n_folds, seed=seed)
@@ -209,8 +215,10 @@ def _choose(
     chosen: dict[str, Any] = {}
     chosen_scores = None
     for candidate, scores in head.cross_validate(X, y, n_classes, folds, candidates, seed):
+        # Margins are no probabilities before they are calibrated.
         calibration = Calibration() if head.proper else fit_calibration(scores, y)
         loss = _mean_log_loss(calibration.proba(scores), y, folds)
+        # Equal candidates leave the first, which is the simplest. A loss of NaN is never less.
         if loss < least_loss:
             least_loss = loss
             chosen = dict(candidate)

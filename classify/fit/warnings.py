@@ -41,6 +41,7 @@ def _missing_fingerprints(*stores: FeatureStore) -> str:
         n_missing = int((store.pixels[rows] == "").sum())
         if n_missing and store.format_version == 1:
             causes[store.path] = f"{store.path.name} was written by an older version"
+        # A merged store may lack the fingerprints of some images only.
         elif n_missing:
             causes[store.path] = (
                 f"{store.path.name} has no fingerprint of {n_missing} of {len(rows)} images"
@@ -75,6 +76,7 @@ def _random_weights(task: Task) -> list[str]:
 def _untested_classes(task: Task) -> list[str]:
     texts = []
     for test in task.tests:
+        # Sensitivity and similar scores are not defined for a class without test images.
         missing = sorted(set(task.classes) - set(map(str, test.part.labels)))
         if missing:
             texts.append(f"no test image is of class {', '.join(missing)}")
@@ -87,6 +89,7 @@ def _skipped_images(task: Task) -> list[str]:
     store = task.train.store
     own_tests = [test.part for test in task.tests if test.part.store is store]
     n_used = len(task.train.rows) + sum(len(part.rows) for part in own_tests)
+    # Only the training store may hold images of splits that are not used.
     n_unused = len(store.rows()) - n_used
     if n_unused > 0:
         texts.append(

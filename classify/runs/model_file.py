@@ -87,6 +87,7 @@ def save_model(path: str | os.PathLike[str], model: FittedHead) -> None:
         "about": about,
         "digest": _digest(arrays, about),
     }
+    # "x": a model that exists is never overwritten.
     with Path(path).open("xb") as file:
         file.write(save(arrays, metadata))
 
@@ -111,6 +112,7 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
             f"{path}: not a model file of freezeframe ({_one_line(error)})"
         ) from None
     _check_metadata(path, arrays, metadata)
+    # The digest only proves that nothing changed, not that the content is sound.
     try:
         about = json.loads(metadata["about"])
         check_library = find_head(about["head"]).check_library
@@ -210,6 +212,7 @@ def _calibration(about: Mapping[str, Any] | None, n_classes: int) -> Calibration
     numbers = [about["slope"], *about["biases"]]
     if threshold is not None:
         numbers.append(threshold)
+    # `type` and not `isinstance`: True is an int, and JSON may hold it.
     if any(type(number) is not float or not math.isfinite(number) for number in numbers):
         raise ValueError("its calibration is not a list of numbers")
     if len(about["biases"]) not in (0, n_classes) or type(about["positive"]) is not int:
@@ -224,6 +227,7 @@ def _calibration(about: Mapping[str, Any] | None, n_classes: int) -> Calibration
 def _digest(arrays: Mapping[str, NDArray[Any]], about: str) -> str:
     """Return the SHA-256 over the text and each array's name, dtype, shape and bytes."""
     digest = hashlib.sha256(about.encode())
+    # The order of the arrays in a file is not defined.
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())

@@ -60,6 +60,7 @@ def part_result(
     """
     classes = task.classes
     positive = None if task.positive is None else classes.index(task.positive)
+    # Classes are sorted, so that the place of a name is its number.
     y = np.searchsorted(classes, part.labels)
     evaluation = Evaluation(
         test_id=test_id(part, split),
@@ -86,6 +87,7 @@ def test_id(part: Part, split: str) -> str:
     moved, has the same id.
     """
     store = part.store
+    # Sorted: the order of the rows does not matter.
     images = sorted(
         f"{store.sha256s[row] or store.paths[row]}\t{label}"
         for row, label in zip(part.rows, part.labels, strict=True)

@@ -101,6 +101,7 @@ class LeaderboardRow(Mapping[str, Any]):
     def _cells(self) -> dict[str, Any]:
         """All columns by name; those of `scores` and `costs` stand beside the others."""
         cells = {column.name: getattr(self, column.name) for column in fields(self)}
+        # Both hold columns of their own, which stand beside the others.
         del cells["scores"], cells["costs"]
         return {**cells, **self.scores, **vars(self.costs)}
 
@@ -139,7 +140,9 @@ def leaderboard_row(
         head=head.name,
         layer=layer_name(task.train.store, model.layer),
         pooling=model.pooling,
+        # JSON keeps names, numbers and commas within one cell.
         hyperparameters=json.dumps(head.parameters),
+        # A calibration without biases changes nothing.
         calibration="sigmoid" if head.calibration.biases else "",
         threshold=head.calibration.threshold,
         data_set=data_set(task.train.store),
@@ -150,6 +153,7 @@ def leaderboard_row(
         positive=task.positive or "",
         n_train=len(task.train.rows),
         n_test=len(part.rows),
+        # Images of one group are not independent; intervals count groups.
         n_test_groups=len(np.unique(part.groups)),
         n_test_in_train=int(evaluation.in_training.sum()),
         n_test_leaking=int(evaluation.leaking.sum()),

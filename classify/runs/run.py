@@ -39,6 +39,7 @@ class Run:
 
 def check_writable(folder: Path) -> None:
     """Raise FreezeframeError if a folder cannot be made or nothing can be written into it."""
+    # The folder itself is made later, when there is a run to keep.
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise FreezeframeError(f"{existing}: is not a folder; choose another folder for the runs")
@@ -76,6 +77,7 @@ def write_run(
         _write_history(folder / "history.csv", model.head.record.history)
         size = path.stat().st_size
         whole_rows = [replace(row, model_bytes=size) for row in rows]
+        # Last: a crash before this line leaves a folder without rows, never rows without a folder.
         append_rows(leaderboard, whole_rows)
     except BaseException as error:
         # A folder without rows would look like a finished run.

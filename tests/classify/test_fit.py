@@ -282,6 +282,8 @@ def test_a_run_writes_a_row_a_model_and_predictions(make_store: MakeStore, tmp_p
     )
     (row,) = read_rows(tmp_path / "l.csv")
     assert tuple(row) == COLUMNS
+    assert set(run.row) == set(COLUMNS) - {"schema"}
+    assert (run.row.n_test, run.row["n_test"]) == (8, 8)
     assert (row["schema"], row["head"], row["layer"], row["pooling"]) == (
         "4",
         "majority",
