@@ -23,7 +23,7 @@ import numpy as np
 from ..errors import StoreError
 from .layout import (
     COLUMNS_BY_VERSION,
-    DECIDING_FIELDS,
+    DECIDING_FIELDS_BY_VERSION,
     DIGEST_BYTES,
     LAYER_DTYPES,
     ROW_SHAPES,
@@ -192,7 +192,7 @@ def _check_layout(layout: Layout) -> None:
             raise StoreError(
                 f"damaged: {name} has shape {extent.shape} in a store of {layout.n} rows"
             )
-    for name, kind in DECIDING_FIELDS.items():
+    for name, kind in DECIDING_FIELDS_BY_VERSION[layout.version].items():
         value = layout.provenance.get(name)
         if type(value) is not kind:
             raise StoreError(f"damaged: its provenance has {value!r} for {name}")

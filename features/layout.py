@@ -72,9 +72,9 @@ ROW_SHAPES = {"rows/thumbnail": (THUMBNAIL_SIDE, THUMBNAIL_SIDE)}
 LAYER_DTYPES = {"float32": "<f4", "float16": "<f2"}
 
 USER_BLOCK_BYTES = 512
-"""The smallest space that HDF5 leaves free at the head of a file; it holds an index's first line."""
+"""The smallest user block: space that HDF5 leaves free at the head of a file, for the index."""
 
-DECIDING_FIELDS: dict[str, type] = {
+_DECIDING_FIELDS_1: dict[str, type] = {
     "backbone": str,
     "weights_digest": str,
     "preprocessing": str,
@@ -87,7 +87,14 @@ DECIDING_FIELDS: dict[str, type] = {
     "precision": str,
     "batch_size": int,
 }
-"""Provenance fields that decide the numbers in a store, and their types, in all versions."""
+DECIDING_FIELDS_BY_VERSION = {1: _DECIDING_FIELDS_1, 2: _DECIDING_FIELDS_1}
+"""Provenance fields that decide the numbers in a store, and their types, by format version."""
+
+DECIDING_FIELDS = DECIDING_FIELDS_BY_VERSION[STORE_FORMAT_VERSION]
+"""The provenance fields that a new store must have."""
+
+FINGERPRINT_FIELDS = tuple(DECIDING_FIELDS_BY_VERSION[1])
+"""Provenance fields in the fingerprint of a store: its rule has not changed since version 1."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,7 @@ class Layout:
     datasets: dict[str, Extent]
     provenance: dict[str, Any]
     identity_sha256: str
-    version: int = STORE_FORMAT_VERSION
+    version: int
     file: tuple[int, int] = (0, 0)
 
     @cached_property

@@ -96,8 +96,8 @@ def _identity(store: FeatureStore) -> Mapping[str, list[str]]:
 def _check_same(first: FeatureStore, second: FeatureStore) -> None:
     """Raise StoreError if the features of two stores were made in different ways."""
     for name in DECIDING_FIELDS:
-        expected = first.provenance[name]
-        value = second.provenance[name]
+        expected = first.provenance.get(name)
+        value = second.provenance.get(name)
         if value != expected:
             raise StoreError(
                 f"{second.path}: made with {name} {value!r}, {first.path} with {expected!r}; "

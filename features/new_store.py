@@ -137,7 +137,7 @@ def _write_store(
 
     def index(offsets: Mapping[str, int]) -> bytes:
         datasets = {name: Extent(offsets[name], *spec) for name, spec in specs.items()}
-        return encode_index(Layout(datasets, dict(provenance), identity))
+        return encode_index(Layout(datasets, dict(provenance), identity, STORE_FORMAT_VERSION))
 
     # The user block comes first in the file, so its size must be set before the offsets are known:
     # take the largest that they can be.

@@ -19,6 +19,7 @@ from .layout import (
     DIGEST_BYTES,
     DONE,
     FAILED,
+    FINGERPRINT_FIELDS,
     IDENTITY_COLUMNS,
     PENDING,
     STATUS_NAMES,
@@ -36,21 +37,6 @@ SPLITS = ("train", "validation", "test", "")
 
 _FINGERPRINT_RULE = "freezeframe-features 1\n"
 """First bytes of the fingerprint of every store: the rule has not changed since version 1."""
-
-_FINGERPRINT_FIELDS = (
-    "backbone",
-    "weights_digest",
-    "preprocessing",
-    "resize",
-    "input_height",
-    "input_width",
-    "dtype",
-    "engine",
-    "backend",
-    "precision",
-    "batch_size",
-)
-"""Provenance fields in the fingerprint. A new field would change the fingerprint of every store."""
 
 
 class FeatureStore:
@@ -273,7 +259,7 @@ class FeatureStore:
     def fingerprint(self) -> str:
         """SHA-256 of what was extracted, with what, and the result; FORMAT.md has the rule."""
         digest = hashlib.sha256(_FINGERPRINT_RULE.encode())
-        fields = {name: self.provenance[name] for name in _FINGERPRINT_FIELDS}
+        fields = {name: self.provenance[name] for name in FINGERPRINT_FIELDS}
         digest.update(json.dumps(fields, sort_keys=True).encode())
         for name in (*IDENTITY_COLUMNS, "status"):
             digest.update(f"\n{name}\n".encode() + self._file.column(name).tobytes())

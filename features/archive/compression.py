@@ -11,7 +11,10 @@ from ...errors import MissingExtraError, StoreError
 from ..layout import Extent
 
 _BLOCK_ELEMENTS = 8192
-"""Values in a block of bitshuffle. More do not make VGG16's layers smaller; 2048 are half as fast."""
+"""Values in a block of bitshuffle.
+
+More do not make VGG16's layers smaller, and blocks of 2048 are twice as slow.
+"""
 
 _MAX_ROW_BYTES = 2**28
 """The largest row; a row of VGG16's largest layer has 13 MB.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from freezeframe import FeatureStore, ParameterError, StoreError
+from freezeframe.features import layout, new_store
 from freezeframe.features.index import read_layout
 from freezeframe.features.layout import IDENTITY_COLUMNS, identity_digest
 from freezeframe.features.new_store import create_store
@@ -724,6 +726,44 @@ def test_golden_store_of_version_1() -> None:
     assert (store.widths[0], store.heights[0]) == (181, 217)
     assert store.verify() == []
     assert store.fingerprint == "7d9aac07eb050a4de7425219376f02c230ab60456cefc7384b4965be353204e8"
+
+
+def test_the_columns_of_each_version_are_literals() -> None:
+    """A column that is added to today's table must not reach the tables of old versions."""
+    tree = ast.parse(Path(layout.__file__).read_text(encoding="utf-8"))
+    (table,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "COLUMNS_BY_VERSION"
+    )
+    assert table is not None
+    assert ast.literal_eval(table) == layout.COLUMNS_BY_VERSION
+
+
+def test_a_new_version_with_more_columns_and_fields_reads_the_golden_stores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fingerprints = {
+        name: FeatureStore(GOLDEN / name).fingerprint for name in ("store-v1.h5", "store-v2.h5")
+    }
+    row_columns = layout.ROW_COLUMNS | {"score": "<f4"}
+    monkeypatch.setitem(layout.COLUMNS_BY_VERSION, 3, row_columns)
+    monkeypatch.setitem(
+        layout.DECIDING_FIELDS_BY_VERSION, 3, layout.DECIDING_FIELDS | {"crop": str}
+    )
+    monkeypatch.setattr(new_store, "ROW_COLUMNS", row_columns)
+    monkeypatch.setattr(new_store, "STORE_FORMAT_VERSION", 3)
+    path = tmp_path / "a.h5"
+    create_store(path, columns(2), {"l": (1, 1, 2)}, PROVENANCE | {"crop": "none"})
+    assert FeatureStore(path).format_version == 3
+    assert FeatureStore(path).layout.rows["score"].dtype == np.float32
+    create_store(path, columns(2), {"l": (1, 1, 2)}, PROVENANCE)
+    with pytest.raises(StoreError, match="provenance has None for crop"):
+        FeatureStore(path)
+    for name, fingerprint in fingerprints.items():
+        store = FeatureStore(GOLDEN / name)
+        assert store.verify() == []
+        assert store.fingerprint == fingerprint
 
 
 @pytest.mark.parametrize("rows", [[3], [0, 3], None])
