@@ -115,7 +115,7 @@ def fit_classifier(
 
     options["layer"] = options["layer"] or _layer_for(names, train)
     with message_console().status("") as line:
-        task = make_task(train, tests=test_stores, classes=renamed, tell=line.update, **options)
+        task = make_task(train, tests=test_stores, classes=renamed, status=line.update, **options)
     networks = any(HEADS[name].layers for name in names)
     # This setting holds for the rest of the process, which is this command.
     if networks:

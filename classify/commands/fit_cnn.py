@@ -171,7 +171,7 @@ def fit_cnn(
             layer=architecture.layer,
             tests=test_stores,
             classes=renamed,
-            tell=line.update,
+            status=line.update,
             **options,
         )
     # This setting holds for the rest of the process, which is this command.

@@ -18,15 +18,15 @@ class Part:
     """Rows of a store, with their classes: a training or a test part.
 
     Attributes:
-        store: where the rows are.
-        rows: their numbers, of shape (n_rows,).
-        labels: their classes after renaming, of shape (n_rows,).
-        duplicates: numbers of their near-duplicate groups in the store, from 1 on, of shape
-            (n_rows,); 0: not known.
-        chains: group numbers, of shape (n_rows,); rows that a chain of relations links are one
+        store: the store of the rows.
+        rows: row numbers in the store, of shape (n_rows,).
+        labels: classes after renaming, of shape (n_rows,).
+        duplicates: number of each row's near-duplicate group in the store, from 1 on, of shape
+            (n_rows,); 0 where it is unknown.
+        chains: group numbers, of shape (n_rows,). Rows that a chain of relations links are one
             group, whichever rows of the store it leads through.
-        recognised: whether it is known what the images of their chains look like, bool of shape
-            (n_rows,).
+        recognised: True if all images of the row's chain have a digest of their pixels, bool of
+            shape (n_rows,).
     """
 
     store: FeatureStore
@@ -40,25 +40,36 @@ class Part:
     def whole(
         cls, store: FeatureStore, labels: NDArray[np.str_], duplicates: NDArray[np.intp]
     ) -> Part:
-        """All rows of a store that are done, of which parts are taken.
+        """Make the part of all finished rows of a store; smaller parts are taken from it.
 
-        Related are rows of the same bytes or the same pixels, near-duplicates, and rows of one
-        group of the store.
+        Rows are related if they have the same bytes or the same pixels, are near-duplicates, or are
+        of one group of the store.
 
         Args:
-            labels, duplicates: of these rows.
+            store: the store of the rows.
+            labels: class of each of `store.rows()`, of shape (n_rows,).
+            duplicates: near-duplicate group of each of them, of shape (n_rows,).
         """
         rows = store.rows()
         pixels = store.pixels[rows]
-        near = [number or "" for number in duplicates.tolist()]
-        keys = (texts[rows].tolist() for texts in (store.sha256s, store.groups))
-        chains = join_groups(pixels.tolist(), near, *keys)
+        chains = join_groups(
+            pixels.tolist(),
+            [number or "" for number in duplicates.tolist()],
+            store.sha256s[rows].tolist(),
+            store.groups[rows].tolist(),
+        )
         return cls(store, rows, labels, duplicates, chains, ~np.isin(chains, chains[pixels == ""]))
 
     def take(self, numbers: NDArray[Any]) -> Part:
-        """Some of these rows, by their place among them or by a boolean."""
-        columns = (self.rows, self.labels, self.duplicates, self.chains, self.recognised)
-        return Part(self.store, *(column[numbers] for column in columns))
+        """Return some of these rows, chosen by their places or by a boolean array."""
+        return Part(
+            self.store,
+            self.rows[numbers],
+            self.labels[numbers],
+            self.duplicates[numbers],
+            self.chains[numbers],
+            self.recognised[numbers],
+        )
 
     @cached_property
     def groups(self) -> NDArray[np.intp]:
@@ -67,10 +78,10 @@ class Part:
 
     @property
     def sha256s(self) -> NDArray[np.str_]:
-        """Digests of the files, of shape (n_rows,); "" where not known."""
+        """Digests of the files, of shape (n_rows,); "" where unknown."""
         return self.store.sha256s[self.rows]
 
     @property
     def pixels(self) -> NDArray[np.str_]:
-        """Digests of the decoded images, of shape (n_rows,); "" where not known."""
+        """Digests of the decoded images, of shape (n_rows,); "" where unknown."""
         return self.store.pixels[self.rows]

@@ -5,28 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-NEGATIONS = frozenset(
-    {
-        "no",
-        "non",
-        "not",
-        "none",
-        "normal",
-        "healthy",
-        "control",
-        "controls",
-        "negative",
-        "neg",
-        "without",
-        "absent",
-    }
-    | {"benign", "false", "0", "notumor", "notumour"}
-)
-"""A class whose name's first word is one of these is taken for the negative class of two."""
+_NEGATIVE_WORDS = """
+absent benign control controls false healthy neg negative no non none normal not notumor notumour
+without 0
+"""
+NEGATIONS = frozenset(_NEGATIVE_WORDS.split())
+"""First words of the names of negative classes."""
 
 
 def guess_positive(classes: Sequence[str]) -> str:
-    """Which of two classes a sensitivity speaks of: the one whose name is not a negation, else the last by name.
+    """Guess the positive class: the one whose name is not a negation, else the last by name.
 
     Examples:
         >>> guess_positive(["brain_tumor", "no_tumor"]), guess_positive(["clear", "nodule"])

@@ -1,18 +1,16 @@
-"""Relatives: what the training part has of a test image itself: its copy, nearly the same picture, its patient."""
+"""Relatives of test images among the training images: copies, near-copies, patient-mates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.output.terminal import Progress
 from ...data.splits import join_groups
-
-if TYPE_CHECKING:
-    from ...features.store import FeatureStore
-    from .part import Part
+from ...features.store import FeatureStore
+from .part import Part
 
 LEVELS = {
     "bytes": "the same bytes",
@@ -20,123 +18,143 @@ LEVELS = {
     "near": "nearly the same picture",
     "group": "the same group",
 }
-"""How an image is related to one that is trained on, the strongest first, and in words."""
+"""Relations of a test image to a training image, the strongest first, and their names."""
 UNKNOWN = "unknown"
-"""In the place of a level: no relation was found, but there may be one that could not be looked for."""
-
-Progress = Callable[[int, int], None]
-Numbers = NDArray[np.intp]
+"""Stands for a level where no relation was found, but some images could not be compared."""
 
 
-def near_duplicates(store: FeatureStore, progress: Progress | None = None) -> Numbers:
-    """Number of the near-duplicate group of each row of a store, from 1 on, of shape (n,); 0 where it is not known.
+def near_duplicates(store: FeatureStore, progress: Progress | None = None) -> NDArray[np.intp]:
+    """Return the number of each row's near-duplicate group, from 1 on; 0 where it is unknown.
 
-    A store that was joined from others has thumbnails, but does not know which of them are alike:
-    they are compared. Of an image without pixels nothing is known, whatever number the file gives
-    it.
+    A store that was merged from others has thumbnails, but no groups across its sources: the
+    thumbnails are compared. An image without a digest of its pixels gets 0, whatever number the
+    file has.
 
     Args:
-        progress: told how many pairs are compared, and how many there are to compare.
+        store: complete.
+        progress: called with (compared pairs, all pairs).
+
+    Returns:
+        Of shape (n_rows_of_store,).
     """
     rows = store.rows()
     rows = rows[store.pixels[rows] != ""]
-    found = np.where(store.pixels != "", store.duplicates, 0).astype(np.intp)
-    if found[rows].all():
-        return found
+    groups = np.where(store.pixels != "", store.duplicates, 0).astype(np.intp)
+    if groups[rows].all():
+        return groups
     from ...data.duplicates.pairs import duplicate_groups
 
-    digests = store.sha256s[rows].tolist(), store.pixels[rows].tolist()
-    found[rows] = duplicate_groups(*digests, store.thumbnails(rows), progress=progress) + 1
-    return found
+    groups[rows] = 1 + duplicate_groups(
+        store.sha256s[rows].tolist(),
+        store.pixels[rows].tolist(),
+        store.thumbnails(rows),
+        progress=progress,
+    )
+    return groups
 
 
 def relatives(test: Part, train: Part, progress: Progress | None = None) -> NDArray[np.str_]:
-    """How each test row is related to the training rows: a key of `LEVELS`, the strongest; "" if it is not.
+    """Return each test row's strongest relation to the training rows, a key of `LEVELS`.
 
-    Where no relation was found, but images of the chain or of the training part are not recognised,
-    it is `UNKNOWN`.
+    It is "" if there is none. It is `UNKNOWN` if none was found, but images of the row's chain or
+    of the training part have no digest of their pixels.
 
-    Relations form chains, as they do when rows are split: an image that is nearly the same picture
-    as a test image, whose bytes are trained on, is related, too, and so is another image of that
-    one's patient. A chain may lead through any rows of a store. Groups of two stores are never the
+    Relations form chains, as they do when rows are split. Example: test image A is nearly the same
+    picture as B, and the bytes of B are trained on; then A is related, and so is another image of
+    B's patient. A chain may lead through any rows of a store. Groups of two stores are never the
     same; pictures of two stores are compared.
 
     Args:
         test: rows of any store.
         train: rows of the same store, or of another one.
-        progress: told how many pairs of pictures are compared, and how many there are to compare.
+        progress: called with (compared pairs, all pairs).
 
     Returns:
         Of shape (n_test,).
     """
-    n = len(test.rows)
-    parts, one_store = (test, train), test.store is train.store
-    of_store = (0, 0) if one_store else (0, 1)
-    sha256s = [key for part in parts for key in part.sha256s.tolist()]
-    pixels = [key for part in parts for key in part.pixels.tolist()]
-    near = [
-        key
-        for side, part in zip(of_store, parts, strict=True)
-        for key in _own(side, part.duplicates.tolist())
-    ]
-    chains = [
-        (side, number)
-        for side, part in zip(of_store, parts, strict=True)
-        for number in part.chains.tolist()
-    ]
+    parts = (test, train)
+    one_store = test.store is train.store
+    # Group numbers of two stores mean nothing to each other: they carry the number of their store.
+    store_numbers = (0, 0) if one_store else (0, 1)
+    near: list[tuple[int, int] | str] = []
+    chains: list[tuple[int, int]] = []
+    for store_number, part in zip(store_numbers, parts, strict=True):
+        near += _near_keys(store_number, part.duplicates.tolist())
+        chains += [(store_number, number) for number in part.chains.tolist()]
+    sha256s = np.concatenate([part.sha256s for part in parts]).tolist()
+    pixels = np.concatenate([part.pixels for part in parts]).tolist()
     copies = join_groups(sha256s, pixels)
     pictures = join_groups(copies.tolist(), near)
     if not one_store:
-        pictures = _compared(test, train, copies, pictures, progress)
-    found = unknown(test, train)
-    joined = {"group": join_groups(pictures.tolist(), chains), "near": pictures, "pixels": copies}
-    joined["bytes"] = join_groups(sha256s)
-    for level, numbers in joined.items():  # the weakest first
-        found[_on_both_sides(numbers, n)] = level
-    return found
+        pictures = _compare_stores(test, train, copies, pictures, progress)
+    # The weakest relation comes first, so that stronger ones replace it.
+    groups_by_level = {
+        "group": join_groups(pictures.tolist(), chains),
+        "near": pictures,
+        "pixels": copies,
+        "bytes": join_groups(sha256s),
+    }
+    levels = unknown(test, train)
+    for level, groups in groups_by_level.items():
+        levels[_on_both_sides(groups, len(test.rows))] = level
+    return levels
 
 
 def unknown(test: Part, train: Part) -> NDArray[np.str_]:
-    """What is known of test rows for which no relation was found: "" if there is none, else `UNKNOWN`.
+    """Return the level of test rows without any relation found: "" or `UNKNOWN`.
 
-    A picture that is not recognised may be any test picture's copy, or that of a training picture.
+    A picture without a digest of its pixels may be any test picture's copy, or that of a training
+    picture.
     """
     return np.where(test.recognised & train.recognised.all(), "", UNKNOWN)
 
 
-def _own(side: int, numbers: Iterable[int]) -> list[tuple[int, int] | str]:
-    """Numbers of one store, so that those of another are not taken for them; what is not known joins nothing."""
-    return [(side, number) if number else "" for number in numbers]
+def _near_keys(store_number: int, groups: Iterable[int]) -> list[tuple[int, int] | str]:
+    """Return keys of a store's near-duplicate groups; unknown ones get "", which joins nothing."""
+    return [(store_number, number) if number else "" for number in groups]
 
 
-def _on_both_sides(numbers: Numbers, n: int) -> NDArray[np.bool_]:
-    """Which of the first n, those of the test rows, stand among the others, too."""
-    return np.isin(numbers[:n], numbers[n:])
+def _on_both_sides(groups: NDArray[np.intp], n_test: int) -> NDArray[np.bool_]:
+    """Return True for each of the first n_test rows whose group has a later row, too."""
+    return np.isin(groups[:n_test], groups[n_test:])
 
 
-def _compared(
-    test: Part, train: Part, copies: Numbers, pictures: Numbers, progress: Progress | None
-) -> Numbers:
-    """Groups of pictures after each test picture was compared with all of the other store that are trained on.
+def _compare_stores(
+    test: Part,
+    train: Part,
+    copies: NDArray[np.intp],
+    pictures: NDArray[np.intp],
+    progress: Progress | None,
+) -> NDArray[np.intp]:
+    """Join groups of pictures whose thumbnails are alike, across two stores.
 
     Test rows that have a relative already are not compared.
+
+    Args:
+        test: the first rows of `copies` and `pictures`.
+        train: the rows after them.
+        copies: group of equal bytes or pixels, of shape (n_test + n_train,).
+        pictures: group of nearly the same pictures, of the same shape.
+        progress: called with (compared pairs, all pairs).
     """
     from ...data.duplicates.pairs import merge_groups
     from ...data.duplicates.remembered import remembered_near_pairs
 
     n = len(test.rows)
-    asked = np.flatnonzero((test.pixels != "") & ~_on_both_sides(pictures, n))
-    known = n + np.flatnonzero(train.pixels != "")
-    asked, known = (rows[np.unique(copies[rows], return_index=True)[1]] for rows in (asked, known))
-    if not len(asked) or not len(known):
+    test_rows = np.flatnonzero((test.pixels != "") & ~_on_both_sides(pictures, n))
+    train_rows = n + np.flatnonzero(train.pixels != "")
+    # One image of each set of copies is enough.
+    test_rows = test_rows[np.unique(copies[test_rows], return_index=True)[1]]
+    train_rows = train_rows[np.unique(copies[train_rows], return_index=True)[1]]
+    if not len(test_rows) or not len(train_rows):
         return pictures
     thumbnails = (
-        test.store.thumbnails(test.rows[asked]),
-        train.store.thumbnails(train.rows[known - n]),
+        test.store.thumbnails(test.rows[test_rows]),
+        train.store.thumbnails(train.rows[train_rows - n]),
     )
-    sides = np.repeat([0, 1], [len(asked), len(known)])
+    sides = np.repeat([0, 1], [len(test_rows), len(train_rows)])
     pairs = remembered_near_pairs(
         np.concatenate(thumbnails), sides=sides, progress=progress, cache=True
     )
-    rows = np.concatenate([asked, known])
+    rows = np.concatenate([test_rows, train_rows])
     return merge_groups(pictures, pictures[rows[pairs.first]], pictures[rows[pairs.second]])

@@ -1,14 +1,14 @@
-"""What a head is fitted and scored on: choosing training and test rows of feature stores."""
+"""The task of a head: training and test rows of feature stores, and the features to use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.output.terminal import Status
 from ...data.splits import hold_out
 from ...errors import FreezeframeError, ParameterError, StoreError
 from ...features.layout import PENDING
@@ -28,16 +28,14 @@ COMPARABLE = (
 )
 """Provenance fields in which a training and a test store must agree."""
 
-Tell = Callable[[str], None]
-
 
 @dataclass(frozen=True)
-class Test:
+class HeldOutPart:
     """A test set: rows that no head is fitted on.
 
     Attributes:
-        part: its rows.
-        split: how it came about: "hold-out 20%", "test", "validation" or "external".
+        part: the rows.
+        split: where they come from: "hold-out 20%", "test", "validation" or "external".
     """
 
     part: Part
@@ -46,22 +44,24 @@ class Test:
 
 @dataclass(frozen=True)
 class Task:
-    """What heads are fitted and scored on, and which features they use.
+    """Rows that heads are fitted and scored on, and the features that they use.
 
     Attributes:
         train: all rows that the final head is fitted on.
-        validation: which of them choose hyper-parameters, bool of shape (n_train,); where none do,
-            folds are made.
+        validation: True for the rows that choose hyper-parameters, bool of shape (n_train,). If
+            there is no such row, folds are made.
         tests: the test sets.
-        n_folds, n_repeats: of cross-validation within `train`; 0 folds: none.
-        layer, pooling: which features; pooling None leaves the choice to the head.
-        positive: the class that sensitivity speaks of; None with more than two classes.
-        seed: of the splits and of the heads.
+        n_folds: number of folds of cross-validation within `train`; 0: none.
+        n_repeats: number of times that cross-validation is repeated.
+        layer: layer of the features.
+        pooling: pooling of the features; None leaves the choice to the head.
+        positive: the class that sensitivity is computed for; None with more than two classes.
+        seed: seed of the splits and of the heads.
     """
 
     train: Part
     validation: NDArray[np.bool_]
-    tests: tuple[Test, ...]
+    tests: tuple[HeldOutPart, ...]
     n_folds: int
     n_repeats: int
     layer: str
@@ -72,7 +72,27 @@ class Task:
     @property
     def classes(self) -> list[str]:
         """Names of the classes, sorted."""
-        return sorted(map(str, set(self.train.labels)))
+        return _classes_of(self.train)
+
+
+@dataclass(frozen=True)
+class _StoreSplit:
+    """The rows of one store, split into a training part and test sets.
+
+    Attributes:
+        train: the training part.
+        validation: True for the rows of it that validate, of shape (n_train,).
+        tests: the test sets.
+    """
+
+    train: Part
+    validation: NDArray[np.bool_]
+    tests: tuple[HeldOutPart, ...]
+
+    @classmethod
+    def unvalidated(cls, train: Part, *tests: HeldOutPart) -> _StoreSplit:
+        """Split without validation rows."""
+        return cls(train, np.zeros(len(train.rows), dtype=bool), tests)
 
 
 def make_task(
@@ -87,40 +107,82 @@ def make_task(
     n_folds: int = 0,
     n_repeats: int = 1,
     seed: int = 0,
-    tell: Tell | None = None,
+    status: Status | None = None,
 ) -> Task:
     """Choose training and test rows.
 
-    A store with splits trains on its training split, is tested on its test split, and chooses
-    hyper-parameters by its validation split, which is then trained on, too (dense heads only stop
-    by it); where there is no other test, the validation split is the test. A store without splits
-    trains on all its rows if there are `tests` or `n_folds`, and otherwise is cut by a stratified
-    hold-out that keeps relatives on one side (see `Part.groups`).
+    A store with splits trains on its training split and is tested on its test split. Its validation
+    split chooses hyper-parameters and is then trained on, too (dense heads only stop by it). If
+    there is no other test, the validation split is the test. A store without splits trains on all
+    its rows if there are `tests` or `n_folds`. Otherwise a stratified hold-out cuts it, which keeps
+    relatives on one side (see `Part.groups`).
 
     Args:
         store: features to train on, complete.
-        layer: by default the deepest layer of the store.
-        pooling: "flat", "avg" or "max"; by default what suits the head.
-        tests: other stores, all of whose rows are tests.
+        layer: layer of the features; by default the deepest of the store.
+        pooling: "flat", "avg" or "max"; by default the head chooses.
+        tests: further stores, all of whose rows are tested on.
         classes: new names for classes of any store.
-        positive: the class that sensitivity speaks of; by default the one that is no negation.
-        test_size: share of the hold-out.
-        n_folds: of cross-validation; 0: none.
-        n_repeats: how often it is repeated, with other folds.
-        seed: of the hold-out, the folds and the heads.
-        tell: told what is being done, if it takes time.
+        positive: the class that sensitivity is computed for; by default the one that is not a
+            negation.
+        test_size: share of the images in the hold-out.
+        n_folds: number of folds of cross-validation; 0: none.
+        n_repeats: number of times that it is repeated, with different folds.
+        seed: seed of the hold-out, the folds and the heads.
+        status: called with a line that says what is being done, if it takes time.
 
     Raises:
         StoreError: a store is not finished, or the stores are not comparable (the text names the
             field).
-        ParameterError: an unknown layer, pooling, class, or a split that is not possible.
+        ParameterError: an unknown layer, pooling or class, or a split that is not possible.
         FreezeframeError: there is one class only, or the stores' classes differ.
     """
     layer = layer or list(store.layers)[-1]
-    for each in (store, *tests):
-        if layer not in each.layers:
+    _check_options([store, *tests], layer, pooling, n_folds, n_repeats)
+    new_names = classes or {}
+    split = _split_store(
+        _whole_part(store, new_names, status),
+        further_tests=bool(tests or n_folds),
+        test_size=test_size,
+        seed=seed,
+    )
+    for test_store in tests:
+        check_comparable(store, test_store, layer)
+    external = [
+        HeldOutPart(_whole_part(test_store, new_names, status), "external") for test_store in tests
+    ]
+    held_out = (*split.tests, *external)
+    _check_new_names(new_names, [store, *tests])
+    _check_classes(split.train, held_out)
+    return Task(
+        split.train,
+        split.validation,
+        held_out,
+        n_folds,
+        n_repeats,
+        layer,
+        pooling,
+        _positive_class(_classes_of(split.train), positive),
+        seed,
+    )
+
+
+def _check_options(
+    stores: Sequence[FeatureStore], layer: str, pooling: str | None, n_folds: int, n_repeats: int
+) -> None:
+    """Raise ParameterError if an option is wrong by itself.
+
+    Args:
+        stores: the training store, then the test stores.
+        layer: must be in every store.
+        pooling: one of `POOLINGS`, or None.
+        n_folds: 0, or at least 2.
+        n_repeats: at least 1.
+    """
+    for store in stores:
+        if layer not in store.layers:
             raise ParameterError(
-                f"{each.path} has no layer {layer!r}; it has {', '.join(each.layers)}"
+                f"{store.path} has no layer {layer!r}; it has {', '.join(store.layers)}"
             )
     if pooling is not None and pooling not in POOLINGS:
         raise ParameterError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
@@ -128,99 +190,100 @@ def make_task(
         raise ParameterError(
             f"cross-validation needs 2 folds and 1 repeat at least, got {n_folds} and {n_repeats}"
         )
-    twice = [
-        each.path
-        for number, each in enumerate(tests)
-        if each.path in [other.path for other in tests[:number]]
-    ]
-    if twice:
-        raise ParameterError(f"{twice[0]}: given twice to be tested on")
-    renamed = classes or {}
-    whole = _part(store, renamed, tell)
-    train, validation, own = _own_splits(
-        whole, other_tests=bool(tests or n_folds), test_size=test_size, seed=seed
-    )
-    for other in tests:
-        check_comparable(store, other, layer)
-    found = (*own, *(Test(_part(other, renamed, tell), "external") for other in tests))
-    _check_renamed(renamed, [store, *tests])
-    known = sorted(map(str, set(train.labels)))
-    _check_classes(store, known, found)
-    if positive is not None and positive not in known:
-        raise ParameterError(f"positive must be one of {', '.join(known)}, got {positive!r}")
-    if len(known) == 2:
-        positive = positive or guess_positive(known)
-    elif positive is not None:
-        raise ParameterError(f"positive is for two classes; there are {len(known)}")
-    return Task(train, validation, found, n_folds, n_repeats, layer, pooling, positive, seed)
+    paths = [store.path for store in stores[1:]]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise ParameterError(f"{path}: given twice as a test store; give it once")
 
 
-def _part(store: FeatureStore, renamed: Mapping[str, str], tell: Tell | None) -> Part:
+def _whole_part(store: FeatureStore, new_names: Mapping[str, str], status: Status | None) -> Part:
+    """Make the part of all rows of a store, with renamed classes and near-duplicate groups."""
     if not store.complete:
         pending = int((store.status == PENDING).sum())
         raise StoreError(
-            f"{store.path}: {pending} of {len(store)} rows are not computed yet; run extract-features again"
+            f"{store.path}: {pending} of {len(store)} rows are not computed yet; "
+            "run extract-features again"
         )
     rows = store.rows()
-    labels = np.array(
-        [renamed.get(str(label), str(label)) for label in store.labels[rows]], dtype=str
-    )
     if not len(rows):
         raise StoreError(f"{store.path}: none of its images could be read")
-    progress = None if tell is None else partial(_tell_compared, tell, store.path.name)
-    return Part.whole(store, labels, near_duplicates(store, progress)[rows])
+    labels = [new_names.get(str(label), str(label)) for label in store.labels[rows]]
+
+    def progress(finished: int, total: int) -> None:
+        if status is not None:
+            status(f"{store.path.name}: comparing pictures: {finished} of {total} pairs")
+
+    return Part.whole(store, np.array(labels, dtype=str), near_duplicates(store, progress)[rows])
 
 
-def _tell_compared(tell: Tell, name: str, finished: int, total: int) -> None:
-    tell(f"{name}: comparing pictures: {finished} of {total} pairs")
+def _split_store(whole: Part, *, further_tests: bool, test_size: float, seed: int) -> _StoreSplit:
+    """Split the training store by its own splits, else by a hold-out.
 
-
-def _own_splits(
-    whole: Part, *, other_tests: bool, test_size: float, seed: int
-) -> tuple[Part, NDArray[np.bool_], list[Test]]:
-    """Training part, which of its rows validate, and test sets of one store: by its own splits, else by a hold-out."""
-    store = whole.store
-    splits = store.splits[whole.rows]
+    Args:
+        whole: all rows of the store.
+        further_tests: True if there are test stores or cross-validation.
+        test_size: share of the hold-out.
+        seed: seed of the hold-out.
+    """
+    path = whole.store.path
+    splits = whole.store.splits[whole.rows]
     names = sorted(set(map(str, splits)) - {""})
     if names and "train" not in names:
         raise FreezeframeError(
-            f"{store.path}: its images are split into {', '.join(names)}, but none are for training"
+            f"{path}: its images are split into {', '.join(names)}, but none are for training; "
+            "name one split train"
         )
     if names:
-        whole, validation, tests = _by_splits(whole, splits, other_tests)
-        if tests or other_tests:
-            return whole, validation, tests
-    if other_tests:
-        return _unvalidated(whole, [])
+        split = _split_by_names(whole, splits, further_tests)
+        if split.tests or further_tests:
+            return split
+        whole = split.train
+    if further_tests:
+        return _StoreSplit.unvalidated(whole)
     if len(set(whole.labels)) < 2:
         raise FreezeframeError(
-            f"{store.path}: two classes are needed, all its images are {str(whole.labels[0])!r}"
+            f"{path}: two classes are needed, all its images are {str(whole.labels[0])!r}"
         )
-    first, second = hold_out(whole.labels, whole.groups, test_size=test_size, seed=seed)
-    return _unvalidated(whole.take(first), [Test(whole.take(second), f"hold-out {test_size:.0%}")])
+    train, test = hold_out(whole.labels, whole.groups, test_size=test_size, seed=seed)
+    held_out = HeldOutPart(whole.take(test), f"hold-out {test_size:.0%}")
+    return _StoreSplit.unvalidated(whole.take(train), held_out)
 
 
-def _by_splits(
-    whole: Part, splits: NDArray[np.str_], other_tests: bool
-) -> tuple[Part, NDArray[np.bool_], list[Test]]:
-    tests = [Test(whole.take(splits == "test"), "test")] if (splits == "test").any() else []
-    if not tests and not other_tests and (splits == "validation").any():
-        return _unvalidated(
-            whole.take(splits == "train"), [Test(whole.take(splits == "validation"), "validation")]
-        )
-    used = (splits == "train") | (splits == "validation")
-    return whole.take(used), splits[used] == "validation", tests
+def _split_by_names(whole: Part, splits: NDArray[np.str_], further_tests: bool) -> _StoreSplit:
+    """Split the rows of a store by the names of their splits, of shape (n_rows,)."""
+    train = splits == "train"
+    validation = splits == "validation"
+    test = splits == "test"
+    if not test.any() and not further_tests and validation.any():
+        held_out = HeldOutPart(whole.take(validation), "validation")
+        return _StoreSplit.unvalidated(whole.take(train), held_out)
+    tests = (HeldOutPart(whole.take(test), "test"),) if test.any() else ()
+    used = train | validation
+    return _StoreSplit(whole.take(used), validation[used], tests)
 
 
-def _unvalidated(train: Part, tests: list[Test]) -> tuple[Part, NDArray[np.bool_], list[Test]]:
-    return train, np.zeros(len(train.rows), dtype=bool), tests
+def _positive_class(classes: Sequence[str], positive: str | None) -> str | None:
+    """Return the positive class: the requested one, else a guess; None if there are not two."""
+    if positive is not None and positive not in classes:
+        raise ParameterError(f"positive must be one of {', '.join(classes)}, got {positive!r}")
+    if len(classes) == 2:
+        return positive or guess_positive(classes)
+    if positive is not None:
+        raise ParameterError(f"positive is for two classes; there are {len(classes)}")
+    return None
+
+
+def _classes_of(part: Part) -> list[str]:
+    """Return the classes of a part, sorted."""
+    return sorted(map(str, set(part.labels)))
 
 
 def check_comparable(store: FeatureStore, test: FeatureStore, layer: str) -> None:
-    """Raise StoreError if features of a layer of two stores were made in different ways; the text names the field."""
+    """Raise StoreError if two stores' features of a layer differ in how they were computed."""
     if store.layers[layer] != test.layers[layer]:
         raise StoreError(
-            f"{test.path}: {layer} has shape {test.layers[layer]}, in {store.path} {store.layers[layer]}"
+            f"{test.path}: {layer} has shape {test.layers[layer]}, "
+            f"in {store.path} {store.layers[layer]}"
         )
     for name in COMPARABLE:
         if store.provenance[name] != test.provenance[name]:
@@ -230,24 +293,29 @@ def check_comparable(store: FeatureStore, test: FeatureStore, layer: str) -> Non
             )
 
 
-def _check_renamed(renamed: Mapping[str, str], stores: Sequence[FeatureStore]) -> None:
-    labels = sorted({str(label) for store in stores for label in store.labels})
-    for name in renamed:
+def _check_new_names(new_names: Mapping[str, str], stores: Sequence[FeatureStore]) -> None:
+    """Raise ParameterError if a class to rename does not exist."""
+    labels: set[str] = set()
+    for store in stores:
+        labels |= set(map(str, store.labels))
+    for name in new_names:
         if name not in labels:
             raise ParameterError(
-                f"classes: no image is labelled {name!r}; labels are {', '.join(labels)}"
+                f"classes: no image is labelled {name!r}; labels are {', '.join(sorted(labels))}"
             )
 
 
-def _check_classes(store: FeatureStore, known: Sequence[str], tests: Sequence[Test]) -> None:
-    if len(known) < 2:
+def _check_classes(train: Part, tests: Sequence[HeldOutPart]) -> None:
+    """Raise FreezeframeError if there is one class only, or a test set has a class of its own."""
+    classes = _classes_of(train)
+    if len(classes) < 2:
         raise FreezeframeError(
-            f"{store.path}: two classes are needed, its training images have {known}"
+            f"{train.store.path}: two classes are needed, its training images have {classes}"
         )
     for test in tests:
-        unknown = sorted(set(map(str, test.part.labels)) - set(known))
-        if unknown:
+        untrained = sorted(set(_classes_of(test.part)) - set(classes))
+        if untrained:
             raise FreezeframeError(
-                f"{test.part.store.path}: class {unknown[0]!r} is none of the training classes {', '.join(known)}; "
-                f"rename each with --classes {unknown[0]}=CLASS,..."
+                f"{test.part.store.path}: class {untrained[0]!r} is none of the training classes "
+                f"{', '.join(classes)}; rename each with --classes {untrained[0]}=CLASS,..."
             )

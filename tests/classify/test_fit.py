@@ -262,7 +262,10 @@ def test_impossible_tasks_are_refused(make_store: MakeStore) -> None:
         classes={"sik": "x"},
     )
     refused(
-        ParameterError, r"f\.h5: given twice to be tested on", store, tests=[only_test, only_test]
+        ParameterError,
+        r"f\.h5: given twice as a test store; give it once",
+        store,
+        tests=[only_test, only_test],
     )
     refused(ParameterError, "needs 2 folds and 1 repeat at least, got 1 and 1", store, n_folds=1)
     refused(ParameterError, "test_size must be between 0 and 1", store, test_size=1.5)
