@@ -1,1 +1,1 @@
-"""Leaks: images of one set or several that show the same on two sides of a split."""
+"""The audit: images that show the same, in one set, across its splits, or in several sets."""

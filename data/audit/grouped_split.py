@@ -105,7 +105,7 @@ def split_images(
     manifest = replace(manifest, images=images)
     readable = [fact for fact in facts if fact.fingerprint]
     audited = audit(
-        [ImageSet.of(manifest, readable)],
+        [ImageSet.from_manifest(manifest, readable)],
         threshold=THRESHOLD if threshold is None else threshold,
         cache=cache,
         progress=progress,

@@ -1,4 +1,4 @@
-"""Sets of images to be held against each other, from folders, lists or stores."""
+"""Sets of images for an audit, from folders, lists or stores."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..fingerprints import THUMBNAIL
 from ..inspection.facts import ImageFacts
 from ..manifest import Manifest
 
-PATIENT = re.compile("patient-[0-9a-f]{16}")
-"""What a group is called that was made of a PatientID."""
+PATIENT_GROUP = re.compile("patient-[0-9a-f]{16}")
+"""Name of a group that was made from a PatientID: a digest, which means the same in all sets."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +24,16 @@ class ImageSet:
     """The images of one folder, list or store.
 
     Attributes:
-        name: what it is called.
-        paths, sha256s, labels, splits, groups: of each image, as in a manifest.
-        pixels: digests of the decoded pixels; "" of an image that could not be read.
-        thumbnails: uint8 of shape (n, THUMBNAIL, THUMBNAIL); of no meaning where `pixels` is empty.
-        root: the folder that paths are relative to; None if the files are not at hand.
-        groups_are_common: a name in `groups` means the same in other sets, too.
+        name: short name of the folder, list or store.
+        paths: of the images, relative to `root`.
+        sha256s: digests of the files.
+        labels: class of each image.
+        splits: split of each image; "" for none.
+        groups: group of each image; "" for none.
+        pixels: digests of the decoded pixels; "" for images that cannot be read.
+        thumbnails: uint8 of shape (n, THUMBNAIL, THUMBNAIL); meaningless where `pixels` is empty.
+        root: folder that paths are relative to; None if the files are not at hand.
+        groups_are_common: True if a name in `groups` means the same in other sets, too.
     """
 
     name: str
@@ -44,13 +48,19 @@ class ImageSet:
     groups_are_common: bool = False
 
     @classmethod
-    def of(cls, manifest: Manifest, inspected: Sequence[ImageFacts]) -> ImageSet:
-        """The images of a manifest, and what `inspect_images` found of them."""
-        prints = [found.fingerprint for found in inspected]
-        thumbnails = np.zeros((len(prints), THUMBNAIL, THUMBNAIL), np.uint8)
-        for place, found in zip(thumbnails, prints, strict=True):
-            if found is not None:
-                place[:] = found.thumbnail
+    def from_manifest(cls, manifest: Manifest, inspected: Sequence[ImageFacts]) -> ImageSet:
+        """Make a set of the images of a manifest.
+
+        Args:
+            manifest: the images.
+            inspected: their facts from `inspect_images`, in the same order.
+        """
+        pixels = [""] * len(inspected)
+        thumbnails = np.zeros((len(inspected), THUMBNAIL, THUMBNAIL), np.uint8)
+        for row, facts in enumerate(inspected):
+            if facts.fingerprint is not None:
+                pixels[row] = facts.fingerprint.pixels
+                thumbnails[row] = facts.fingerprint.thumbnail
         images = manifest.images
         return cls(
             manifest.source.resolve().name,
@@ -59,7 +69,7 @@ class ImageSet:
             [image.label for image in images],
             [image.split for image in images],
             [image.group for image in images],
-            ["" if found is None else found.pixels for found in prints],
+            pixels,
             thumbnails,
             manifest.root,
         )
@@ -68,46 +78,50 @@ class ImageSet:
         return len(self.paths)
 
 
-def named_apart(sets: Sequence[ImageSet]) -> list[ImageSet]:
-    """Sets of one name get a number."""
+def with_unique_names(sets: Sequence[ImageSet]) -> list[ImageSet]:
+    """Add a number to the name of each set whose name is taken."""
     taken: set[str] = set()
-    apart = []
-    for each in sets:
-        names = (each.name if number == 1 else f"{each.name} ({number})" for number in count(1))
+    results = []
+    for images in sets:
+        names = (images.name if number == 1 else f"{images.name} ({number})" for number in count(1))
         name = next(name for name in names if name not in taken)
         taken.add(name)
-        apart.append(replace(each, name=name))
-    return apart
+        results.append(replace(images, name=name))
+    return results
 
 
-def given_groups(sets: Sequence[ImageSet]) -> tuple[list[str], list[str]]:
-    """Two names for the group of each image, "" without one: what it is called in its set, and in all sets.
-
-    Digests of a PatientID mean the same everywhere.
-    """
-    own = [
-        f"{number} {group}" * bool(group)
-        for number, each in enumerate(sets)
-        for group in each.groups
-    ]
-    common = [
-        group if each.groups_are_common or PATIENT.fullmatch(group) else ""
-        for each in sets
-        for group in each.groups
-    ]
-    return own, common
-
-
-def renamed(images: ImageSet, classes: Mapping[str, str]) -> ImageSet:
-    """The same images with other names for some classes."""
+def rename_classes(images: ImageSet, classes: Mapping[str, str]) -> ImageSet:
+    """Return the same images with new names for some classes, as {old: new}."""
     return replace(images, labels=[classes.get(label, label) for label in images.labels])
 
 
-def thumbnails_of(sets: Sequence[ImageSet], rows: NDArray[np.intp]) -> NDArray[np.uint8]:
-    """Thumbnails of images by their numbers through all sets, ascending."""
-    starts = np.cumsum([0, *(len(each) for each in sets)])
-    parts = [
-        each.thumbnails[rows[(rows >= start) & (rows < end)] - start]
-        for each, start, end in zip(sets, starts[:-1], starts[1:], strict=True)
-    ]
-    return np.concatenate([np.empty((0, THUMBNAIL, THUMBNAIL), np.uint8), *parts])
+def group_names(sets: Sequence[ImageSet]) -> tuple[list[str], list[str]]:
+    """Return two names for the group of each image; "" for none.
+
+    Returns:
+        Names that hold within one set, and names that hold in all sets: digests of a PatientID,
+        and groups of sets whose `groups_are_common`.
+    """
+    own = []
+    common = []
+    for number, images in enumerate(sets):
+        for group in images.groups:
+            everywhere = images.groups_are_common or PATIENT_GROUP.fullmatch(group)
+            own.append(f"{number} {group}" if group else "")
+            common.append(group if everywhere else "")
+    return own, common
+
+
+def select_thumbnails(sets: Sequence[ImageSet], rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+    """Return thumbnails of images by their numbers through all sets.
+
+    Args:
+        sets: the sets, numbered through.
+        rows: numbers of images, ascending.
+    """
+    starts = np.cumsum([0, *(len(images) for images in sets)])
+    parts = [np.empty((0, THUMBNAIL, THUMBNAIL), np.uint8)]
+    for images, start, end in zip(sets, starts[:-1], starts[1:], strict=True):
+        inside = rows[(rows >= start) & (rows < end)]
+        parts.append(images.thumbnails[inside - start])
+    return np.concatenate(parts)

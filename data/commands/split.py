@@ -106,7 +106,7 @@ def split(
 
 
 def _print(result: GroupedSplit, output: Path) -> None:
-    from ..audit.report import headlines
+    from ..audit.findings import headlines
 
     for counts in result.counts():
         text = f"{counts.side or 'all'}: {counts.n_images} images in {counts.n_groups} groups"

@@ -1,4 +1,4 @@
-"""Audits and splits: what a user plants is found and named, and what is split is not cut."""
+"""Audits name the planted copies, and splits cut no group."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +18,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from freezeframe import FeatureStore, FreezeframeError, ParameterError
-from freezeframe.data.audit.audit import BYTES, GROUP, LEVELS, NEAR, PIXELS, audit
+from freezeframe.data.audit.audit import audit
+from freezeframe.data.audit.findings import expected_leak, headlines, remarks
+from freezeframe.data.audit.image_pairs import BYTES, GROUP, LEVEL_NAMES, NEAR, PIXELS
 from freezeframe.data.audit.image_set import ImageSet
-from freezeframe.data.audit.report import (
-    audit_csv,
-    expected_leak,
-    groups_csv,
-    headlines,
-    page,
-    remarks,
-)
+from freezeframe.data.audit.report import audit_csv, groups_csv, page
 from freezeframe.data.demo.drawing import draw_slice
 from freezeframe.data.demo.images import make_demo_images
 from freezeframe.data.inspection.inspect import inspect_images
@@ -43,7 +39,7 @@ def draw(path: Path, number: int) -> Image.Image:
 
 def read(source: Path, **grouping: str) -> ImageSet:
     manifest = read_manifest(source, **grouping)
-    return ImageSet.of(manifest, inspect_images(manifest, cache=False))
+    return ImageSet.from_manifest(manifest, inspect_images(manifest, cache=False))
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -53,7 +49,7 @@ def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
 
 @pytest.fixture
 def training(tmp_path: Path) -> Path:
-    """Two classes of six different pictures each."""
+    """Make a set of two classes with six different pictures each."""
     for number in range(12):
         draw(tmp_path / "training" / ("ill" if number % 2 else "well") / f"{number}.png", number)
     return tmp_path / "training"
@@ -61,7 +57,7 @@ def training(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tested(tmp_path: Path, training: Path) -> Path:
-    """A test set with one relative of each level, and two pictures of its own."""
+    """Make a test set with one relative of each level and two pictures of its own."""
     root = tmp_path / "tested"
     for number in (100, 101):
         draw(root / ("ill" if number % 2 else "well") / f"own-{number}.png", number)
@@ -72,32 +68,37 @@ def tested(tmp_path: Path, training: Path) -> Path:
     return root
 
 
-def test_each_level_across_two_sets_is_found_and_named(training: Path, tested: Path) -> None:
-    found = audit([read(training), read(tested)], cache=False)
-    (crossing,) = found.crossings
+def test_each_kind_of_evidence_across_two_sets_is_named(training: Path, tested: Path) -> None:
+    result = audit([read(training), read(tested)], cache=False)
+    (crossing,) = result.crossings
     assert (crossing.n, dict(crossing.levels)) == (5, {BYTES: 1, PIXELS: 1, NEAR: 1})
-    paths = found.column("paths")
+    paths = result.column("paths")
     assert {Path(paths[row]).stem for row in crossing.rows} == {"bytes", "pixels", "near"}
-    assert {(LEVELS[pair.level], Path(paths[pair.second]).stem) for pair in found.pairs} == {
+    assert {(LEVEL_NAMES[pair.level], Path(paths[pair.second]).stem) for pair in result.pairs} == {
         ("same bytes", "bytes"),
         ("same pixels", "pixels"),
         ("nearly the same", "near"),
     }
-    told = "3 of 5 images of tested also occur in training (1 same bytes, 1 same pixels, 1 nearly the same)"
-    assert headlines(found) == [("LEAK", told)]
-    assert found.leaks
+    sentence = (
+        "3 of 5 images of tested also occur in training "
+        "(1 same bytes, 1 same pixels, 1 nearly the same)"
+    )
+    assert headlines(result) == [("LEAK", sentence)]
+    assert result.leaks
 
 
-def test_splits_of_one_folder_are_held_against_each_other(tmp_path: Path) -> None:
+def test_splits_of_one_folder_are_compared(tmp_path: Path) -> None:
     for number in range(8):
         draw(tmp_path / "scans" / "train" / "ab"[number % 2] / f"{number}.png", number)
     draw(tmp_path / "scans" / "val" / "a" / "50.png", 50)
     draw(tmp_path / "scans" / "val" / "b" / "51.png", 51)
     for number, name in ((0, "0"), (50, "fifty"), (60, "60"), (61, "61")):
         draw(tmp_path / "scans" / "test" / "ab"[number % 2] / f"{name}.png", number)
-    found = audit([read(tmp_path / "scans")], cache=False)
-    told = {(each.of, each.within): each.n_related for each in found.crossings}
-    assert told == {
+    result = audit([read(tmp_path / "scans")], cache=False)
+    related = {
+        (crossing.part, crossing.reference): crossing.n_related for crossing in result.crossings
+    }
+    assert related == {
         ("test images of scans", "its train split"): 1,
         ("validation images of scans", "its train split"): 0,
         ("test images of scans", "its validation split"): 1,
@@ -108,12 +109,12 @@ def test_one_picture_with_two_labels_is_a_conflict(training: Path) -> None:
     Image.open(training / "ill" / "1.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(
         training / "well" / "x.png"
     )
-    found = audit([read(training)], cache=False)
-    (pair,) = found.pairs
-    assert found.is_conflict(pair)
-    assert not found.is_leak(pair)
-    assert not found.leaks
-    assert headlines(found) == [("CONFLICT", "1 picture has two labels, 2 images in all")]
+    result = audit([read(training)], cache=False)
+    (pair,) = result.pairs
+    assert result.is_conflict(pair)
+    assert not result.is_leak(pair)
+    assert not result.leaks
+    assert headlines(result) == [("CONFLICT", "1 picture has two labels, 2 images in all")]
 
 
 def test_labels_of_sets_that_name_classes_differently_are_not_compared(
@@ -130,16 +131,16 @@ def test_labels_of_sets_that_name_classes_differently_are_not_compared(
     assert all(crossed.is_conflict(pair) for pair in crossed.pairs)
 
 
-def test_given_groups_and_patients_join_with_copies(tmp_path: Path) -> None:
+def test_groups_are_joined_with_copies(tmp_path: Path) -> None:
     for number in range(6):
         draw(tmp_path / "scans" / "ab"[number % 2] / f"p{number // 2}-{number}.png", number)
     shutil.copy(tmp_path / "scans" / "a" / "p0-0.png", tmp_path / "scans" / "b" / "p9-9.png")
-    found = audit([read(tmp_path / "scans", group_regex=r"(p\d)-")], cache=False)
-    names = [Path(path).stem for path in found.column("paths")]
-    groups = dict(zip(names, found.groups.tolist(), strict=True))
+    result = audit([read(tmp_path / "scans", group_regex=r"(p\d)-")], cache=False)
+    names = [Path(path).stem for path in result.column("paths")]
+    groups = dict(zip(names, result.groups.tolist(), strict=True))
     assert groups["p0-0"] == groups["p0-1"] == groups["p9-9"]
     assert len(set(groups.values())) == 3
-    pictures = dict(zip(names, found.pictures.tolist(), strict=True))
+    pictures = dict(zip(names, result.pictures.tolist(), strict=True))
     assert pictures["p0-0"] == pictures["p9-9"] != pictures["p0-1"]
 
 
@@ -149,17 +150,8 @@ def test_groups_of_two_sets_are_one_only_if_they_are_patients(training: Path, te
     (tested / "well" / "pixels.bmp").unlink()
     for name, level in (("7", 0), ("patient-0123456789abcdef", 2)):
         sets = [
-            ImageSet(
-                each.name,
-                each.paths,
-                each.sha256s,
-                each.labels,
-                each.splits,
-                [name] * len(each),
-                *rest,
-            )
-            for each in (read(training), read(tested))
-            for rest in [(each.pixels, each.thumbnails)]
+            replace(images, groups=[name] * len(images), root=None)
+            for images in (read(training), read(tested))
         ]
         (crossing,) = audit(sets, cache=False).crossings
         assert crossing.levels.get(GROUP, 0) == level
@@ -169,12 +161,12 @@ def test_a_patient_on_two_sides_is_a_leak_with_a_row_of_its_own(tmp_path: Path) 
     for number in range(8):
         draw(tmp_path / "one" / "ab"[number % 2] / f"P{number // 2}_{number}.png", number)
         draw(tmp_path / "two" / "ab"[number % 2] / f"P{number // 2 + 3}_{number}.png", 50 + number)
-    done = run(
+    process = run(
         "audit", "one", "--against", "two", "--group-regex", r"P\d+", "--strict", cwd=tmp_path
     )
-    assert done.returncode == 3
-    assert "LEAK: 2 of 8 images of two have a relative in one (2 same group)" in done.stdout
-    assert "one: 8 images of 4 given groups" in done.stdout
+    assert process.returncode == 3
+    assert "LEAK: 2 of 8 images of two have a relative in one (2 same group)" in process.stdout
+    assert "one: 8 images of 4 given groups" in process.stdout
     with (tmp_path / "audit" / "audit.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["leak"], row["conflict"], row["level"], row["score"]) for row in rows] == [
@@ -183,20 +175,24 @@ def test_a_patient_on_two_sides_is_a_leak_with_a_row_of_its_own(tmp_path: Path) 
     assert {Path(row["path_a"]).name[:2] for row in rows} == {"P3"}
 
 
-def test_each_set_is_held_against_each_other(training: Path, tested: Path, tmp_path: Path) -> None:
+def test_each_set_is_compared_with_those_before_it(
+    training: Path, tested: Path, tmp_path: Path
+) -> None:
     draw(tmp_path / "first" / "ill" / "a.png", 70)
-    found = audit([read_one(tmp_path / "first"), read(tested), read(training)], cache=False)
-    assert [(each.of, each.within, each.n_related) for each in found.crossings] == [
+    result = audit([read_one(tmp_path / "first"), read(tested), read(training)], cache=False)
+    assert [
+        (crossing.part, crossing.reference, crossing.n_related) for crossing in result.crossings
+    ] == [
         ("images of tested", "first", 0),
         ("images of training", "first", 0),
         ("images of training", "tested", 3),
     ]
-    assert found.leaks
+    assert result.leaks
 
 
 def read_one(source: Path) -> ImageSet:
     manifest = read_manifest(source, least_classes=1)
-    return ImageSet.of(manifest, inspect_images(manifest, cache=False))
+    return ImageSet.from_manifest(manifest, inspect_images(manifest, cache=False))
 
 
 def test_labels_are_compared_if_one_set_has_the_classes_of_the_other(
@@ -204,30 +200,30 @@ def test_labels_are_compared_if_one_set_has_the_classes_of_the_other(
 ) -> None:
     (tmp_path / "few" / "well").mkdir(parents=True)
     shutil.copy(training / "ill" / "1.png", tmp_path / "few" / "well" / "1.png")
-    found = audit([read(training), read_one(tmp_path / "few")], cache=False)
-    assert ("CONFLICT", "1 picture has two labels, 2 images in all") in headlines(found)
+    result = audit([read(training), read_one(tmp_path / "few")], cache=False)
+    assert ("CONFLICT", "1 picture has two labels, 2 images in all") in headlines(result)
 
 
-def test_sets_of_one_name_are_told_apart(training: Path) -> None:
+def test_sets_of_one_name_get_numbers(training: Path) -> None:
     sets = [read(training)] * 2
     sets.append(ImageSet("training (2)", *list(vars(sets[0]).values())[1:]))
-    assert [each.name for each in audit(sets, cache=False).sets] == [
+    assert [images.name for images in audit(sets, cache=False).sets] == [
         "training",
         "training (2)",
         "training (2) (2)",
     ]
 
 
-def test_csv_files_have_a_row_for_each_pair_and_image_and_no_formulas(
+def test_csv_files_have_a_row_per_pair_and_image_and_no_formulas(
     training: Path, tested: Path
 ) -> None:
     (training / "well" / "2.png").rename(training / "well" / '=HYPERLINK("x").png')
-    found = audit([read(training), read(tested)], cache=False)
-    pairs = list(csv.DictReader(list(audit_csv(found))))
+    result = audit([read(training), read(tested)], cache=False)
+    pairs = list(csv.DictReader(list(audit_csv(result))))
     assert [row["leak"] for row in pairs] == ["yes"] * 3
-    assert {row["level"] for row in pairs} == set(LEVELS[:3])
-    assert float(next(row["score"] for row in pairs if row["level"] == LEVELS[NEAR])) > 0.85
-    images = list(csv.DictReader(list(groups_csv(found))))
+    assert {row["level"] for row in pairs} == set(LEVEL_NAMES[:3])
+    assert float(next(row["score"] for row in pairs if row["level"] == LEVEL_NAMES[NEAR])) > 0.85
+    images = list(csv.DictReader(list(groups_csv(result))))
     assert len(images) == 17
     assert [row["path"] for row in images if "HYPERLINK" in row["path"]] == [
         'well/=HYPERLINK("x").png'
@@ -237,7 +233,7 @@ def test_csv_files_have_a_row_for_each_pair_and_image_and_no_formulas(
     assert sizes["ill/own-101.png"] == "1"
 
 
-def test_the_page_escapes_names_and_holds_its_pictures(training: Path, tested: Path) -> None:
+def test_the_page_escapes_names_and_inlines_pictures(training: Path, tested: Path) -> None:
     (training / "ill" / "1.png").rename(training / "ill" / "<script>alert(1)<!--.png")
     text = page(audit([read(training), read(tested)], cache=False))
     assert "<script" not in text
@@ -258,7 +254,7 @@ def test_a_threshold_of_one_finds_copies_only(training: Path, tested: Path) -> N
     assert dict(crossing.levels) == {BYTES: 1, PIXELS: 1}
 
 
-def test_what_a_random_split_would_leak_is_what_it_leaks() -> None:
+def test_the_expected_leak_is_the_mean_leak_of_random_splits() -> None:
     groups = np.repeat(np.arange(120), np.random.default_rng(0).integers(1, 6, 120))
     rng = np.random.default_rng(1)
     shares = []
@@ -269,15 +265,17 @@ def test_what_a_random_split_would_leak_is_what_it_leaks() -> None:
 
 
 class TestCommand:
-    def test_a_leak_is_told_first_and_ends_strictly(
+    def test_a_leak_is_the_first_line_and_fails_with_strict(
         self, training: Path, tested: Path, tmp_path: Path
     ) -> None:
-        done = run("audit", training, "--against", tested, "--output", tmp_path / "out", "--strict")
-        assert done.returncode == 3
-        assert done.stdout.splitlines()[0].startswith(
+        process = run(
+            "audit", training, "--against", tested, "--output", tmp_path / "out", "--strict"
+        )
+        assert process.returncode == 3
+        assert process.stdout.splitlines()[0].startswith(
             "LEAK: 3 of 5 images of tested also occur in training"
         )
-        assert len(done.stderr.splitlines()) == 1
+        assert len(process.stderr.splitlines()) == 1
         assert {file.name for file in (tmp_path / "out").iterdir()} == {
             "audit.csv",
             "groups.csv",
@@ -288,11 +286,11 @@ class TestCommand:
             == 0
         )
 
-    def test_without_a_leak_strict_ends_well(self, training: Path, tmp_path: Path) -> None:
+    def test_strict_without_a_leak_succeeds(self, training: Path, tmp_path: Path) -> None:
         shutil.copy(training / "ill" / "1.png", training / "ill" / "again.png")
-        done = run("audit", training, "--output", tmp_path / "out", "--strict")
-        assert done.returncode == 0, done.stderr
-        assert "13 images, 12 distinct files (1 redundant)" in done.stdout
+        process = run("audit", training, "--output", tmp_path / "out", "--strict")
+        assert process.returncode == 0, process.stderr
+        assert "13 images, 12 distinct files (1 redundant)" in process.stdout
 
     def test_one_class_is_enough(self, training: Path, tmp_path: Path) -> None:
         shutil.rmtree(training / "ill")
@@ -303,62 +301,65 @@ class TestCommand:
     ) -> None:
         for folder in (training, tested):
             options = ("--weights", "random", "--layer", "block1_pool", "--layer", "block2_pool")
-            made = run(
+            process = run(
                 "extract-features", folder, *options, "--output", tmp_path / f"{folder.name}.h5"
             )
-            assert made.returncode == 0, made.stderr
+            assert process.returncode == 0, process.stderr
         stores = [tmp_path / "training.h5", "--against", tmp_path / "tested.h5"]
-        done = run("audit", *stores, "--output", tmp_path / "out")
-        assert done.stdout.splitlines()[0].startswith(
+        process = run("audit", *stores, "--output", tmp_path / "out")
+        assert process.stdout.splitlines()[0].startswith(
             "LEAK: 3 of 5 images of tested also occur in training"
-        ), done
+        ), process
         with (tmp_path / "out" / "groups.csv").open() as file:
             groups = [row["group"] for row in csv.DictReader(file) if row["set"] == "training"]
         assert len(set(groups)) == FeatureStore(tmp_path / "training.h5").duplicates.max() == 12
-        done = run(
+        process = run(
             "audit", *stores, "--output", tmp_path / "out", "--cosine", "0.9999", "--threshold", "1"
         )
-        assert "1 same bytes, 1 same pixels" in done.stdout, done.stderr
-        done = run("audit", *stores, "--output", tmp_path / "out", "--cosine", "0.01")
-        assert "5 of 5 images of tested also occur" in done.stdout
+        assert "1 same bytes, 1 same pixels" in process.stdout, process.stderr
+        process = run("audit", *stores, "--output", tmp_path / "out", "--cosine", "0.01")
+        assert "5 of 5 images of tested also occur" in process.stdout
 
-    def test_an_old_store_says_what_to_do(self, tmp_path: Path) -> None:
+    def test_an_old_store_is_refused_with_advice(self, tmp_path: Path) -> None:
         golden = Path(__file__).parents[1] / "golden" / "store-v1.h5"
-        done = run("audit", golden, "--output", tmp_path / "out")
-        assert done.returncode == 1
-        assert "extract-features" in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        process = run("audit", golden, "--output", tmp_path / "out")
+        assert process.returncode == 1
+        assert "extract-features" in process.stderr
+        assert len(process.stderr.splitlines()) == 1
 
     @pytest.mark.parametrize(
-        ("options", "said"),
+        ("options", "message"),
         [
-            (["--cosine", "0.9"], "no feature store"),
+            (["--cosine", "0.9"], "is not a feature store"),
             (["--output", "{training}/report"], "is inside"),
-            (["--group-column", "patient"], "name no group"),
+            (["--group-column", "patient"], "no image has such a group"),
             (["--group-regex", "("], "is not a regular expression"),
-            (["--group-regex", "zzz"], "name no group"),
+            (["--group-regex", "zzz"], "no image has such a group"),
             (["--classes", "ill"], "OLD=NEW"),
             (["--classes", "nope=ill"], "no image is labelled 'nope'; labels are ill, well"),
-            (["--layer", "block5_pool"], "--layer is for --cosine"),
+            (["--layer", "block5_pool"], "--layer: has no effect without --cosine"),
             (["--threshold", "nan"], "threshold must be above 0"),
             (["--against", "{training}/nothing"], "no such folder"),
         ],
     )
-    def test_mistakes_are_told_on_one_line(
-        self, options: list[str], said: str, training: Path, tmp_path: Path
+    def test_mistakes_are_reported_on_one_line(
+        self, options: list[str], message: str, training: Path, tmp_path: Path
     ) -> None:
-        done = run(
-            "audit", training, *(each.format(training=training) for each in options), cwd=tmp_path
+        process = run(
+            "audit",
+            training,
+            *(option.format(training=training) for option in options),
+            cwd=tmp_path,
         )
-        assert done.returncode in (1, 2)
-        assert said in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        assert process.returncode in (1, 2)
+        assert message in process.stderr
+        assert len(process.stderr.splitlines()) == 1
 
-    def test_the_demo_set_has_its_planted_copies_and_no_others(self, tmp_path: Path) -> None:
+    def test_the_demo_set_has_its_planted_copies_only(self, tmp_path: Path) -> None:
         folder = make_demo_images(tmp_path / "demo", per_class=60)
-        found = audit([read(folder)], cache=False)
-        assert sorted({LEVELS[pair.level] for pair in found.pairs}) == ["same bytes"]
-        assert len(found.pairs) == 4
+        result = audit([read(folder)], cache=False)
+        assert sorted({LEVEL_NAMES[pair.level] for pair in result.pairs}) == ["same bytes"]
+        assert len(result.pairs) == 4
 
 
 class TestSplit:
@@ -370,7 +371,7 @@ class TestSplit:
         shutil.copytree(tested, training, dirs_exist_ok=True)
         output = tmp_path / "lists" / "manifest.csv"
         output.parent.mkdir()
-        done = run(
+        process = run(
             "split",
             training,
             "--output",
@@ -382,24 +383,24 @@ class TestSplit:
             "--folds",
             "3",
         )
-        assert done.returncode == 0, done.stderr
-        made = read_manifest(output)
-        sides = {(made.root / image.path).resolve(): image.split for image in made.images}
+        assert process.returncode == 0, process.stderr
+        manifest = read_manifest(output)
+        sides = {(manifest.root / image.path).resolve(): image.split for image in manifest.images}
         assert len(sides) == len(read_manifest(training).images)
         assert set(sides.values()) == {"train", "validation", "test"}
-        for one, other in (
+        for original, copy in (
             ("ill/1.png", "ill/bytes.png"),
             ("well/2.png", "well/pixels.bmp"),
             ("ill/3.png", "ill/near.jpg"),
         ):
-            assert sides[(training / one).resolve()] == sides[(training / other).resolve()]
+            assert sides[(training / original).resolve()] == sides[(training / copy).resolve()]
         with output.open() as file:
             rows = list(csv.DictReader(file))
         assert all((row["fold"] == "") == (row["split"] == "test") for row in rows)
         assert {row["fold"] for row in rows} == {"", "1", "2", "3"}
-        found = audit([read(output)], cache=False)
-        assert not found.leaks
-        assert all(crossing.n_related == 0 for crossing in found.crossings)
+        result = audit([read(output)], cache=False)
+        assert not result.leaks
+        assert all(crossing.n_related == 0 for crossing in result.crossings)
 
     def test_images_of_a_patient_stay_together(self, tmp_path: Path) -> None:
         lines = ["path,label,patient"]
@@ -407,18 +408,20 @@ class TestSplit:
             draw(tmp_path / "images" / f"{number}.png", number)
             lines.append(f"images/{number}.png,{'ab'[number % 2]},p{number // 4}")
         (tmp_path / "all.csv").write_text("\n".join(lines))
-        done = run("split", "all.csv", "--group-column", "patient", "--test", "0.3", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        process = run(
+            "split", "all.csv", "--group-column", "patient", "--test", "0.3", cwd=tmp_path
+        )
+        assert process.returncode == 0, process.stderr
         sides: dict[int, set[str]] = {}
         for image in read_manifest(tmp_path / "manifest.csv").images:
             sides.setdefault(int(Path(image.path).stem) // 4, set()).add(image.split)
         assert sorted(map(len, sides.values())) == [1] * 6
 
-    def test_a_list_that_is_there_is_kept(self, training: Path, tmp_path: Path) -> None:
+    def test_an_existing_list_is_not_overwritten(self, training: Path, tmp_path: Path) -> None:
         (tmp_path / "manifest.csv").write_text("mine")
-        done = run("split", training, cwd=tmp_path)
-        assert done.returncode == 2
-        assert "manifest.csv: exists already; choose another output path" in done.stderr
+        process = run("split", training, cwd=tmp_path)
+        assert process.returncode == 2
+        assert "manifest.csv: exists already; choose another output path" in process.stderr
         assert (tmp_path / "manifest.csv").read_text() == "mine"
 
     def test_names_that_a_list_cannot_keep_are_refused(
@@ -426,24 +429,24 @@ class TestSplit:
     ) -> None:
         (training / "ill" / "1.png").rename(training / "ill" / " 1.png")
         (training / "ill").rename(training / "ill ")
-        done = run("split", training, cwd=tmp_path)
-        assert done.returncode == 2
-        assert "a list cannot keep spaces" in done.stderr
+        process = run("split", training, cwd=tmp_path)
+        assert process.returncode == 2
+        assert "a list cannot keep spaces" in process.stderr
         assert not (tmp_path / "manifest.csv").exists()
 
-    def test_what_nobody_can_read_is_not_split(self, training: Path, tmp_path: Path) -> None:
+    def test_unreadable_images_are_not_split(self, training: Path, tmp_path: Path) -> None:
         for file in training.rglob("*.png"):
             file.write_bytes(b"nothing")
-        done = run("split", training, cwd=tmp_path)
-        assert done.returncode == 1
-        assert done.stderr.splitlines()[-1].startswith("error: ")
-        assert "nothing to split" in done.stderr
+        process = run("split", training, cwd=tmp_path)
+        assert process.returncode == 1
+        assert process.stderr.splitlines()[-1].startswith("error: ")
+        assert "nothing to split" in process.stderr
 
-    def test_given_names_of_groups_are_kept(self, tmp_path: Path) -> None:
+    def test_names_of_groups_are_written_to_the_list(self, tmp_path: Path) -> None:
         for number in range(24):
             draw(tmp_path / "images" / "ab"[number % 2] / f"p{number // 3}-{number}.png", number)
-        done = run("split", "images", "--group-regex", r"p\d+", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        process = run("split", "images", "--group-regex", r"p\d+", cwd=tmp_path)
+        assert process.returncode == 0, process.stderr
         assert {image.group for image in read_manifest(tmp_path / "manifest.csv").images} == {
             f"p{i}" for i in range(8)
         }
@@ -451,7 +454,7 @@ class TestSplit:
     @pytest.mark.parametrize(
         ("test", "validation", "n_folds"), [(0.6, 0.4, 0), (0, 0, 0), (-0.1, 0, 0), (0, 0, 1)]
     )
-    def test_what_cannot_be_split_is_refused(
+    def test_impossible_shares_are_refused(
         self, test: float, validation: float, n_folds: int
     ) -> None:
         with pytest.raises(ParameterError):
@@ -469,19 +472,19 @@ class TestSplit:
         labels = ["ab"[group % 2] for group in groups]
         seed = data.draw(st.integers(0, 99))
         try:
-            found = split_groups(labels, groups, test=0.2, validation=0.2, n_folds=2, seed=seed)
+            result = split_groups(labels, groups, test=0.2, validation=0.2, n_folds=2, seed=seed)
         except FreezeframeError:  # a class that is nearly one group cannot be on all sides
             return
         for group in np.unique(groups):
-            assert len(set(found.sides[groups == group])) == 1
-            assert len(set(found.folds[groups == group])) == 1
+            assert len(set(result.sides[groups == group])) == 1
+            assert len(set(result.folds[groups == group])) == 1
 
 
 def patients() -> Iterator[tuple[str, str]]:
     yield from (("mr.dcm", "MR_small.dcm"), ("ct.dcm", "CT_small.dcm"))
 
 
-def test_dicom_patients_become_groups_that_do_not_show_who_it_is(tmp_path: Path) -> None:
+def test_dicom_patients_become_groups_without_their_names(tmp_path: Path) -> None:
     pydicom = pytest.importorskip("pydicom", minversion="3")
     from pydicom.data import get_testdata_file
 

@@ -1,0 +1,133 @@
+"""Image sets from stores and folders, and pairs of images whose features are similar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ...data.audit.image_set import ImageSet
+from ...data.duplicates.by_features import cosine_pairs
+from ...data.fingerprints import THUMBNAIL
+from ...data.inspection.inspect import inspect_images
+from ...data.manifest import read_manifest
+from ...data.output.terminal import Progress
+from ...data.splits import join_groups
+from ...errors import ParameterError
+from ...features.index import begins_as_store
+from ...features.store import FeatureStore
+from .task import check_comparable
+
+
+def read_image_set(
+    path: Path,
+    *,
+    group_column: str | None = None,
+    group_regex: str | None = None,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> ImageSet:
+    """Read the images of a folder, list or store.
+
+    Args:
+        path: folder, list or store.
+        group_column: see `read_manifest`; folders and stores have no such column.
+        group_regex: see `read_manifest`; a store keeps the groups that it was extracted with.
+        cache: see `inspect_images`.
+        progress: called with the number of inspected images and of all images.
+    """
+    if _is_store(path):
+        return image_set_of_store(FeatureStore(path))
+    if not path.is_file():
+        group_column = None
+    manifest = read_manifest(
+        path,
+        group_column=group_column,
+        group_regex=group_regex,
+        least_classes=1,
+        require_groups=False,
+    )
+    facts = inspect_images(manifest, cache=cache, progress=progress)
+    images = ImageSet.from_manifest(manifest, facts)
+    # Names from an option of the user mean the same patient in all sets.
+    from_options = bool(group_column or group_regex)
+    return replace(images, groups_are_common=from_options and any(images.groups))
+
+
+def _is_store(path: Path) -> bool:
+    return path.is_file() and begins_as_store(path)
+
+
+def image_set_of_store(store: FeatureStore) -> ImageSet:
+    """Return the images of a store, with the thumbnails that it keeps.
+
+    Raises:
+        StoreError: the store is of a version that keeps no thumbnails.
+    """
+    rows = store.rows()
+    thumbnails = np.zeros((len(store), THUMBNAIL, THUMBNAIL), np.uint8)
+    thumbnails[rows] = store.thumbnails(rows)
+    source = Path(str(store.provenance.get("source", "")))
+    root = source if source.is_dir() else source.parent if source.is_file() else None
+    return ImageSet(
+        source.name or store.path.stem,
+        store.paths.tolist(),
+        store.sha256s.tolist(),
+        store.labels.tolist(),
+        store.splits.tolist(),
+        store.groups.tolist(),
+        store.pixels.tolist(),
+        thumbnails,
+        root,
+    )
+
+
+def feature_pairs(
+    paths: Sequence[Path], sets: Sequence[ImageSet], similarity: float, layer: str | None
+) -> list[tuple[int, int, float]]:
+    """Find pairs of images whose features are similar.
+
+    Args:
+        paths: of the stores.
+        sets: their images, in the same order.
+        similarity: least cosine of a pair, above 0, up to 1.
+        layer: the layer to compare; None takes the deepest layer of the first store.
+
+    Returns:
+        Numbers of two images through all sets, and their cosine, for each pair.
+
+    Raises:
+        ParameterError: the similarity is not above 0, or a path is not a store.
+        StoreError: the features of two stores cannot be compared.
+    """
+    if not similarity > 0:
+        raise ParameterError(f"--cosine must be above 0, got {similarity}")
+    for path in paths:
+        if not _is_store(path):
+            raise ParameterError(
+                f"{path}: is not a feature store, so --cosine has no features to compare; "
+                "make one with `freezeframe extract-features`"
+            )
+    stores = [FeatureStore(path) for path in paths]
+    layer = layer or list(stores[0].layers)[-1]
+    for store in stores[1:]:
+        check_comparable(stores[0], store, layer)
+    # Copies are related already, so that one of each is enough.
+    sha256s = [text for images in sets for text in images.sha256s]
+    pixels = [text for images in sets for text in images.pixels]
+    _, firsts = np.unique(join_groups(sha256s, pixels), return_index=True)
+    features = []
+    numbers = []
+    start = 0
+    for store in stores:
+        rows = np.intersect1d(store.rows(), firsts - start)
+        features.append(store.features(layer, rows, "avg"))
+        numbers.append(start + rows)
+        start += len(store)
+    pairs = cosine_pairs(np.concatenate(features), similarity)
+    chosen = np.concatenate(numbers)
+    return [
+        (int(chosen[a]), int(chosen[b]), float(cosine)) for a, b, cosine in zip(*pairs, strict=True)
+    ]

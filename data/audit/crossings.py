@@ -1,0 +1,131 @@
+"""Crossings: images of one part of the audit that have a relative in another part."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .image_pairs import BYTES, GROUP, NEAR, PIXELS, ImagePair
+from .image_set import ImageSet
+
+SPLIT_PAIRS = (("test", "train"), ("validation", "train"), ("test", "validation"))
+"""Splits of one set that must not share an image."""
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Images of one part that have a relative in another part.
+
+    Attributes:
+        part: name of the part, "test images of scans" say.
+        reference: name of the part that its images are compared with.
+        n: number of images of the part.
+        levels: number of images with a relative in the reference, by their strongest evidence.
+        rows: numbers of these images in the audit.
+    """
+
+    part: str
+    reference: str
+    n: int
+    levels: Mapping[int, int]
+    rows: tuple[int, ...]
+
+    @property
+    def n_related(self) -> int:
+        """Number of images with a relative in the reference."""
+        return len(self.rows)
+
+
+class Relations:
+    """The evidence of an audit, in the form that crossings are counted from.
+
+    Args:
+        sha256s: digest of each file, of length n; "" if unknown.
+        pixels: digest of each image's pixels, of length n; "" if unknown.
+        pictures: see `Audit`.
+        groups: see `Audit`.
+        pairs: see `Audit`.
+    """
+
+    def __init__(
+        self,
+        sha256s: Sequence[str],
+        pixels: Sequence[str],
+        pictures: NDArray[np.intp],
+        groups: NDArray[np.intp],
+        pairs: Sequence[ImagePair],
+    ) -> None:
+        # Images with the same value are related; the strongest evidence first.
+        self._columns = (
+            (BYTES, np.array(sha256s, dtype=object)),
+            (PIXELS, np.array(pixels, dtype=object)),
+            (NEAR, pictures),
+            (GROUP, groups),
+        )
+        self._pairs_of: dict[int, list[ImagePair]] = defaultdict(list)
+        for pair in pairs:
+            self._pairs_of[pair.first].append(pair)
+            self._pairs_of[pair.second].append(pair)
+
+    def crossing(
+        self, part: str, reference: str, rows: NDArray[np.intp], among: NDArray[np.intp]
+    ) -> Crossing:
+        """Count the images of a part that have a relative in the reference.
+
+        Args:
+            part: its name.
+            reference: its name.
+            rows: numbers of the part's images.
+            among: numbers of the reference's images.
+        """
+        levels: Counter[int] = Counter()
+        related: list[int] = []
+        remaining = rows.tolist()
+        reference_rows = set(among.tolist())
+        for level, column in self._columns:
+            values = {value for value in column[among].tolist() if value != ""}
+            matching = [row for row in remaining if column[row] in values]
+            remaining = [row for row in remaining if column[row] not in values]
+            for row in matching:
+                levels[self._picture_level(row, reference_rows) if level == NEAR else level] += 1
+            related += matching
+        counts = dict(sorted(levels.items()))
+        return Crossing(part, reference, len(rows), counts, tuple(sorted(related)))
+
+    def _picture_level(self, row: int, reference_rows: set[int]) -> int:
+        """Return the strongest evidence of an image's pairs with the reference.
+
+        It is `NEAR` for an image that is related through other images only.
+        """
+        levels = [
+            pair.level
+            for pair in self._pairs_of[row]
+            if pair.first in reference_rows or pair.second in reference_rows
+        ]
+        return min((level for level in levels if level >= NEAR), default=NEAR)
+
+
+def find_crossings(sets: Sequence[ImageSet], relations: Relations) -> Iterator[Crossing]:
+    """Compare all parts that must not share an image.
+
+    These are the splits of each set, and each set and those before it.
+    """
+    splits = np.array([split for images in sets for split in images.splits])
+    numbers = np.repeat(np.arange(len(sets)), [len(images) for images in sets])
+    for number, images in enumerate(sets):
+        for split, training in SPLIT_PAIRS:
+            rows = np.flatnonzero((numbers == number) & (splits == split))
+            among = np.flatnonzero((numbers == number) & (splits == training))
+            if len(rows) and len(among):
+                part = f"{split} images of {images.name}"
+                yield relations.crossing(part, f"its {training} split", rows, among)
+    for first, second in combinations(range(len(sets)), 2):
+        part = f"images of {sets[second].name}"
+        rows = np.flatnonzero(numbers == second)
+        among = np.flatnonzero(numbers == first)
+        yield relations.crossing(part, sets[first].name, rows, among)

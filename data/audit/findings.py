@@ -1,0 +1,134 @@
+"""The findings of an audit in sentences, for the terminal and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..output.terminal import counted
+from .audit import Audit
+from .crossings import Crossing
+from .image_pairs import GROUP, LEVEL_NAMES
+from .image_set import ImageSet
+
+TEST_SIZE = 0.2
+"""Share of test images in the random split whose leak is predicted."""
+
+NO_LEAKS = "no copies on two sides of a split or in two sets; no picture has two labels"
+"""The sentence for an audit without headlines."""
+
+
+def headlines(audit: Audit) -> list[tuple[str, str]]:
+    """Return the findings that matter most, as (kind, sentence).
+
+    The kinds are "LEAK", for images with relatives in parts that must not share any, and
+    "CONFLICT", for pictures with two labels.
+    """
+    lines = [
+        ("LEAK", _crossing_sentence(crossing)) for crossing in audit.crossings if crossing.n_related
+    ]
+    conflicts = [pair.first for pair in audit.pairs if audit.is_conflict(pair)]
+    if conflicts:
+        pictures = np.unique(audit.pictures[conflicts])
+        images = int(np.isin(audit.pictures, pictures).sum())
+        verb = "has" if len(pictures) == 1 else "have"
+        sentence = (
+            f"{counted(len(pictures), 'picture')} {verb} two labels, "
+            f"{counted(images, 'image')} in all"
+        )
+        lines.append(("CONFLICT", sentence))
+    return lines
+
+
+def _crossing_sentence(crossing: Crossing) -> str:
+    """Say how many images of a part have a relative in the reference, by evidence."""
+    levels = ", ".join(f"{n} {LEVEL_NAMES[level]}" for level, n in crossing.levels.items())
+    verb = "have a relative in" if GROUP in crossing.levels else "also occur in"
+    return (
+        f"{crossing.n_related} of {crossing.n} {crossing.part} {verb} {crossing.reference} "
+        f"({levels})"
+    )
+
+
+def remarks(audit: Audit) -> list[str]:
+    """Return the counts of each set, the leak of a random split, and the limits of the audit."""
+    lines: list[str] = []
+    for number, images in enumerate(audit.sets):
+        rows = audit.set_numbers == number
+        lines += _set_remarks(images, audit.pictures[rows], audit.groups[rows])
+    for crossing in audit.crossings:
+        if not crossing.n_related:
+            lines.append(
+                f"none of {crossing.n} {crossing.part} has a relative in {crossing.reference}"
+            )
+    for first, second in combinations(range(len(audit.sets)), 2):
+        if not audit.comparable(first, second):
+            lines.append(
+                f"labels of {audit.sets[second].name} and {audit.sets[first].name} are not "
+                "compared: each set has classes that the other lacks; rename classes with "
+                "--classes OLD=NEW,..."
+            )
+    return lines
+
+
+def _set_remarks(
+    images: ImageSet, pictures: NDArray[np.intp], groups: NDArray[np.intp]
+) -> Iterator[str]:
+    """Describe one set.
+
+    Args:
+        images: the set.
+        pictures: see `Audit`, for the images of this set.
+        groups: see `Audit`, for the images of this set.
+    """
+    sha256s = [sha256 for sha256 in images.sha256s if sha256]
+    n_files = len(set(sha256s))
+    readable = np.array(images.pixels, dtype=object) != ""
+    yield (
+        f"{images.name}: {counted(len(images), 'image')}, {counted(n_files, 'distinct file')} "
+        f"({len(sha256s) - n_files} redundant), "
+        f"{len(set(images.pixels) - {''})} with distinct pixels, "
+        f"{counted(len(np.unique(pictures[readable])), 'different picture')}"
+    )
+    names = [group for group in images.groups if group]
+    if names:
+        n_names = counted(len(set(names)), "given group")
+        yield f"{images.name}: {counted(len(names), 'image')} of {n_names}"
+    if not any(images.splits) and len(np.unique(groups)) < len(groups):
+        yield (
+            f"{images.name}: a random split would put relatives of "
+            f"{_share(expected_leak(groups))} of its test images ({_share(TEST_SIZE)} of all) "
+            "into the training part; `freezeframe split` keeps groups together"
+        )
+    n_unreadable = int((~readable).sum())
+    if n_unreadable:
+        yield (
+            f"{images.name}: {counted(n_unreadable, 'image')} cannot be read; "
+            "only bytes are compared there"
+        )
+
+
+def expected_leak(groups: NDArray[np.intp], test_size: float = TEST_SIZE) -> float:
+    """Return the share of a random split's test images with a group member in training.
+
+    Each image is a test image with probability `test_size`, independently of the others. So an
+    image of a group of g has no relative in training with probability test_size ** (g - 1).
+
+    Args:
+        groups: group number of each image, of shape (n,).
+        test_size: share of test images.
+
+    Examples:
+        >>> expected_leak(np.array([0, 0, 1, 2]))
+        0.4
+    """
+    _, numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    return float(np.mean(1 - test_size ** (sizes[numbers] - 1.0)))
+
+
+def _share(share: float) -> str:
+    """Write a share in per cent; with a decimal, if it is near none or all."""
+    return f"{100 * share:.0f} %" if 0.01 < share < 0.99 else f"{100 * share:.1f} %"
