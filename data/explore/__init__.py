@@ -1,1 +1,1 @@
-"""What a collection of images is like: counts, sizes, shortcuts to the label, plots."""
+"""The exploration of images: counts, sizes, plots, and shortcuts that give a class away."""

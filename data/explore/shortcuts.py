@@ -1,8 +1,8 @@
-"""What gives a class away without its pictures being looked at: file format, colour mode, image size.
+"""Shortcuts to the label: format, colour mode or image size that gives a class away.
 
 A head that is trained on such images may learn the scanner's export settings instead of the
-finding. How well a small tree does on those columns alone, on images it was not fitted on, says how
-much there is to learn.
+finding. A small tree that sees only those columns shows how much there is to learn: it is scored on
+images that it was not fitted on.
 
 References:
     R. G. Newcombe, "Interval estimation for the difference between independent proportions",
@@ -28,33 +28,38 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 DEPTH = 3
+
 CLEARLY = 0.05
-"""A warning is given if the interval of the score ends so far above chance."""
+"""A score is clearly above chance if its interval begins at least this far above it."""
 
 TOGETHER = "format, mode and image size together"
 
 SURE = 0.95
-"""A format or mode is a telltale if so many of its images are of one class, and it has `FEW` images at least."""
-FEW = 10
+"""A format or mode is a telltale if this share of its images is of one class."""
 
-MOST_ROWS = 50_000
-"""Of more images, so many are drawn: no hint gets clearer by more."""
+FEW_IMAGES = 10
+"""Fewer images than this are too few for a telltale, or for a class to be learned."""
 
-_Z = 1.959964  # 95 %, two-sided
+MOST_HINT_IMAGES = 50_000
+"""A larger set is sampled down to this: more images make no hint clearer."""
+
+# The normal quantile of a two-sided 95 % interval.
+_Z = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """How well some columns alone tell the classes apart.
+    """A score of how well some columns alone separate the classes.
 
     Attributes:
-        columns: what was looked at: "format", "mode", "image size", ...
-        classes: those that were told apart.
-        score: balanced accuracy by cross-validation, 0 to 1; NaN if it cannot be told.
-        low, high: its 95 % interval.
-        rule: the one question that tells most, in words.
-        content: the columns belong to the picture, so that they may rightly tell its class.
-        missing: why there is no score, else "".
+        columns: name of the columns: "format", "mode", "image size", ...
+        classes: the classes that are separated.
+        score: balanced accuracy by cross-validation, 0 to 1; NaN if it cannot be computed.
+        low: lower end of the score's 95 % interval.
+        high: upper end of the score's 95 % interval.
+        rule: the single question that separates the classes best, in words.
+        content: True if the columns belong to the picture, and may rightly give its class away.
+        missing: the reason for a missing score, else "".
     """
 
     columns: str
@@ -68,102 +73,126 @@ class Hint:
 
     @property
     def chance(self) -> float:
-        """What guessing scores."""
+        """Score of a guess."""
         return 1 / len(self.classes) if self.classes else nan
 
     @property
     def clear(self) -> bool:
-        """Whether the score is clearly above chance."""
-        return self.low > self.chance + CLEARLY  # never, where it is NaN
+        """True if the score is clearly above chance; False if it is missing."""
+        return self.low > self.chance + CLEARLY
 
     @property
     def warns(self) -> bool:
-        """Whether a head could learn this instead of the picture."""
+        """True if a head could learn these columns instead of the picture."""
         return self.clear and not self.content
 
     @property
     def sentence(self) -> str:
-        """What the score means."""
+        """The score and its meaning in words."""
         if self.missing:
             return f"{self.columns}: {self.missing}"
         if len(self.classes) == 2:
-            what = f"{self.classes[0]} from {self.classes[1]}"
+            classes = f"{self.classes[0]} from {self.classes[1]}"
         else:
-            what = f"the {len(self.classes)} classes apart"
-        verb = "tell" if " and " in self.columns else "tells"
+            classes = f"the {len(self.classes)} classes"
+        verb = "separate" if " and " in self.columns else "separates"
         alone = "" if self.columns.endswith("together") else " alone"
-        told = f"{self.columns}{alone} {verb} {what} in {self.score:.0%} (chance {self.chance:.0%})".replace(
-            "%", " %"
+        result = (
+            f"{self.columns}{alone} {verb} {classes} with {_whole_percent(self.score)} balanced "
+            f"accuracy (chance {_whole_percent(self.chance)})"
         )
         if not self.clear:
-            return f"{told}, which is not clearly more than chance"
+            return f"{result}, which is not clearly above chance"
         if self.content:
-            return f"{told}: a head must do better to have learnt more than that"
-        return f"{told}: a head can learn it instead of the picture"
+            return f"{result}: a head that learns more must do better"
+        return f"{result}: a head can learn it instead of the picture"
+
+
+@dataclass(frozen=True, slots=True)
+class Telltale:
+    """A format or mode whose images are nearly all of one class.
+
+    Attributes:
+        column: "format" or "mode".
+        sentence: the finding in words.
+    """
+
+    column: str
+    sentence: str
 
 
 def find_hints(images: pd.DataFrame, groups: NDArray[np.intp]) -> list[Hint]:
-    """How well format, mode and size alone tell the classes apart; and brightness and contrast, for comparison.
+    """Score how well format, mode and size alone separate the classes.
 
-    A tree of depth 3 whose classes weigh the same is judged by stratified 5-fold cross-validation
-    (by fewer folds where a class has fewer images) that leaves groups whole. Classes with fewer
-    than two independent images are left out.
+    Brightness and contrast are scored, too, for comparison. The score is that of a tree of depth 3
+    with equal class weights, by stratified 5-fold cross-validation that keeps groups in one fold.
+    There are fewer folds if a class has fewer images. Classes with fewer than two independent
+    images are skipped.
 
     Args:
         images: readable ones, with the columns label, format, mode, height, width, brightness and
             contrast.
-        groups: group number of each, of shape (n,).
+        groups: group number of each image, of shape (n,).
     """
-    chosen = _chosen(images, groups)
-    images, groups = images.iloc[chosen], groups[chosen]
-    asked = _columns(images)
-    if images["label"].nunique() < 2:
-        return [Hint(name, missing="there are too few independent images") for name in asked]
+    rows = _hint_rows(images, groups)
+    images = images.iloc[rows]
+    groups = groups[rows]
+    labels = images["label"].to_numpy(str)
+    tables = _column_tables(images)
+    if len(np.unique(labels)) < 2:
+        return [Hint(name, missing="too few independent images") for name in tables]
     try:
-        folds = _folds(images["label"].to_numpy(str), groups)
+        folds = _folds(labels, groups)
     except FreezeframeError as error:
-        return [Hint(name, missing=str(error)) for name in asked]
-    return [
-        _hint(name, columns, images["label"].to_numpy(str), groups, folds)
-        for name, columns in asked.items()
-    ]
+        return [Hint(name, missing=str(error)) for name in tables]
+    return [_hint(name, table, labels, groups, folds) for name, table in tables.items()]
 
 
-def telltales(images: pd.DataFrame, groups: NDArray[np.intp]) -> list[str]:
-    """Formats and modes that few images have, but nearly all of one class: a balanced score hardly shows them."""
-    told = []
+def telltales(images: pd.DataFrame, groups: NDArray[np.intp]) -> list[Telltale]:
+    """Find formats and modes of few images that are nearly all of one class.
+
+    A balanced score hardly shows them.
+
+    Args:
+        images: readable ones, with the columns label, format and mode.
+        groups: group number of each image, of shape (n,).
+    """
+    results = []
     labels = images["label"].to_numpy(str)
     for column in ("format", "mode"):
         for value in sorted(set(images[column])):
             members = (images[column] == value).to_numpy()
-            names, n = np.unique(labels[members], return_counts=True)
-            label, share = str(names[n.argmax()]), float(n.max() / n.sum())
-            independent = len(np.unique(groups[members]))
+            names, counts = np.unique(labels[members], return_counts=True)
+            label = str(names[counts.argmax()])
+            most = int(counts.max())
+            n = int(counts.sum())
+            n_independent = len(np.unique(groups[members]))
+            if most / n < SURE or n_independent < FEW_IMAGES:
+                continue
+            # A class that nearly all images have is no surprise.
             usual = float((labels == label).mean())
-            if (
-                share >= SURE
-                and independent >= FEW
-                and _wilson(share, independent)[0] > usual + CLEARLY
-            ):
-                all_of = f"all {n.sum()}" if share == 1 else f"{n.max()} of {n.sum()}"
-                told.append(
-                    f"{all_of} images of {column} {value} are {label}: {column} gives their class away"
+            if _wilson(most / n, n_independent)[0] > usual + CLEARLY:
+                count = f"all {n}" if most == n else f"{most} of {n}"
+                sentence = (
+                    f"{count} images of {column} {value} are {label}: "
+                    f"{column} gives their class away"
                 )
-    return told
+                results.append(Telltale(column, sentence))
+    return results
 
 
-def _chosen(images: pd.DataFrame, groups: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Rows that are looked at: of classes with two independent images at least, and not too many."""
+def _hint_rows(images: pd.DataFrame, groups: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Select images of classes with at least two independent images, and not too many."""
     labels = images["label"].to_numpy(str)
     independent = {label: len(np.unique(groups[labels == label])) for label in np.unique(labels)}
     rows = np.flatnonzero([independent[label] >= 2 for label in labels])
-    if len(rows) > MOST_ROWS:
-        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
+    if len(rows) > MOST_HINT_IMAGES:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_HINT_IMAGES, replace=False))
     return rows
 
 
-def _columns(images: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Numbers to tell the classes from, by what they are called."""
+def _column_tables(images: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return tables of numbers that a tree can separate the classes by, with their names."""
     import pandas as pd
 
     formats = pd.get_dummies(images["format"], dtype=float, prefix="format", prefix_sep=" ")
@@ -183,70 +212,95 @@ def _columns(images: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def _folds(
     labels: NDArray[Any], groups: NDArray[np.intp]
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Return grouped folds, at most as many as the rarest class has independent images."""
     rarest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
     return grouped_folds(labels, groups, n_folds=min(FOLDS, rarest))
 
 
 def _hint(
     name: str,
-    columns: pd.DataFrame,
+    table: pd.DataFrame,
     labels: NDArray[Any],
     groups: NDArray[np.intp],
     folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
 ) -> Hint:
-    values, classes = columns.to_numpy(float), tuple(np.unique(labels).tolist())
-    content = name.startswith("brightness")
-    told = np.empty_like(labels)
-    for fitted, judged in folds:
-        told[judged] = _tree(DEPTH).fit(values[fitted], labels[fitted]).predict(values[judged])
-    score, low, high = _balanced_accuracy(labels, told, groups)
-    return Hint(name, classes, score, low, high, _rule(columns, labels), content)
+    """Cross-validate a small tree on some columns.
+
+    Args:
+        name: of the columns.
+        table: the columns, as numbers.
+        labels: class of each image, of shape (n,).
+        groups: group number of each image, of shape (n,).
+        folds: rows to fit on and rows to score, for each fold.
+    """
+    values = table.to_numpy(float)
+    predictions = np.empty_like(labels)
+    for train, test in folds:
+        predictions[test] = _tree(DEPTH).fit(values[train], labels[train]).predict(values[test])
+    score, low, high = _balanced_accuracy(labels, predictions, groups)
+    return Hint(
+        name,
+        classes=tuple(np.unique(labels).tolist()),
+        score=score,
+        low=low,
+        high=high,
+        rule=_rule(table, labels),
+        content=name.startswith("brightness"),
+    )
 
 
 def _tree(depth: int) -> Any:
+    """Make a decision tree in which all classes weigh the same."""
     from sklearn.tree import DecisionTreeClassifier
 
     return DecisionTreeClassifier(max_depth=depth, class_weight="balanced", random_state=0)
 
 
 def _balanced_accuracy(
-    labels: NDArray[Any], told: NDArray[Any], groups: NDArray[np.intp]
+    labels: NDArray[Any], predictions: NDArray[Any], groups: NDArray[np.intp]
 ) -> tuple[float, float, float]:
-    """Mean share of each class that is told right, and its 95 % interval; images of a group count as one there."""
-    shares, below, above = [], 0.0, 0.0
+    """Return the mean share of right predictions over the classes, and its 95 % interval.
+
+    The interval counts the images of a group as one.
+    """
+    shares = []
+    below = 0.0
+    above = 0.0
     for label in np.unique(labels):
         members = labels == label
-        share = float((told[members] == label).mean())
+        share = float((predictions[members] == label).mean())
         low, high = _wilson(share, len(np.unique(groups[members])))
         shares.append(share)
-        below, above = below + (share - low) ** 2, above + (high - share) ** 2
-    score = sum(shares) / len(shares)
-    return (
-        score,
-        max(0.0, score - sqrt(below) / len(shares)),
-        min(1.0, score + sqrt(above) / len(shares)),
-    )
+        # MOVER adds the squared distances to the ends, below and above on their own.
+        below += (share - low) ** 2
+        above += (high - share) ** 2
+    n = len(shares)
+    score = sum(shares) / n
+    return score, max(0.0, score - sqrt(below) / n), min(1.0, score + sqrt(above) / n)
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:
-    centre, spread = (
-        share + _Z**2 / (2 * n),
-        _Z * sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)),
-    )
-    return (centre - spread) / (1 + _Z**2 / n), (centre + spread) / (1 + _Z**2 / n)
+    """Return Wilson's 95 % interval of a share of n."""
+    centre = share + _Z**2 / (2 * n)
+    spread = _Z * sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+    scale = 1 + _Z**2 / n
+    return (centre - spread) / scale, (centre + spread) / scale
 
 
-def _rule(columns: pd.DataFrame, labels: NDArray[Any]) -> str:
-    """The question that tells most, and the answers: "width above 258: no_tumor (83 %); else brain_tumor (61 %)"."""
-    stump = _tree(1).fit(columns.to_numpy(float), labels)
+def _rule(table: pd.DataFrame, labels: NDArray[Any]) -> str:
+    """Return the question that separates the classes best, with its answers.
+
+    For example "width above 258: no_tumor (83 %); else brain_tumor (61 %)".
+    """
+    values = table.to_numpy(float)
+    stump = _tree(1).fit(values, labels)
     tree = stump.tree_
     if tree.node_count == 1:
         return "the same for all"
-    name, threshold = str(columns.columns[tree.feature[0]]), float(tree.threshold[0])
-    asked = f"{name} above {threshold:.4g}"
-    if name.startswith(("format ", "mode ")):
-        asked = name
-    above = columns.to_numpy(float)[:, tree.feature[0]] > threshold
+    column = tree.feature[0]
+    name = str(table.columns[column])
+    threshold = float(tree.threshold[0])
+    above = values[:, column] > threshold
     leaves = [
         (above, tree.value[tree.children_right[0], 0]),
         (~above, tree.value[tree.children_left[0], 0]),
@@ -254,5 +308,14 @@ def _rule(columns: pd.DataFrame, labels: NDArray[Any]) -> str:
     answers = []
     for members, weights in leaves:
         label = stump.classes_[int(np.argmax(weights))]
-        answers.append(f"{label} ({(labels[members] == label).mean():.0%})".replace("%", " %"))
-    return f"{asked}: {answers[0]}; else {answers[1]}"
+        share = float((labels[members] == label).mean())
+        answers.append(f"{label} ({_whole_percent(share)})")
+    # Formats and modes are columns of zeros and ones, where "above" says nothing.
+    is_name = name.startswith(("format ", "mode "))
+    question = name if is_name else f"{name} above {threshold:.4g}"
+    return f"{question}: {answers[0]}; else {answers[1]}"
+
+
+def _whole_percent(share: float) -> str:
+    """Write a share in whole per cent: "83 %"."""
+    return f"{share:.0%}".replace("%", " %")

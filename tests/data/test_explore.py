@@ -1,4 +1,4 @@
-"""`freezeframe explore`: what it tells, what it writes, and what gives a class away."""
+"""`freezeframe explore`: its output, its files, and the shortcuts that it reports."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from PIL import Image
 
 from freezeframe.__main__ import cli
 from freezeframe.data.demo.images import demo_folder
-from freezeframe.data.explore import plots
+from freezeframe.data.explore.contact_sheet import contact_sheet, sheet_png
+from freezeframe.data.explore.image_size import side
 from freezeframe.data.explore.shortcuts import TOGETHER, find_hints, telltales
-from freezeframe.data.explore.summary import explore, percent, side
+from freezeframe.data.explore.summary import explore
 from freezeframe.data.inspection.inspect import inspect_images
 from freezeframe.data.manifest import read_manifest
 from freezeframe.data.output.files import write_whole
 from freezeframe.data.output.html import escape, page, table
+from freezeframe.data.output.terminal import rounded_percent
 
 PLOTS = ["brightness.png", "classes.png", "formats.png", "sizes.png"]
 
@@ -57,7 +59,7 @@ def save(path: Path, height: int, width: int, mode: str = "L", seed: int = 0) ->
 
 def test_the_report_of_a_folder(folder: Path) -> None:
     (folder / "tumour" / "cut.png").write_bytes((folder / "tumour" / "03.png").read_bytes()[:99])
-    (folder / "tumour" / "notes.txt").write_text("left out")
+    (folder / "tumour" / "notes.txt").write_text("skipped")
     result = call(folder)
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
@@ -74,7 +76,7 @@ def test_the_report_of_a_folder(folder: Path) -> None:
     assert lines[-1] == "report: report/index.html"
     assert "unreadable: tumour/cut.png: PNG that is truncated" in result.stderr
     assert "warning: 1 of 25 images cannot be read" in result.stderr
-    assert "left out: not an image 1" in result.stderr
+    assert "skipped files: not an image 1" in result.stderr
     assert sorted(path.name for path in Path("report").iterdir()) == sorted(
         [*PLOTS, "explore.csv", "images-01-healthy.png", "images-02-tumour.png", "index.html"]
     )
@@ -90,15 +92,15 @@ def test_the_report_of_a_folder(folder: Path) -> None:
             assert min(picture.size) > 100
 
 
-def test_the_page_is_self_contained_and_says_it_first(folder: Path) -> None:
+def test_the_page_is_self_contained_and_begins_with_warnings(folder: Path) -> None:
     (folder / "tumour" / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     call(folder, "--output", "seen")
-    text = Path("seen/index.html").read_text()
-    assert text.count('src="data:image/png;base64,') == 6
-    assert not re.search(r"(?:src|href)=\"(?!data:)|<script|<link|@import|url\(", text)
-    top = text.partition("<h2>")[0]
-    for told in ("<dd>25</dd>", "1 of 25 images cannot be read", "VGG16 takes 224 x 224"):
-        assert told in top
+    html_text = Path("seen/index.html").read_text()
+    assert html_text.count('src="data:image/png;base64,') == 6
+    assert not re.search(r"(?:src|href)=\"(?!data:)|<script|<link|@import|url\(", html_text)
+    top = html_text.partition("<h2>")[0]
+    for text in ("<dd>25</dd>", "1 of 25 images cannot be read", "VGG16 takes 224 x 224"):
+        assert text in top
 
 
 def test_a_second_report_replaces_its_files_and_no_others(folder: Path) -> None:
@@ -126,7 +128,7 @@ def test_a_report_within_the_images_is_refused(folder: Path, output: str) -> Non
     assert len(list(folder.rglob("*"))) == 26
 
 
-def test_where_no_folder_can_be_made_it_is_told_in_one_line(folder: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported_on_one_line(folder: Path) -> None:
     Path("report").write_text("")
     result = call(folder)
     assert result.exit_code == 1
@@ -145,16 +147,16 @@ def test_a_csv_and_labels_that_are_paths(folder: Path) -> None:
     assert {path.name for path in folder.parent.iterdir()} == {"scans", "list.csv", "here"}
 
 
-NAMES = [
+HOSTILE_NAMES = [
     "<script>alert(1)<", "a\x1b[31mred\x1b[0m", "line\nbreak", "return\rcarriage", "=HYPERLINK(1)", "$x^{$", "日本語",
     "\u202egnp.exe", "it's \"quoted\" & more", "long" * 50, "{}%s",
 ]  # fmt: skip
 
 
-def test_hostile_names_are_shown_and_not_obeyed(tmp_path: Path) -> None:
+def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     source = tmp_path / "scans"
-    for label in ("=cmd", *NAMES[:4], "$x^{$", "日本語"):
-        for number, name in enumerate(NAMES):
+    for label in ("=cmd", *HOSTILE_NAMES[:4], "$x^{$", "日本語"):
+        for number, name in enumerate(HOSTILE_NAMES):
             save(source / label / f"{name}{number}.png", 20 + number, 30)
     result = subprocess.run(
         [sys.executable, "-m", "freezeframe", "explore", str(source)],
@@ -171,20 +173,20 @@ def test_hostile_names_are_shown_and_not_obeyed(tmp_path: Path) -> None:
     assert text.replace("\n", "").isprintable()
     rows = rows_of(Path("report"))
     assert {row["path"] for row in rows} >= {
-        f"line\nbreak/{name}{number}.png" for number, name in enumerate(NAMES)
+        f"line\nbreak/{name}{number}.png" for number, name in enumerate(HOSTILE_NAMES)
     }
     assert all(row["path"].startswith("'=cmd/") == (row["label"] == "'=cmd") for row in rows)
     assert {row["label"] for row in rows if "=cmd" in row["label"]} == {"'=cmd"}
 
 
-def test_nothing_that_can_be_read(tmp_path: Path) -> None:
+def test_no_readable_image(tmp_path: Path) -> None:
     for label in ("a", "b"):
         (tmp_path / "scans" / label).mkdir(parents=True)
         (tmp_path / "scans" / label / "x.png").write_bytes(b"no")
     result = call(tmp_path / "scans")
     assert result.exit_code == 0
     assert "warning: 2 of 2 images cannot be read" in result.stderr
-    assert "there are too few independent images" in Path("report/index.html").read_text()
+    assert "<td>too few independent images</td>" in Path("report/index.html").read_text()
 
 
 def test_one_image_a_class_and_sides_of_one_pixel(tmp_path: Path) -> None:
@@ -192,12 +194,12 @@ def test_one_image_a_class_and_sides_of_one_pixel(tmp_path: Path) -> None:
     save(tmp_path / "scans" / "b" / "x.tif", 1, 3000, "RGB")
     result = call(tmp_path / "scans")
     assert result.exit_code == 0
-    assert "warning: too few to learn from: class a, 1 readable" in result.stderr
+    assert "warning: class a has 1 readable image, too few to learn from" in result.stderr
     with Image.open("report/images-02-b.png") as sheet:
         assert sheet.size == (144, 160)
 
 
-def test_many_classes(tmp_path: Path) -> None:
+def test_many_classes_have_thirty_sheets_on_the_page(tmp_path: Path) -> None:
     for number in range(40):
         for copy in range(3):
             save(tmp_path / "scans" / f"class {number}" / f"{copy}.png", 9, 9 + copy, seed=number)
@@ -206,12 +208,12 @@ def test_many_classes(tmp_path: Path) -> None:
     assert len(list(Path("report").glob("images-*.png"))) == 40
 
 
-def test_the_demo_set_gives_nothing_away() -> None:
+def test_the_demo_set_has_no_warnings() -> None:
     manifest = read_manifest(demo_folder())
-    found = explore(manifest, inspect_images(manifest))
-    assert found.warnings == []
-    assert found.n_copies == 8
-    assert [hint.columns for hint in found.hints] == [
+    result = explore(manifest, inspect_images(manifest))
+    assert result.warnings == []
+    assert result.n_copies == 8
+    assert [hint.columns for hint in result.hints] == [
         "format",
         "mode",
         "image size",
@@ -222,24 +224,26 @@ def test_the_demo_set_gives_nothing_away() -> None:
 
 def test_the_article_s_images(datasets: Path) -> None:
     manifest = read_manifest(datasets / "navoneel")
-    found = explore(manifest, inspect_images(manifest))
-    assert found.n_copies == 25
-    (warning,) = found.warnings
+    result = explore(manifest, inspect_images(manifest))
+    assert result.n_copies == 25
+    (warning,) = result.warnings
     assert re.fullmatch(
-        r"image size alone tells no from yes in 7\d % \(chance 50 %\): a head can .+", warning
+        r"image size alone separates no from yes with 7\d % balanced accuracy \(chance 50 %\): "
+        r"a head can .+",
+        warning,
     )
-    assert [(side.most_frequent, side.low, side.high) for side in found.sides] == [
+    assert [(side.most_frequent, side.low, side.high) for side in result.sides] == [
         (225, 168, 1427),
         (225, 150, 1920),
     ]
-    assert [(one.label, one.images, one.modes) for one in found.classes] == [
+    assert [(summary.label, summary.images, summary.modes) for summary in result.classes] == [
         ("no", 98, "RGB 79, L 13, RGBA 5, P 1"),
         ("yes", 155, "RGB 138, L 17"),
     ]
 
 
-def made(labels: list[str], **columns: object) -> pd.DataFrame:
-    usual = {
+def image_rows(labels: list[str], **columns: object) -> pd.DataFrame:
+    defaults = {
         "format": "PNG",
         "mode": "L",
         "height": 100,
@@ -247,17 +251,18 @@ def made(labels: list[str], **columns: object) -> pd.DataFrame:
         "brightness": 50.0,
         "contrast": 20.0,
     }
-    return pd.DataFrame({"label": labels} | usual | columns)
+    return pd.DataFrame({"label": labels} | defaults | columns)
 
 
-def test_a_format_that_is_the_class_is_found() -> None:
+def test_a_format_that_gives_the_class_away_is_a_warning() -> None:
     labels = ["a"] * 30 + ["b"] * 30 + ["c"] * 30
-    hints = find_hints(made(labels, format=["PNG"] * 30 + ["JPEG"] * 60), np.arange(90))
+    hints = find_hints(image_rows(labels, format=["PNG"] * 30 + ["JPEG"] * 60), np.arange(90))
     by_name = {hint.columns: hint for hint in hints}
     assert by_name["format"].score == pytest.approx(2 / 3)
     assert by_name["format"].warns
     assert by_name["format"].sentence == (
-        "format alone tells the 3 classes apart in 67 % (chance 33 %): a head can learn it instead of the picture"
+        "format alone separates the 3 classes with 67 % balanced accuracy (chance 33 %): "
+        "a head can learn it instead of the picture"
     )
     assert by_name["format"].rule.startswith("format ")
     assert by_name["mode"].score == pytest.approx(1 / 3)
@@ -265,81 +270,83 @@ def test_a_format_that_is_the_class_is_found() -> None:
     assert by_name["mode"].rule == "the same for all"
 
 
-def test_brightness_is_told_but_is_no_warning() -> None:
+def test_brightness_is_scored_but_is_no_warning() -> None:
     hints = find_hints(
-        made(["a"] * 40 + ["b"] * 40, brightness=np.r_[0:40, 100:140].astype(float)), np.arange(80)
+        image_rows(["a"] * 40 + ["b"] * 40, brightness=np.r_[0:40, 100:140].astype(float)),
+        np.arange(80),
     )
     (light,) = (hint for hint in hints if hint.content)
     assert light.clear
     assert not light.warns
     assert light.sentence.startswith(
-        "brightness and contrast alone tell a from b in 100 % (chance 50 %)"
+        "brightness and contrast alone separate a from b with 100 % balanced accuracy (chance 50 %)"
     )
 
 
-def test_copies_do_not_teach_the_tree() -> None:
-    """Each picture has a width of its own: a tree can learn it by heart, but not from other pictures."""
+def test_copies_do_not_raise_the_score() -> None:
+    """A width of its own gives each picture away, but only to a tree that saw a copy of it."""
     rng = np.random.default_rng(0)
     widths = np.repeat(rng.permutation(400)[:40], 10)
     labels = np.repeat(rng.permutation(["a", "b"] * 20), 10).tolist()
     groups = np.repeat(np.arange(40), 10)
     (size,) = (
         hint
-        for hint in find_hints(made(labels, width=widths), groups)
+        for hint in find_hints(image_rows(labels, width=widths), groups)
         if hint.columns == "image size"
     )
     (leaky,) = (
         hint
-        for hint in find_hints(made(labels, width=widths), np.arange(400))
+        for hint in find_hints(image_rows(labels, width=widths), np.arange(400))
         if hint.columns == "image size"
     )
     assert not size.clear
     assert leaky.score > size.score + 0.1
 
 
-def test_tiny_sets_say_that_they_are_too_small() -> None:
+def test_tiny_sets_have_no_scores() -> None:
     for labels, groups in (
         (["a", "b"], [0, 1]),
         (["a"] * 5 + ["b"], range(6)),
         (["a", "a", "b", "b"], [0, 0, 1, 1]),
     ):
-        for hint in find_hints(made(labels, width=range(len(labels))), np.array(groups)):
-            assert hint.missing == "there are too few independent images"
+        for hint in find_hints(image_rows(labels, width=range(len(labels))), np.array(groups)):
+            assert hint.missing == "too few independent images"
             assert not hint.clear
             assert hint.sentence.endswith(hint.missing)
-    hints = find_hints(made(["a", "b"] * 3, width=[1, 2] * 3), np.arange(6))
+    hints = find_hints(image_rows(["a", "b"] * 3, width=[1, 2] * 3), np.arange(6))
     assert all(hint.missing == "" for hint in hints)
-    rare = find_hints(made(["a", "b"] * 10 + ["c"], width=range(21)), np.arange(21))
+    rare = find_hints(image_rows(["a", "b"] * 10 + ["c"], width=range(21)), np.arange(21))
     assert {hint.classes for hint in rare} == {("a", "b")}
 
 
 def test_a_rare_format_of_one_class_is_a_telltale() -> None:
     labels, formats = ["a"] * 100 + ["b"] * 100, ["TIFF"] * 12 + ["PNG"] * 188
-    images = made(labels, format=formats)
-    (told,) = telltales(images, np.arange(200))
-    assert told == "all 12 images of format TIFF are a: format gives their class away"
-    assert (
-        telltales(images, np.r_[np.zeros(12, int), np.arange(188)]) == []
-    )  # twelve copies are one image
+    images = image_rows(labels, format=formats)
+    (telltale,) = telltales(images, np.arange(200))
+    assert telltale.column == "format"
+    assert telltale.sentence == "all 12 images of format TIFF are a: format gives their class away"
+    # Twelve copies count as one image.
+    assert telltales(images, np.r_[np.zeros(12, int), np.arange(188)]) == []
 
 
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=60))
 def test_the_summary_of_a_side(values: list[int]) -> None:
-    told = side("height", np.array(values))
-    assert values.count(told.most_frequent) == max(map(values.count, values))
-    assert told.share == values.count(told.most_frequent) / len(values)
-    assert min(values) == told.low <= told.median <= told.high == max(values)
-    assert told.low <= told.peak <= told.high
+    summary = side("height", np.array(values))
+    most_frequent = summary.most_frequent
+    assert values.count(most_frequent) == max(map(values.count, values))
+    assert summary.share == values.count(most_frequent) / len(values)
+    assert min(values) == summary.low <= summary.median <= summary.high == max(values)
+    assert summary.low <= summary.peak <= summary.high
 
 
 @given(st.floats(0, 1))
 def test_per_cent_never_rounds_to_all_or_nothing(share: float) -> None:
-    assert (percent(share) == "0 %") == (share == 0)
-    assert (percent(share) == "100 %") == (share == 1)
+    assert (rounded_percent(share) == "0 %") == (share == 0)
+    assert (rounded_percent(share) == "100 %") == (share == 1)
 
 
 @given(st.text())
-def test_escaped_text_is_text(text: str) -> None:
+def test_escaped_text_has_no_markup(text: str) -> None:
     escaped = escape(text)
     assert not set("<>\"'\n\r\0") & set(escaped)
     assert escaped.isprintable()
@@ -370,20 +377,21 @@ def test_a_file_is_written_whole_or_not_at_all(
     ]
 
 
-def test_a_contact_sheet_is_drawn_evenly_and_the_same_each_time(tmp_path: Path) -> None:
+def test_a_contact_sheet_depends_on_its_seed_only(tmp_path: Path) -> None:
     for number in range(60):
         save(tmp_path / "a" / f"{number:02}.png", 10, 10, seed=number)
     images = pd.DataFrame({"path": [f"a/{number:02}.png" for number in range(60)]})
-    sheets = [plots.png(plots.contact_sheet(tmp_path, images, seed=seed)) for seed in (0, 0, 1)]
+    sheets = [sheet_png(contact_sheet(tmp_path, images, seed=seed)) for seed in (0, 0, 1)]
     assert sheets[0] == sheets[1] != sheets[2]
-    (tmp_path / "a" / "00.png").unlink()  # meanwhile lost: an empty tile
-    with Image.open(io.BytesIO(plots.png(plots.contact_sheet(tmp_path, images.head(10))))) as sheet:
+    # A file that was lost meanwhile becomes an empty tile.
+    (tmp_path / "a" / "00.png").unlink()
+    with Image.open(io.BytesIO(sheet_png(contact_sheet(tmp_path, images.head(10))))) as sheet:
         assert sheet.size == (8 + 8 * 136, 8 + 2 * 152)
 
 
-def test_matplotlib_is_loaded_late_and_keeps_nothing() -> None:
+def test_heavy_libraries_are_loaded_late() -> None:
     code = (
-        "import sys, freezeframe.data.commands.explore, freezeframe.data.explore.plots\n"
+        "import sys, freezeframe.data.commands.explore, freezeframe.data.explore.report\n"
         "assert not {'matplotlib', 'pandas', 'sklearn', 'PIL.Image'} & set(sys.modules), 'early'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,222 @@
+"""The report of an exploration: a page, its plots and contact sheets, and a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..output import html as pages
+from ..output.csv import defuse
+from ..output.files import write_whole
+from ..output.terminal import NOT_DEFINED, decimals, percent
+from . import plots
+from .contact_sheet import contact_sheet, sheet_png
+from .shortcuts import Hint
+from .summary import Exploration
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNREADABLE_ON_PAGE = 200
+"""Most unreadable images on the page; explore.csv lists all."""
+
+MOST_SHEETS = 30
+"""Most contact sheets on the page; those of further classes are files beside it."""
+
+NO_WARNINGS = "no warnings: every image can be read, and no format, mode or size gives a class away"
+
+CLASS_HEADINGS = (
+    "class",
+    "images",
+    "share",
+    "unreadable",
+    "formats",
+    "modes",
+    "median size",
+    "brightness",
+)
+NUMERIC_COLUMNS = (1, 2, 3, 6, 7)
+"""Places in `CLASS_HEADINGS` of columns that are aligned to the right."""
+
+
+def write_report(exploration: Exploration, output: Path) -> Path:
+    """Write the report into a folder and return the path of its page, which is written last."""
+    output.mkdir(parents=True, exist_ok=True)
+    write_whole(output / "explore.csv", images_csv(exploration.images))
+    plot_files: dict[str, bytes] = {}
+    for title, name, content in _plots(exploration):
+        write_whole(output / name, content)
+        plot_files[title] = content
+    sheets: dict[str, bytes] = {}
+    for label, name, content in _sheets(exploration):
+        write_whole(output / name, content)
+        if len(sheets) < MOST_SHEETS:
+            sheets[label] = content
+    page_path = output / "index.html"
+    write_whole(page_path, page(exploration, plot_files, sheets))
+    return page_path
+
+
+def images_csv(images: pd.DataFrame) -> str:
+    """Return the text of explore.csv, without cells that a spreadsheet would compute.
+
+    Args:
+        images: see `image_table`.
+    """
+    safe = images.copy()
+    for name in ("path", "label", "split", "format", "mode", "reason"):
+        safe[name] = [defuse(text) for text in images[name]]
+    # All text is quoted: the csv module of Python 3.11 leaves a lone carriage return unquoted.
+    text: str = safe.to_csv(
+        index=False, quoting=csv.QUOTE_NONNUMERIC, float_format="%.2f", lineterminator="\n"
+    )
+    return text
+
+
+def _plots(exploration: Exploration) -> Iterator[tuple[str, str, bytes]]:
+    """Yield title, file name and content of each plot."""
+    readable = exploration.readable
+    yield "Classes", "classes.png", plots.png(plots.plot_balance(exploration.classes))
+    if not len(readable):
+        return
+    sizes = plots.plot_sizes(readable, exploration.sides)
+    yield "Heights and widths", "sizes.png", plots.png(sizes)
+    yield "Formats and modes", "formats.png", plots.png(plots.plot_kinds(readable))
+    yield "Brightness and contrast", "brightness.png", plots.png(plots.plot_light(readable))
+
+
+def _sheets(exploration: Exploration) -> Iterator[tuple[str, str, bytes]]:
+    """Yield class, file name and content of each contact sheet."""
+    readable = exploration.readable
+    for number, summary in enumerate(exploration.classes, 1):
+        members = readable[readable["label"] == summary.label]
+        if len(members):
+            # A label of a CSV may hold anything, even "../". The number keeps names apart that
+            # become the same.
+            safe = re.sub("[^A-Za-z0-9_-]+", "-", summary.label)[:40]
+            sheet = contact_sheet(exploration.manifest.root, members)
+            yield summary.label, f"images-{number:02}-{safe}.png", sheet_png(sheet)
+
+
+def page(
+    exploration: Exploration, plot_files: Mapping[str, bytes], sheets: Mapping[str, bytes]
+) -> str:
+    """Return the page.
+
+    Args:
+        exploration: what the page shows.
+        plot_files: content of each plot, by its title.
+        sheets: content of each contact sheet, by its class.
+    """
+    body = [
+        pages.facts(_facts(exploration)),
+        pages.warnings(exploration.warnings, none=NO_WARNINGS),
+        *(pages.paragraph(text) for text in exploration.advice),
+    ]
+    if exploration.skipped:
+        body.append(pages.paragraph(f"skipped files: {exploration.skipped}", quiet=True))
+    rows = class_rows(exploration)
+    body.append(pages.heading("Classes"))
+    body.append(pages.table(CLASS_HEADINGS, rows, numbers=NUMERIC_COLUMNS))
+    for title, content in plot_files.items():
+        # The first plot is below the table of classes, under the same heading.
+        if title != "Classes":
+            body.append(pages.heading(title))
+        body.append(pages.figure(content, f"{title}, plotted"))
+    body += _hint_section(exploration)
+    body += _unreadable_section(exploration)
+    for label, content in sheets.items():
+        body.append(pages.heading(label))
+        body.append(pages.figure(content, f"some images of class {label}"))
+    if len(exploration.classes) > MOST_SHEETS:
+        text = "Contact sheets of further classes are files beside this page."
+        body.append(pages.paragraph(text, quiet=True))
+    return pages.page(f"Images in {exploration.manifest.source}", body)
+
+
+def _facts(exploration: Exploration) -> Iterator[tuple[str, str]]:
+    """Yield the numbers at the top of the page, with their names."""
+    yield "images", str(len(exploration.images))
+    yield "classes", str(len(exploration.classes))
+    yield "unreadable", str(len(exploration.unreadable))
+    yield "copies of another image", str(exploration.n_copies)
+    sides = exploration.sides
+    if sides:
+        yield "median height x width", " x ".join(str(side.median) for side in sides)
+        yield "most frequent", " x ".join(str(side.most_frequent) for side in sides)
+
+
+def class_rows(exploration: Exploration) -> list[tuple[str, ...]]:
+    """Return the cells of the table of classes, for the page and the terminal."""
+    rows: list[tuple[str, ...]] = []
+    for summary in exploration.classes:
+        size = f"{summary.height} x {summary.width}" if summary.readable else NOT_DEFINED
+        brightness = f"{summary.brightness:.0f}" if summary.readable else NOT_DEFINED
+        row = (
+            summary.label,
+            str(summary.images),
+            _percent(summary.images / len(exploration.images)),
+            str(summary.unreadable),
+            summary.formats,
+            summary.modes,
+            size,
+            brightness,
+        )
+        rows.append(row)
+    return rows
+
+
+def _hint_section(exploration: Exploration) -> list[str]:
+    """Return the part of the page on shortcuts."""
+    rows = [
+        (
+            hint.columns,
+            _percent(hint.score),
+            _interval(hint),
+            _percent(hint.chance),
+            hint.rule or hint.missing,
+        )
+        for hint in exploration.hints
+    ]
+    headings = ("columns", "balanced accuracy", "95 % interval, %", "chance", "best question")
+    note = (
+        "Balanced accuracy of a small tree that sees these columns only, cross-validated with "
+        "copies kept together. Brightness and contrast belong to the picture and may rightly give "
+        "a class away: a head should do better than they do."
+    )
+    return [
+        pages.heading("What a head could learn instead of the pictures"),
+        pages.table(headings, rows, numbers=(1, 2, 3)),
+        pages.paragraph(note, quiet=True),
+    ]
+
+
+def _percent(share: float) -> str:
+    """Write a share in per cent: "74.1 %"; "-" if it is missing."""
+    text = percent(share)
+    return text if text == NOT_DEFINED else f"{text} %"
+
+
+def _interval(hint: Hint) -> str:
+    """Write the interval of a score in per cent: "68.0 to 79.2"; "-" if it is missing."""
+    low = decimals(100 * hint.low, 1)
+    return low if low == NOT_DEFINED else f"{low} to {decimals(100 * hint.high, 1)}"
+
+
+def _unreadable_section(exploration: Exploration) -> list[str]:
+    """Return the part of the page that lists unreadable files; nothing if all can be read."""
+    unreadable = exploration.unreadable
+    if not len(unreadable):
+        return []
+    shown = unreadable.head(UNREADABLE_ON_PAGE)
+    body = [
+        pages.heading("Unreadable files"),
+        pages.table(("file", "reason"), zip(shown["path"], shown["reason"], strict=True)),
+    ]
+    if len(unreadable) > len(shown):
+        text = f"explore.csv lists {len(unreadable) - len(shown)} more."
+        body.append(pages.paragraph(text, quiet=True))
+    return body
