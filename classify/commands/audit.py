@@ -93,6 +93,7 @@ def audit(
     if cosine is None and layer is not None:
         raise ParameterError("--layer: has no effect without --cosine; give both or none")
     paths = (source, *references)
+    # Refused before anything is read, which may take minutes.
     for path in paths:
         refuse_output_within(path, output)
     sets = _read(paths, group_column, group_regex, cache=not no_cache)

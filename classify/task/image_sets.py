@@ -40,6 +40,7 @@ def read_image_set(
     """
     if _is_store(path):
         return image_set_of_store(FeatureStore(path))
+    # A folder has no columns; the option is meant for the lists among the sets.
     if not path.is_file():
         group_column = None
     manifest = read_manifest(
@@ -57,6 +58,7 @@ def read_image_set(
 
 
 def _is_store(path: Path) -> bool:
+    """Return True for a store of any version, damaged or not."""
     return path.is_file() and begins_as_store(path)
 
 
@@ -69,6 +71,7 @@ def image_set_of_store(store: FeatureStore) -> ImageSet:
     rows = store.rows()
     thumbnails = np.zeros((len(store), THUMBNAIL, THUMBNAIL), np.uint8)
     thumbnails[rows] = store.thumbnails(rows)
+    # The images may be gone; then the report shows their thumbnails.
     source = Path(str(store.provenance.get("source", "")))
     root = source if source.is_dir() else source.parent if source.is_file() else None
     return ImageSet(
@@ -104,13 +107,7 @@ def feature_pairs(
     """
     if not similarity > 0:
         raise ParameterError(f"--cosine must be above 0, got {similarity}")
-    for path in paths:
-        if not _is_store(path):
-            raise ParameterError(
-                f"{path}: is not a feature store, so --cosine has no features to compare; "
-                "make one with `freezeframe extract-features`"
-            )
-    stores = [FeatureStore(path) for path in paths]
+    stores = _open_stores(paths)
     layer = layer or list(stores[0].layers)[-1]
     for store in stores[1:]:
         check_comparable(stores[0], store, layer)
@@ -118,6 +115,7 @@ def feature_pairs(
     sha256s = [text for images in sets for text in images.sha256s]
     pixels = [text for images in sets for text in images.pixels]
     _, firsts = np.unique(join_groups(sha256s, pixels), return_index=True)
+    # Numbers of a store's rows begin where those of the last store end.
     features = []
     numbers = []
     start = 0
@@ -131,3 +129,14 @@ def feature_pairs(
     return [
         (int(chosen[a]), int(chosen[b]), float(cosine)) for a, b, cosine in zip(*pairs, strict=True)
     ]
+
+
+def _open_stores(paths: Sequence[Path]) -> list[FeatureStore]:
+    """Open stores; raise ParameterError if a path is not one."""
+    for path in paths:
+        if not _is_store(path):
+            raise ParameterError(
+                f"{path}: is not a feature store, so --cosine has no features to compare; "
+                "make one with `freezeframe extract-features`"
+            )
+    return [FeatureStore(path) for path in paths]

@@ -103,6 +103,7 @@ class Audit:
         second_set, second_split = self._parts[pair.second]
         if first_set != second_set:
             return True
+        # An image without a split is on no side.
         return "" not in (first_split, second_split) and first_split != second_split
 
     def is_conflict(self, pair: ImagePair) -> bool:
@@ -161,6 +162,7 @@ def audit(
     sets = [rename_classes(images, classes or {}) for images in with_unique_names(sets)]
     sha256s = [text for images in sets for text in images.sha256s]
     pixels = [text for images in sets for text in images.pixels]
+    # Images of one content are one node of what follows: only the first of each is compared.
     copies = join_groups(sha256s, pixels)
     pairs = [*copy_pairs(sets, copies, sha256s)]
     pairs += near_duplicate_pairs(
@@ -172,10 +174,12 @@ def audit(
         if copies[a] != copies[b]
     ]
     pairs = strongest(pairs)
+    # Pictures are chains of pairs: A like B and B like C make one picture.
     firsts = copies[[pair.first for pair in pairs]]
     seconds = copies[[pair.second for pair in pairs]]
     pictures = merge_groups(copies, firsts, seconds)
     groups = join_groups(pictures.tolist(), *group_names(sets))
+    # Only pairs of groups that no picture links already are added.
     pairs += group_pairs(sets, pictures, groups)
     return Audit(tuple(sets), in_order(pairs), pictures, groups, threshold)
 

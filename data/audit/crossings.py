@@ -87,6 +87,7 @@ class Relations:
         related: list[int] = []
         remaining = rows.tolist()
         reference_rows = set(among.tolist())
+        # Each image counts once, by its strongest evidence.
         for level, column in self._columns:
             values = {value for value in column[among].tolist() if value != ""}
             matching = [row for row in remaining if column[row] in values]
@@ -121,6 +122,7 @@ def find_crossings(sets: Sequence[ImageSet], relations: Relations) -> Iterator[C
         for split, training in SPLIT_PAIRS:
             rows = np.flatnonzero((numbers == number) & (splits == split))
             among = np.flatnonzero((numbers == number) & (splits == training))
+            # A set without one of the two splits has nothing to compare.
             if len(rows) and len(among):
                 part = f"{split} images of {images.name}"
                 yield relations.crossing(part, f"its {training} split", rows, among)

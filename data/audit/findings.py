@@ -46,6 +46,7 @@ def headlines(audit: Audit) -> list[tuple[str, str]]:
 def _crossing_sentence(crossing: Crossing) -> str:
     """Say how many images of a part have a relative in the reference, by evidence."""
     levels = ", ".join(f"{n} {LEVEL_NAMES[level]}" for level, n in crossing.levels.items())
+    # An image of the same patient does not occur twice, so it is called a relative.
     verb = "have a relative in" if GROUP in crossing.levels else "also occur in"
     return (
         f"{crossing.n_related} of {crossing.n} {crossing.part} {verb} {crossing.reference} "
@@ -84,6 +85,7 @@ def _set_remarks(
         pictures: see `Audit`, for the images of this set.
         groups: see `Audit`, for the images of this set.
     """
+    # An unknown digest is empty; it is not counted as a file.
     sha256s = [sha256 for sha256 in images.sha256s if sha256]
     n_files = len(set(sha256s))
     readable = np.array(images.pixels, dtype=object) != ""
@@ -97,6 +99,7 @@ def _set_remarks(
     if names:
         n_names = counted(len(set(names)), "given group")
         yield f"{images.name}: {counted(len(names), 'image')} of {n_names}"
+    # Only a set without a split will be split at random.
     if not any(images.splits) and len(np.unique(groups)) < len(groups):
         yield (
             f"{images.name}: a random split would put relatives of "
@@ -107,7 +110,7 @@ def _set_remarks(
     if n_unreadable:
         yield (
             f"{images.name}: {counted(n_unreadable, 'image')} cannot be read; "
-            "only bytes are compared there"
+            "only bytes are compared"
         )
 
 

@@ -61,6 +61,7 @@ def copy_pairs(
         sha256s: digest of each file.
     """
     for members in _rows_by_part(sets, copies).values():
+        # All pairs of a large family would be too many; these join it all the same.
         pairs = [(rows[0], row) for rows in members.values() for row in rows[1:]]
         pairs += combinations([rows[0] for rows in members.values()], 2)
         for a, b in pairs:
@@ -88,6 +89,7 @@ def near_duplicate_pairs(
         progress: see `near_pairs`.
     """
     readable = np.flatnonzero(np.array(pixels, dtype=object) != "")
+    # A content is compared once, however many copies it has.
     contents, places = np.unique(copies[readable], return_index=True)
     thumbnails = select_thumbnails(sets, readable[places])
     near = remembered_near_pairs(thumbnails, threshold=threshold, cache=cache, progress=progress)

@@ -83,6 +83,7 @@ def with_unique_names(sets: Sequence[ImageSet]) -> list[ImageSet]:
     taken: set[str] = set()
     results = []
     for images in sets:
+        # The first free name of scans, scans (2), scans (3), ...
         names = (images.name if number == 1 else f"{images.name} ({number})" for number in count(1))
         name = next(name for name in names if name not in taken)
         taken.add(name)
@@ -107,6 +108,7 @@ def group_names(sets: Sequence[ImageSet]) -> tuple[list[str], list[str]]:
     for number, images in enumerate(sets):
         for group in images.groups:
             everywhere = images.groups_are_common or PATIENT_GROUP.fullmatch(group)
+            # The number of the set keeps equal names of two sets apart.
             own.append(f"{number} {group}" if group else "")
             common.append(group if everywhere else "")
     return own, common

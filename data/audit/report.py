@@ -51,6 +51,7 @@ def audit_csv(audit: Audit) -> Iterator[str]:
     """Yield the lines of audit.csv: one for each pair, leaks first, then conflicts."""
     sides = [f"{name}_{side}" for side in "ab" for name in ("set", "path", "label", "split")]
     yield csv_line(("leak", "conflict", "level", "score", "symmetry", *sides, "picture"))
+    # The sort is stable: within each block, pairs stay in the order of their evidence.
     pairs = sorted(
         audit.pairs, key=lambda pair: (not audit.is_leak(pair), not audit.is_conflict(pair))
     )
@@ -196,9 +197,11 @@ def _small_image(audit: Audit, row: int, symmetry: int) -> Image.Image:
     if images.root is not None:
         with suppress(FreezeframeError, OSError):
             data = read_image_bytes(images.root / images.paths[place])
+            # Another file may have this name by now.
             if hashlib.sha256(data).hexdigest() == images.sha256s[place]:
                 small = Image.fromarray(decode_image(data))
     small.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
     quarters, mirrored = divmod(symmetry, 2)
+    # Pillow turns counter-clockwise, too, as the symmetries do.
     small = small.rotate(90 * quarters, expand=True)
     return small.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else small

@@ -45,6 +45,7 @@ def explore(source: Path, output: Path, no_cache: bool) -> None:
     with progress_bar("inspecting", "images") as progress:
         inspected = inspect_images(manifest, cache=not no_cache, progress=progress)
     result = summarise(manifest, inspected)
+    # The report is written first: a failure leaves no summary that promises one.
     page = write_report(result, output)
     _print(result)
     click.echo(printable(f"report: {page}"))

@@ -66,6 +66,7 @@ def compare(thumbnails: NDArray[np.uint8], pairs: NDArray[np.intp], enough: floa
         enough: a pair that reaches this score without a fit is not fitted; a pair that is far from
             it at medium resolution is given up.
     """
+    # A thumbnail of many pairs is prepared once.
     used, places = np.unique(pairs, return_inverse=True)
     first, second = places.reshape(pairs.shape).T
     grey = thumbnails[used].astype(np.float32)
@@ -97,6 +98,7 @@ def _coarse_peaks(
     # All eight symmetries map the window to itself, so that it is applied once.
     fade = np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2
     faded = _fade(images, np.outer(fade, fade).astype(np.float32))
+    # Shifts of up to an eighth of the side; negative ones wrap around to the end.
     reach = np.r_[: side // 8 + 1, -(side // 8) : 0]
     waves = rfft2(faded)[first]
     peaks = np.empty((n, len(SYMMETRY_NAMES)), np.float32)
@@ -131,6 +133,7 @@ def _compare_closely(
         shifts: see `_coarse_peaks`.
         enough: see `compare`.
     """
+    # Structure turns with the picture, so that it is computed before the symmetries.
     detail = structure(grey)
     likeliest = np.argsort(-peaks, axis=1, kind="stable")[:, :SYMMETRIES_TRIED]
     score = np.full(len(first), -1, np.float32)

@@ -36,6 +36,7 @@ def cosine_pairs(
     """
     norms = np.linalg.norm(features, axis=1)
     rows = np.flatnonzero(norms > 0)
+    # A row of zeros has no direction.
     if len(rows) < 2:
         return np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.float32)
     units = features[rows] / norms[rows, None]
@@ -43,6 +44,7 @@ def cosine_pairs(
     cosines = np.array(
         [units[a] @ units[b] for a, b in zip(first, second, strict=True)], np.float32
     )
+    # Rounding may move a cosine below the limit, or above 1.
     close = cosines >= similarity - 1e-6
     return rows[first[close]], rows[second[close]], np.minimum(cosines[close], 1)
 
@@ -54,6 +56,7 @@ def _candidates(
     from scipy.spatial import cKDTree
 
     n = len(units)
+    # The distance of two unit vectors of this cosine.
     radius = np.sqrt(max(0, 2 - 2 * similarity)) + _ROUNDING
     points = _principal(units)
     places = [*range(1, min(NEAREST_ROWS, n) + 1)]
@@ -61,6 +64,7 @@ def _candidates(
     # The tree writes n in the place of a missing neighbour.
     row, place = np.nonzero(near < n)
     neighbour = near[row, place]
+    # One number for each pair: two rows that are neighbours of each other are one pair.
     codes = np.minimum(row, neighbour) * n + np.maximum(row, neighbour)
     first, second = np.divmod(np.unique(codes[row != neighbour]), n)
     return first, second

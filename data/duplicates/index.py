@@ -33,8 +33,10 @@ So time grows with the number of pictures, not with its square.
 """
 
 SLACK = 2.0
-"""Slack of the approximate search, as a share: the farthest of its neighbours may be so much
-farther than that of an exact search."""
+"""Slack of the approximate search, as a share of the distance.
+
+The farthest neighbour may be farther by this than that of an exact search.
+"""
 
 SAMPLE = 500
 """Pictures that are edited to learn how edits move them."""
@@ -89,6 +91,7 @@ class ThumbnailIndex:
         from scipy.linalg import eigh
 
         features = _features(thumbnails)
+        # A fixed seed: the same images always have the same index.
         rows = np.random.default_rng(0).permutation(len(thumbnails))[:SAMPLE]
         grey = thumbnails[rows].astype(np.float32)
         differences = _edit_differences(grey, features[:, rows]).astype(np.float64)
@@ -99,6 +102,7 @@ class ThumbnailIndex:
         between = np.cov(features[0].T.astype(np.float64))
         last = (len(within) - DIMENSIONS, len(within) - 1)
         _, ascending = eigh(between, within, subset_by_index=last)
+        # The last eigenvectors separate edits from other pictures best.
         directions = ascending[:, ::-1]
         squares = (differences @ directions) ** 2
         radius, tree_radius = (
@@ -124,6 +128,7 @@ class ThumbnailIndex:
         """
         if sides is None:
             return self._neighbours(rows, rows)
+        # The rows of each side look for neighbours among all other sides.
         row_sides = sides[rows]
         results = [
             self._neighbours(rows[row_sides == side], rows[row_sides != side])
@@ -141,6 +146,7 @@ class ThumbnailIndex:
         if not len(rows) or not len(among):
             return np.empty((0, 2), np.intp), False
         n = self.points.shape[1]
+        # Each picture is found by any of its crops.
         owners = np.tile(among, len(CROP_SHARES))
         indexed = self.points[:, among].reshape(len(owners), DIMENSIONS)
         tree = cKDTree(indexed[:, :TREE_DIMENSIONS], leafsize=32)
@@ -160,9 +166,11 @@ class ThumbnailIndex:
             crowded |= len(owners) > len(places) and bool((near[:, -1] < len(owners)).any())
             row, place = np.nonzero(near < len(owners))
             neighbour = near[row, place]
+            # The tree knows only the first dimensions; all of them decide.
             close = np.linalg.norm(points[row] - indexed[neighbour], axis=1) <= self.radius
             picture = rows[part][row[close]]
             owner = owners[neighbour[close]]
+            # One number for each pair, so that duplicates are easy to remove.
             pair_codes = np.minimum(picture, owner) * n + np.maximum(picture, owner)
             codes.append(pair_codes[picture != owner])
         pairs = np.stack(np.divmod(np.unique(np.concatenate(codes)), n), axis=1)
@@ -215,6 +223,7 @@ def _edit_differences(grey: FloatArray, features: FloatArray) -> FloatArray:
         distances = [abs(share - sum(shares) / 2) for share in CROP_SHARES]
         places = rng.random((2, len(grey))) - 0.5
         edits.append((_crop(grey, shares, places), int(np.argmin(distances))))
+    # Changes of brightness and contrast: curves, then gains with offsets and clipping.
     edits += [(255 * (grey / 255) ** gamma, 0) for gamma in (0.7, 1.4)]
     edits += [
         (np.clip(grey * gain + offset, 0, 255), 0)
@@ -235,6 +244,7 @@ def _crop(grey: FloatArray, shares: tuple[float, float], places: NDArray[np.floa
             (2, n), or (2, 1) for all.
     """
     side = grey.shape[-1]
+    # A crop is a scale and a shift along each axis.
     down, across = (
         resampling_matrices(np.full(len(place), share), place * (1 - share) * side, side)[0]
         for share, place in zip(shares, places, strict=True)

@@ -90,6 +90,7 @@ def near_pairs(
     equal, firsts = _equal_pairs(thumbnails, sides)
     # Equal thumbnails are searched once; with sides, each may have pairs on another side.
     rows = firsts if sides is None else np.arange(len(thumbnails))
+    # The correlation of a blank thumbnail would be that of its noise.
     rows = rows[[thumbnails[row].std() >= BLANK for row in rows]]
     parts = [equal]
     if len(rows) > 1 and threshold <= 1:
@@ -107,6 +108,7 @@ def _equal_pairs(
         The pairs; and the numbers of the first thumbnail of each content, ascending.
     """
     flat = np.ascontiguousarray(thumbnails).reshape(len(thumbnails), THUMBNAIL**2)
+    # Equal thumbnails become neighbours by sorting, without comparing all pairs.
     _, firsts, contents = np.unique(
         flat.view(f"V{THUMBNAIL**2}").ravel(), return_index=True, return_inverse=True
     )
@@ -172,6 +174,7 @@ def _rounds(search: _Search) -> Iterator[NearPairs]:
         pairs, crowded = search.candidates(places)
         codes = pairs[:, 0] * n + pairs[:, 1]
         apart = groups[pairs[:, 0]] != groups[pairs[:, 1]]
+        # A pair within one group would join nothing, and no pair is compared twice.
         new = apart & ~np.isin(codes, compared, assume_unique=True)
         compared = np.append(compared, codes[new])
         near = _compare_in_blocks(search, pairs[new])
@@ -179,6 +182,7 @@ def _rounds(search: _Search) -> Iterator[NearPairs]:
         if search.sides is not None or not crowded or not len(near):
             return
         groups = merge_groups(groups, groups[near.first], groups[near.second])
+        # One pair is enough to join two families, so a few rows of each go into the next round.
         fewer = _thin_out(groups[search.rows])
         if len(fewer) == len(places):
             return
@@ -219,6 +223,7 @@ def _compare_in_blocks(search: _Search, pairs: NDArray[np.intp]) -> NearPairs:
 
 def _concatenate(parts: Sequence[NearPairs]) -> NearPairs:
     """Join the pairs of several parts, in order."""
+    # An empty part gives the columns their types if there are no other parts.
     empty = NearPairs(
         np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.float32), np.empty(0, np.intp)
     )
@@ -253,6 +258,7 @@ def duplicate_groups(
     """
     copies = join_groups(sha256s, pixels)
     _, firsts = np.unique(copies, return_index=True)
+    # One image of each content is enough.
     near = near_pairs(thumbnails[firsts], threshold=threshold, progress=progress)
     return merge_groups(copies, near.first, near.second)
 
@@ -278,6 +284,7 @@ def merge_groups(
     from scipy.sparse.csgraph import connected_components
 
     n = int(groups.max(initial=-1)) + 1
+    # Groups are the nodes of a graph and pairs its edges; its components are the new groups.
     graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(n, n))
     numbers = connected_components(graph, directed=False)[1][groups] if n else groups
     return join_groups(numbers.tolist())

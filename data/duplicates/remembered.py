@@ -51,6 +51,7 @@ def remembered_near_pairs(
     pairs = _read(path, len(thumbnails))
     if pairs is None:
         pairs = near_pairs(thumbnails, threshold=threshold, sides=sides, progress=progress)
+        # A cache folder that cannot be written is no reason to fail.
         with suppress(OSError):
             _write(path, pairs)
     return pairs
@@ -58,11 +59,13 @@ def remembered_near_pairs(
 
 def _path(thumbnails: NDArray[np.uint8], threshold: float, sides: NDArray[np.intp] | None) -> Path:
     """Return the cache file for these thumbnails and options."""
+    # The name of the file depends on all that the result depends on.
     digest = hashlib.sha256(
         f"{VERSION} {PAIRS_VERSION} {threshold!r} {thumbnails.shape} {sides is None}".encode()
     )
     digest.update(np.ascontiguousarray(thumbnails).data)
     if sides is not None:
+        # The width of intp differs between platforms.
         digest.update(np.ascontiguousarray(sides, np.int64).data)
     return cache_folder() / "pairs" / f"{digest.hexdigest()[:32]}.npz"
 
@@ -75,6 +78,7 @@ def _read(path: Path, n: int) -> NearPairs | None:
             columns = {name: archive[name] for name in _DTYPES}
     except Exception:
         return None
+    # A file of this name with other contents is as useless as a damaged one.
     if any(column.dtype != _DTYPES[name] or column.ndim != 1 for name, column in columns.items()):
         return None
     if len({len(column) for column in columns.values()}) != 1:

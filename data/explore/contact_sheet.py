@@ -50,6 +50,7 @@ def contact_sheet(root: Path, images: pd.DataFrame, *, seed: int = 0) -> Image.I
 
     from PIL import Image, ImageDraw, ImageFont
 
+    # A fixed seed and sorted paths: the same images always give the same sheet.
     n = min(len(images), SHEET_IMAGES)
     chosen = np.sort(np.random.default_rng(seed).choice(len(images), n, replace=False))
     paths = [str(images["path"].iloc[row]) for row in chosen]
@@ -60,6 +61,7 @@ def contact_sheet(root: Path, images: pd.DataFrame, *, seed: int = 0) -> Image.I
     sheet = Image.new("RGB", (_GAP + columns * step, _GAP + rows * line), _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.truetype(_font_file(), 11, layout_engine=ImageFont.Layout.BASIC)
+    # Decoding releases the interpreter lock, so that threads help.
     with ThreadPoolExecutor(4) as pool:
         tiles = pool.map(_tile, [root / path for path in paths])
         for number, (path, tile) in enumerate(zip(paths, tiles, strict=True)):

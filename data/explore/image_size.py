@@ -83,6 +83,7 @@ def density(values: NDArray[np.intp], at: NDArray[np.float64]) -> NDArray[np.flo
     """
     from scipy.stats import gaussian_kde
 
+    # Kernels of width zero have no density.
     if len(np.unique(values)) < 2:
         return np.zeros(len(at))
     # Every n-th of the sorted values: this keeps their distribution.
@@ -112,6 +113,7 @@ def input_size_advice(readable: pd.DataFrame, sides: Sequence[Side]) -> tuple[st
         readable: images with the columns height and width.
         sides: summaries of height and width.
     """
+    # Resizing as few images as possible keeps most of them sharp.
     common = all(side.share >= COMMON for side in sides)
     height, width = (side.most_frequent if common else side.median for side in sides)
     frequent = " x ".join(str(side.most_frequent) for side in sides)
@@ -138,6 +140,7 @@ def _vgg16_sentence(readable: pd.DataFrame) -> str:
     n = VGG16_SIDE
     largest = float(max(heights.max(), widths.max())) / n
     shrunk = rounded_percent(float(((heights > n) & (widths > n)).mean()))
+    # 1 for a square; how much a picture is squeezed when it becomes one.
     ratios = np.maximum(heights / widths, widths / heights)
     distorted = rounded_percent(float((ratios > DISTORTED).mean()))
     by = f", the largest {largest:.1f}-fold" if largest > 1 else ""

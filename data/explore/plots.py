@@ -47,6 +47,7 @@ def plot_balance(classes: Sequence[ClassSummary]) -> Figure:
     """Plot how many images each class has, and how many of them cannot be read."""
     from matplotlib.ticker import MaxNLocator
 
+    # The largest class is on top: bars are drawn upwards.
     shown = sorted(classes, key=lambda summary: summary.images)[-MOST_BARS:]
     figure, (axes,) = _figure(1, 7.5, 1.1 + 0.36 * max(2, len(shown)))
     rows = range(len(shown))
@@ -90,6 +91,7 @@ def _plot_side(axes: Axes, readable: pd.DataFrame, side: Side) -> None:
     _by_class(axes, readable, side.name, bins)
     if side.low < side.high:
         at = np.linspace(side.low, side.high, 400)
+        # The curve has the area of the histogram.
         curve = density(values, at) * len(values) * (bins[1] - bins[0])
         axes.plot(at, curve, color=_TEXT_COLOUR, linewidth=1.2)
     most_frequent = f"most frequent {side.most_frequent} ({side.share:.0%})"
@@ -173,6 +175,7 @@ def _shares_by_class(axes: Axes, readable: pd.DataFrame, column: str, bins: Any)
     for number, (name, rows) in enumerate(_largest(readable)):
         values = readable[column][rows].to_numpy(float)
         colour = COLOURS[-1] if name == OTHER_CLASSES else COLOURS[number]
+        # In per cent of the class, so that small classes are as visible as large ones.
         weights = np.full(len(values), 100 / len(values))
         axes.hist(values, bins, weights=weights, color=colour, alpha=0.3, label=_short_name(name))
         axes.hist(values, bins, weights=weights, color=colour, histtype="step", linewidth=1.2)
@@ -181,6 +184,7 @@ def _shares_by_class(axes: Axes, readable: pd.DataFrame, column: str, bins: Any)
 def _largest(readable: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     """Yield names and rows of the classes with a colour of their own, and of the rest."""
     labels = _by_frequency(readable["label"])
+    # The last colour is kept for all further classes, if there are any.
     own = len(labels) if len(labels) < len(COLOURS) else len(COLOURS) - 1
     for label in labels[:own]:
         yield label, (readable["label"] == label).to_numpy()

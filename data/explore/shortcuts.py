@@ -185,6 +185,7 @@ def _hint_rows(images: pd.DataFrame, groups: NDArray[np.intp]) -> NDArray[np.int
     """Select images of classes with at least two independent images, and not too many."""
     labels = images["label"].to_numpy(str)
     independent = {label: len(np.unique(groups[labels == label])) for label in np.unique(labels)}
+    # A class of one independent image cannot be fitted on and scored.
     rows = np.flatnonzero([independent[label] >= 2 for label in labels])
     if len(rows) > MOST_HINT_IMAGES:
         rows = np.sort(np.random.default_rng(0).choice(rows, MOST_HINT_IMAGES, replace=False))
@@ -266,6 +267,7 @@ def _balanced_accuracy(
     shares = []
     below = 0.0
     above = 0.0
+    # Images of a group are not independent, so that it counts as one in the interval.
     for label in np.unique(labels):
         members = labels == label
         share = float((predictions[members] == label).mean())
@@ -295,6 +297,7 @@ def _rule(table: pd.DataFrame, labels: NDArray[Any]) -> str:
     values = table.to_numpy(float)
     stump = _tree(1).fit(values, labels)
     tree = stump.tree_
+    # The columns are constant, so that no question can separate anything.
     if tree.node_count == 1:
         return "the same for all"
     column = tree.feature[0]

@@ -136,6 +136,7 @@ def explore(manifest: Manifest, inspected: Sequence[ImageFacts]) -> Exploration:
     sha256s = [image.sha256 for image in manifest.images]
     patients = [image.group for image in manifest.images]
     pixels = [facts.fingerprint.pixels if facts.fingerprint else "" for facts in inspected]
+    # Copies and images of one patient must not be fitted on and scored at once.
     groups = join_groups(sha256s, patients, pixels)[rows]
     names = ("height", "width") if len(rows) else ()
     sides = tuple(side(name, readable[name].to_numpy(np.intp)) for name in names)
@@ -171,6 +172,7 @@ def image_table(manifest: Manifest, inspected: Sequence[ImageFacts]) -> pd.DataF
             "split": [image.split for image in manifest.images],
             "format": [facts.kind for facts in inspected],
             "mode": [facts.mode for facts in inspected],
+            # The type Int64 allows missing values; 0 means that the file cannot be read.
             "height": pd.array([facts.height or None for facts in inspected], "Int64"),
             "width": pd.array([facts.width or None for facts in inspected], "Int64"),
             "brightness": [nan if facts.reason else facts.brightness for facts in inspected],

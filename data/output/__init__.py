@@ -1,1 +1,1 @@
-"""How results are shown and written: terminal, HTML, CSV, files."""
+"""Output: the terminal, HTML pages, CSV lines, files, and options that commands share."""

@@ -46,6 +46,7 @@ def csv_line(cells: Iterable[str]) -> str:
 
 
 def _quote(cell: str) -> str:
+    # Inside quotes, a quote is written twice.
     doubled = cell.replace('"', '""')
     return f'"{doubled}"'
 

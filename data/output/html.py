@@ -148,6 +148,7 @@ def figure(content: bytes, alt: str, caption: str = "") -> str:
         caption: a text below the picture.
     """
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    # A JPEG file begins with these two bytes.
     kind = "jpeg" if content.startswith(b"\xff\xd8") else "png"
     source = f"data:image/{kind};base64,{b64encode(content).decode()}"
     return f'<figure><img alt="{escape(alt)}" src="{source}">{below}</figure>'
@@ -165,6 +166,7 @@ def refuse_output_within(source: Path, output: Path) -> None:
     """
     if not source.is_dir():
         return
+    # Links are followed, and samefile also recognises another spelling of a name.
     place = output.resolve()
     folders = (folder for folder in (place, *place.parents) if folder.exists())
     if any(folder.samefile(source) for folder in folders):

@@ -83,9 +83,18 @@ def test_the_report_of_a_folder(folder: Path) -> None:
     rows = rows_of(Path("report"))
     assert len(rows) == 25
     assert rows[0] | {"brightness": "", "contrast": "", "bytes": ""} == {
-        "path": "healthy/00.png", "label": "healthy", "split": "", "format": "PNG", "mode": "RGB", "height": "20",
-        "width": "30", "brightness": "", "contrast": "", "bytes": "", "reason": "",
-    }  # fmt: skip
+        "path": "healthy/00.png",
+        "label": "healthy",
+        "split": "",
+        "format": "PNG",
+        "mode": "RGB",
+        "height": "20",
+        "width": "30",
+        "brightness": "",
+        "contrast": "",
+        "bytes": "",
+        "reason": "",
+    }
     assert [row["height"] for row in rows if row["reason"]] == [""]
     for name in PLOTS:
         with Image.open(Path("report") / name) as picture:
@@ -148,9 +157,18 @@ def test_a_csv_and_labels_that_are_paths(folder: Path) -> None:
 
 
 HOSTILE_NAMES = [
-    "<script>alert(1)<", "a\x1b[31mred\x1b[0m", "line\nbreak", "return\rcarriage", "=HYPERLINK(1)", "$x^{$", "日本語",
-    "\u202egnp.exe", "it's \"quoted\" & more", "long" * 50, "{}%s",
-]  # fmt: skip
+    "<script>alert(1)<",
+    "a\x1b[31mred\x1b[0m",
+    "line\nbreak",
+    "return\rcarriage",
+    "=HYPERLINK(1)",
+    "$x^{$",
+    "日本語",
+    "\u202egnp.exe",
+    'it\'s "quoted" & more',
+    "long" * 50,
+    "{}%s",
+]
 
 
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:
