@@ -1,8 +1,10 @@
-"""Run a command and print its wall-clock seconds and its peak memory. usage: python scripts/measure.py COMMAND ...
+"""Run a command and print its wall-clock seconds and its peak memory.
 
-Peak memory is the largest sum over the command's processes, seen five times a second; a page that
-several share counts in parts (Linux's Pss). Where README tells memory or a command's whole time,
-this printed it. Needs /proc.
+usage: python scripts/benchmarks/measure.py COMMAND ...
+
+Peak memory is the largest sum over the command's processes, looked at five times a second. A page
+that several processes share counts in parts (Linux's Pss). The memory and whole times of commands
+on the rooms' pages were printed by this script. Needs /proc.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from pathlib import Path
 
 
 def family(root: int) -> Iterator[int]:
-    """A process and all that descend from it."""
+    """Yield a process and all that descend from it."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it ended meanwhile
+        # A process may end meanwhile.
+        with suppress(OSError):
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             children.setdefault(parent, []).append(int(folder.name))
     waiting = [root]
@@ -30,7 +33,7 @@ def family(root: int) -> Iterator[int]:
 
 
 def memory(process: int) -> float:
-    """Memory of a process now, MB: a page shared by several counts in parts."""
+    """Return the memory of a process now, in MB; a shared page counts in parts."""
     with suppress(OSError):
         for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
@@ -39,8 +42,9 @@ def memory(process: int) -> float:
 
 
 def main() -> None:
-    """Run the command line's command and end with its exit code."""
-    start, peak = time.perf_counter(), 0.0
+    """Run the command that the command line names and end with its exit code."""
+    start = time.perf_counter()
+    peak = 0.0
     process = subprocess.Popen(sys.argv[1:])
     while process.poll() is None:
         peak = max(peak, sum(map(memory, family(process.pid))))

@@ -1,15 +1,17 @@
-"""45 penalties by 5 folds of logistic regression: on the exact reduction, and as GridSearchCV does on raw features.
+"""Compare a search over penalties on the exact reduction with GridSearchCV on raw features.
 
-usage: python scripts/sweep.py STORE [--layer block5_pool] [--raw-step 5] [--raw-near 2]
+usage: python scripts/benchmarks/sweep.py STORE [--layer block5_pool] [--raw-step 5] [--raw-near 2]
 
-Rows are the distinct files of the store, folds are grouped and stratified; both contestants get the
-same. Ours is `ReducedSearchCV` over all fits, from the store to coefficients of raw features. Of
-GridSearchCV's fits only some are run, each as it would run them (rows of the fold copied out, a
-fresh `LogisticRegression(C=...)`): one fold of every --raw-step-th penalty, whose mean time stands
-for all 225, and all folds of the --raw-near penalties on each side of the one that ours chose,
-which tell whether it would choose the same; --raw-step 1 runs all. Its reading of the features is
-left out. Both are told by accuracy, GridSearchCV's default, and by log loss. Peak memory is the
-process's (Pss).
+Both search 45 penalties of logistic regression by 5 folds, on the distinct files of the store; the
+folds are grouped and stratified. Ours is `ReducedSearchCV` over all 225 fits, from the store to
+coefficients of raw features.
+
+Of GridSearchCV's fits only some are run, as it would run them: rows of the fold are copied, and a
+new `LogisticRegression(C=...)` is fitted. One fold of every --raw-step-th penalty gives the mean
+time of a fit (--raw-step 1 runs all). All folds of the --raw-near penalties on each side of the one
+that ours chose show whether GridSearchCV would choose the same. Its time to read the features is
+not counted. Both choose by accuracy, the default of GridSearchCV, and by log loss. Peak memory is
+that of the process (Pss).
 """
 
 from __future__ import annotations
@@ -32,20 +34,20 @@ from freezeframe.data.splits import grouped_folds, join_groups
 
 N_VALUES = 45
 RANGE = [0.01, 1e9]
-"""Of C, times the mean squared distance of rows from their mean: the same penalties for features of any scale."""
+"""Range of C times the mean squared distance of rows from their mean, for any scale of features."""
 N_FOLDS = 5
 POOLING = "flat"
 
 
 def penalties(store: FeatureStore, rows: NDArray[np.intp], layer: str) -> list[float]:
-    """Values of C, ascending."""
+    """Return the values of C, ascending."""
     from freezeframe.classify.heads.linear import spread
 
     return list(np.geomspace(*RANGE, N_VALUES) / spread(store.select(layer, rows[::10], POOLING)))
 
 
 def problem(path: Path) -> tuple[FeatureStore, NDArray[np.intp], NDArray[np.str_], list[Any]]:
-    """Rows of distinct files, their labels, and folds."""
+    """Return the store, its rows of distinct files, their labels, and folds."""
     store = FeatureStore(path)
     rows = store.rows()
     _, first = np.unique(store.sha256s[rows], return_index=True)
@@ -56,7 +58,7 @@ def problem(path: Path) -> tuple[FeatureStore, NDArray[np.intp], NDArray[np.str_
 
 
 def run_ours(path: Path, layer: str) -> dict[str, Any]:
-    """The whole sweep on the reduction, chosen by accuracy; then, not timed, by log loss."""
+    """Run the whole search on the reduction by accuracy; then, without timing it, by log loss."""
     from sklearn.linear_model import LogisticRegression
 
     from freezeframe.classify.solvers.reduced_search import ReducedSearchCV
@@ -87,13 +89,14 @@ def run_ours(path: Path, layer: str) -> dict[str, Any]:
 
 
 def run_raw(path: Path, layer: str, fits: list[tuple[int, int]]) -> dict[str, Any]:
-    """Some of GridSearchCV's fits on the raw matrix: seconds, accuracy and log loss of each."""
+    """Run some fits of GridSearchCV on raw features; return seconds, accuracy and log loss of each."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
 
     store, rows, labels, folds = problem(path)
-    X, values = store.features(layer, rows, POOLING), penalties(store, rows, layer)
-    found = []
+    X = store.features(layer, rows, POOLING)
+    values = penalties(store, rows, layer)
+    results = []
     for number, (value, fold) in enumerate(fits, 1):
         fitted, judged = folds[fold]
         start = time.perf_counter()
@@ -102,16 +105,14 @@ def run_raw(path: Path, layer: str, fits: list[tuple[int, int]]) -> dict[str, An
         seconds = time.perf_counter() - start
         right = solver.classes_[proba.argmax(axis=1)] == labels[judged]
         loss = float(log_loss(labels[judged], proba, labels=solver.classes_))
-        found.append([value, fold, seconds, float(right.mean()), loss])
-        print(
-            f"raw fit {number} of {len(fits)}: C {values[value]:.2e}, fold {fold}, {seconds:.1f} s",
-            file=sys.stderr,
-        )
-    return {"fits": found}
+        results.append([value, fold, seconds, float(right.mean()), loss])
+        fit = f"C {values[value]:.2e}, fold {fold}, {seconds:.1f} s"
+        print(f"raw fit {number} of {len(fits)}: {fit}", file=sys.stderr)
+    return {"fits": results}
 
 
 def contest(arguments: list[str]) -> tuple[dict[str, Any], float]:
-    """What a contestant prints, run in a process of its own, and that process's peak memory in MB."""
+    """Run a contestant in a process of its own; return its results and its peak memory in MB."""
     process = subprocess.Popen(
         [sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True
     )
@@ -127,55 +128,56 @@ def contest(arguments: list[str]) -> tuple[dict[str, Any], float]:
 
 
 def show_times(ours: Any, ours_mb: float, raw: Any, raw_mb: float) -> None:
-    """What both take."""
+    """Print the seconds and memory of both."""
     timed = [fit[2] for fit in raw["fits"]]
     n_fits = N_VALUES * N_FOLDS
     expected = float(np.mean(timed)) * n_fits
     n, d = ours["shape"]
     print(f"{n} rows of {d} features, {N_VALUES} penalties x {N_FOLDS} folds, rank {ours['rank']}")
-    print(
-        f"reduced: {ours['seconds']:.1f} s (reading, Gram and Cholesky {ours['reduce_seconds']:.1f}, the rest "
-        f"{n_fits} fits, one more and the way back), peak {ours_mb:.0f} MB"
+    parts = (
+        f"reading, Gram and Cholesky {ours['reduce_seconds']:.1f}, the rest {n_fits} fits, one more "
+        "and the way back"
     )
-    print(
-        f"raw: {np.mean(timed):.2f} s a fit ({len(timed)} of {n_fits} timed), {expected:.0f} s for {n_fits} fits, "
-        f"peak {raw_mb:.0f} MB"
-    )
+    print(f"reduced: {ours['seconds']:.1f} s ({parts}), peak {ours_mb:.0f} MB")
+    fit = f"{np.mean(timed):.2f} s a fit ({len(timed)} of {n_fits} timed)"
+    print(f"raw: {fit}, {expected:.0f} s for {n_fits} fits, peak {raw_mb:.0f} MB")
     print(f"ratio: {expected / ours['seconds']:.1f} x", flush=True)
 
 
 def show_choice(ours: Any, fits: list[Any]) -> bool:
-    """What both choose; whether it is the same by log loss but for one step, and by accuracy but for 0.002 of it."""
+    """Print the penalties that both choose, and return whether they agree.
+
+    They agree if the choices by log loss are at most one step apart, and the choices by accuracy
+    have accuracies at most 0.002 apart.
+    """
     whole: dict[int, dict[int, Any]] = {}
     for value, fold, _, accuracy, loss in fits:
         whole.setdefault(value, {})[fold] = (accuracy, loss)
-    known = {
-        value: np.mean(list(each.values()), axis=0)
-        for value, each in whole.items()
-        if len(each) == N_FOLDS
+    # Penalties that all folds were run of.
+    complete = {
+        value: np.mean(list(folds.values()), axis=0)
+        for value, folds in whole.items()
+        if len(folds) == N_FOLDS
     }
     print("C         accuracy: reduced  raw     log loss: reduced  raw")
-    for value in sorted(known):
-        found = (ours["accuracy"][value], known[value][0], ours["log_loss"][value], known[value][1])
-        print(
-            "{:.2e}            {:.4f}   {:.4f}             {:.4f}   {:.4f}".format(
-                ours["values"][value], *found
-            )
-        )
+    for value in sorted(complete):
+        accuracy, loss = complete[value]
+        scores = f"{ours['accuracy'][value]:.4f}   {accuracy:.4f}"
+        losses = f"{ours['log_loss'][value]:.4f}   {loss:.4f}"
+        print(f"{ours['values'][value]:.2e}            {scores}             {losses}")
     good = True
     for name, column, best in (("accuracy", 0, max), ("log_loss", 1, min)):
         values = ours[name]
         chosen = values.index(best(values))
-        would = best(known, key=lambda value: known[value][column])
-        difference = abs(values[chosen] - known[would][column])
-        steps = abs(chosen - would)
+        raw = best(complete, key=lambda value: complete[value][column])
+        difference = abs(values[chosen] - complete[raw][column])
+        steps = abs(chosen - raw)
         print(
-            f"chosen by {name}: reduced {ours['values'][chosen]:.2e}, raw {ours['values'][would]:.2e} of {len(known)} "
-            f"run whole ({steps} steps apart), {values[chosen]:.4f} and {known[would][column]:.4f} "
-            f"({difference:.4f} apart)"
+            f"chosen by {name}: reduced {ours['values'][chosen]:.2e}, "
+            f"raw {ours['values'][raw]:.2e} of {len(complete)} run whole ({steps} steps apart), "
+            f"{values[chosen]:.4f} and {complete[raw][column]:.4f} ({difference:.4f} apart)"
         )
-        # By accuracy neighbours differ by a handful of images, so that only its value can be held
-        # to anything.
+        # Neighbours in accuracy differ by a few images: only the accuracy itself can be compared.
         good &= difference <= 0.002 if name == "accuracy" else steps <= 1
     return good
 
@@ -189,7 +191,8 @@ def main() -> None:
     parser.add_argument("--raw-near", type=int, default=2)
     parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    warnings.simplefilter("ignore")  # fits that did not converge are part of both
+    # Fits that do not converge are part of both.
+    warnings.simplefilter("ignore")
     if options.only == "ours":
         return print(json.dumps(run_ours(options.store, options.layer)))
     if options.only:
@@ -197,7 +200,7 @@ def main() -> None:
     arguments = [str(options.store), "--layer", options.layer, "--only"]
     ours, ours_mb = contest([*arguments, "ours"])
     whole = [(value, fold) for value in range(N_VALUES) for fold in range(N_FOLDS)]
-    # The fold goes up with the penalty, lest always the same one be timed.
+    # The fold changes with the penalty, so that all folds are timed.
     steps = range(0, N_VALUES, options.raw_step)
     sample = (
         whole if options.raw_step == 1 else [(value, i % N_FOLDS) for i, value in enumerate(steps)]

@@ -1,12 +1,12 @@
-"""How well near-duplicates are told from look-alikes, and how long it takes to group many.
+"""Measure how well near-duplicates are separated from look-alikes, and the time to group many.
 
-usage: python scripts/duplicate_check.py FOLDER [--originals 500] [--threshold 0.85]
-       python scripts/duplicate_check.py --synthetic [--sizes 10000,20000,50000,100000]
+usage: python scripts/checks/duplicate_check.py FOLDER [--originals 500] [--threshold 0.85]
+       python scripts/checks/duplicate_check.py --synthetic [--sizes 10000,20000,50000,100000]
 
-With FOLDER: from so many of its images, one per group, known edits are made. Recall is the share of
-an edit's images that are paired with their original; a found pair of images that come from two
-originals counts as false, though some of them show the next slice of the same head. Without:
-fingerprints of drawn heads, half of them edits of another one.
+With FOLDER: the script edits --originals of its images, one per group, in known ways. Recall is the
+share of an edit's images that are paired with their original. A pair from two originals counts as
+false, though some of these show the next slice of the same head. With --synthetic: fingerprints of
+drawn heads, half of them edits of the other half.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ Edit = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
 def saved(kind: str, quality: int) -> Edit:
+    """Return an edit that saves an image in a lossy format."""
+
     def edit(image: Image.Image, rng: np.random.Generator) -> Image.Image:
         image.save(file := io.BytesIO(), kind, quality=quality)
         return Image.open(file).convert("RGB")
@@ -50,51 +52,66 @@ def saved(kind: str, quality: int) -> Edit:
 
 
 def resized(factor: float, method: Image.Resampling) -> Edit:
+    """Return an edit that changes the size of an image by a factor."""
     return lambda image, rng: image.resize(
         tuple(max(1, round(factor * side)) for side in image.size), method
     )
 
 
 def square(side: int, method: Image.Resampling) -> Edit:
+    """Return an edit that resizes an image to a square."""
     return lambda image, rng: image.resize((side, side), method)
 
 
 def cropped(share: float, centred: bool = False) -> Edit:
-    """Leaves out a share of the width and as much of the height, at a random place or equally on all sides."""
+    """Return an edit that cuts off a share of the width and of the height.
+
+    Args:
+        share: of the width, and of the height.
+        centred: cut equally on all sides, not at a random place.
+    """
 
     def edit(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        (width, height), kept = image.size, 1 - share
+        width, height = image.size
+        rest = 1 - share
         left, top = (0.5, 0.5) if centred else rng.random(2)
-        x, y = round(left * share * width), round(top * share * height)
-        return image.crop((x, y, x + round(kept * width), y + round(kept * height)))
+        x = round(left * share * width)
+        y = round(top * share * height)
+        return image.crop((x, y, x + round(rest * width), y + round(rest * height)))
 
     return edit
 
 
-def turned(how: Image.Transpose) -> Edit:
-    return lambda image, rng: image.transpose(how)
+def turned(symmetry: Image.Transpose) -> Edit:
+    """Return an edit that turns or mirrors an image."""
+    return lambda image, rng: image.transpose(symmetry)
 
 
 def gamma(power: float) -> Edit:
+    """Return an edit that raises grey levels to a power."""
     return lambda image, rng: image.point(
         [round(255 * (level / 255) ** power) for level in range(256)] * 3
     )
 
 
 def chained(*edits: Edit) -> Edit:
+    """Return an edit that does several edits, one after the other."""
+
     def edit(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        for each in edits:
-            image = each(image, rng)
+        for step in edits:
+            image = step(image, rng)
         return image
 
     return edit
 
 
 def brighter(factor: float) -> Edit:
+    """Return an edit that changes the brightness."""
     return lambda image, rng: ImageEnhance.Brightness(image).enhance(factor)
 
 
 def contrasted(factor: float) -> Edit:
+    """Return an edit that changes the contrast."""
     return lambda image, rng: ImageEnhance.Contrast(image).enhance(factor)
 
 
@@ -148,57 +165,60 @@ EDITS: dict[str, dict[str, Edit]] = {
 
 
 def choose_originals(folder: Path, count: int, threshold: float, seed: int = 0) -> list[Path]:
-    """One image of each of so many groups, at random."""
+    """Choose one image of each of some groups, at random."""
     manifest = read_manifest(folder)
-    found = [
-        (image, each.fingerprint)
-        for image, each in zip(manifest.images, inspect_images(manifest), strict=True)
+    readable = [
+        (image, facts.fingerprint)
+        for image, facts in zip(manifest.images, inspect_images(manifest), strict=True)
+        if facts.fingerprint is not None
     ]
-    known = [(image, print_) for image, print_ in found if print_ is not None]
     groups = duplicate_groups(
-        [image.sha256 for image, _ in known],
-        [print_.pixels for _, print_ in known],
-        np.stack([print_.thumbnail for _, print_ in known]),
+        [image.sha256 for image, _ in readable],
+        [fingerprint.pixels for _, fingerprint in readable],
+        np.stack([fingerprint.thumbnail for _, fingerprint in readable]),
         threshold=threshold,
     )
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(groups.max() + 1)[:count]
     return [
-        manifest.root / known[rng.choice(np.flatnonzero(groups == group))][0].path
+        manifest.root / readable[rng.choice(np.flatnonzero(groups == group))][0].path
         for group in sorted(chosen)
     ]
 
 
 def edited(paths: list[Path]) -> NDArray[np.uint8]:
-    """Thumbnails of the originals and of all edits of each, of shape (n_originals, 1 + n_edits, 64, 64)."""
+    """Return thumbnails of originals and their edits, of shape (n_originals, 1 + n_edits, 64, 64)."""
     edits = [edit for kind in EDITS.values() for edit in kind.values()]
     thumbnails = []
     for number, path in enumerate(
         track(paths, "editing", console=Console(stderr=True), transient=True)
     ):
-        original, rng = Image.fromarray(read_image(path)), np.random.default_rng(number)
+        original = Image.fromarray(read_image(path))
+        rng = np.random.default_rng(number)
         versions = [original, *(edit(original, rng) for edit in edits)]
         thumbnails.append([fingerprint(np.array(version)).thumbnail for version in versions])
     return np.array(thumbnails)
 
 
-def tell_recall(found: NearPairs, n_originals: int, n_versions: int) -> None:
-    first, second = found.first // n_versions, found.second // n_versions
+def show_recall(pairs: NearPairs, n_originals: int, n_versions: int) -> None:
+    """Print the recall of each edit, and the precision of all pairs."""
+    first = pairs.first // n_versions
+    second = pairs.second // n_versions
     same = first == second
-    direct = np.zeros((n_originals, n_versions), dtype=bool)  # only pairs with the original itself
-    ours = same & (found.first % n_versions == 0)
-    direct[first[ours], found.second[ours] % n_versions] = True
-    groups = merge_groups(np.arange(n_originals * n_versions), found.first, found.second).reshape(
-        n_originals, n_versions
-    )
+    # Only pairs with the original itself count.
+    direct = np.zeros((n_originals, n_versions), dtype=bool)
+    with_original = same & (pairs.first % n_versions == 0)
+    direct[first[with_original], pairs.second[with_original] % n_versions] = True
+    rows = np.arange(n_originals * n_versions)
+    groups = merge_groups(rows, pairs.first, pairs.second).reshape(n_originals, n_versions)
     grouped = groups == groups[:, :1]
     click.echo(f"{'edit':58s} recall  in the same group")
     at = 1
     for kind, edits in EDITS.items():
         for name in edits:
-            click.echo(
-                f"  {kind + ', ' + name:56s} {direct[:, at].mean():6.3f}  {grouped[:, at].mean():6.3f}"
-            )
+            title = f"{kind}, {name}"
+            recall = f"{direct[:, at].mean():6.3f}  {grouped[:, at].mean():6.3f}"
+            click.echo(f"  {title:56s} {recall}")
             at += 1
         part = slice(at - len(edits), at)
         click.echo(f"{kind:58s} {direct[:, part].mean():6.3f}  {grouped[:, part].mean():6.3f}")
@@ -209,14 +229,14 @@ def tell_recall(found: NearPairs, n_originals: int, n_versions: int) -> None:
 
 
 def drawn_heads(n: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Thumbnails of bright ellipses with a dark surrounding, and a texture inside that is another in each."""
+    """Draw thumbnails of bright ellipses on a dark ground, each with a texture of its own."""
     side = 64
     at = (np.arange(side) - (side - 1) / 2) / (side / 2)
-    down, across = np.fft.fftfreq(side)[:, None] * side, np.fft.rfftfreq(side) * side
-    strength = np.where(
-        np.hypot(down, across) < 20, 1 / np.maximum(np.hypot(down, across), 1) ** 1.2, 0
-    )
-    made = np.empty((n, side, side), np.uint8)
+    down = np.fft.fftfreq(side)[:, None] * side
+    across = np.fft.rfftfreq(side) * side
+    frequency = np.hypot(down, across)
+    strength = np.where(frequency < 20, 1 / np.maximum(frequency, 1) ** 1.2, 0)
+    thumbnails = np.empty((n, side, side), np.uint8)
     for start in range(0, n, 2048):
         count = min(2048, n - start)
         waves = rng.normal(size=(2, count, *strength.shape))
@@ -228,19 +248,22 @@ def drawn_heads(n: int, rng: np.random.Generator) -> NDArray[np.uint8]:
             (count, 7),
         ).T[:, :, None, None]
         distance = np.hypot((at[:, None] - y) / height, (at - x) / width)
-        picture = (light + depth * texture) * (distance < 1) + 100 * (
-            (distance < 1) & (distance > 1 - ring)
-        )
-        made[start : start + count] = np.clip(picture, 0, 255)
-    return made
+        skull = (distance < 1) & (distance > 1 - ring)
+        picture = (light + depth * texture) * (distance < 1) + 100 * skull
+        thumbnails[start : start + count] = np.clip(picture, 0, 255)
+    return thumbnails
 
 
 def synthetic(n: int) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
-    """Thumbnails of which half are edits (turned, brighter, another gamma, shifted) of the others; and whose."""
+    """Return thumbnails, half of them edits of the other half, and the original of each.
+
+    The edits: turned, brighter, another gamma, shifted.
+    """
     rng = np.random.default_rng(0)
     originals = drawn_heads(n // 2, rng)
     of = rng.integers(0, n // 2, n - n // 2)
-    edits, kind = originals[of], rng.integers(0, 4, len(of))
+    edits = originals[of]
+    kind = rng.integers(0, 4, len(of))
     for number in range(8):
         chosen = (kind == 0) & (of % 8 == number)
         edits[chosen] = apply_symmetry(edits[chosen], number)
@@ -251,21 +274,23 @@ def synthetic(n: int) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
     return np.concatenate([originals, edits])[order], np.concatenate([np.arange(n // 2), of])[order]
 
 
-def tell_scale(n: int) -> None:
+def show_scale(n: int) -> None:
+    """Print the time, memory and precision of grouping n drawn fingerprints."""
     thumbnails, of = synthetic(n)
     start = time.perf_counter()
     n_candidates = len(ThumbnailIndex.fit(thumbnails).candidates(np.arange(n))[0])
     indexed = time.perf_counter() - start
     start = time.perf_counter()
-    found = near_pairs(thumbnails)
-    groups = merge_groups(np.arange(n), found.first, found.second)
+    pairs = near_pairs(thumbnails)
+    groups = merge_groups(np.arange(n), pairs.first, pairs.second)
     seconds = time.perf_counter() - start
-    true = of[found.first] == of[found.second]
+    true = of[pairs.first] == of[pairs.second]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    times = f"{seconds:6.1f} s ({indexed:.1f} of them the index)  {1e6 * seconds / n:5.0f} us each"
+    n_groups = f"{groups.max() + 1} groups of {len(np.unique(of))}"
     click.echo(
-        f"{n:7d} fingerprints  {seconds:6.1f} s ({indexed:.1f} of them the index)  {1e6 * seconds / n:5.0f} us each  "
-        f"{n_candidates:8d} candidates  precision {true.mean():.4f}  {groups.max() + 1} groups of "
-        f"{len(np.unique(of))}  peak {peak:.0f} MB"
+        f"{n:7d} fingerprints  {times}  {n_candidates:8d} candidates  "
+        f"precision {true.mean():.4f}  {n_groups}  peak {peak:.0f} MB"
     )
 
 
@@ -276,21 +301,21 @@ def tell_scale(n: int) -> None:
 @click.option("--synthetic", "scaling", is_flag=True)
 @click.option("--sizes", default="10000,20000,50000,100000", show_default=True)
 def main(folder: Path | None, originals: int, threshold: float, scaling: bool, sizes: str) -> None:
+    """Run the check on a folder, on drawn heads, or on both."""
     if folder is not None:
         chosen = choose_originals(folder, originals, threshold)
         thumbnails = edited(chosen)
         n, versions = thumbnails.shape[:2]
         start = time.perf_counter()
-        found = near_pairs(
-            thumbnails.reshape(n * versions, *thumbnails.shape[2:]), threshold=threshold
-        )
-        click.echo(
-            f"{n} originals, {n * versions} images, threshold {threshold}: {time.perf_counter() - start:.1f} s"
-        )
-        tell_recall(found, n, versions)
+        flat = thumbnails.reshape(n * versions, *thumbnails.shape[2:])
+        pairs = near_pairs(flat, threshold=threshold)
+        seconds = time.perf_counter() - start
+        images = f"{n} originals, {n * versions} images, threshold {threshold}"
+        click.echo(f"{images}: {seconds:.1f} s")
+        show_recall(pairs, n, versions)
     if scaling:
         for size in sizes.split(","):
-            tell_scale(int(size))
+            show_scale(int(size))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""Fine-tuning from cached features against fine-tuning the whole network with its first blocks frozen.
+"""Compare fine-tuning on cached features with fine-tuning the whole network, first blocks frozen.
 
-usage: python scripts/finetune_check.py FOLDER [--images 64] [--epochs 3] [--batch-size 32] [--seed
-    0]
+usage: python scripts/checks/finetune_check.py FOLDER [--images 64] [--epochs 3] [--batch-size 32]
+       [--seed 0]
 
 Trains the head finetune-block5 on block4_pool of some real images, and all of VGG16 with blocks 1
 to 4 frozen, from the same weights on the same batches. Prints the losses and the seconds of each
-epoch (of the training steps alone), and what the features took once, by the engine that
-extract-features chooses here, and by keras, whose features are those that the whole network
-computes: with them the losses of each epoch must agree to 1 %, else the exit code is 1. (Single
-batches may differ more where their loss is next to nothing: TensorFlow trains the whole network not
-bit for bit alike.)
+epoch (training steps only), and the seconds of extraction: by the engine that extract-features
+chooses here, and by keras. The whole network computes the same features as keras: with them the
+losses of each epoch must agree to 1 %, else the exit code is 1. Single batches with a loss near 0
+may differ more, because TensorFlow does not train the whole network bit for bit reproducibly.
 """
 
 from __future__ import annotations
@@ -38,16 +37,18 @@ from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.pipeline import Source, load_image
 from freezeframe.extract.settings import Settings
 
-LAYER, SIZE, TRAINED = "block4_pool", (224, 224), "block5"
+LAYER = "block4_pool"
+SIZE = (224, 224)
+TRAINED = "block5"
 TOLERANCE = 0.01
-"""Of the mean loss of an epoch, where both have the same features."""
+"""Largest relative difference of the mean loss of an epoch, on the same features."""
 
 Batches = list[tuple[list[int], float, float]]
-"""Of each batch its rows, its loss and its seconds."""
+"""The rows, the loss and the seconds of each batch."""
 
 
 class Watched(FineTunedBlock5):
-    """The head, which remembers the rows of its batches."""
+    """The head, with a record of the rows of its batches."""
 
     def __init__(self, *, context: TrainingContext, **parameters: Any) -> None:
         super().__init__(context=context, **parameters)
@@ -61,7 +62,7 @@ class Watched(FineTunedBlock5):
 
 
 def write_list(folder: Path, most: int, place: Path) -> Path:
-    """A list of images, as many of each class, from all over the folder."""
+    """Write a list of images, as many of each class, from all over the folder."""
     manifest = read_manifest(folder)
     listed = place / "images.csv"
     with listed.open("w", newline="") as file:
@@ -69,17 +70,15 @@ def write_list(folder: Path, most: int, place: Path) -> Path:
         writer.writerow(["path", "label"])
         for label in manifest.classes:
             images = [image for image in manifest.images if image.label == label]
-            wanted = np.linspace(
-                0, len(images) - 1, min(most // len(manifest.classes), len(images))
-            ).astype(int)
-            writer.writerows(
-                [(manifest.root / images[number].path).resolve(), label] for number in wanted
-            )
+            count = min(most // len(manifest.classes), len(images))
+            numbers = np.linspace(0, len(images) - 1, count).astype(int)
+            paths = [(manifest.root / images[number].path).resolve() for number in numbers]
+            writer.writerows([path, label] for path in paths)
     return listed
 
 
 def timed_steps(model: Any, losses: list[tuple[float, float]]) -> None:
-    """Let a Keras model note the loss and the seconds of each batch that it is trained on."""
+    """Make a Keras model note the loss and the seconds of each batch that it is trained on."""
     plain = model.train_on_batch
 
     def train(*batch: Any) -> float:
@@ -94,12 +93,10 @@ def timed_steps(model: Any, losses: list[tuple[float, float]]) -> None:
 def train_cached(
     store: FeatureStore, parameters: dict[str, Any], seed: int
 ) -> tuple[Batches, list[Any]]:
-    """Train the head as fit-classifier does; its batches, and the weights it started with."""
+    """Train the head as fit-classifier does; return its batches and its first weights."""
     rows = store.rows()
-    X, y = (
-        store.select(LAYER, rows, pooling="flat"),
-        np.unique(store.labels[rows], return_inverse=True)[1],
-    )
+    X = store.select(LAYER, rows, pooling="flat")
+    y = np.unique(store.labels[rows], return_inverse=True)[1]
     context = TrainingContext(store.layers[LAYER], partial(made_with, store.provenance))
     head = Watched(context=context, **parameters)
     head.begin(X)
@@ -109,7 +106,8 @@ def train_cached(
     losses: list[tuple[float, float]] = []
     timed_steps(training.model, losses)
     training.run()
-    return [(batch, *told) for batch, told in zip(head.batches, losses, strict=True)], started
+    batches = [(batch, *step) for batch, step in zip(head.batches, losses, strict=True)]
+    return batches, started
 
 
 def train_whole(
@@ -128,8 +126,8 @@ def train_whole(
         [network, layers.Flatten(), layers.Dense(128, "relu"), layers.Dense(1)]
     )
     dense = started[-4:]
-    for layer, kept in zip(model.layers[-2:], (dense[:2], dense[2:]), strict=True):
-        layer.set_weights(kept)
+    for layer, arrays in zip(model.layers[-2:], (dense[:2], dense[2:]), strict=True):
+        layer.set_weights(arrays)
     model.compile(
         optimizer=keras.optimizers.Adam(rate),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
@@ -146,36 +144,31 @@ def train_whole(
     for batch, *_ in batches:
         model.reset_metrics()
         model.train_on_batch(pixels[batch], y[batch])
-    return [(batch, *told) for (batch, *_), told in zip(batches, losses, strict=True)]
+    return [(batch, *step) for (batch, *_), step in zip(batches, losses, strict=True)]
 
 
 def show(whole: Batches, cached: Batches, epochs: int) -> None:
-    """Print each epoch; the largest relative difference of a batch's losses."""
-    told = np.array([[one[1:], other[1:]] for one, other in zip(whole, cached, strict=True)])
-    by_epoch = told.reshape(epochs, -1, 2, 2)  # epoch, batch, (whole, cached), (loss, seconds)
+    """Print the losses and seconds of each epoch."""
+    steps = np.array([[a[1:], b[1:]] for a, b in zip(whole, cached, strict=True)])
+    # Axes: epoch, batch, (whole, cached), (loss, seconds).
+    by_epoch = steps.reshape(epochs, -1, 2, 2)
     print("epoch  loss whole  loss cached  seconds whole  seconds cached  ratio")
     for number, batches in enumerate(by_epoch, 1):
-        (loss, other_loss), (seconds, others) = (
-            batches[..., 0].mean(axis=0),
-            batches[..., 1].sum(axis=0),
-        )
-        told_losses = f"{loss:10.5f}  {other_loss:11.5f}"
-        print(
-            f"{number:5}  {told_losses}  {seconds:13.1f}  {others:14.2f}  {seconds / others:5.1f}"
-        )
+        whole_loss, cached_loss = batches[..., 0].mean(axis=0)
+        whole_seconds, cached_seconds = batches[..., 1].sum(axis=0)
+        losses = f"{whole_loss:10.5f}  {cached_loss:11.5f}"
+        seconds = f"{whole_seconds:13.1f}  {cached_seconds:14.2f}"
+        print(f"{number:5}  {losses}  {seconds}  {whole_seconds / cached_seconds:5.1f}")
     if epochs > 1:
         later = by_epoch[1:, ..., 1].sum(axis=(0, 1))
-        print(
-            f"from the second epoch on, when both networks are compiled: {later[0] / later[1]:.1f} times as fast"
-        )
+        times = f"{later[0] / later[1]:.1f} times as fast"
+        print(f"from the second epoch on, when both networks are compiled: {times}")
 
 
 def largest_difference(whole: Batches, cached: Batches) -> float:
-    """Of the losses of a batch, relative to that of the whole network."""
-    return max(
-        abs(loss - other) / max(loss, 1e-12)
-        for (_, loss, _), (_, other, _) in zip(whole, cached, strict=True)
-    )
+    """Return the largest difference of a batch's losses, relative to the whole network's loss."""
+    pairs = zip(whole, cached, strict=True)
+    return max(abs(a - b) / max(a, 1e-12) for (_, a, _), (_, b, _) in pairs)
 
 
 def main() -> None:
@@ -195,18 +188,17 @@ def main() -> None:
     cached: dict[str, Batches] = {}
     with tempfile.TemporaryDirectory() as name:
         manifest = read_manifest(write_list(options.folder, options.images, Path(name)))
-        for asked in ("auto", "keras"):
-            settings = Settings(layers=(LAYER,), engine=asked).resolved()
+        for engine in ("auto", "keras"):
+            settings = Settings(layers=(LAYER,), engine=engine).resolved()
             if settings.engine in cached:
                 continue
-            done = extract_features(manifest, Path(name) / f"{asked}.h5", settings)
+            done = extract_features(manifest, Path(name) / f"{engine}.h5", settings)
             store = done.store
-            print(
-                f"{LAYER} of {len(store.rows())} images by {settings.engine}: {done.seconds:.1f} s, once",
-                flush=True,
-            )
+            images = f"{LAYER} of {len(store.rows())} images by {settings.engine}"
+            print(f"{images}: {done.seconds:.1f} s, once", flush=True)
             cached[settings.engine], started = train_cached(store, parameters, options.seed)
-        used, exact = next(iter(cached.values())), cached["keras"]
+        used = next(iter(cached.values()))
+        exact = cached["keras"]
         n_batches = len(exact) // options.epochs
         print(
             f"{n_batches} batches of {len(exact[0][0])} images an epoch, learning rate {rate:g}",
@@ -215,10 +207,10 @@ def main() -> None:
         whole = train_whole(store, manifest.root, exact, started, rate)
     show(whole, used, options.epochs)
     farthest = {engine: largest_difference(whole, batches) for engine, batches in cached.items()}
-    told = ", ".join(
+    differences = ", ".join(
         f"{difference:.1e} with features by {engine}" for engine, difference in farthest.items()
     )
-    print(f"largest relative difference of a batch's losses: {told}")
+    print(f"largest relative difference of a batch's losses: {differences}")
     means = [
         np.reshape([loss for _, loss, _ in batches], (options.epochs, -1)).mean(axis=1)
         for batches in (whole, exact)

@@ -1,11 +1,12 @@
-"""Kill an extraction with SIGKILL at random moments, go on each time, and compare with one that was left alone.
+"""Kill an extraction at random moments, continue each time, and compare it with an undisturbed one.
 
-usage: python scripts/kill_check.py FOLDER [--kills 10] [--seed 0] -- [options of extract-features]
+usage: python scripts/checks/kill_check.py FOLDER [--kills 10] [--seed 0]
+       -- [options of extract-features]
 
-Prints what was finished at each kill. Fails (exit code 1) unless every row's checksums, fingerprint
-and near-duplicate group equal those of the uninterrupted run, and no row that was finished when a
-kill came was written again: such rows get a mark in their `width`, which any computation of the row
-would overwrite.
+Prints how many rows were finished at each kill (by SIGKILL). Fails with exit code 1 unless every
+row's checksums, fingerprint and near-duplicate group equal those of the uninterrupted run, and no
+finished row was written again. To see that, finished rows get a mark in their `width` after each
+kill: computing a row overwrites it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MARK = 1_000_000
 
 
 def command(folder: str, output: Path, options: list[str]) -> list[str]:
-    """The command line of one extraction."""
+    """Return the command line of one extraction."""
     return [
         sys.executable,
         "-m",
@@ -42,7 +43,7 @@ def command(folder: str, output: Path, options: list[str]) -> list[str]:
 
 
 def kill_once(arguments: list[str], seconds: float) -> bool:
-    """Run an extraction and kill it after some seconds; whether it was still running then."""
+    """Run an extraction, kill it after some seconds, and return whether it was still running."""
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         process.wait(seconds)
@@ -54,7 +55,7 @@ def kill_once(arguments: list[str], seconds: float) -> bool:
 
 
 def time_whole(arguments: list[str], output: Path) -> tuple[float, float]:
-    """Run an extraction undisturbed; seconds until the first rows are finished, and from then to the end."""
+    """Run an extraction undisturbed; return the seconds until its first rows and from then on."""
     start = time.perf_counter()
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
     first = 0.0
@@ -70,11 +71,12 @@ def time_whole(arguments: list[str], output: Path) -> tuple[float, float]:
 
 
 def mark_finished(output: Path) -> int:
-    """Mark the rows that are finished; how many there are."""
+    """Mark the finished rows and return their number."""
     try:
         rows = FeatureStore(output).rows()
     except StoreError:
-        return 0  # killed before the store had its name
+        # The process was killed before the store had its name.
+        return 0
     with h5py.File(output, "r+") as file:
         widths = file["rows/width"][...]
         widths[rows] = MARK
@@ -83,23 +85,21 @@ def mark_finished(output: Path) -> int:
 
 
 def check(folder: str, kills: int, seed: int, options: list[str]) -> list[str]:
-    """Do it all; what was wrong, if anything."""
+    """Run the whole check and return what was wrong."""
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as place:
-        whole, killed = Path(place) / "whole.h5", Path(place) / "killed.h5"
+        whole = Path(place) / "whole.h5"
+        killed = Path(place) / "killed.h5"
         startup, work = time_whole(command(folder, whole, options), whole)
         marked = np.zeros(len(FeatureStore(whole)), dtype=bool)
         for number in range(1, kills + 1):
-            delay = chance.uniform(
-                0, startup + 2 * work / kills
-            )  # so that all but few come before the last row
+            # With this bound nearly all kills come before the last row.
+            delay = chance.uniform(0, startup + 2 * work / kills)
             running = kill_once(command(folder, killed, options), delay)
             finished = mark_finished(killed)
-            told = "killed" if running else "had ended by itself"
-            print(
-                f"{number}. {told} after {delay:.2f} s: {finished} of {len(marked)} rows finished",
-                flush=True,
-            )
+            event = "killed" if running else "had ended by itself"
+            rows = f"{finished} of {len(marked)} rows finished"
+            print(f"{number}. {event} after {delay:.2f} s: {rows}", flush=True)
             if finished:
                 marked[FeatureStore(killed).rows()] = True
         subprocess.run(command(folder, killed, options), check=True)
@@ -107,7 +107,7 @@ def check(folder: str, kills: int, seed: int, options: list[str]) -> list[str]:
 
 
 def compare(whole: FeatureStore, killed: FeatureStore, marked: np.ndarray) -> list[str]:
-    """What differs between the two stores that should not."""
+    """Return the differences between the two stores that should not be."""
     wrong = []
     for layer in whole.layers:
         different = int((whole.checksums(layer) != killed.checksums(layer)).sum())
@@ -135,8 +135,8 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args(arguments[:end])
-    wrong = check(asked.folder, asked.kills, asked.seed, arguments[end + 1 :])
+    options = parser.parse_args(arguments[:end])
+    wrong = check(options.folder, options.kills, options.seed, arguments[end + 1 :])
     print("\n".join(wrong) or "equal to the uninterrupted run; no finished row was computed again")
     sys.exit(bool(wrong))
 

@@ -1,16 +1,17 @@
-"""Mutate image files in many ways, extract features of them with the real command, and check that nothing goes wrong.
+"""Mutate image files in many ways and check that extract-features handles every one of them.
 
-usage: python scripts/mutation_check.py [--files 1000] [--seed 0]
+usage: python scripts/checks/mutation_check.py [--files 1000] [--seed 0]
 
-Draws its own images, and takes pydicom's test files where pydicom is installed. Prints a table by
-kind of mutation, the peak memory and the seconds. Fails (exit code 1) unless the command ends well,
-every file is a row that is done, or failed with a reason of one printable line, or was left out and
-told, the store verifies, and the process needed no more memory above that for 20 small good images
-than `MORE_MEGABYTES`. Needs a POSIX shell (ulimit).
+Draws its own images, and uses pydicom's test files where pydicom is installed. Prints a table by
+kind of mutation, the peak memory and the seconds. Succeeds, with exit code 0, if
 
-Memory is what the system calls the largest resident set, of the largest process if there are
-several. Pages of files that are mapped count in it, but the command maps only the columns of the
-rows, never the features.
+- the command succeeds and prints no traceback,
+- every file is a finished row, a failed row with a reason of one printable line, or skipped and
+  listed,
+- the store verifies,
+- the process needs at most `MORE_MEGABYTES` more memory than for 20 small good images.
+
+Needs a POSIX shell (ulimit) and /proc. `scripts/benchmarks/measure.py` measures the memory.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ from freezeframe.data.manifest import read_manifest
 from freezeframe.features.layout import FAILED, PENDING
 
 ADDRESS_SPACE_KILOBYTES = 16 * 2**20
-"""Limit of the process; most of what libraries reserve of it they never use."""
+"""Limit of the process; libraries reserve much more than they use."""
 MORE_MEGABYTES = 2500
-"""Two threads may each decode an image of `MAX_PIXELS` of floats at once, 1.2 GB each."""
+"""Two threads may decode an image of `MAX_PIXELS` floats at once, 1.2 GB each."""
 MORE_MEGABYTES_WITHOUT_LARGE = 400
 
 SIDE = 9_990
@@ -64,7 +65,7 @@ MEASURE = Path(__file__).resolve().parents[1] / "benchmarks" / "measure.py"
 
 @dataclass(frozen=True)
 class File:
-    """An image file to be written: `data`, and behind it a hole up to `length` bytes."""
+    """An image file to write: `data`, then a hole up to `length` bytes."""
 
     ending: str
     data: bytes
@@ -73,26 +74,26 @@ class File:
 
 @dataclass(frozen=True)
 class Run:
-    """What a process of the command did: exit code, what it printed, seconds, peak memory."""
+    """The exit code, output, seconds and peak memory of a process."""
 
     code: int
-    told: str
+    output: str
     seconds: float
     megabytes: int
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: "done", "failed", "left out" or "lost"."""
+    """The result of one file: "done", "failed", "skipped" or "lost"."""
 
     kind: str
-    what: str
+    result: str
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What became of all files, how the process went, and what was wrong, if anything."""
+    """The results of all files, the process, and a list of what was wrong."""
 
     outcomes: dict[str, Outcome]
     run: Run
@@ -105,8 +106,9 @@ class Check:
 
 @cache
 def drawn(seed: int) -> dict[str, list[File]]:
-    """Good image files by what is special about them."""
-    chance, rng = random.Random(seed), np.random.default_rng(seed)
+    """Return good image files by their special property."""
+    chance = random.Random(seed)
+    rng = np.random.default_rng(seed)
     height, width = (int(side) for side in rng.integers(40, 200, 2))
     noise = (
         rng.integers(0, 90, (height, width, 3)) + np.linspace(0, 160, width).astype(int)[:, None]
@@ -127,8 +129,8 @@ def drawn(seed: int) -> dict[str, list[File]]:
             for kind in ("PNG", "TIFF", "BMP", "GIF")
         ]
         + [
-            encoded(colour, "TIFF", compression=how)
-            for how in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")
+            encoded(colour, "TIFF", compression=compression)
+            for compression in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")
         ]
         + [encoded(colour, "JPEG", progressive=True), encoded(colour, "WebP", lossless=True)]
         + [
@@ -156,14 +158,15 @@ def drawn(seed: int) -> dict[str, list[File]]:
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> File:
-    """An image as a file that Pillow writes."""
+    """Return an image as a file that Pillow writes."""
     image.save(buffer := BytesIO(), kind, **options)
     return File("." + {"JPEG": "jpg", "TIFF": "tif"}.get(kind, kind.lower()), buffer.getvalue())
 
 
 def with_metadata(image: Image.Image, chance: random.Random) -> list[File]:
-    """Files in which a small image is lost among profiles and texts, some of which unpack to 99 MB."""
-    exif, texts = Image.Exif(), PngImagePlugin.PngInfo()
+    """Return files of a small image with large profiles and texts, some of 99 MB when unpacked."""
+    exif = Image.Exif()
+    texts = PngImagePlugin.PngInfo()
     exif[270] = "x" * 60_000
     profile = chance.randbytes(1_000_000)
     texts.add_text("comment", "y" * 99_000_000, zip=True)
@@ -185,9 +188,19 @@ def png(
     chance: random.Random | None = None,
     interlaced: bool = False,
 ) -> bytes:
-    """A PNG of noise, or else of zeros, in ways in which Pillow writes none; colour is 0, 2, 4 or 6."""
+    """Return a PNG of a form that Pillow does not write.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        depth: bits of a channel.
+        colour: type of PNG: 0, 2, 4 or 6.
+        chance: source of noise; without it all pixels are zero.
+        interlaced: in seven passes.
+    """
     bits = depth * {0: 1, 2: 3, 4: 2, 6: 4}[colour]
-    passes = [(0, 0, 1, 1)]  # first column, first row, and the steps to the next ones
+    # First column, first row, and the steps to the next ones.
+    passes = [(0, 0, 1, 1)]
     if interlaced:
         passes = [
             (0, 0, 8, 8),
@@ -208,14 +221,14 @@ def png(
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
-    """A chunk of a PNG."""
+    """Return a chunk of a PNG."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
 def packed(
     rows: Iterable[tuple[int, int]], chance: random.Random | None = None, *, filtered: bool = False
 ) -> bytes:
-    """Rows of noise or zeros, as pairs of bytes in a row and number of rows, deflated without holding them all."""
+    """Deflate rows of noise or zeros, each entry as (bytes of a row, number of rows)."""
     deflate = zlib.compressobj(1)
     parts = []
     for row_bytes, count in rows:
@@ -228,8 +241,8 @@ def packed(
 def tiff(
     width: int, height: int, bits: int, pixels: bytes, tags: dict[int, int] | None = None
 ) -> bytes:
-    """A grey TIFF of one deflated strip."""
-    known = {
+    """Return a grey TIFF of one deflated strip."""
+    fields = {
         256: width,
         257: height,
         258: bits,
@@ -242,7 +255,7 @@ def tiff(
     }
     entries = [
         struct.pack("<HHII", tag, 4, 1, value)
-        for tag, value in sorted((known | (tags or {})).items())
+        for tag, value in sorted((fields | (tags or {})).items())
     ]
     directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
     return b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + directory
@@ -252,24 +265,24 @@ def tiff(
 
 
 def truncated(chance: random.Random, file: File) -> File:
-    """Cut at a random place."""
+    """Cut a file at a random place."""
     return File(file.ending, file.data[: chance.randrange(1, len(file.data))])
 
 
 def zeroed(chance: random.Random, file: File) -> File:
-    """A run of bytes becomes zero."""
+    """Set a run of bytes to zero."""
     start = chance.randrange(len(file.data))
     length = min(chance.randint(1, 1 + len(file.data) // 2), len(file.data) - start)
     return File(file.ending, file.data[:start] + bytes(length) + file.data[start + length :])
 
 
 def header_changed(chance: random.Random, file: File) -> File:
-    """Some of the first bytes, but not the very first, become random."""
+    """Set some of the first 200 bytes at random, except the first four."""
     return changed(chance, file, range(4, min(200, len(file.data))))
 
 
 def changed(chance: random.Random, file: File, places: range | None = None) -> File:
-    """Some bytes become random."""
+    """Set some bytes at random."""
     data = bytearray(file.data)
     for _ in range(chance.choice([1, 2, 4, 16])):
         data[chance.choice(places or range(len(data)))] = chance.choice(
@@ -279,12 +292,15 @@ def changed(chance: random.Random, file: File, places: range | None = None) -> F
 
 
 def claiming(chance: random.Random, files: list[File]) -> File:
-    """A small file whose header claims a huge image."""
+    """Return a small file whose header claims a huge image."""
     width, height = chance.choice(
         [(60_000, 60_000), (chance.randint(20_000, 60_000), chance.randint(20_000, 60_000))]
     )
-    small = {file.ending: file.data for file in reversed(files)}  # the first of each ending
-    bmp, gif, jpeg = small[".bmp"], small[".gif"], encoded(noise_image(chance), "JPEG").data
+    # The first file of each ending.
+    small = {file.ending: file.data for file in reversed(files)}
+    bmp = small[".bmp"]
+    gif = small[".gif"]
+    jpeg = encoded(noise_image(chance), "JPEG").data
     webp = encoded(noise_image(chance), "WebP", lossless=True).data
     frame = jpeg.index(b"\xff\xc0") + 5
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -306,12 +322,12 @@ def claiming(chance: random.Random, files: list[File]) -> File:
 
 
 def noise_image(chance: random.Random) -> Image.Image:
-    """A small grey image."""
+    """Return a small grey image."""
     return Image.frombytes("L", (16, 16), chance.randbytes(256))
 
 
 def no_image(chance: random.Random) -> File:
-    """Random bytes or text, named as an image or not."""
+    """Return random bytes or text, with the ending of an image or not."""
     data = chance.choice(
         [chance.randbytes(500), b"BMW is a car", b"GIF", b"<html>404</html>", b"\0" * 3000]
     )
@@ -323,7 +339,7 @@ def no_image(chance: random.Random) -> File:
 
 @cache
 def above_the_limit() -> list[File]:
-    """Small files that are in truth larger than `MAX_PIXELS`, and one with a side that is too long."""
+    """Return small files of more than `MAX_PIXELS`, and one with a side that is too long."""
     side = int(MAX_PIXELS**0.5) + 100
     return [
         File(".png", png(side, side, 8, 0)),
@@ -335,35 +351,27 @@ def above_the_limit() -> list[File]:
 
 @cache
 def largest_allowed() -> list[File]:
-    """Small files of nearly `MAX_PIXELS`, in the modes that take most memory."""
+    """Return small files of nearly `MAX_PIXELS`, in the modes that take most memory."""
     floats = tiff(SIDE, SIDE, 32, packed([(4 * SIDE, SIDE)]), {339: 3})
     pngs = [png(SIDE, SIDE, depth, colour) for depth, colour in ((16, 0), (8, 6), (16, 4))]
     return [File(".tif", floats), *(File(".png", data) for data in pngs)]
 
 
 def many_scans(chance: random.Random) -> File:
-    """A progressive JPEG that claims `SIDE` x `SIDE` pixels and repeats its last scan up to a thousand times."""
+    """Return a progressive JPEG that claims `SIDE` x `SIDE` pixels and repeats its last scan."""
     data = encoded(noise_image(chance), "JPEG", progressive=True).data
-    frame, scan, end = (
-        data.index(b"\xff\xc2") + 5,
-        data.rindex(b"\xff\xda"),
-        data.rindex(b"\xff\xd9"),
-    )
-    data = (
-        data[:frame]
-        + struct.pack(">HH", SIDE, SIDE)
-        + data[frame + 4 : end]
-        + data[scan:end] * 1000
-        + data[end:]
-    )
-    return File(".jpg", data)
+    frame = data.index(b"\xff\xc2") + 5
+    scan = data.rindex(b"\xff\xda")
+    end = data.rindex(b"\xff\xd9")
+    claim = data[:frame] + struct.pack(">HH", SIDE, SIDE) + data[frame + 4 : end]
+    return File(".jpg", claim + data[scan:end] * 1000 + data[end:])
 
 
-# What is made of each kind, and what may become of it: all done, none done, or either.
+# Kinds of mutations
 
 
 def dicom_files() -> list[File]:
-    """Pydicom's small test files, if it is installed."""
+    """Return pydicom's small test files; none if it is not installed."""
     try:
         from pydicom.data import get_testdata_file
     except ImportError:
@@ -377,14 +385,18 @@ Maker = Callable[[random.Random], File]
 
 
 def kinds(seed: int, *, large: bool) -> dict[str, tuple[str, Maker]]:
-    """For each kind of mutation what must become of its files ("done", "not done", ""), and what makes one."""
+    """Return, for each kind of mutation, the expected result and a function that makes a file.
+
+    The result is "done" or "not done" for all files of the kind, or "" where both may happen.
+    """
     good = drawn(seed)
-    every, dicom = [file for files in good.values() for file in files], dicom_files()
-    made: dict[str, tuple[str, Maker]] = {
+    every = [file for files in good.values() for file in files]
+    dicom = dicom_files()
+    makers: dict[str, tuple[str, Maker]] = {
         name: ("done", lambda chance, files=files: chance.choice(files))
         for name, files in good.items()
     }
-    made |= {
+    makers |= {
         "wrong ending": (
             "done",
             lambda c: File(c.choice([*ENDINGS, ".txt", ""]), c.choice(every).data),
@@ -399,34 +411,35 @@ def kinds(seed: int, *, large: bool) -> dict[str, tuple[str, Maker]]:
     }
     if dicom:
         mutations = (truncated, zeroed, header_changed, changed)
-        made["DICOM"] = ("", lambda c: c.choice(dicom))
-        made["DICOM, mutated"] = ("", lambda c: c.choice(mutations)(c, c.choice(dicom)))
+        makers["DICOM"] = ("", lambda c: c.choice(dicom))
+        makers["DICOM, mutated"] = ("", lambda c: c.choice(mutations)(c, c.choice(dicom)))
     if large:
-        made["above the limit"] = ("not done", lambda c: c.choice(above_the_limit()))
-        made["largest allowed"] = ("done", lambda c: c.choice(largest_allowed()))
-        made["a thousand scans"] = ("not done", many_scans)
-        made["file of 4 GB"] = (
+        makers["above the limit"] = ("not done", lambda c: c.choice(above_the_limit()))
+        makers["largest allowed"] = ("done", lambda c: c.choice(largest_allowed()))
+        makers["a thousand scans"] = ("not done", many_scans)
+        makers["file of 4 GB"] = (
             "not done",
             lambda c: File(".png", good["plain"][1].data, 4 * 2**30),
         )
-    return made
+    return makers
 
 
-FEW = {"above the limit": 20, "largest allowed": 16, "a thousand scans": 10, "file of 4 GB": 1}
-"""So many files of these large kinds, whatever is asked for."""
+N_LARGE = {"above the limit": 20, "largest allowed": 16, "a thousand scans": 10, "file of 4 GB": 1}
+"""Files of each large kind, in addition to those of --files."""
 
 
 def write_files(folder: Path, count: int, seed: int, *, large: bool) -> dict[str, str]:
-    """Write `count` mutated files into two class folders of `folder`; the kind of each, by path."""
+    """Write mutated files into two class folders; return the kind of each file by its path."""
     chance = random.Random(seed)
-    made = kinds(seed, large=large)
-    common = [kind for kind in made if kind not in FEW]
-    order = [kind for kind, few in FEW.items() if kind in made for _ in range(few)]
+    makers = kinds(seed, large=large)
+    common = [kind for kind in makers if kind not in N_LARGE]
+    large_kinds = {kind: n for kind, n in N_LARGE.items() if kind in makers}
+    order = [kind for kind, n in large_kinds.items() for _ in range(n)]
     order += [common[number % len(common)] for number in range(count - len(order))]
     chance.shuffle(order)
     written = {}
     for number, kind in enumerate(order):
-        file = made[kind][1](chance)
+        file = makers[kind][1](chance)
         path = folder / ("even", "odd")[number % 2] / f"{number:05}{file.ending}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file.data)
@@ -440,8 +453,9 @@ def write_files(folder: Path, count: int, seed: int, *, large: bool) -> dict[str
 
 
 def extract(folder: Path, output: Path) -> Run:
-    """Run the real command on a folder, measured by `measure.py`, a small process: a child's peak begins at that of the
-    process that started it.
+    """Run the real command on a folder, measured by `measure.py`.
+
+    That is a small process, because a child's peak begins at that of the process that started it.
     """
     command = [
         sys.executable,
@@ -460,14 +474,15 @@ def extract(folder: Path, output: Path) -> Run:
         stderr=subprocess.STDOUT,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
-    told = done.stdout.decode(errors="replace")
-    measured = re.search(r"^([\d.]+) s, peak memory (\d+) MB", told, re.MULTILINE)
-    seconds, megabytes = (float(measured[1]), int(measured[2])) if measured else (0.0, 0)
-    return Run(done.returncode, told, seconds, megabytes)
+    output_text = done.stdout.decode(errors="replace")
+    measured = re.search(r"^([\d.]+) s, peak memory (\d+) MB", output_text, re.MULTILINE)
+    seconds = float(measured[1]) if measured else 0.0
+    megabytes = int(measured[2]) if measured else 0
+    return Run(done.returncode, output_text, seconds, megabytes)
 
 
 def check(place: Path, count: int, seed: int, *, large: bool) -> Check:
-    """Write, run and look at everything, in an empty folder `place`."""
+    """Write the files, run the command and check the results, in an empty folder."""
     good = place / "good"
     files = drawn(seed)["plain"]
     for number, file in enumerate(files[:20]):
@@ -475,12 +490,13 @@ def check(place: Path, count: int, seed: int, *, large: bool) -> Check:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file.data)
     base = extract(good, place / "good.h5")
-    folder, output = place / "mutated", place / "mutated.h5"
+    folder = place / "mutated"
+    output = place / "mutated.h5"
     written = write_files(folder, count, seed, large=large)
     run = extract(folder, output)
-    if failed := next((one for one in (base, run) if one.code), None):
-        return Check({}, run, base, [f"exit code {failed.code}: {failed.told[-2000:]}"])
-    outcomes = find_outcomes(folder, output, written, run.told)
+    if failed := next((process for process in (base, run) if process.code), None):
+        return Check({}, run, base, [f"exit code {failed.code}: {failed.output[-2000:]}"])
+    outcomes = find_outcomes(folder, output, written, run.output)
     wrong = [
         *wrong_in_run(run, base, large),
         *wrong_in_outcomes(outcomes, kinds(seed, large=large)),
@@ -491,91 +507,86 @@ def check(place: Path, count: int, seed: int, *, large: bool) -> Check:
 
 
 def find_outcomes(
-    folder: Path, output: Path, written: dict[str, str], told: str
+    folder: Path, store_path: Path, written: dict[str, str], printed: str
 ) -> dict[str, Outcome]:
-    """What became of each file."""
-    store, skipped = FeatureStore(output), dict(read_manifest(folder).skipped)
+    """Return the result of each file."""
+    store = FeatureStore(store_path)
+    skipped = dict(read_manifest(folder).skipped)
     rows = {str(path): row for row, path in enumerate(store.paths)}
     outcomes = {}
     for path, kind in written.items():
         if path in rows:
             status = store.status[rows[path]]
-            what = "lost" if status == PENDING else "failed" if status == FAILED else "done"
-            outcomes[path] = Outcome(kind, what, str(store.reasons[rows[path]]))
-        elif path in skipped and f"left out, {skipped[path]}: " in told:
-            outcomes[path] = Outcome(kind, "left out", skipped[path])
+            result = {PENDING: "lost", FAILED: "failed"}.get(int(status), "done")
+            outcomes[path] = Outcome(kind, result, str(store.reasons[rows[path]]))
+        elif path in skipped and f"left out, {skipped[path]}: " in printed:
+            outcomes[path] = Outcome(kind, "skipped", skipped[path])
         else:
             outcomes[path] = Outcome(kind, "lost")
     return outcomes
 
 
 def wrong_in_run(run: Run, base: Run, large: bool) -> list[str]:
-    """What was wrong with the process."""
-    wrong = ["a traceback was printed"] * ("Traceback" in run.told)
+    """Return what was wrong with the process."""
+    wrong = ["a traceback was printed"] * ("Traceback" in run.output)
     wrong += [
         f"a line is not printable: {line!r}"
-        for line in run.told.split("\n")
+        for line in run.output.split("\n")
         if not line.isprintable()
     ]
     bound = MORE_MEGABYTES if large else MORE_MEGABYTES_WITHOUT_LARGE
     if not base.megabytes or run.megabytes > base.megabytes + bound:
-        wrong.append(
-            f"{run.megabytes} MB are more than {bound} MB above the {base.megabytes} MB for good images"
-        )
+        good = f"the {base.megabytes} MB for good images"
+        wrong.append(f"{run.megabytes} MB are more than {bound} MB above {good}")
     return wrong
 
 
 def wrong_in_outcomes(
-    outcomes: dict[str, Outcome], made: dict[str, tuple[str, Maker]]
+    outcomes: dict[str, Outcome], makers: dict[str, tuple[str, Maker]]
 ) -> list[str]:
-    """What was wrong with single files."""
+    """Return what was wrong with single files."""
     wrong = []
     for path, outcome in outcomes.items():
-        expected = made[outcome.kind][0]
-        if outcome.what == "lost":
+        expected = makers[outcome.kind][0]
+        if outcome.result == "lost":
             wrong.append(f"{path}: lost ({outcome.kind})")
-        if (expected == "done" and outcome.what != "done") or (
-            expected == "not done" and outcome.what == "done"
-        ):
-            wrong.append(
-                f"{path}: {outcome.what}, must be {expected} ({outcome.kind}) {outcome.reason}"
-            )
-        if (outcome.what == "failed") != bool(
-            outcome.reason.strip()
-        ) and outcome.what != "left out":
-            wrong.append(f"{path}: {outcome.what} with reason {outcome.reason!r}")
+        done = outcome.result == "done"
+        if (expected == "done" and not done) or (expected == "not done" and done):
+            problem = f"{outcome.result}, must be {expected}"
+            wrong.append(f"{path}: {problem} ({outcome.kind}) {outcome.reason}")
+        explained = bool(outcome.reason.strip())
+        if (outcome.result == "failed") != explained and outcome.result != "skipped":
+            wrong.append(f"{path}: {outcome.result} with reason {outcome.reason!r}")
         if not outcome.reason.isprintable():
             wrong.append(f"{path}: reason is not one printable line: {outcome.reason!r}")
     return wrong
 
 
-def table(found: Check) -> str:
-    """The outcomes by kind of mutation."""
-    lines = [f"{'kind':20}{'files':>6}{'done':>6}{'failed':>8}{'left out':>10}  commonest reason"]
-    for kind in sorted({outcome.kind for outcome in found.outcomes.values()}):
-        of_kind = [outcome for outcome in found.outcomes.values() if outcome.kind == kind]
-        counts = Counter(outcome.what for outcome in of_kind)
+def table(results: Check) -> str:
+    """Return the results by kind of mutation as text."""
+    lines = [f"{'kind':20}{'files':>6}{'done':>6}{'failed':>8}{'skipped':>10}  commonest reason"]
+    for kind in sorted({outcome.kind for outcome in results.outcomes.values()}):
+        of_kind = [outcome for outcome in results.outcomes.values() if outcome.kind == kind]
+        counts = Counter(outcome.result for outcome in of_kind)
         reasons = Counter(outcome.reason for outcome in of_kind if outcome.reason).most_common(1)
-        numbers = f"{len(of_kind):6}{counts['done']:6}{counts['failed']:8}{counts['left out']:10}"
+        numbers = f"{len(of_kind):6}{counts['done']:6}{counts['failed']:8}{counts['skipped']:10}"
         lines.append(f"{kind:20}{numbers}  {reasons[0][0] if reasons else ''}")
-    run, base = found.run, found.base
-    lines.append(
-        f"{run.seconds:.1f} s, peak memory {run.megabytes} MB; {base.megabytes} MB for 20 good images"
-    )
+    peak = f"peak memory {results.run.megabytes} MB; {results.base.megabytes} MB for 20 good images"
+    lines.append(f"{results.run.seconds:.1f} s, {peak}")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Parse the command line, check, print."""
+    """Parse the command line, run the check and print its results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        found = check(Path(place), asked.files, asked.seed, large=True)
-    print(table(found))
-    print("\n".join(found.wrong) or "nothing went wrong")
-    sys.exit(bool(found.wrong))
+        results = check(Path(place), options.files, options.seed, large=True)
+    print(table(results))
+    print("\n".join(results.wrong) or "nothing went wrong")
+    sys.exit(bool(results.wrong))
 
 
 if __name__ == "__main__":
