@@ -1,12 +1,12 @@
-"""How the list of images and the store behave with very many rows, without any image, and how large stores become.
+"""Measure the list of images and the store with very many rows, and compute the sizes of stores.
 
-usage: python scripts/scale.py [--rows 1000000]
+usage: python scripts/benchmarks/scale.py [--rows 1000000]
 
-Writes a CSV of images that do not exist into a temporary folder, then does each step of an
-extraction that comes before the first image, and each of opening a store, in a process of its own,
-and prints its seconds and peak memory. Digests of the files are made up, and the time to read files
-for them is not in it. The stores are sparse files; their layers and thumbnails take no space where
-the file system can do that. A second table is arithmetic.
+Writes a CSV of images that do not exist into a temporary folder. Then each step of an extraction
+before the first image, and each step of opening a store, runs in a process of its own; the script
+prints its seconds and peak memory. Digests of the files are invented, so the time to read files for
+them is not included. The stores are sparse files; their layers and thumbnails take no space where
+the file system can do that. A second table shows sizes by arithmetic.
 """
 
 from __future__ import annotations
@@ -42,21 +42,20 @@ from freezeframe.features.writer import StoreWriter, store_lock
 LAYERS = BACKBONES["vgg16"].layers
 STORES = {"block5.h5": ("block5_pool",), "both.h5": ("block5_pool", "block3_pool")}
 TEXT_BYTES = {"path": 40, "label": 16, "split": 10, "group": 10}
-"""Assumed widths of the text columns in the table of sizes; a store takes what its longest text needs."""
+"""Assumed bytes of the text columns in the table of sizes; in a store the longest text decides."""
 
 
 def write_list(path: Path, rows: int) -> None:
-    """A CSV of images that do not exist, of two classes."""
+    """Write a CSV of images that do not exist, of two classes."""
     with path.open("w") as file:
         file.write("path,label\n")
         for row in range(rows):
-            file.write(
-                f"scans/{row % 1000:03}/patient-{row:09}.png,{('healthy', 'tumour')[row % 2]}\n"
-            )
+            label = ("healthy", "tumour")[row % 2]
+            file.write(f"scans/{row % 1000:03}/patient-{row:09}.png,{label}\n")
 
 
 def columns(manifest: Manifest) -> dict[str, Sequence[str]]:
-    """The rows of a store, as an extraction makes them of a manifest, but with digests."""
+    """Return the rows of a store, as an extraction makes them, but with invented digests."""
     rows: dict[str, Sequence[str]] = {
         name: [getattr(image, name) for image in manifest.images] for name in IDENTITY_COLUMNS
     }
@@ -64,7 +63,7 @@ def columns(manifest: Manifest) -> dict[str, Sequence[str]]:
 
 
 def make_store(path: Path, rows: dict[str, Sequence[str]]) -> None:
-    """A store of pending rows with made-up provenance."""
+    """Create a store of pending rows with invented provenance."""
     provenance: dict[str, Any] = {name: kind() for name, kind in DECIDING_FIELDS.items()} | {
         "dtype": "float32"
     }
@@ -73,7 +72,7 @@ def make_store(path: Path, rows: dict[str, Sequence[str]]) -> None:
 
 
 def pending_rows(path: Path) -> int:
-    """How many rows a writer finds that are still to be computed."""
+    """Return the number of rows that are still to be computed."""
     with StoreWriter(path) as writer:
         return len(writer.pending)
 
@@ -82,7 +81,7 @@ Step = Callable[[], object]
 
 
 def steps(place: Path) -> dict[str, Callable[[], Step]]:
-    """By name what prepares each step; it returns the step itself, which alone is timed."""
+    """Return, by name, a function that prepares each step and returns the step, which is timed."""
     listed = place / "list.csv"
 
     def create(name: str) -> Step:
@@ -108,21 +107,21 @@ def steps(place: Path) -> dict[str, Callable[[], Step]]:
 
 
 def peak_megabytes() -> float:
-    """Peak memory of this process so far; the pages it touched of mapped files count, too."""
+    """Return the peak memory of this process, with the pages it touched of mapped files."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
         1e6 if sys.platform == "darwin" else 1e3
     )
 
 
 def do_step(place: Path, name: str) -> None:
-    """Do one step in this process, and print what it took as JSON."""
+    """Do one step in this process, and print its seconds and memory as JSON."""
     step = steps(place)[name]()
-    before, start = peak_megabytes(), time.perf_counter()
+    before = peak_megabytes()
+    start = time.perf_counter()
     result = step()
     seconds = time.perf_counter() - start
-    print(
-        json.dumps([seconds, before, peak_megabytes(), result if isinstance(result, int) else None])
-    )
+    count = result if isinstance(result, int) else None
+    print(json.dumps([seconds, before, peak_megabytes(), count]))
 
 
 def measure(place: Path, rows: int) -> None:
@@ -132,21 +131,19 @@ def measure(place: Path, rows: int) -> None:
     print(f"{'step':45}{'seconds':>9}{'peak MB':>9}{'before':>9}  (peak when the step began)")
     for name in steps(place):
         command = [sys.executable, __file__, "--step", name, "--place", str(place)]
-        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        seconds, before, peak, found = json.loads(told)
-        if found is not None and found != rows:
-            raise SystemExit(f"{name}: {found} instead of {rows}")
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        seconds, before, peak, count = json.loads(output)
+        if count is not None and count != rows:
+            raise SystemExit(f"{name}: {count} instead of {rows}")
         print(f"{name:45}{seconds:9.2f}{peak:9.0f}{before:9.0f}", flush=True)
     for name, layers in STORES.items():
         status = (place / name).stat()
-        sizes = (
-            f"{status.st_size / 1e9:.1f} GB apparent, {status.st_blocks * 512 / 1e6:.0f} MB on disk"
-        )
-        print(f"{'+'.join(layers)}: {sizes}")
+        apparent = f"{status.st_size / 1e9:.1f} GB apparent"
+        print(f"{'+'.join(layers)}: {apparent}, {status.st_blocks * 512 / 1e6:.0f} MB on disk")
 
 
 def size_table() -> str:
-    """Bytes of stores by layer, dtype and number of images, by arithmetic."""
+    """Return the bytes of stores by layer, dtype and number of images, by arithmetic."""
     counts = {"5 thousand": 5_000, "1 million": 10**6, "100 million": 10**8}
     lines = [f"{'':24}{'a row':>12}" + "".join(f"{name:>14}" for name in counts)]
 
@@ -167,26 +164,25 @@ def size_table() -> str:
 
 
 def short(size: float) -> str:
-    """Bytes in the unit that fits."""
+    """Return a number of bytes in the unit that fits."""
     power = min(4, int(math.log10(size)) // 3)
     return f"{size / 1e3**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 def main() -> None:
-    """Parse the command line; measure, or do one step of it."""
+    """Parse the command line; measure all steps, or do one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.step:
-        do_step(asked.place, asked.step)
+    options = parser.parse_args()
+    if options.step:
+        do_step(options.place, options.step)
         return
     with tempfile.TemporaryDirectory() as place:
-        measure(Path(place), asked.rows)
-    print(
-        f"\nSizes, with texts of {', '.join(f'{n} bytes in {name}' for name, n in TEXT_BYTES.items())}"
-    )
+        measure(Path(place), options.rows)
+    texts = ", ".join(f"{n} bytes in {name}" for name, n in TEXT_BYTES.items())
+    print(f"\nSizes, with texts of {texts}")
     print(size_table())
 
 

@@ -89,7 +89,7 @@ def run_ours(path: Path, layer: str) -> dict[str, Any]:
 
 
 def run_raw(path: Path, layer: str, fits: list[tuple[int, int]]) -> dict[str, Any]:
-    """Run some fits of GridSearchCV on raw features; return seconds, accuracy and log loss of each."""
+    """Run some fits of GridSearchCV; return the seconds, accuracy and log loss of each."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
 
@@ -135,8 +135,8 @@ def show_times(ours: Any, ours_mb: float, raw: Any, raw_mb: float) -> None:
     n, d = ours["shape"]
     print(f"{n} rows of {d} features, {N_VALUES} penalties x {N_FOLDS} folds, rank {ours['rank']}")
     parts = (
-        f"reading, Gram and Cholesky {ours['reduce_seconds']:.1f}, the rest {n_fits} fits, one more "
-        "and the way back"
+        f"reading, Gram and Cholesky {ours['reduce_seconds']:.1f}, the rest {n_fits} fits, "
+        "one more and the way back"
     )
     print(f"reduced: {ours['seconds']:.1f} s ({parts}), peak {ours_mb:.0f} MB")
     fit = f"{np.mean(timed):.2f} s a fit ({len(timed)} of {n_fits} timed)"

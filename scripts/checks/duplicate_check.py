@@ -187,7 +187,7 @@ def choose_originals(folder: Path, count: int, threshold: float, seed: int = 0) 
 
 
 def edited(paths: list[Path]) -> NDArray[np.uint8]:
-    """Return thumbnails of originals and their edits, of shape (n_originals, 1 + n_edits, 64, 64)."""
+    """Return thumbnails of originals and edits, of shape (n_originals, 1 + n_edits, 64, 64)."""
     edits = [edit for kind in EDITS.values() for edit in kind.values()]
     thumbnails = []
     for number, path in enumerate(

@@ -425,7 +425,7 @@ def kinds(seed: int, *, large: bool) -> dict[str, tuple[str, Maker]]:
 
 
 N_LARGE = {"above the limit": 20, "largest allowed": 16, "a thousand scans": 10, "file of 4 GB": 1}
-"""Files of each large kind, in addition to those of --files."""
+"""Files of each large kind, whatever --files is."""
 
 
 def write_files(folder: Path, count: int, seed: int, *, large: bool) -> dict[str, str]:
@@ -519,7 +519,7 @@ def find_outcomes(
             status = store.status[rows[path]]
             result = {PENDING: "lost", FAILED: "failed"}.get(int(status), "done")
             outcomes[path] = Outcome(kind, result, str(store.reasons[rows[path]]))
-        elif path in skipped and f"left out, {skipped[path]}: " in printed:
+        elif path in skipped and f", {skipped[path]}: " in printed:
             outcomes[path] = Outcome(kind, "skipped", skipped[path])
         else:
             outcomes[path] = Outcome(kind, "lost")

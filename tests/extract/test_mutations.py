@@ -42,21 +42,21 @@ def refused(data: bytes) -> str:
 
 
 def test_mutated_files_are_done_or_failed_with_a_reason(tmp_path: Path) -> None:
-    found = mutation.check(tmp_path, 150, seed=1, large=False)
-    assert found.wrong == [], found.run.told
-    assert len(found.outcomes) == 150
+    results = mutation.check(tmp_path, 150, seed=1, large=False)
+    assert results.wrong == [], results.run.output
+    assert len(results.outcomes) == 150
 
 
 @pytest.mark.slow
 def test_a_thousand_mutated_files(tmp_path: Path) -> None:
-    found = mutation.check(tmp_path, 1000, seed=0, large=True)
-    assert found.wrong == [], found.run.told
-    assert len(found.outcomes) == 1000
+    results = mutation.check(tmp_path, 1000, seed=0, large=True)
+    assert results.wrong == [], results.run.output
+    assert len(results.outcomes) == 1000
 
 
 def test_the_check_finds_what_is_wrong() -> None:
     outcome, run = mutation.Outcome, mutation.Run
-    made = {"plain": ("done", None), "empty": ("not done", None), "truncated": ("", None)}
+    makers = {"plain": ("done", None), "empty": ("not done", None), "truncated": ("", None)}
     wrong = {
         "a": outcome("plain", "failed", "no reason at all"),
         "b": outcome("empty", "done"),
@@ -64,14 +64,14 @@ def test_the_check_finds_what_is_wrong() -> None:
         "d": outcome("truncated", "failed"),
         "e": outcome("truncated", "failed", "two\nlines"),
     }
-    told = mutation.wrong_in_outcomes(wrong, made)
-    assert {line[0] for line in told} == set(wrong)
+    lines = mutation.wrong_in_outcomes(wrong, makers)
+    assert {line[0] for line in lines} == set(wrong)
     right = {
         "a": outcome("plain", "done"),
-        "b": outcome("empty", "left out", "no image"),
+        "b": outcome("empty", "skipped", "no image"),
         "c": outcome("truncated", "failed", "so"),
     }
-    assert mutation.wrong_in_outcomes(right, made) == []
+    assert mutation.wrong_in_outcomes(right, makers) == []
     good = run(0, "all well\n", 1.0, 1000)
     assert mutation.wrong_in_run(good, good, large=False) == []
     assert mutation.wrong_in_run(run(0, "Traceback\n", 1.0, 1000), good, large=False) == [
