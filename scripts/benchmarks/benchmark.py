@@ -1,22 +1,26 @@
-"""Ours against the loop people write, and against the bare forward passes of other libraries, on the same images.
+"""Compare extract-features with the loop people write and with bare forward passes of libraries.
 
-usage: python scripts/benchmark.py FOLDER [--images 250] [--only NAME ...] [--csv benchmark.csv] [--repeat 1]
-       python scripts/benchmark.py FOLDER --scaling [--sizes 250 500 1000 2000]    more images, fewer cores
-       python scripts/benchmark.py FOLDER --parts                                  decoding alone, writing alone
-       python scripts/benchmark.py --gpu [--precisions ...] [--batch-sizes ...]    Keras on KERAS_BACKEND's device
+usage: python scripts/benchmarks/benchmark.py FOLDER [--images 250] [--only NAME ...] [--repeat 1]
+       python scripts/benchmarks/benchmark.py FOLDER --scaling [--sizes 250 500 1000 2000]
+       python scripts/benchmarks/benchmark.py FOLDER --parts
+       python scripts/benchmarks/benchmark.py --gpu [--precisions ...] [--batch-sizes ...]
 
-Each prints a table and writes it as CSV. Files go to the temporary folder: TMPDIR chooses the disk.
-Linux only. Exit code 1 if a contestant failed, or has block5_pool features that are not Keras's to
-5e-4.
+--scaling measures more images and fewer cores, --parts decoding alone and writing alone, and --gpu
+Keras on the device of KERAS_BACKEND. Each call prints a table and writes it as CSV (--csv). Files
+are written to the temporary folder: TMPDIR chooses the disk. Linux only. Exit code 1 if a
+contestant fails, or if its block5_pool features differ from Keras's by more than 5e-4.
 
-Columns: `to first` and `to last` are seconds from the start of the process until the first and the
-    last row stand in a file. `images/s` leaves the start out: it counts from the first rows on
-    (`loop`: the first image; ours: the first rows that the store says are done; `keras batched`:
-    before it decodes), and all ratios are of it. `with start` is all images by `to last`. `peak MB`
-    is the largest sum of the memory (Pss) of a contestant's processes, seen every 0.2 s, or as
-    often as costs 2 % of one core; that of a bare one holds its prepared input, too. `from Keras`
-    is the relative L2 distance of block5_pool from that of `keras bare`, of the image where it is
-    largest.
+Columns:
+    `to first`, `to last`: seconds from the start of the process until the first and the last row
+        are in a file.
+    `images/s`: the rate without the start. It counts from the first rows on: `loop` from the first
+        image, ours from the first finished rows of the store, `keras batched` from before it
+        decodes. All ratios are of this rate.
+    `with start`: all images by `to last`.
+    `peak MB`: the largest sum of the memory (Pss) of a contestant's processes, looked at every
+        0.2 s, or less often where looking would take more than 2 % of one core. A bare contestant
+        holds its prepared input, too.
+    `from Keras`: the largest relative L2 distance of an image's block5_pool from `keras bare`.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,7 +51,7 @@ from contestants import (
     measure_device,
     measure_parts,
     mnn_one,
-    tell,
+    print_result,
 )
 from measure import family, memory
 from numpy.typing import NDArray
@@ -61,6 +66,8 @@ from freezeframe.features.layout import DONE
 OURS = {"ours keras": "keras", "ours mnn": "mnn"}
 REFERENCE = "keras bare"
 NAMES = (*CONTESTANTS, *OURS)
+RATIOS = {"of_loop": "loop", "of_ort": "onnxruntime bare", "of_mnn": "mnn bare"}
+"""Columns of ratios, and the contestants that they compare with."""
 TOLERANCE = 5e-4
 LOOK_SECONDS = 0.2
 POLL_SECONDS = 0.025
@@ -70,36 +77,31 @@ Row = dict[str, Any]
 
 
 def choose_images(folder: Path, most: int, place: Path) -> int:
-    """Leave the first images with different pixels in a folder, as `contestants.Work` wants them; how many."""
+    """Save the first images of different pixels for `contestants.Work`; return their number."""
     manifest = read_manifest(folder)
     files: list[str] = []
     pixels: list[NDArray[np.uint8]] = []
     seen: set[bytes] = set()
-    left_out = {
-        "unreadable": 0,
-        "with the same pixels as another": 0,
-        "that Keras's load_img reads otherwise": 0,
-    }
-    unreadable, same, otherwise = left_out
+    skipped: Counter[str] = Counter()
     for image in manifest.images:
         path = (manifest.root / image.path).resolve()
         try:
             loaded = load_image(Source(0, path), VGG16.input_size, "bilinear")
         except (ImageError, OSError):
-            left_out[unreadable] += 1
+            skipped["unreadable"] += 1
             continue
         if loaded.digest in seen:
-            left_out[same] += 1
+            skipped["with the pixels of an earlier one"] += 1
         elif not np.array_equal(loaded.pixels, plain_pixels(path)):
-            left_out[otherwise] += 1
+            skipped["that Keras's load_img reads in another way"] += 1
         else:
             seen.add(loaded.digest)
             files.append(str(path))
             pixels.append(loaded.pixels)
         if len(files) == most:
             break
-    told = "".join(f"; left out {count} {why}" for why, count in left_out.items() if count)
-    print(f"{folder}: {len(files)} images{told}")
+    reasons = "".join(f"; skipped {count} {reason}" for reason, count in skipped.items())
+    print(f"{folder}: {len(files)} images{reasons}")
     if not files:
         raise SystemExit(f"{folder}: no image to measure with")
     (place / "files.json").write_text(json.dumps(files))
@@ -108,7 +110,7 @@ def choose_images(folder: Path, most: int, place: Path) -> int:
 
 
 def plain_pixels(path: Path) -> NDArray[np.uint8] | None:
-    """Pixels as `load_img` makes them, which heeds no orientation and no deep grey levels."""
+    """Return pixels as `load_img` reads them, without orientation and deep grey levels."""
     with suppress(OSError, ValueError), Image.open(path) as image:
         height, width = VGG16.input_size
         return np.array(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
@@ -116,7 +118,7 @@ def plain_pixels(path: Path) -> NDArray[np.uint8] | None:
 
 
 def write_list(place: Path, most: int) -> Path:
-    """The first images as a CSV for extract-features, of two made-up classes."""
+    """Write the first images as a CSV for extract-features, of two invented classes."""
     files = json.loads((place / "files.json").read_text())[:most]
     listed = place / f"list-{len(files)}.csv"
     with listed.open("w", newline="") as file:
@@ -128,7 +130,7 @@ def write_list(place: Path, most: int) -> Path:
 
 @dataclass
 class Watched:
-    """What was seen of a command from outside.
+    """A finished command, as seen from outside.
 
     Attributes:
         start: when it was started, on the clock of `time.monotonic`, which all processes share.
@@ -148,7 +150,7 @@ class Watched:
 
 
 def watch(command: Sequence[str], store: Path | None = None, cache: Path | None = None) -> Watched:
-    """Run a command; look at its memory and at the store that it fills."""
+    """Run a command; watch its memory and the store that it fills."""
     environment = os.environ | ({"XDG_CACHE_HOME": str(cache)} if cache else {})
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         start = time.monotonic()
@@ -159,14 +161,15 @@ def watch(command: Sequence[str], store: Path | None = None, cache: Path | None 
         while process.poll() is None:
             if (now := time.monotonic()) >= next_look:
                 peak = max(peak, sum(map(memory, family(process.pid))))
-                # Looking costs time on the cores that are measured; no more than 2 % of one.
+                # Looking takes time on the cores that are measured: at most 2 % of one.
                 next_look = now + max(LOOK_SECONDS, 50 * (time.monotonic() - now))
             time.sleep(POLL_SECONDS)
             if store is not None and (now := time.monotonic()) >= next_count:
-                # Often until the first rows are there, then seldom: the others are not looked at
-                # like this.
+                # Often until the first rows are finished, then seldom: nothing looks at the files
+                # of the other contestants.
                 next_count = now + (COUNT_SECONDS if done else 0.0)
-                with suppress(StoreError):  # it is not there yet
+                # Until the process creates the store, there is nothing to read.
+                with suppress(StoreError):
                     layout = layout or read_layout(store)
                     count = int((layout.read_status(store) == DONE).sum())
                     if count > (done[-1][1] if done else 0):
@@ -180,8 +183,9 @@ def watch(command: Sequence[str], store: Path | None = None, cache: Path | None 
 
 
 def measure_ours(engine: str, place: Path, most: int, features: Path | None = None) -> Row:
-    """Extract the first images with one of our engines; keep block5_pool, in the images' order, if asked."""
-    listed, store = write_list(place, most), place / "ours.h5"
+    """Extract the first images with an engine of ours; save block5_pool where `features` says."""
+    listed = write_list(place, most)
+    path = place / "ours.h5"
     layers = [part for name in LAYERS for part in ("--layer", name)]
     command = [
         sys.executable,
@@ -193,29 +197,28 @@ def measure_ours(engine: str, place: Path, most: int, features: Path | None = No
         engine,
         *layers,
     ]
-    seen = watch([*command, "--output", str(store)], store, place / "cache")
+    seen = watch([*command, "--output", str(path)], path, place / "cache")
     if seen.error:
         return {"note": seen.error}
-    found = FeatureStore(store)
-    n = len(found.rows())
+    store = FeatureStore(path)
+    n = len(store.rows())
     if features is not None:
-        row_of = {path: row for row, path in enumerate(found.paths.tolist())}
+        row_of = {path: row for row, path in enumerate(store.paths.tolist())}
         files = json.loads((place / "files.json").read_text())[:most]
-        np.save(
-            features, found.features(CHECKED, [row_of[Path(path).as_posix()] for path in files])
-        )
-    store.unlink()
-    (begun, early), (ended, late) = (
-        (seen.done or [(seen.start, 0)])[0],
-        (seen.done or [(seen.start + seen.seconds, n)])[-1],
-    )
-    if late < n:  # it ended between two looks
-        ended = seen.start + seen.seconds
+        rows = [row_of[Path(file).as_posix()] for file in files]
+        np.save(features, store.features(CHECKED, rows))
+    path.unlink()
+    end = seen.start + seen.seconds
+    begun, early = seen.done[0] if seen.done else (seen.start, 0)
+    ended, late = seen.done[-1] if seen.done else (end, n)
+    # The process may end between two looks.
+    if late < n:
+        ended = end
     return timing(seen, n, begun, ended, begun, early)
 
 
 def timing(seen: Watched, n: int, first: float, last: float, warm: float, warm_rows: int) -> Row:
-    """The columns that tell time and memory; times are on the clock of `time.monotonic`."""
+    """Return the columns of time and memory; times are on the clock of `time.monotonic`."""
     return {
         "to_first": first - seen.start,
         "to_last": last - seen.start,
@@ -232,36 +235,37 @@ def measure_contestant(name: str, place: Path, n: int) -> Row:
     seen = watch([sys.executable, __file__, str(place), "--child", name], cache=place / "cache")
     if seen.error:
         return {"note": seen.error}
-    told = json.loads(seen.output.splitlines()[-1])
-    if "missing" in told:
-        return {"note": f"not installed: {told['missing']}"}
-    if "last" in told:
-        return timing(seen, n, **told)
-    return told | {"peak_mb": seen.peak}
+    result = json.loads(seen.output.splitlines()[-1])
+    if "missing" in result:
+        return {"note": f"not installed: {result['missing']}"}
+    if "last" in result:
+        return timing(seen, n, **result)
+    return result | {"peak_mb": seen.peak}
 
 
 def warm_up(place: Path) -> None:
-    """Fill the cache of converted models, which is empty, and tell the cold start."""
+    """Fill the empty cache of converted models, and print the time of a cold start."""
     for engine in OURS.values():
-        for when in ("cold", "warm") if engine == "mnn" else ("warm",):
+        starts = ("cold", "warm") if engine == "mnn" else ("warm",)
+        for start in starts:
             row = measure_ours(engine, place, 2)
             took = f"{row['to_last']:.1f} s" if "to_last" in row else row["note"]
-            print(f"ours {engine}, {when} start and 2 images: {took}", flush=True)
+            print(f"ours {engine}, {start} start and 2 images: {took}", flush=True)
 
 
 def farthest(features: Path, reference: Path) -> float | None:
-    """Relative L2 distance of the image whose features are farthest from the reference."""
+    """Return the largest relative L2 distance of an image's features from the reference."""
     if not features.exists() or not reference.exists():
         return None
-    found, true = (
+    measured, true = (
         np.load(path).reshape(len(np.load(path)), -1).astype(np.float64)
         for path in (features, reference)
     )
-    return float((np.linalg.norm(found - true, axis=1) / np.linalg.norm(true, axis=1)).max())
+    return float((np.linalg.norm(measured - true, axis=1) / np.linalg.norm(true, axis=1)).max())
 
 
 def compare(place: Path, n: int, only: Sequence[str], repeat: int) -> tuple[list[Row], list[str]]:
-    """Measure all contestants, then all again; of each the median run by images/s. And what was wrong."""
+    """Measure all contestants, in turn; return the median run of each, and what was wrong."""
     names = [name for name in NAMES if not only or name in only or name == REFERENCE]
     if set(names) & set(OURS):
         warm_up(place)
@@ -270,12 +274,8 @@ def compare(place: Path, n: int, only: Sequence[str], repeat: int) -> tuple[list
         for name in names:
             row = measure_contestant(name, place, n)
             runs[name].append(row)
-            took = (
-                f"{row['rate']:.2f} images/s"
-                if row.get("rate")
-                else row.get("note", "too few images")
-            )
-            print(f"run {number}, {name}: {took}", flush=True)
+            rate = f"{row['rate']:.2f} images/s" if row.get("rate") else None
+            print(f"run {number}, {name}: {rate or row.get('note', 'too few images')}", flush=True)
     rows = []
     for name in names:
         ordered = sorted(runs[name], key=lambda row: row.get("rate") or 0.0)
@@ -283,14 +283,9 @@ def compare(place: Path, n: int, only: Sequence[str], repeat: int) -> tuple[list
         rows.append({"contestant": name} | ordered[(len(ordered) - 1) // 2] | {"l2": distance})
     rates = {row["contestant"]: row.get("rate") for row in rows}
     for row in rows:
-        for column, other in {
-            "of_loop": "loop",
-            "of_ort": "onnxruntime bare",
-            "of_mnn": "mnn bare",
-        }.items():
-            row[column] = (
-                row["rate"] / rates[other] if row.get("rate") and rates.get(other) else None
-            )
+        for column, baseline in RATIOS.items():
+            comparable = row.get("rate") and rates.get(baseline)
+            row[column] = row["rate"] / rates[baseline] if comparable else None
     wrong = [
         f"{name}: {row['note']}"
         for name in names
@@ -299,14 +294,13 @@ def compare(place: Path, n: int, only: Sequence[str], repeat: int) -> tuple[list
     ]
     for row in rows:
         if row["l2"] is not None and not row["l2"] <= TOLERANCE:
-            wrong.append(
-                f"{row['contestant']}: {CHECKED} differs from Keras's by {row['l2']:.1e} > {TOLERANCE:g}"
-            )
+            distance = f"{row['l2']:.1e} > {TOLERANCE:g}"
+            wrong.append(f"{row['contestant']}: {CHECKED} differs from Keras's by {distance}")
     return rows, wrong
 
 
 def scaling(place: Path, n: int, sizes: Sequence[int]) -> Iterator[Row]:
-    """Both engines over more and more images on all cores, and over the fewest on one core and on more."""
+    """Measure both engines with more and more images, and with few images on few cores."""
     warm_up(place)
     cores = sorted(os.sched_getaffinity(0))
     cases = [(size, len(cores)) for size in sorted({min(size, n) for size in sizes})]
@@ -322,11 +316,12 @@ def scaling(place: Path, n: int, sizes: Sequence[int]) -> Iterator[Row]:
 
 
 def devices(images: int, precisions: Sequence[str], batch_sizes: Sequence[int]) -> Iterator[Row]:
-    """Keras on its backend's device, each precision and batch size in a process of its own."""
+    """Measure Keras on its device, each precision and batch size in a process of its own."""
     for precision in precisions:
         for size in batch_sizes:
-            asked = ["--child", "device", "--images", str(images), "--precisions", precision]
-            seen = watch([sys.executable, __file__, *asked, "--batch-sizes", str(size)])
+            command = [sys.executable, __file__, "--child", "device", "--images", str(images)]
+            command += ["--precisions", precision, "--batch-sizes", str(size)]
+            seen = watch(command)
             row = {"note": seen.error} if seen.error else json.loads(seen.output.splitlines()[-1])
             yield {"precision": precision, "batch_size": size} | row | {"peak_mb": seen.peak}
 
@@ -362,27 +357,27 @@ def show(rows: Sequence[Row], path: Path) -> None:
     columns = [name for name in TITLES if any(row.get(name) is not None for row in rows)]
     lines = [[TITLES[name] for name in columns]]
     for row in rows:
-        texts = [(row.get(name), FORMATS.get(name, ".2f")) for name in columns]
-        lines.append(
-            [
-                "" if v is None else format(v, how) if isinstance(v, float) else str(v)
-                for v, how in texts
-            ]
-        )
+        lines.append([cell(row.get(name), FORMATS.get(name, ".2f")) for name in columns])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print()
     for line in lines:
-        print(
-            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        )
+        padded = [text.ljust(width) for text, width in zip(line, widths, strict=True)]
+        print("  ".join(padded).rstrip())
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [*columns, "machine"], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(row | {"machine": machine()} for row in rows)
 
 
+def cell(value: Any, number_format: str) -> str:
+    """Return the text of a cell."""
+    if value is None:
+        return ""
+    return format(value, number_format) if isinstance(value, float) else str(value)
+
+
 def machine() -> str:
-    """Processor, cores that may be used, Python."""
+    """Return the processor, the usable cores and the version of Python."""
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next(
@@ -393,18 +388,20 @@ def machine() -> str:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "folder", type=Path, nargs="?", help="of images, or a CSV; --gpu draws its own"
+        "folder", type=Path, nargs="?", help="folder of images, or a CSV; --gpu draws its own"
     )
-    parser.add_argument("--images", type=int, help="how many; by default 250, with --gpu 2000")
+    parser.add_argument(
+        "--images", type=int, help="number of images; by default 250, with --gpu 2000"
+    )
     parser.add_argument(
         "--only", nargs="+", choices=NAMES, default=[], metavar="NAME", help=", ".join(NAMES)
     )
     parser.add_argument("--csv", type=Path, default=Path("benchmark.csv"))
     parser.add_argument(
-        "--repeat", type=int, default=1, help="runs of each contestant; the median is told"
+        "--repeat", type=int, default=1, help="runs of each contestant; the median is shown"
     )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--scaling", action="store_true")
@@ -412,55 +409,70 @@ def parse() -> argparse.Namespace:
     mode.add_argument("--gpu", action="store_true")
     mode.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[250, 500, 1000, 2000], help="of --scaling"
+        "--sizes",
+        type=int,
+        nargs="+",
+        default=[250, 500, 1000, 2000],
+        help="numbers of images for --scaling",
     )
     parser.add_argument(
-        "--precisions", nargs="+", default=["float32", "bfloat16", "float16"], help="of --gpu"
+        "--precisions",
+        nargs="+",
+        default=["float32", "bfloat16", "float16"],
+        help="precisions for --gpu",
     )
     parser.add_argument(
-        "--batch-sizes", type=int, nargs="+", default=[8, 16, 32, 64, 128], help="of --gpu"
+        "--batch-sizes",
+        type=int,
+        nargs="+",
+        default=[8, 16, 32, 64, 128],
+        help="batch sizes for --gpu",
     )
     parser.add_argument("--part", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--count", type=int, default=1, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.folder is None and not asked.gpu and asked.child != "device":
+    options = parser.parse_args()
+    if options.folder is None and not options.gpu and options.child != "device":
         parser.error("FOLDER is missing")
-    return asked
+    return options
 
 
-def child(asked: argparse.Namespace) -> None:
-    """Measure one thing in this process."""
-    if asked.child == "device":
-        tell(lambda: measure_device(asked.images, asked.precisions[0], asked.batch_sizes[0]))
-    elif asked.child == "mnn one":
-        mnn_one(Work(asked.folder), asked.part, asked.count)
+def child(options: argparse.Namespace) -> None:
+    """Measure one contestant or device in this process."""
+    if options.child == "device":
+        print_result(
+            lambda: measure_device(options.images, options.precisions[0], options.batch_sizes[0])
+        )
+    elif options.child == "mnn one":
+        mnn_one(Work(options.folder), options.part, options.count)
     else:
-        tell(lambda: CONTESTANTS[asked.child](Work(asked.folder)))
+        print_result(lambda: CONTESTANTS[options.child](Work(options.folder)))
 
 
 def main() -> None:
-    """Measure what is asked, and show it."""
-    asked = parse()
-    if asked.child:
-        child(asked)
+    """Measure as the command line says, and show the results."""
+    options = parse()
+    if options.child:
+        child(options)
         return
     print(machine())
     wrong: list[str] = []
-    if asked.gpu:
-        rows = list(devices(asked.images or 2000, asked.precisions, asked.batch_sizes))
+    if options.gpu:
+        rows = list(devices(options.images or 2000, options.precisions, options.batch_sizes))
     else:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
             n = choose_images(
-                asked.folder, asked.images or (max(asked.sizes) if asked.scaling else 250), place
+                options.folder,
+                options.images or (max(options.sizes) if options.scaling else 250),
+                place,
             )
-            if asked.scaling:
-                rows = list(scaling(place, n, asked.sizes))
-            elif asked.parts:
-                rows = measure_parts(Work(place), asked.repeat)
+            if options.scaling:
+                rows = list(scaling(place, n, options.sizes))
+            elif options.parts:
+                rows = measure_parts(Work(place), options.repeat)
             else:
-                rows, wrong = compare(place, n, asked.only, asked.repeat)
-    show(rows, asked.csv)
+                rows, wrong = compare(place, n, options.only, options.repeat)
+    show(rows, options.csv)
     if wrong:
         raise SystemExit("\n".join(wrong))
 

@@ -1,11 +1,12 @@
-"""What `benchmark.py` measures, each in a process of its own so that libraries and memory do not mix.
+"""The contestants of `benchmark.py`, each run in a process of its own.
 
-The contestants turn the same images into block3_pool and block5_pool of VGG16, in float32. `loop`
-and `keras batched` go from image files to .npy files, as people write it (without bringing them to
-the disk, which ours does). The bare ones are forward passes over decoded arrays: each library gets
-what it likes best as input before its time begins, and all read both layers back. Each leaves `<its
-name>.npy`, its block5_pool features, to be compared with Keras's. `measure_parts` and
-`measure_device` are no contestants, but belong to other tables of the benchmark.
+So libraries do not disturb each other and the memory of each is known. The contestants turn the
+same images into block3_pool and block5_pool of VGG16, in float32. `loop` and `keras batched` go
+from image files to .npy files, as people write it (they do not wait for the disk; ours does). The
+bare contestants are forward passes over decoded arrays: each library gets the input that suits it
+before its time begins, and all read both layers back. Each contestant writes its block5_pool
+features to `<name>.npy`, to compare them with Keras's. `measure_parts` and `measure_device` fill
+other tables of the benchmark.
 """
 
 from __future__ import annotations
@@ -43,33 +44,43 @@ VGG16 = BACKBONES["vgg16"]
 LAYERS = ("block3_pool", "block5_pool")
 CHECKED = "block5_pool"
 BATCH = 8
-"""Of bare forward passes; what KerasEngine takes on a CPU."""
+"""Batch size of bare forward passes; KerasEngine takes it on a CPU."""
 
-Outputs = list[NDArray[np.float32]]  # by layer, of shape (b, height, width, channels)
+Outputs = list[NDArray[np.float32]]
+"""Features by layer, of shape (b, height, width, channels)."""
 Forward = Callable[[Any], Outputs]
 
 
 class Work:
-    """The images, as the benchmark left them in a folder: list.csv, and pixels.npy of shape (n, 224, 224, 3), uint8."""
+    """The images that the benchmark left in a folder.
+
+    Attributes:
+        place: the folder.
+        files: paths of the images.
+        pixels: of shape (n, 224, 224, 3), uint8.
+    """
 
     def __init__(self, place: Path) -> None:
         self.place = place
         self.files: list[str] = json.loads((place / "files.json").read_text())
         self.pixels: NDArray[np.uint8] = np.load(place / "pixels.npy", mmap_mode="r")
 
-    def keep(self, name: str, features: NDArray[np.float32]) -> None:
-        """Leave block5_pool features to be compared."""
+    def save(self, name: str, features: NDArray[np.float32]) -> None:
+        """Save block5_pool features, to compare them later."""
         np.save(self.place / f"{name}.npy", features)
 
     def batches(self, size: int) -> NDArray[np.uint8]:
-        """Pixels of shape (n_batches, size, 224, 224, 3); the last batch is filled up with the first images."""
+        """Return pixels of shape (n_batches, size, 224, 224, 3).
+
+        The first images fill the last batch.
+        """
         n = len(self.files)
         rows = np.arange(-(-n // size) * size) % n
         return self.pixels[rows].reshape(-1, size, *self.pixels.shape[1:])
 
 
 def plain_keras() -> Any:
-    """VGG16 with both layers as outputs, as the Keras guide says."""
+    """Return VGG16 with both layers as outputs, as in the Keras guide."""
     keras = import_keras()
     weights = load_weights()[0]
     network = keras.applications.VGG16(
@@ -82,7 +93,7 @@ def plain_keras() -> Any:
 
 
 def read_as_keras(path: str) -> NDArray[np.float32]:
-    """One image as the guide reads it; bilinear, so that all contestants see the same pixels."""
+    """Read an image as the guide does, but bilinear: all contestants see the same pixels."""
     import keras
 
     image = keras.utils.load_img(path, target_size=VGG16.input_size, interpolation="bilinear")
@@ -90,61 +101,62 @@ def read_as_keras(path: str) -> NDArray[np.float32]:
 
 
 def loop(work: Work) -> dict[str, Any]:
-    """The loop people write."""
+    """Run the loop people write."""
     model = plain_keras()
     from keras.applications.vgg16 import preprocess_input
 
-    found: list[Outputs] = []
+    outputs: list[Outputs] = []
     warm = 0.0
     for path in work.files:
         pixels = preprocess_input(np.expand_dims(read_as_keras(path), axis=0))
-        found.append(model.predict(pixels, verbose=0))
+        outputs.append(model.predict(pixels, verbose=0))
         warm = warm or time.monotonic()
     for number, name in enumerate(LAYERS):
-        np.save(
-            work.place / f"loop-{name}.npy",
-            np.concatenate([features[number] for features in found]),
-        )
+        features = np.concatenate([layers[number] for layers in outputs])
+        np.save(work.place / f"loop-{name}.npy", features)
     last = time.monotonic()
-    work.keep("loop", np.load(work.place / f"loop-{CHECKED}.npy"))
+    work.save("loop", np.load(work.place / f"loop-{CHECKED}.npy"))
     return {"first": last, "last": last, "warm": warm, "warm_rows": 1}
 
 
 def keras_batched(work: Work) -> dict[str, Any]:
-    """Decode all, then one call of `predict`. Its graph is traced after decoding, so that is no start-up here."""
+    """Decode all images, then call `predict` once.
+
+    Keras traces its graph after decoding, so this is not counted as start.
+    """
     model = plain_keras()
     from keras.applications.vgg16 import preprocess_input
 
     warm = time.monotonic()
     pixels = preprocess_input(np.stack([read_as_keras(path) for path in work.files]))
-    found = model.predict(pixels, batch_size=32, verbose=0)
-    for name, features in zip(LAYERS, found, strict=True):
+    outputs = model.predict(pixels, batch_size=32, verbose=0)
+    for name, features in zip(LAYERS, outputs, strict=True):
         np.save(work.place / f"batched-{name}.npy", features)
     last = time.monotonic()
-    work.keep("keras batched", found[LAYERS.index(CHECKED)])
+    work.save("keras batched", outputs[LAYERS.index(CHECKED)])
     return {"first": last, "last": last, "warm": warm, "warm_rows": 0}
 
 
 def timed(forward: Forward, batches: Any) -> tuple[float, NDArray[np.float32]]:
-    """Images a second over all batches, after a warm-up; the checked features."""
+    """Return the images per second over all batches, after a warm-up, and the checked features."""
     for _ in range(2):
         forward(batches[0])
     start = time.perf_counter()
-    found = [forward(batch)[LAYERS.index(CHECKED)] for batch in batches]
+    parts = [forward(batch)[LAYERS.index(CHECKED)] for batch in batches]
     seconds = time.perf_counter() - start
-    features = np.concatenate(found)
+    features = np.concatenate(parts)
     return len(features) / seconds, features
 
 
 def bare(work: Work, name: str, forward: Forward, batches: Any) -> dict[str, Any]:
     """Measure a forward pass."""
     rate, features = timed(forward, batches)
-    work.keep(name, features[: len(work.files)])
+    work.save(name, features[: len(work.files)])
     return {"rate": rate, "note": f"batch {len(batches[0])}"}
 
 
 def keras_bare(work: Work) -> dict[str, Any]:
-    """Keras as our engine runs it; the features that all others are compared with."""
+    """Run Keras as our engine does; all contestants are compared with these features."""
     engine = KerasEngine(VGG16, load_weights()[0], LAYERS, BATCH)
     return bare(
         work, "keras bare", lambda batch: list(engine.forward(batch).values()), work.batches(BATCH)
@@ -152,7 +164,7 @@ def keras_bare(work: Work) -> dict[str, Any]:
 
 
 def tensorflow_xla_bare(work: Work) -> dict[str, Any]:
-    """The same network compiled by XLA."""
+    """Run the same network compiled by XLA."""
     import tensorflow
 
     engine = KerasEngine(VGG16, load_weights()[0], LAYERS, BATCH)
@@ -171,7 +183,7 @@ def tensorflow_xla_bare(work: Work) -> dict[str, Any]:
 
 
 def onnxruntime_bare(work: Work) -> dict[str, Any]:
-    """ONNX Runtime on all cores, with a batch of 1 or 8, whichever is faster over the first images."""
+    """Run ONNX Runtime on all cores, with the faster batch size of 1 and 8 on the first images."""
     import onnx
     import onnxruntime
 
@@ -201,7 +213,7 @@ def onnxruntime_bare(work: Work) -> dict[str, Any]:
 
 
 def pytorch_bare(work: Work) -> dict[str, Any]:
-    """PyTorch with channels last."""
+    """Run PyTorch with channels last."""
     import torch
 
     torch.set_num_threads(cpu_cores())
@@ -221,13 +233,13 @@ def pytorch_bare(work: Work) -> dict[str, Any]:
     network = torch.nn.ModuleDict(steps).to(memory_format=torch.channels_last).eval()
 
     def forward(batch: Any) -> Outputs:
-        found = []
+        outputs = []
         with torch.inference_mode():
             for name, step in network.items():
                 batch = step(batch)
                 if name in LAYERS:
-                    found.append(batch.permute(0, 2, 3, 1).contiguous().numpy())
-        return found
+                    outputs.append(batch.permute(0, 2, 3, 1).contiguous().numpy())
+        return outputs
 
     means = np.array(CAFFE_MEANS, np.float32)
     blue_first = [
@@ -239,7 +251,7 @@ def pytorch_bare(work: Work) -> dict[str, Any]:
 
 
 def mnn_bare(work: Work) -> dict[str, Any]:
-    """MNN in one process of one thread a core, all at once, their rates summed; and one process alone."""
+    """Run MNN in a process for each core, all at once, and in one process alone; add the rates."""
     cores = cpu_cores()
     (work.place / "model").write_text(str(mnn_model(VGG16, load_weights()[0], LAYERS)))
     (alone,) = _mnn_processes(work, [0], cores)
@@ -247,12 +259,12 @@ def mnn_bare(work: Work) -> dict[str, Any]:
     features = np.empty((len(work.files), *VGG16.layers[CHECKED]), np.float32)
     for part in range(cores):
         features[part::cores] = np.load(work.place / f"part-{part}.npy")
-    work.keep("mnn bare", features)
+    work.save("mnn bare", features)
     return {"rate": sum(rates), "note": f"{cores} processes; one alone {alone:.2f} images/s"}
 
 
 def _mnn_processes(work: Work, parts: list[int], count: int) -> list[float]:
-    """Rates of processes that each take every count-th image, begun together when all are ready."""
+    """Return the rates of processes that take every count-th image and begin together."""
     script = Path(__file__).with_name("benchmark.py")
     command = [
         sys.executable,
@@ -275,7 +287,7 @@ def _mnn_processes(work: Work, parts: list[int], count: int) -> list[float]:
 
 
 def mnn_one(work: Work, part: int, count: int) -> None:
-    """One of the processes of `mnn_bare`: says when it is ready, waits to be told to go, prints its rate."""
+    """Run a process of `mnn_bare`: print that it is ready, wait for the start, print the rate."""
     engine = MnnEngine(VGG16, Path((work.place / "model").read_text()), LAYERS)
     images = np.array(work.pixels[part::count])[:, np.newaxis]
     engine.forward(images[0])
@@ -298,7 +310,11 @@ CONTESTANTS: dict[str, Callable[[Work], dict[str, Any]]] = {
 
 
 def measure_parts(work: Work, repeat: int) -> list[dict[str, Any]]:
-    """Median rates of decoding alone, and of writing both layers alone against `np.save` and fsync of the same."""
+    """Measure decoding alone, and writing both layers alone with StoreWriter and with `np.save`.
+
+    Returns:
+        Median rates. `np.save` is followed by fsync, since StoreWriter waits for the disk too.
+    """
     sources = [Source(row, Path(path)) for row, path in enumerate(work.files)]
     features = {name: _random_features(len(sources), name) for name in LAYERS}
     gigabytes = sum(array.nbytes for array in features.values()) / 1e9
@@ -309,18 +325,18 @@ def measure_parts(work: Work, repeat: int) -> list[dict[str, Any]]:
 
     for _ in range(repeat):
         for threads in (1, 2):
-            note(
-                f"decode, threads: {threads}", "images/s", len(sources) / _decode(sources, threads)
-            )
+            rate = len(sources) / _decode(sources, threads)
+            note(f"decode, threads: {threads}", "images/s", rate)
         note("write, np.save and fsync", "GB/s", gigabytes / _save(work, features))
         note("write, StoreWriter", "GB/s", gigabytes / _write(work, features))
     return [
-        {"part": part, "rate": median(found), "unit": unit} for (part, unit), found in rates.items()
+        {"part": part, "rate": median(values), "unit": unit}
+        for (part, unit), values in rates.items()
     ]
 
 
 def _decode(sources: list[Source], threads: int) -> float:
-    """Seconds to read, decode and resize all images."""
+    """Return the seconds to read, decode and resize all images."""
     start = time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(lambda source: load_image(source, VGG16.input_size, "bilinear"), sources):
@@ -333,7 +349,7 @@ def _random_features(n: int, layer: str) -> NDArray[np.float32]:
 
 
 def _save(work: Work, features: dict[str, NDArray[np.float32]]) -> float:
-    """Seconds to save arrays as .npy files and bring them to the disk."""
+    """Return the seconds to save arrays as .npy files and bring them to the disk."""
     start = time.perf_counter()
     for name, array in features.items():
         with (work.place / f"plain-{name}.npy").open("wb") as file:
@@ -347,7 +363,10 @@ def _save(work: Work, features: dict[str, NDArray[np.float32]]) -> float:
 
 
 def _write(work: Work, features: dict[str, NDArray[np.float32]]) -> float:
-    """Seconds to write the same into a store that was made before: checksums and the flush of each 16 rows included."""
+    """Return the seconds to write the same into a new store, with checksums and flushes.
+
+    Creating the store is not timed; a flush follows each 16 rows, as in an extraction.
+    """
     path = work.place / "parts.h5"
     n = len(work.files)
     rows = {
@@ -371,11 +390,11 @@ def _write(work: Work, features: dict[str, NDArray[np.float32]]) -> float:
 
 
 def measure_device(images: int, precision: str, batch_size: int) -> dict[str, Any]:
-    """Keras on its backend's device, with random weights: forward passes over arrays, and extraction of JPEG files.
+    """Measure Keras on the device of its backend: forward passes, and extraction of JPEG files.
 
-    Forward rates include bringing pixels there and both layers back. The files lie in memory where
-    the system can do that; the store is made in the temporary folder. Both rates count from the
-    second batch on.
+    The weights are random. Forward rates include moving pixels to the device and both layers back.
+    The files are in memory where the system can do that, the store is in the temporary folder. Both
+    rates count from the second batch on.
     """
     rng = np.random.default_rng(0)
     engine = KerasEngine(VGG16, random_weights(0), LAYERS, batch_size, precision)
@@ -413,7 +432,7 @@ def measure_device(images: int, precision: str, batch_size: int) -> dict[str, An
 
 
 def device_name() -> str:
-    """What the Keras backend in use computes on."""
+    """Return the name of the device that the Keras backend in use computes on."""
     backend = import_keras().backend.backend()
     name = "CPU"
     if backend == "tensorflow":
@@ -434,10 +453,10 @@ def device_name() -> str:
     return f"{backend} on {name}"
 
 
-def tell(measure: Callable[[], Any]) -> None:
-    """Run a measurement in this process and print what it found as JSON, on a line of its own."""
+def print_result(measure: Callable[[], Any]) -> None:
+    """Run a measurement in this process and print its result as JSON, on a line of its own."""
     try:
-        told = measure()
+        result = measure()
     except ImportError as error:
-        told = {"missing": error.name or str(error)}
-    print(f"\n{json.dumps(told)}", flush=True)
+        result = {"missing": error.name or str(error)}
+    print(f"\n{json.dumps(result)}", flush=True)
