@@ -180,7 +180,7 @@ def figures(root: Path) -> list[tuple[str, str]]:
     code = sum(map(code_lines, texts.values()))
     remarks = sum(len(comments(text)) for text in texts.values())
     tuples = sum(map(tuple_assignments, trees))
-    told = sum(len(re.findall(r"\btold\b", text)) for text in texts.values())
+    n_told = sum(len(re.findall(r"\btold\b", text)) for text in texts.values())
     uses = sum(bad_uses(text) for text in texts.values())
     names = Counter(name for tree in trees for name in bad_names(tree))
     words = sum(len(bad_words(prose(text))) for text in texts.values())
@@ -197,7 +197,7 @@ def figures(root: Path) -> list[tuple[str, str]]:
         ("functions of more than 40 lines", str(sum(map(long_functions, trees)))),
         ("names to avoid: uses", str(uses)),
         ("names to avoid: definitions", f"{names.total()} ({_listed(names)})"),
-        ("the word told, anywhere", str(told)),
+        ("the word told, anywhere", str(n_told)),
         ("words to avoid in prose", str(words)),
         ("docstrings that begin badly", str(sum(len(bad_beginnings(tree)) for tree in trees))),
         ("names of several classes or constants", f"{len(repeated)} ({', '.join(repeated)})"),
