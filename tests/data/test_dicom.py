@@ -1,4 +1,4 @@
-"""DICOM: the files that pydicom ships, edited tag by tag."""
+"""Tests of DICOM: the files that pydicom ships, edited tag by tag."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def shipped(name: str) -> Path:
 
 
 def edited(change: Callable[[Any], object], name: str = "MR_small.dcm") -> bytes:
-    """The content of a shipped file after a change of its tags."""
+    """Return the content of a shipped file after a change of its tags."""
     header = pydicom.dcmread(shipped(name))
     change(header)
     header.save_as(file := BytesIO())
@@ -85,7 +85,7 @@ def test_the_window_is_applied() -> None:
 @pytest.mark.parametrize(
     "packing", ["RLE", "bigendian", "expb", "implicit", "jp2klossless", "padded"]
 )
-def test_the_same_scan_packed_otherwise(packing: str) -> None:
+def test_the_packing_does_not_change_the_image(packing: str) -> None:
     image = read_image(shipped(f"MR_small_{packing}.dcm"))
     assert image.shape == (64, 64, 3)
     assert np.array_equal(image, read_image(shipped("MR_small.dcm")))
@@ -102,13 +102,13 @@ def test_monochrome1_is_inverted() -> None:
     assert np.array_equal(inverted, 255 - plain)
 
 
-def test_the_first_of_several_windows_is_taken() -> None:
+def test_the_first_of_several_windows_is_applied() -> None:
     several = assigned(WindowCenter=[600, 10], WindowWidth=[1600, 20])
     assert np.array_equal(grey(several), grey(shipped("MR_small.dcm").read_bytes()))
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(1, -1024), (2.5, 7), (-1, 0)])
-def test_the_window_is_one_of_rescaled_values(slope: float, intercept: float) -> None:
+def test_the_window_applies_to_rescaled_values(slope: float, intercept: float) -> None:
     data = assigned(
         RescaleSlope=slope, RescaleIntercept=intercept, WindowCenter=300, WindowWidth=900
     )
@@ -126,7 +126,9 @@ def test_the_window_is_one_of_rescaled_values(slope: float, intercept: float) ->
         ("SIGMOID", 0.001, STORED > 600),
     ],
 )
-def test_other_windows(function: str, width: float, expected: NDArray[Any]) -> None:
+def test_all_window_functions_are_applied(
+    function: str, width: float, expected: NDArray[Any]
+) -> None:
     image = grey(assigned(VOILUTFunction=function, WindowCenter=600, WindowWidth=width))
     assert np.abs(image - expected * 255.0)[STORED != 600].max() <= 0.5
 
@@ -159,7 +161,7 @@ def test_padding_is_black_and_does_not_count() -> None:
     assert (image[lowest == STORED] == 0).all()
 
 
-def test_of_several_frames_the_first_is_taken() -> None:
+def test_the_first_of_several_frames_is_decoded() -> None:
     for name in ("rtdose", "rtdose_rle", "rtdose_expb"):
         assert np.array_equal(
             read_image(shipped(f"{name}.dcm")), read_image(shipped(f"{name}_1frame.dcm"))
@@ -169,7 +171,7 @@ def test_of_several_frames_the_first_is_taken() -> None:
 # Colours
 
 
-def test_rgb_is_taken_as_it_is() -> None:
+def test_rgb_is_not_changed() -> None:
     path = shipped("examples_rgb_color.dcm")
     assert np.array_equal(read_image(path), pydicom.dcmread(path).pixel_array)
 
@@ -186,8 +188,7 @@ def test_deep_colours_are_reduced_to_8_bits(depth: str) -> None:
     "name", ["SC_rgb_dcmtk_+eb+cy+np", "SC_rgb_jpeg_dcmtk", "SC_ybr_full_422_uncompressed"]
 )
 def test_ybr_becomes_rgb(name: str) -> None:
-    # The bands of the test picture are told apart by their colour; JPEG and subsampling blur their
-    # borders.
+    # The bands of the test picture differ in colour; JPEG and subsampling blur their borders.
     difference = read_image(shipped(f"{name}.dcm")).astype(int) - read_image(
         shipped("SC_rgb_rle.dcm")
     )
@@ -206,7 +207,7 @@ def test_palettes_are_looked_up() -> None:
 # Files that cannot be read
 
 
-def test_a_tiff_head_before_the_dicom_does_not_mislead() -> None:
+def test_a_dicom_file_with_the_head_of_a_tiff_is_dicom() -> None:
     data = shipped("MR_small.dcm").read_bytes()
     assert data.startswith(b"II*\0")
     assert image_kind(data) == "DICOM"
@@ -226,7 +227,7 @@ def test_a_tiff_head_before_the_dicom_does_not_mislead() -> None:
         ("no_meta", "not a JPEG, PNG, TIFF, BMP, GIF, WebP or DICOM file"),
     ],
 )
-def test_unreadable_files_are_told_with_their_path(name: str, reason: str) -> None:
+def test_errors_begin_with_the_path(name: str, reason: str) -> None:
     path = shipped(f"{name}.dcm")
     with pytest.raises(ImageError) as caught:
         read_image(path)
@@ -234,7 +235,7 @@ def test_unreadable_files_are_told_with_their_path(name: str, reason: str) -> No
     assert reason in str(caught.value)
 
 
-def test_packings_without_a_plugin_are_named() -> None:
+def test_a_packing_without_a_plugin_is_named() -> None:
     from pydicom.pixels import get_decoder
     from pydicom.uid import JPEGLSLossless
 
@@ -269,7 +270,7 @@ def test_the_size_is_checked_before_decoding() -> None:
         {"NumberOfFrames": 9},
     ],
 )
-def test_tags_that_contradict_each_other(tags: dict[str, Any]) -> None:
+def test_contradicting_tags_are_refused(tags: dict[str, Any]) -> None:
     refused(assigned(**tags))
 
 
@@ -283,8 +284,8 @@ def test_hostile_files_raise_only_image_errors(data: st.DataObject) -> None:
     )
     content = bytearray(shipped(f"{name}.dcm").read_bytes())
     for _ in range(data.draw(st.integers(1, 8))):
-        at = data.draw(st.integers(132, 1800) | st.integers(132, len(content) - 1))
-        content[min(at, len(content) - 1)] = data.draw(
+        place = data.draw(st.integers(132, 1800) | st.integers(132, len(content) - 1))
+        content[min(place, len(content) - 1)] = data.draw(
             st.sampled_from([0, 1, 127, 128, 255]) | st.integers(0, 255)
         )
     if data.draw(st.booleans()):

@@ -1,4 +1,4 @@
-"""Decoding: made files of every format and mode, hostile files, and a sample of the real ones."""
+"""Tests of decoding: generated files of every format and mode, hostile files, real files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from freezeframe import FreezeframeError, ImageError, ParameterError
 from freezeframe.data.formats import limits
 from freezeframe.data.formats.images import RESIZE_METHODS, decode_image, read_image, resize_image
 from freezeframe.data.formats.limits import scale_to_bytes
-from freezeframe.data.formats.table import HEAD_BYTES, image_kind
+from freezeframe.data.formats.table import HEAD_BYTES, IMAGE_FORMATS, image_kind
 
 DATASETS = Path(__file__).parents[3] / "shared" / "datasets"
 KINDS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WebP")
@@ -69,7 +69,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def picture(height: int = 11, width: int = 17) -> NDArray[np.uint8]:
-    """A colourful gradient without symmetry."""
+    """Draw a colourful gradient without symmetry."""
     y, x = np.mgrid[:height, :width]
     return np.stack([x * 255 // width, y * 255 // height, (x * y) % 256], axis=2).astype(np.uint8)
 
@@ -109,15 +109,15 @@ def png_chunk(name: bytes, body: bytes) -> bytes:
 
 
 def with_chunk(png: bytes, name: bytes, body: bytes) -> bytes:
-    """Put a chunk behind the IHDR of a PNG."""
+    """Insert a chunk behind the IHDR of a PNG."""
     return png[:33] + png_chunk(name, body) + png[33:]
 
 
 def grey_tiff(
     height: int, width: int, pixels: bytes, tags: dict[int, int], *, counts: int = 1
 ) -> bytes:
-    """A little-endian TIFF of one strip; `counts` is what its last tag says about the number of its values."""
-    known = {
+    """Write a little-endian TIFF of one strip; `counts` is the number of values of its last tag."""
+    values = {
         256: width,
         257: height,
         258: 8,
@@ -128,24 +128,39 @@ def grey_tiff(
         278: height,
         279: len(pixels),
     } | tags
-    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(known.items())]
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(values.items())]
     entries[-1] = entries[-1][:4] + struct.pack("<I", counts) + entries[-1][8:]
     head = b"II*\0" + struct.pack("<I", 8 + len(pixels))
     return head + pixels + struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
 
 
-# What it is
+# Formats by content
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_kind_is_told_by_the_first_bytes(name: str) -> None:
+def test_the_first_bytes_decide_the_kind(name: str) -> None:
     assert image_kind(SMALL[name][:HEAD_BYTES]) == name.split()[0]
+
+
+@pytest.mark.parametrize("magic", MAGICS)
+def test_the_table_has_one_format_for_each_magic(magic: bytes) -> None:
+    assert [row.matches(magic) for row in IMAGE_FORMATS].count(True) == 1
+
+
+def test_names_and_endings_in_the_table_are_unique() -> None:
+    names = [row.name for row in IMAGE_FORMATS]
+    endings = [ending for row in IMAGE_FORMATS for ending in row.endings]
+    assert len(set(names)) == len(names)
+    assert len(set(endings)) == len(endings)
+    assert all(ending == f".{ending.lower().strip('.')}" for ending in endings)
 
 
 @pytest.mark.parametrize(
     ("head", "kind"),
     [
         (b"", None),
+        (b"BM" + bytes(12) + b"(\0", "BMP"),
+        (b"BM" + bytes(12) + b"(\0\1\0", None),
         (b"BMW is a car, not a bitmap", None),
         (b"RIFF\0\0\0\0WAVEfmt ", None),
         (b"P6 1 1 255 abc", None),
@@ -162,7 +177,7 @@ def test_the_kind_of_odd_heads(head: bytes, kind: str | None) -> None:
     assert image_kind(head) == kind
 
 
-def test_a_name_with_the_wrong_ending_is_no_matter(tmp_path: Path) -> None:
+def test_the_ending_of_a_name_does_not_matter(tmp_path: Path) -> None:
     for number, (name, data) in enumerate(SMALL.items()):
         for ending in (".jpg", ".png", ".txt", ""):
             path = tmp_path / f"{number}{ending}"
@@ -180,14 +195,14 @@ def test_a_name_with_the_wrong_ending_is_no_matter(tmp_path: Path) -> None:
         np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=24).map(lambda shape: (*shape, 3))
     )
 )
-def test_lossless_formats_give_the_pixels_back(name: str, pixels: NDArray[np.uint8]) -> None:
+def test_lossless_formats_keep_the_pixels(name: str, pixels: NDArray[np.uint8]) -> None:
     image = decode_image(encoded(Image.fromarray(pixels), name, **LOSSLESS[name]))
     assert is_rgb(image)
     assert np.array_equal(image, pixels)
 
 
 @pytest.mark.parametrize(("mode", "kind"), OPAQUE)
-def test_opaque_modes_become_what_pillow_makes_of_them(mode: str, kind: str) -> None:
+def test_opaque_modes_are_converted_like_pillow_does(mode: str, kind: str) -> None:
     source = Image.fromarray(picture())
     data = encoded(source.convert("RGB" if mode == "RGBX" else mode), kind)
     image = decode_image(data)
@@ -208,7 +223,7 @@ def test_deep_grey_is_scaled_not_clipped(mode: str, kind: str) -> None:
     assert len(np.unique(image)) > 250
 
 
-def test_cmyk_jpeg_has_its_colours_the_right_way_round() -> None:
+def test_colours_of_a_cmyk_jpeg_are_not_inverted() -> None:
     for cmyk, rgb in (
         ((0, 0, 0, 0), (255, 255, 255)),
         ((0, 255, 255, 0), (255, 0, 0)),
@@ -218,14 +233,14 @@ def test_cmyk_jpeg_has_its_colours_the_right_way_round() -> None:
         assert np.abs(decode_image(data).astype(int) - rgb).max() <= 4
 
 
-def test_white_is_zero_is_turned_round_in_deep_tiffs() -> None:
+def test_white_is_zero_is_inverted_in_deep_tiffs() -> None:
     levels = (np.arange(256) * 200).astype("<u2").tobytes()
     black, white = (decode_image(grey_tiff(16, 16, levels, {258: 16, 262: tag})) for tag in (1, 0))
     assert black[0, 0, 0] == 0
     assert np.array_equal(white, 255 - black)
 
 
-def test_nan_and_infinity_in_float_tiffs() -> None:
+def test_nan_and_infinity_of_float_tiffs_become_bytes() -> None:
     levels = np.array([[np.nan, np.inf, -np.inf, 2.0, 3.0, 4.0]], np.float32)
     assert decode_image(encoded(Image.fromarray(levels), "TIFF"))[0, :, 0].tolist() == [
         0,
@@ -238,7 +253,7 @@ def test_nan_and_infinity_in_float_tiffs() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WebP"])
-def test_alpha_is_laid_over_black(kind: str) -> None:
+def test_transparent_images_get_a_black_background(kind: str) -> None:
     rgba = np.array([[[200, 100, 50, 255], [200, 100, 50, 128], [200, 100, 50, 0]]], np.uint8)
     options = {"lossless": True, "exact": True} if kind == "WebP" else {}
     image = decode_image(encoded(Image.fromarray(rgba), kind, **options))
@@ -247,7 +262,7 @@ def test_alpha_is_laid_over_black(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_grey_with_alpha_is_laid_over_black(kind: str) -> None:
+def test_transparent_grey_images_get_a_black_background(kind: str) -> None:
     image = decode_image(
         encoded(Image.fromarray(np.array([[[200, 255], [200, 128], [200, 0]]], np.uint8)), kind)
     )
@@ -274,7 +289,7 @@ def test_transparent_colours_become_black() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF", "WebP"])
-def test_of_several_frames_the_first_is_taken(kind: str) -> None:
+def test_the_first_of_several_frames_is_decoded(kind: str) -> None:
     frames = [
         Image.new("RGB", (9, 5), colour) for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255))
     ]
@@ -286,7 +301,7 @@ def test_of_several_frames_the_first_is_taken(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WebP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_exif_orientation(kind: str, orientation: int) -> None:
+def test_every_exif_orientation_is_applied(kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[274] = orientation
     options = {"lossless": True} if kind == "WebP" else {}
@@ -314,8 +329,9 @@ def test_scaling_keeps_the_order_and_fills_the_range(levels: NDArray[np.float64]
     assert scaled.dtype == np.uint8
     assert np.array_equal(levels, before, equal_nan=True)
     assert (scaled[np.isnan(levels)] == 0).all()
-    known = levels[~np.isnan(levels)]
-    assert (np.diff(scaled[~np.isnan(levels)][np.argsort(known)].astype(int)) >= 0).all()
+    numbers = ~np.isnan(levels)
+    ascending = np.argsort(levels[numbers])
+    assert (np.diff(scaled[numbers][ascending].astype(int)) >= 0).all()
     finite = np.isfinite(levels)
     if finite.any() and levels[finite].max() / 2 - levels[finite].min() / 2 > 1e-300:
         assert scaled[finite].min() == 0
@@ -325,7 +341,7 @@ def test_scaling_keeps_the_order_and_fills_the_range(levels: NDArray[np.float64]
 @pytest.mark.parametrize(
     ("value", "byte"), [(0, 0), (37, 255), (-37, 0), (np.inf, 255), (-np.inf, 0), (np.nan, 0)]
 )
-def test_a_constant_is_scaled_between_itself_and_zero(value: float, byte: int) -> None:
+def test_a_constant_image_is_scaled_between_its_value_and_zero(value: float, byte: int) -> None:
     assert (scale_to_bytes(np.full((2, 3), value)) == byte).all()
 
 
@@ -341,7 +357,7 @@ def test_a_constant_is_scaled_between_itself_and_zero(value: float, byte: int) -
     method=st.sampled_from(RESIZE_METHODS),
 )
 @settings(deadline=None)
-def test_resizing_gives_the_size_asked_for(
+def test_resizing_returns_the_requested_size(
     pixels: NDArray[np.uint8], height: int, width: int, method: str
 ) -> None:
     before = pixels.copy()
@@ -350,12 +366,13 @@ def test_resizing_gives_the_size_asked_for(
     assert resized.shape == (height, width, 3)
     assert not np.shares_memory(resized, pixels)
     assert np.array_equal(pixels, before)
-    if method in ("nearest", "bilinear"):  # the others overshoot
+    # Bicubic and Lanczos overshoot.
+    if method in ("nearest", "bilinear"):
         assert pixels.min() <= resized.min()
         assert resized.max() <= pixels.max()
 
 
-def test_resizing_averages_when_it_shrinks() -> None:
+def test_shrinking_averages_pixels() -> None:
     stripes = np.zeros((8, 8, 3), np.uint8)
     stripes[:, ::2] = 200
     assert set(np.unique(resize_image(stripes, 8, 1, "nearest"))) <= {0, 200}
@@ -380,7 +397,7 @@ def test_resizing_a_view_equals_resizing_its_copy() -> None:
         (picture()[:0], (4, 4), "nearest", "of (0, 17, 3)"),
     ],
 )
-def test_resizing_refuses_what_it_cannot_do(
+def test_resizing_refuses_invalid_arguments(
     image: Any, size: tuple[int, int], method: str, message: str
 ) -> None:
     with pytest.raises(ParameterError) as caught:
@@ -400,7 +417,7 @@ def refused(decode: Callable[[], object]) -> str:
     return text
 
 
-def test_unreadable_files_are_told_with_their_path(tmp_path: Path) -> None:
+def test_errors_begin_with_the_path(tmp_path: Path) -> None:
     contents = {
         "empty.png": (b"", "the file is empty"),
         "text.jpg": (b"hello, world\n" * 99, "not a JPEG, PNG, TIFF, BMP, GIF, WebP or DICOM file"),
@@ -420,7 +437,7 @@ def test_unreadable_files_are_told_with_their_path(tmp_path: Path) -> None:
         assert text.partition(": ")[2] == refused(lambda content=content: decode_image(content))  # type: ignore[misc]
 
 
-def test_paths_that_are_no_files(tmp_path: Path) -> None:
+def test_directories_pipes_and_devices_are_refused(tmp_path: Path) -> None:
     assert refused(lambda: read_image(tmp_path)) == f"{tmp_path}: is a directory"
     assert (
         refused(lambda: read_image(f"{tmp_path}/a")) == f"{tmp_path}/a: No such file or directory"
@@ -436,28 +453,29 @@ def test_paths_that_are_no_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may read everything")
-def test_forbidden_files(tmp_path: Path) -> None:
+def test_forbidden_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(SMALL["PNG"])
     (tmp_path / "a.png").chmod(0)
     assert refused(lambda: read_image(tmp_path / "a.png")) == f"{tmp_path}/a.png: Permission denied"
 
 
-def test_of_files_that_are_no_images_only_the_head_is_read(tmp_path: Path) -> None:
+def test_only_the_head_of_a_foreign_file_is_read(tmp_path: Path) -> None:
     with (tmp_path / "film.jpg").open("wb") as file:
         file.truncate(1 << 40)
     assert "not a JPEG" in refused(lambda: read_image(tmp_path / "film.jpg"))
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_what_is_cut_short_is_refused_or_whole(name: str) -> None:
-    whole, data = decode_image(SMALL[name]), SMALL[name]
-    lost = 0
+def test_truncated_files_are_refused_or_whole(name: str) -> None:
+    data = SMALL[name]
+    whole = decode_image(data)
+    n_refused = 0
     for length in range(1, len(data), 1 + len(data) // 150):
         try:
             assert np.array_equal(decode_image(data[:length]), whole), length
         except ImageError:
-            lost += 1
-    assert lost > 100
+            n_refused += 1
+    assert n_refused > 100
 
 
 @given(data=st.data())
@@ -465,13 +483,13 @@ def test_what_is_cut_short_is_refused_or_whole(name: str) -> None:
 def test_hostile_files_raise_only_image_errors(data: st.DataObject) -> None:
     content = bytearray(SMALL[data.draw(st.sampled_from(sorted(SMALL)))])
     for _ in range(data.draw(st.integers(1, 6))):
-        # The heads are where it hurts.
-        at = data.draw(
+        # Damage of the head is the most dangerous.
+        place = data.draw(
             st.integers(0, min(len(content), 200) - 1) | st.integers(0, len(content) - 1)
         )
-        content[at] = data.draw(st.sampled_from([0, 1, 127, 128, 255]) | st.integers(0, 255))
+        content[place] = data.draw(st.sampled_from([0, 1, 127, 128, 255]) | st.integers(0, 255))
     if image_kind(bytes(content)) == "PNG" and data.draw(st.booleans()):
-        content = bytearray(with_right_sums(bytes(content)))
+        content = bytearray(with_valid_checksums(bytes(content)))
     check_decodes_or_refuses(bytes(content))
 
 
@@ -494,24 +512,38 @@ def check_decodes_or_refuses(content: bytes) -> None:
     assert 0 < len(text) <= 200
 
 
-def with_right_sums(png: bytes) -> bytes:
-    at = 8
-    while (end := at + 12 + int.from_bytes(png[at : at + 4], "big")) <= len(png):
-        png = png[: end - 4] + struct.pack(">I", zlib.crc32(png[at + 4 : end - 4])) + png[end:]
-        at = end
+def with_valid_checksums(png: bytes) -> bytes:
+    """Compute the checksums of all chunks of a PNG again."""
+    start = 8
+    while (end := start + 12 + int.from_bytes(png[start : start + 4], "big")) <= len(png):
+        checksum = struct.pack(">I", zlib.crc32(png[start + 4 : end - 4]))
+        png = png[: end - 4] + checksum + png[end:]
+        start = end
     return png
 
 
-# fmt: off
 READER_ERRORS: list[type[Exception]] = [
-    struct.error, zlib.error, OSError, SyntaxError, ValueError, EOFError, MemoryError, OverflowError, KeyError,
-    TypeError, IndexError, ZeroDivisionError, RecursionError, AttributeError, StopIteration, AssertionError,
+    struct.error,
+    zlib.error,
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    KeyError,
+    TypeError,
+    IndexError,
+    ZeroDivisionError,
+    RecursionError,
+    AttributeError,
+    StopIteration,
+    AssertionError,
 ]
-# fmt: on
 
 
 @pytest.mark.parametrize("error", READER_ERRORS)
-def test_whatever_a_reader_raises_is_an_image_error(
+def test_every_exception_of_a_decoder_becomes_an_image_error(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -523,7 +555,7 @@ def test_whatever_a_reader_raises_is_an_image_error(
     assert text.startswith("PNG that cannot be decoded: ")
 
 
-def test_an_interrupt_is_no_image_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_is_not_an_image_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -536,9 +568,13 @@ def test_an_interrupt_is_no_image_error(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def bombs() -> dict[str, bytes]:
-    """Small files that declare huge images."""
-    jpeg, bmp, gif, webp = SMALL["JPEG"], SMALL["BMP"], SMALL["GIF"], SMALL["WebP lossless"]
-    frame, packed = jpeg.index(b"\xff\xc0") + 5, zlib.compress(bytes(99_999))
+    """Return small files that declare huge images."""
+    jpeg = SMALL["JPEG"]
+    bmp = SMALL["BMP"]
+    gif = SMALL["GIF"]
+    webp = SMALL["WebP lossless"]
+    frame = jpeg.index(b"\xff\xc0") + 5
+    packed = zlib.compress(bytes(99_999))
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     chunks = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", packed) + png_chunk(b"IEND", b"")
     return {
@@ -559,20 +595,22 @@ def bombs() -> dict[str, bytes]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="measures memory by the module resource")
 @pytest.mark.parametrize("name", bombs())
-def test_bombs_are_refused_without_unpacking_them(
+def test_bombs_are_refused_before_they_are_decoded(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import resource
 
     bomb = bombs()[name]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for limit in (Image.MAX_IMAGE_PIXELS, None):  # many programs take Pillow's own limit away
+    # Many programs remove Pillow's own limit.
+    for limit in (Image.MAX_IMAGE_PIXELS, None):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             text = refused(lambda: decode_image(bomb))
     assert "pixels are more than the limit of 100000000" in text
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+    # In KiB.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -584,7 +622,7 @@ def test_the_limit_is_the_largest_size_allowed(name: str) -> None:
     )
 
 
-def test_the_limit_of_the_process_is_neither_asked_nor_changed(
+def test_the_limit_of_the_process_is_neither_used_nor_changed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
@@ -596,13 +634,14 @@ def test_the_limit_of_the_process_is_neither_asked_nor_changed(
 # Metadata and warnings
 
 
-def test_texts_profiles_and_broken_frames_of_a_png_are_passed_over() -> None:
-    png, bomb = SMALL["PNG"], zlib.compress(bytes(99_000_000))
+def test_texts_profiles_and_broken_frames_of_a_png_are_ignored() -> None:
+    png = SMALL["PNG"]
+    bomb = zlib.compress(bytes(99_000_000))
     for name, body in ((b"zTXt", b"a\0\0" + bomb), (b"iCCP", b"a\0\0" + bomb), (b"acTL", b"\0")):
         assert np.array_equal(decode_image(with_chunk(png, name, body)), picture())
 
 
-def test_a_flipped_bit_in_the_pixels_of_a_png_is_found() -> None:
+def test_a_flipped_bit_in_the_pixels_of_a_png_is_detected() -> None:
     png = bytearray(SMALL["PNG"])
     png[png.index(b"IDAT") + 20] ^= 1
     assert (
@@ -612,7 +651,7 @@ def test_a_flipped_bit_in_the_pixels_of_a_png_is_found() -> None:
 
 
 def warning_files() -> list[bytes]:
-    """Sound pictures that Pillow warns about: tags that lead outside the file."""
+    """Return sound pictures that Pillow warns about: their tags point outside the file."""
     broken_exif = b"Exif\0\0II*\0\x08\0\0\0\x09\0" + struct.pack("<HHII", 0x9000, 2, 9999, 9999)
     return [
         grey_tiff(8, 8, bytes(range(64)), {50_000: 9}, counts=1 << 20),
@@ -621,9 +660,9 @@ def warning_files() -> list[bytes]:
 
 
 @pytest.mark.parametrize("number", range(2))
-def test_broken_metadata_is_no_reason_to_refuse_or_warn(number: int) -> None:
+def test_broken_metadata_raises_no_error_and_no_warning(number: int) -> None:
     data = warning_files()[number]
-    # Or this test would show nothing.
+    # Without a warning of Pillow, this test would prove nothing.
     with pytest.warns(UserWarning, match="larger than file|orrupt EXIF|Truncated File"):
         Image.open(BytesIO(data)).getexif()
     with warnings.catch_warnings():
@@ -631,48 +670,60 @@ def test_broken_metadata_is_no_reason_to_refuse_or_warn(number: int) -> None:
         assert is_rgb(decode_image(data))
 
 
-def test_threads_decode_without_warnings_and_alike() -> None:
+def test_threads_decode_equally_and_without_warnings() -> None:
     files = [*SMALL.values(), *warning_files()] * 12
-    alone = [decode_image(data) for data in files]
+    expected = [decode_image(data) for data in files]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with ThreadPoolExecutor(8) as threads:
-            together = list(threads.map(decode_image, files))
-    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+            images = list(threads.map(decode_image, files))
+    assert all(map(np.array_equal, images, expected))
+    assert len(images) == len(expected)
 
 
-def test_warnings_of_others_still_come_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_of_other_threads_still_appear(monkeypatch: pytest.MonkeyPatch) -> None:
     decode_image(SMALL["PNG"])
     with pytest.warns(UserWarning, match="after"):
         warnings.warn("after", stacklevel=1)
 
     def warn_elsewhere(*_: object) -> None:
         warnings.warn("here", stacklevel=1)
-        with ThreadPoolExecutor(1) as other:
-            other.submit(warnings.warn, "elsewhere").result()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(warnings.warn, "elsewhere").result()
 
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load_end", warn_elsewhere)
-    with pytest.warns(UserWarning, match="elsewhere") as seen:
+    with pytest.warns(UserWarning, match="elsewhere") as records:
         decode_image(SMALL["PNG"])
-    assert [str(warning.message) for warning in seen] == ["elsewhere"]
+    assert [str(record.message) for record in records] == ["elsewhere"]
 
 
-def test_the_filter_of_warnings_can_be_sent_to_other_processes() -> None:
-    decode_image(SMALL["PNG"])  # joblib and scikit-learn send the filters to their workers
+def test_decoding_does_not_repeat_warnings_that_were_shown() -> None:
+    with warnings.catch_warnings(record=True) as records:
+        warnings.simplefilter("default")
+        decode_image(SMALL["PNG"])
+        for _ in range(3):
+            warnings.warn("shown once", stacklevel=1)
+            decode_image(SMALL["PNG"])
+    assert [str(record.message) for record in records] == ["shown once"]
+
+
+def test_the_warning_filter_can_be_pickled() -> None:
+    decode_image(SMALL["PNG"])
+    # joblib and scikit-learn send the filters to their workers.
     assert limits._AnyWarning in [
         entry[2] for entry in pickle.loads(pickle.dumps(warnings.filters))
     ]
 
 
-def test_errors_of_images_are_errors_of_freezeframe() -> None:
+def test_image_errors_are_freezeframe_errors() -> None:
     assert issubclass(ImageError, FreezeframeError)
 
 
-# Real files, and the examples
+# Real files
 
 
 @pytest.mark.skipif(not DATASETS.is_dir(), reason="the data sets are not at ../shared/datasets")
-def test_real_images() -> None:
+def test_real_images_are_decoded_like_pillow_does() -> None:
     by_kind: dict[str | None, list[Path]] = {}
     for path in sorted(
         path

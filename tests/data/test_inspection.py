@@ -1,4 +1,4 @@
-"""What images are found to be like, and the cache that keeps it."""
+"""Tests of image facts and of their cache."""
 
 from __future__ import annotations
 
@@ -43,20 +43,21 @@ def files_of(folder: Path) -> list[tuple[Path, str]]:
     return [(path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths]
 
 
-def told(found: list[ImageFacts]) -> list[tuple[Any, ...]]:
-    return [_values_of_facts(one) for one in found]
+def rows_of(results: list[ImageFacts]) -> list[tuple[Any, ...]]:
+    """Return comparable values: the facts themselves hold arrays."""
+    return [_values_of_facts(facts) for facts in results]
 
 
 def count_decoding(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sizes of what is decoded from now on."""
+    """Collect the sizes of all files that are decoded from now on."""
     decoded: list[int] = []
     decode = inspection.decode_image
 
-    def counted(data: bytes) -> Any:
+    def count_and_decode(data: bytes) -> Any:
         decoded.append(len(data))
         return decode(data)
 
-    monkeypatch.setattr(inspection, "decode_image", counted)
+    monkeypatch.setattr(inspection, "decode_image", count_and_decode)
     return decoded
 
 
@@ -69,57 +70,50 @@ def count_decoding(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         *[("RGB", "bmp", "BMP"), ("RGB", "webp", "WebP"), ("P", "gif", "GIF")],
     ],
 )
-def test_kind_mode_and_size_are_those_of_the_file(
-    tmp_path: Path, mode: str, ending: str, kind: str
-) -> None:
+def test_facts_have_kind_mode_and_size(tmp_path: Path, mode: str, ending: str, kind: str) -> None:
     path = tmp_path / f"scan.{ending}"
     Image.new("RGB", (30, 20), (200, 100, 0)).convert("L" if mode == "I;16" else mode).convert(
         mode
     ).save(path)
-    (found,) = inspect_files([(path, "")])
-    assert (found.kind, found.mode, found.height, found.width, found.reason) == (
-        kind,
-        mode,
-        20,
-        30,
-        "",
-    )
-    assert found.n_bytes == path.stat().st_size
+    (facts,) = inspect_files([(path, "")])
+    assert (facts.kind, facts.mode, facts.reason) == (kind, mode, "")
+    assert (facts.height, facts.width) == (20, 30)
+    assert facts.n_bytes == path.stat().st_size
     assert image_mode(path.read_bytes()) == mode
 
 
-def test_the_mode_of_what_is_no_image() -> None:
+def test_a_file_that_is_not_an_image_has_no_mode() -> None:
     for data in (b"", b"text", b"\x89PNG\r\n\x1a\nbroken"):
         with pytest.raises(ImageError):
             image_mode(data)
 
 
-def test_dicom_tells_its_photometric_interpretation() -> None:
+def test_the_mode_of_dicom_is_its_photometric_interpretation() -> None:
     pydicom_data = pytest.importorskip("pydicom.data")
     path = pydicom_data.get_testdata_file("MR_small.dcm", download=False)
-    (found,) = inspect_files([(path, "")])
-    assert (found.kind, found.mode, found.height, found.width) == ("DICOM", "MONOCHROME2", 64, 64)
+    (facts,) = inspect_files([(path, "")])
+    assert (facts.kind, facts.mode, facts.height, facts.width) == ("DICOM", "MONOCHROME2", 64, 64)
 
 
-def test_brightness_and_contrast_are_those_of_the_grey_levels(tmp_path: Path) -> None:
+def test_brightness_and_contrast_are_mean_and_deviation_of_grey_levels(tmp_path: Path) -> None:
     levels = np.random.default_rng(0).integers(0, 256, (31, 47), dtype=np.uint8)
     Image.fromarray(levels).save(tmp_path / "scan.png")
-    (found,) = inspect_files([(tmp_path / "scan.png", "")])
-    assert found.brightness == pytest.approx(levels.mean())
-    assert found.contrast == pytest.approx(levels.std())
-    assert found.fingerprint is not None
-    assert found.fingerprint.pixels == fingerprint(read_image(tmp_path / "scan.png")).pixels
+    (facts,) = inspect_files([(tmp_path / "scan.png", "")])
+    assert facts.brightness == pytest.approx(levels.mean())
+    assert facts.contrast == pytest.approx(levels.std())
+    assert facts.fingerprint is not None
+    assert facts.fingerprint.pixels == fingerprint(read_image(tmp_path / "scan.png")).pixels
 
 
-def test_a_turned_photograph_has_the_size_it_is_seen_in(tmp_path: Path) -> None:
+def test_a_turned_photograph_has_its_size_after_turning(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6
     Image.new("L", (30, 20)).save(tmp_path / "turned.jpg", exif=exif)
-    (found,) = inspect_files([(tmp_path / "turned.jpg", "")])
-    assert (found.height, found.width) == (30, 20)
+    (facts,) = inspect_files([(tmp_path / "turned.jpg", "")])
+    assert (facts.height, facts.width) == (30, 20)
 
 
-def test_unreadable_files_tell_why_and_stop_nothing(tmp_path: Path) -> None:
+def test_unreadable_files_have_a_reason_and_stop_nothing(tmp_path: Path) -> None:
     buffer = BytesIO()
     Image.new("L", (50, 50)).save(buffer, "PNG")
     (tmp_path / "cut.png").write_bytes(buffer.getvalue()[:60])
@@ -127,8 +121,8 @@ def test_unreadable_files_tell_why_and_stop_nothing(tmp_path: Path) -> None:
     (tmp_path / "good.png").write_bytes(buffer.getvalue())
     (tmp_path / "text.png").write_text("no image")
     names = ["cut.png", "empty.png", "good.png", "missing.png", "text.png", "."]
-    found = inspect_files([(tmp_path / name, "") for name in names])
-    reasons = [one.reason for one in found]
+    results = inspect_files([(tmp_path / name, "") for name in names])
+    reasons = [facts.reason for facts in results]
     assert reasons[:4] == [
         "PNG that is truncated",
         "the file is empty",
@@ -137,36 +131,38 @@ def test_unreadable_files_tell_why_and_stop_nothing(tmp_path: Path) -> None:
     ]
     assert reasons[4].startswith("not a JPEG, PNG")
     assert reasons[5] == "is a directory"
-    assert [one.kind for one in found] == ["PNG", "", "PNG", "", "", ""]
-    assert [one.fingerprint is None for one in found] == [True, True, False, True, True, True]
+    assert [facts.kind for facts in results] == ["PNG", "", "PNG", "", "", ""]
+    has_none = [facts.fingerprint is None for facts in results]
+    assert has_none == [True, True, False, True, True, True]
 
 
-def test_each_content_is_decoded_once_and_from_a_copy_that_is_there(
+def test_each_content_is_decoded_once_from_an_existing_copy(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = read_manifest(folder)
     decoded = count_decoding(monkeypatch)
-    (folder / "tumour" / "10.png").unlink()  # 11.png is its copy
+    # 11.png is its copy.
+    (folder / "tumour" / "10.png").unlink()
     progress: list[tuple[int, int]] = []
-    found = inspect_images(manifest, progress=lambda *told: progress.append(told))
+    results = inspect_images(manifest, progress=lambda *counts: progress.append(counts))
     assert len(decoded) == 23
-    assert [one.reason for one in found] == [""] * 24
+    assert [facts.reason for facts in results] == [""] * 24
     assert progress[-1] == (24, 24)
     assert progress == sorted(progress)
     paths = [image.path for image in manifest.images]
-    assert found[paths.index("tumour/10.png")] is found[paths.index("tumour/11.png")]
-    assert [one.height for one in found[:12]] == list(range(20, 32))
+    assert results[paths.index("tumour/10.png")] is results[paths.index("tumour/11.png")]
+    assert [facts.height for facts in results[:12]] == list(range(20, 32))
 
 
-def test_the_second_time_nothing_is_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_inspection_decodes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "tumour" / "cut.png").write_bytes((folder / "tumour" / "03.png").read_bytes()[:99])
     files = files_of(folder)
     first = inspect_files(files)
     decoded = count_decoding(monkeypatch)
-    assert told(inspect_files(files)) == told(first)
+    assert rows_of(inspect_files(files)) == rows_of(first)
     assert decoded == []
-    assert [one.reason for one in first if one.reason] == ["PNG that is truncated"]
-    assert told(inspect_files(files, cache=False)) == told(first)
+    assert [facts.reason for facts in first if facts.reason] == ["PNG that is truncated"]
+    assert rows_of(inspect_files(files, cache=False)) == rows_of(first)
     assert len(decoded) == 24
 
 
@@ -175,9 +171,7 @@ def test_no_cache_writes_nothing(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
-def test_what_may_be_otherwise_the_next_time_is_not_kept(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_temporary_failures_are_not_cached(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, sha256 = files_of(folder)[0]
     content = path.read_bytes()
     path.unlink()
@@ -193,10 +187,10 @@ def test_what_may_be_otherwise_the_next_time_is_not_kept(
     assert inspect_files([(path, sha256)])[0].reason == ""
 
 
-def test_a_file_that_changed_since_it_was_listed_does_not_poison_the_cache(folder: Path) -> None:
-    (path, sha256), (other, _) = files_of(folder)[:2]
+def test_a_file_that_changed_after_listing_is_not_cached(folder: Path) -> None:
+    (path, sha256), (second, _) = files_of(folder)[:2]
     content = path.read_bytes()
-    path.write_bytes(other.read_bytes())
+    path.write_bytes(second.read_bytes())
     assert inspect_files([(path, sha256)])[0].height == 21
     path.write_bytes(content)
     assert inspect_files([(path, sha256)])[0].height == 20
@@ -212,7 +206,7 @@ def replace_by_text(path: Path) -> None:
     path.write_text("no database, and longer than a header of SQLite is. " * 20)
 
 
-def replace_by_another_database(path: Path) -> None:
+def replace_by_foreign_database(path: Path) -> None:
     path.unlink()
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE inspected (a, b)")
@@ -223,20 +217,20 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("spoil", [damage, replace_by_text, replace_by_another_database, empty])
-def test_a_cache_that_is_of_no_use_is_begun_anew(
+@pytest.mark.parametrize("spoil", [damage, replace_by_text, replace_by_foreign_database, empty])
+def test_a_useless_cache_is_replaced(
     folder: Path, monkeypatch: pytest.MonkeyPatch, spoil: Any
 ) -> None:
     files = files_of(folder)
     first = inspect_files(files)
     spoil(cache_path())
-    assert told(inspect_files(files)) == told(first)
+    assert rows_of(inspect_files(files)) == rows_of(first)
     decoded = count_decoding(monkeypatch)
-    assert told(inspect_files(files)) == told(first)
+    assert rows_of(inspect_files(files)) == rows_of(first)
     assert decoded == []
 
 
-def test_values_that_cannot_be_are_looked_up_anew(folder: Path) -> None:
+def test_impossible_values_are_computed_again(folder: Path) -> None:
     files = files_of(folder)
     first = inspect_files(files)
     for change in (
@@ -254,41 +248,39 @@ def test_values_that_cannot_be_are_looked_up_anew(folder: Path) -> None:
         with sqlite3.connect(cache_path()) as connection:
             connection.execute(f"UPDATE inspected SET {change}")
         connection.close()
-        assert told(inspect_files(files)) == told(first), change
+        assert rows_of(inspect_files(files)) == rows_of(first), change
 
 
-@pytest.mark.parametrize("how", ["a file", "a folder", "read-only", "locked"])
-def test_a_cache_that_cannot_be_written_costs_only_time(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+@pytest.mark.parametrize("obstacle", ["a file", "a folder", "read-only", "locked"])
+def test_an_unwritable_cache_costs_only_time(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obstacle: str
 ) -> None:
     monkeypatch.setattr("freezeframe.data.inspection.cache.PATIENCE", 0.1)
     files = files_of(folder)
     first = inspect_files(files, cache=False)
     place = cache_path()
     place.parent.parent.mkdir()
-    if how == "a file":
+    if obstacle == "a file":
         place.parent.write_text("")
-    elif how == "a folder":
+    elif obstacle == "a folder":
         place.mkdir(parents=True)
-    elif how == "read-only":
+    elif obstacle == "read-only":
         place.parent.mkdir()
         place.parent.chmod(0o500)
     else:
         inspect_files(files[:3])
-        other = sqlite3.connect(place, isolation_level=None)
-        other.execute("BEGIN EXCLUSIVE")
+        locking = sqlite3.connect(place, isolation_level=None)
+        locking.execute("BEGIN EXCLUSIVE")
     try:
-        assert told(inspect_files(files)) == told(first)
+        assert rows_of(inspect_files(files)) == rows_of(first)
     finally:
-        if how == "read-only":
+        if obstacle == "read-only":
             place.parent.chmod(0o700)
-        if how == "locked":
-            other.close()
+        if obstacle == "locked":
+            locking.close()
 
 
-def test_a_cache_that_can_only_be_read_is_read(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_only_cache_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if os.geteuid() == 0:
         pytest.skip("for root every file can be written")
     files = files_of(folder)
@@ -297,7 +289,7 @@ def test_a_cache_that_can_only_be_read_is_read(
     cache_path().parent.chmod(0o500)
     decoded = count_decoding(monkeypatch)
     try:
-        assert told(inspect_files(files)[:12]) == told(first)
+        assert rows_of(inspect_files(files)[:12]) == rows_of(first)
     finally:
         cache_path().parent.chmod(0o700)
     assert len(decoded) == 11
@@ -307,7 +299,7 @@ def test_several_processes_share_the_cache(folder: Path, monkeypatch: pytest.Mon
     code = (
         "import sys; from freezeframe.data.manifest import read_manifest\n"
         "from freezeframe.data.inspection.inspect import inspect_images\n"
-        "print(sum(found.height for found in inspect_images(read_manifest(sys.argv[1]))))"
+        "print(sum(facts.height for facts in inspect_images(read_manifest(sys.argv[1]))))"
     )
     command = [sys.executable, "-c", code, str(folder)]
     running = [
@@ -321,7 +313,7 @@ def test_several_processes_share_the_cache(folder: Path, monkeypatch: pytest.Mon
     assert decoded == []
 
 
-def test_other_versions_of_the_libraries_decode_anew(
+def test_new_versions_of_the_libraries_decode_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = files_of(folder)
@@ -333,17 +325,17 @@ def test_other_versions_of_the_libraries_decode_anew(
     assert len(decoded) == 23
 
 
-def test_a_cache_that_has_grown_too_large_is_begun_anew(
+def test_a_cache_that_is_too_large_is_replaced(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = files_of(folder)
     first = inspect_files(files)
     monkeypatch.setattr("freezeframe.data.inspection.cache.MAX_CACHE_BYTES", 1000)
-    assert told(inspect_files(files[:1])) == told(first[:1])
+    assert rows_of(inspect_files(files[:1])) == rows_of(first[:1])
     monkeypatch.undo()
 
 
-def test_more_than_one_batch(tmp_path: Path) -> None:
+def test_several_batches_are_written_and_read(tmp_path: Path) -> None:
     keys = [f"{number:064x}" for number in range(2 * BATCH + 7)]
     cache = InspectionCache(tmp_path / "cache.sqlite")
     for number, key in enumerate(keys):
@@ -351,10 +343,10 @@ def test_more_than_one_batch(tmp_path: Path) -> None:
     cache.add("no SHA-256", ImageFacts(kind="PNG", reason="PNG that is truncated"))
     cache.close()
     cache = InspectionCache(tmp_path / "cache.sqlite")
-    known = cache.load(["", "no SHA-256", *keys])
+    cached = cache.load(["", "no SHA-256", *keys])
     cache.close()
-    assert [known[key].n_bytes for key in keys] == list(range(len(keys)))
-    assert len(known) == len(keys)
+    assert [cached[key].n_bytes for key in keys] == list(range(len(keys)))
+    assert len(cached) == len(keys)
 
 
 readable = st.builds(
@@ -375,30 +367,32 @@ readable = st.builds(
 
 
 @given(readable)
-def test_what_is_kept_is_read_back(inspected: ImageFacts) -> None:
-    again = _facts_of_values(_values_of_facts(inspected))
-    assert again is not None
-    assert _values_of_facts(again) == _values_of_facts(inspected)
+def test_facts_survive_a_round_trip(facts: ImageFacts) -> None:
+    values = _values_of_facts(facts)
+    restored = _facts_of_values(values)
+    assert restored is not None
+    assert _values_of_facts(restored) == values
 
 
 anything = st.none() | st.text() | st.binary() | st.integers() | st.floats()
 
 
 @given(readable, st.integers(0, 9), anything)
-def test_whatever_stands_in_a_row_is_refused_or_possible(
-    inspected: ImageFacts, place: int, value: Any
-) -> None:
-    values = list(_values_of_facts(inspected))
+def test_damaged_rows_are_refused_or_possible(facts: ImageFacts, place: int, value: Any) -> None:
+    values = list(_values_of_facts(facts))
     values[place] = value
-    again = _facts_of_values(values)
-    assert again is None or (
-        again.reason == "" and 0 <= again.brightness <= 255 and again.height * again.width > 0
+    restored = _facts_of_values(values)
+    assert restored is None or (
+        restored.reason == ""
+        and 0 <= restored.brightness <= 255
+        and restored.height * restored.width > 0
     )
 
 
-def test_the_real_images(datasets: Path) -> None:
-    found = inspect_images(read_manifest(datasets / "navoneel"))
-    assert [one.reason for one in found] == [""] * 253
-    assert {one.kind for one in found} == {"JPEG", "PNG"}
-    assert {one.mode for one in found} == {"L", "P", "RGB", "RGBA"}
-    assert len({one.fingerprint.pixels for one in found if one.fingerprint}) == 228
+def test_real_images_are_inspected(datasets: Path) -> None:
+    results = inspect_images(read_manifest(datasets / "navoneel"))
+    assert [facts.reason for facts in results] == [""] * 253
+    assert {facts.kind for facts in results} == {"JPEG", "PNG"}
+    assert {facts.mode for facts in results} == {"L", "P", "RGB", "RGBA"}
+    prints = [facts.fingerprint for facts in results if facts.fingerprint]
+    assert len({image_print.pixels for image_print in prints}) == 228

@@ -1,4 +1,4 @@
-"""Manifests from folders and CSV files."""
+"""Tests of manifests from folders and CSV files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from freezeframe import ManifestError
 from freezeframe.data.manifest import read_manifest
 
 
-def test_folder_of_classes(folder: Path) -> None:
+def test_a_folder_of_classes_is_listed(folder: Path) -> None:
     manifest = read_manifest(folder)
     assert manifest.classes == {"healthy": 12, "tumour": 12}
     assert [image.path for image in manifest.images] == sorted(
@@ -33,7 +33,7 @@ def test_deeper_folders_belong_to_their_class(folder: Path) -> None:
     assert labels["tumour/patient 1/00.png"] == "tumour"
 
 
-def test_folder_of_splits(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_of_splits_is_listed(folder: Path, tmp_path: Path) -> None:
     for name in ("Train", "val", "testing"):
         shutil.copytree(folder, tmp_path / "split" / name)
     manifest = read_manifest(tmp_path / "split")
@@ -47,7 +47,7 @@ def test_a_class_may_be_called_test(folder: Path) -> None:
     assert read_manifest(folder).classes == {"healthy": 12, "test": 12}
 
 
-def test_names_that_differ_only_in_their_ending_are_different_images(folder: Path) -> None:
+def test_names_that_differ_only_in_their_endings_are_two_images(folder: Path) -> None:
     (folder / "tumour" / "01.jpg").write_bytes((folder / "tumour" / "02.png").read_bytes())
     paths = [image.path for image in read_manifest(folder).images]
     assert "tumour/01.jpg" in paths
@@ -70,11 +70,11 @@ def test_a_tree_that_contains_itself_is_counted_once(folder: Path) -> None:
     )
 
 
-def test_copies_are_found_at_any_depth(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "once")
-    shutil.copytree(tmp_path / "once", folder / "all")
+def test_copies_of_the_tree_are_detected_at_any_depth(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "tree")
+    shutil.copytree(tmp_path / "tree", folder / "all")
     shutil.copytree(folder / "all", folder / "all" / "all")
-    shutil.copytree(tmp_path / "once" / "tumour", folder / "copy" / "tumour")
+    shutil.copytree(tmp_path / "tree" / "tumour", folder / "copy" / "tumour")
     shutil.copy(folder / "tumour" / "00.png", folder / "all" / "sheet.png")
     manifest = read_manifest(folder)
     assert manifest.classes == {"healthy": 12, "tumour": 12}
@@ -96,7 +96,7 @@ def test_copies_are_found_at_any_depth(folder: Path, tmp_path: Path) -> None:
         (["yes/p1/1", "no/p1/1"], {"no": 1, "yes": 1}),
     ],
 )
-def test_what_folders_mean(
+def test_folder_names_are_splits_or_classes(
     folder: Path, tmp_path: Path, layout: list[str], classes: dict[str, int] | str
 ) -> None:
     for number, name in enumerate(layout):
@@ -110,7 +110,7 @@ def test_what_folders_mean(
         assert read_manifest(tmp_path / "tree").classes == classes
 
 
-def test_a_folder_of_classes_beside_the_classes_that_is_no_copy_is_refused(folder: Path) -> None:
+def test_a_second_folder_of_classes_with_new_images_is_refused(folder: Path) -> None:
     for label in ("healthy", "tumour"):
         (folder / "unsure" / label).mkdir(parents=True)
         (folder / "unsure" / label / "x.png").write_bytes(
@@ -122,7 +122,7 @@ def test_a_folder_of_classes_beside_the_classes_that_is_no_copy_is_refused(folde
         read_manifest(folder)
 
 
-def test_one_stray_file_or_folder_does_not_turn_splits_into_classes(
+def test_a_stray_file_or_folder_does_not_turn_splits_into_classes(
     folder: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "split"
@@ -144,9 +144,7 @@ def test_one_stray_file_or_folder_does_not_turn_splits_into_classes(
         read_manifest(root)
 
 
-def test_a_link_out_of_the_folder_to_one_above_it_is_not_followed(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_a_link_to_a_folder_above_is_not_followed(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "private").mkdir()
     shutil.copy(folder / "tumour" / "00.png", tmp_path / "private" / "secret.png")
     (folder / "tumour" / "up").symlink_to(tmp_path)
@@ -157,7 +155,7 @@ def test_a_link_out_of_the_folder_to_one_above_it_is_not_followed(
     }
 
 
-def test_links_that_loop_end(folder: Path) -> None:
+def test_loops_of_links_end(folder: Path) -> None:
     (folder / "tumour" / "again").symlink_to(folder)
     (folder / "healthy" / "self").symlink_to(folder / "healthy")
     (folder / "healthy" / "broken.png").symlink_to(folder / "nowhere.png")
@@ -176,7 +174,7 @@ def test_a_linked_class_folder_is_followed(folder: Path, tmp_path: Path) -> None
     assert read_manifest(folder).classes == {"healthy": 12, "tumour": 12}
 
 
-def test_what_is_no_image_is_reported(folder: Path) -> None:
+def test_files_that_are_not_images_are_skipped_and_listed(folder: Path) -> None:
     (folder / "tumour" / "notes.txt").write_text("hello")
     (folder / "tumour" / ".hidden.png").write_bytes(b"x")
     (folder / "__MACOSX").mkdir()
@@ -190,12 +188,12 @@ def test_what_is_no_image_is_reported(folder: Path) -> None:
         "__MACOSX": "hidden",
         "loose.png": "not in a class folder",
     }
-    # A file by its content, and a damaged one by its ending: extraction is to report it.
+    # The first is an image by its content. The second is damaged, and extraction reports it.
     assert {"tumour/no ending", "tumour/broken.jpg"} <= {image.path for image in manifest.images}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file names are text there")
-def test_a_name_that_is_not_utf8_is_reported(folder: Path) -> None:
+def test_a_name_that_is_not_utf8_is_skipped_and_listed(folder: Path) -> None:
     raw = os.fsencode(folder / "tumour") + b"/caf\xe9.png"
     Path(os.fsdecode(raw)).write_bytes((folder / "tumour/00.png").read_bytes())
     assert read_manifest(folder).skipped == (
@@ -203,7 +201,7 @@ def test_a_name_that_is_not_utf8_is_reported(folder: Path) -> None:
     )
 
 
-def test_refusals_say_what_to_do(folder: Path, tmp_path: Path) -> None:
+def test_errors_of_folders_say_what_to_do(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="nowhere: no such folder or file; check the path"):
         read_manifest(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
@@ -220,7 +218,7 @@ def test_refusals_say_what_to_do(folder: Path, tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_csv(folder: Path, tmp_path: Path) -> None:
+def test_a_csv_is_listed(folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "list.csv"
     table.write_text(
         "\ufeffpath,label,split,group,remark\n"
@@ -231,7 +229,10 @@ def test_csv(folder: Path, tmp_path: Path) -> None:
         encoding="utf-8",
     )
     manifest = read_manifest(table)
-    assert [(i.path, i.label, i.split, i.group, bool(i.sha256)) for i in manifest.images] == [
+    assert [
+        (image.path, image.label, image.split, image.group, bool(image.sha256))
+        for image in manifest.images
+    ] == [
         ("scans/healthy/00.png", "well", "train", "p1", True),
         ("scans/tumour/00.png", "ill", "validation", "p2", True),
         ("scans/tumour/missing.png", "ill", "", "", False),
@@ -271,23 +272,22 @@ def test_a_path_too_long_for_the_system_is_an_unreadable_image(tmp_path: Path) -
         ("path,label\n.,x\n", "line 2: . is not a regular file; list image files only"),
     ],
 )
-def test_bad_csv(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_csv_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(ManifestError, match=message):
         read_manifest(tmp_path / "list.csv")
 
 
-def test_a_binary_file_is_no_csv(folder: Path) -> None:
+def test_a_binary_file_is_not_a_csv(folder: Path) -> None:
     with pytest.raises(ManifestError, match="cannot be read as a CSV file"):
         read_manifest(folder / "tumour" / "00.png")
 
 
-def test_real_folders(datasets: Path) -> None:
+def test_real_folders_are_listed(datasets: Path) -> None:
     navoneel = read_manifest(datasets / "navoneel")
     assert navoneel.classes == {"no": 98, "yes": 155}
     edureka = read_manifest(datasets / "edureka4600")
     assert edureka.classes == {"brain_tumor": 2513, "no_tumor": 2087}
-    assert len({image.sha256 for image in edureka.images}) == 4056
-    assert (
-        sum(image.sha256 in {i.sha256 for i in edureka.images} for image in navoneel.images) == 248
-    )
+    sha256s = {image.sha256 for image in edureka.images}
+    assert len(sha256s) == 4056
+    assert sum(image.sha256 in sha256s for image in navoneel.images) == 248

@@ -1,4 +1,4 @@
-"""Hold-outs and groups, as properties."""
+"""Tests of groups and hold-outs, as properties."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ def test_rows_that_share_a_key_are_in_one_group(rows: list[tuple[str, str]]) -> 
 
 
 @given(KEYS)
-def test_groups_are_no_larger_than_chains_of_shared_keys(rows: list[tuple[str, str]]) -> None:
+def test_groups_are_chains_of_shared_keys(rows: list[tuple[str, str]]) -> None:
     groups = join_groups([a for a, _ in rows], [b for _, b in rows])
-    # Every group is connected: merging by brute force until nothing changes gives the same
-    # partition.
+    # Merging by brute force until nothing changes gives the same groups.
     label = list(range(len(rows)))
     for _ in rows:
         for i, (a, b) in enumerate(rows):
@@ -55,10 +54,13 @@ def test_no_group_is_cut_and_shares_hold(n: int, seed: int, test_size: float, sp
         assert abs(share - test_size) * (labels == name).sum() <= largest + 1
 
 
-def test_a_seed_decides() -> None:
-    labels, groups = ["a", "b"] * 50, np.arange(100)
-    first, again, other = (hold_out(labels, groups, seed=seed)[1].tolist() for seed in (1, 1, 2))
-    assert first == again != other
+def test_the_seed_decides_the_hold_out() -> None:
+    labels = ["a", "b"] * 50
+    groups = np.arange(100)
+    first, repeated, second = (
+        hold_out(labels, groups, seed=seed)[1].tolist() for seed in (1, 1, 2)
+    )
+    assert first == repeated != second
 
 
 def test_large_groups_are_tested_as_often_as_small_ones() -> None:
@@ -72,27 +74,28 @@ def test_large_groups_are_tested_as_often_as_small_ones() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_two_large_groups_of_each_class_are_enough(seed: int) -> None:
-    labels, groups = np.array(["a"] * 20 + ["b"] * 20), np.repeat(np.arange(4), 10)
+    labels = np.array(["a"] * 20 + ["b"] * 20)
+    groups = np.repeat(np.arange(4), 10)
     train, test = hold_out(labels, groups, seed=seed)
     assert set(labels[train]) == set(labels[test]) == {"a", "b"}
     assert not set(groups[train]) & set(groups[test])
 
 
 @given(st.data())
-def test_what_can_be_split_is_split(data: st.DataObject) -> None:
+def test_a_hold_out_exists_whenever_groups_allow_it(data: st.DataObject) -> None:
     n = data.draw(st.integers(4, 9))
     labels = np.array(data.draw(st.lists(st.sampled_from("abc"), min_size=n, max_size=n)))
     groups = join_groups(data.draw(st.lists(st.integers(0, 5), min_size=n, max_size=n)))
     n_groups = groups.max() + 1
 
-    def whole(in_test: np.ndarray) -> bool:
+    def is_complete(in_test: np.ndarray) -> bool:
         return set(labels[in_test[groups]]) == set(labels[~in_test[groups]]) == set(labels)
 
     sides = (
         (np.array([number >> group & 1 for group in range(n_groups)]) == 1)
         for number in range(2**n_groups)
     )
-    if any(map(whole, sides)):
+    if any(map(is_complete, sides)):
         train, test = hold_out(labels, groups, seed=data.draw(st.integers(0, 3)))
         assert set(labels[train]) == set(labels[test]) == set(labels)
         assert not set(groups[train]) & set(groups[test])
