@@ -104,7 +104,7 @@ def _set_remarks(
         yield (
             f"{images.name}: a random split would put relatives of "
             f"{_share(expected_leak(groups))} of its test images ({_share(TEST_SIZE)} of all) "
-            "into the training part; `freezeframe split` keeps groups together"
+            "into the training part; freezeframe split keeps groups together"
         )
     n_unreadable = int((~readable).sum())
     if n_unreadable:

@@ -473,7 +473,8 @@ class TestSplit:
         seed = data.draw(st.integers(0, 99))
         try:
             result = split_groups(labels, groups, test=0.2, validation=0.2, n_folds=2, seed=seed)
-        except FreezeframeError:  # a class that is nearly one group cannot be on all sides
+        # A class that is nearly one group cannot be on all sides.
+        except FreezeframeError:
             return
         for group in np.unique(groups):
             assert len(set(result.sides[groups == group])) == 1
