@@ -1,58 +1,39 @@
-"""Runs against each other, pair by pair, on the images that all of them were tested on."""
+"""Pairs of runs, compared on the images that all of the runs were tested on."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import FreezeframeError, ParameterError
-from ..runs.leaderboard import read_rows
-from ..runs.prediction_file import NAME, read_predictions
+from ...errors import FreezeframeError
+from ..runs.prediction_file import read_predictions
 from ..scores.clean import PREFIX, enough, have, leak_text, metric_of, plain_metric
 from ..scores.evaluation import Evaluation
-from ..scores.metrics import METRIC_TABLE
+from ..scores.paired_tests import Difference, compare, holm
 from ..scores.roc_area import ALPHA
 from ..scores.weighted_metrics import point_values
-from .ranking import RunFolders
-
-if TYPE_CHECKING:
-    from ..scores.paired_tests import Difference
+from .named_runs import NamedRun, names_of
 
 ALWAYS_COMPARED = ("accuracy", "roc_auc")
+"""Metrics that are compared beside the requested one."""
 
 
 @dataclass(frozen=True)
-class NamedRun:
-    """A run that is compared.
-
-    Attributes:
-        run_id: the name of its folder.
-        folder: where its predictions are; the file itself, if that was given.
-        row: one of its rows in the leaderboard; empty if it has none.
-    """
-
-    run_id: str
-    folder: Path
-    row: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Pair:
+class RunPair:
     """Two runs on one test set, the better one first.
 
     Attributes:
-        tested: one of the evaluations, for the test set's names.
+        tested: the evaluation of one of the runs, for the test set's names.
         first, second: names of the runs.
         run_ids: of both.
-        n: images they were compared on; fewer than tested, if the metric is a clean one.
-        leaking: how many test images are known to have a relative in each run's training.
-        unknown: of how many that is not known.
+        n: number of images that they were compared on; fewer than tested, if the metric is clean.
+        leaking: number of test images with a relative in each run's training.
+        unknown: number of test images whose relatives in each run's training are unknown.
         difference: of a metric, first minus second.
         p_holm: its p-value, adjusted to all pairs of this test set and metric.
     """
@@ -69,8 +50,8 @@ class Pair:
 
     @property
     def better(self) -> str | None:
-        """The run that is better than the other; empty if they cannot be told apart, None if that is not known."""
-        if self.p_holm != self.p_holm:
+        """The run that is better; "" if the test cannot tell them apart, None without a test."""
+        if math.isnan(self.p_holm):
             return None
         if self.p_holm > ALPHA:
             return ""
@@ -78,113 +59,68 @@ class Pair:
         return self.first if sign * self.difference.difference > 0 else self.second
 
 
-def find_runs(texts: Sequence[str], leaderboard: Path, runs: Path) -> list[NamedRun]:
-    """The runs that are meant by folders, by files of predictions, by run ids, or by the beginnings of run ids.
-
-    Raises:
-        ParameterError: no run or several are meant, or one is meant twice.
-    """
-    rows = read_rows(leaderboard) if leaderboard.exists() else []
-    known = {row["run_id"]: row for row in reversed(rows)}
-    found = [_find(text, known, leaderboard, runs) for text in texts]
-    twice = [
-        run.run_id
-        for run in found
-        if [other.folder.resolve() for other in found].count(run.folder.resolve()) > 1
-    ]
-    if twice:
-        raise ParameterError(f"{twice[0]} stands there twice; give another run")
-    return found
-
-
-def _find(
-    text: str, known: Mapping[str, Mapping[str, str]], leaderboard: Path, runs: Path
-) -> NamedRun:
-    path = Path(text)
-    if path.exists():
-        whole = path.resolve()
-        run_id = (
-            whole.name
-            if whole.is_dir()
-            else whole.parent.name
-            if whole.name == NAME
-            else whole.stem
-        )
-        return NamedRun(run_id, path, known.get(run_id, {}))
-    if text not in known:
-        meant = [run_id for run_id in known if run_id.startswith(text)]
-        if len(meant) != 1:
-            some = ", ".join(meant[:5]) + ", ..." * (len(meant) > 5)
-            where = str(leaderboard) if known else f"{leaderboard}, which has none"
-            raise ParameterError(
-                f"{text!r} is the beginning of {len(meant)} run ids: {some}; give more of one"
-                if meant
-                else f"{text!r} is neither a run's folder nor a run id, or the beginning of one, of {where}"
-            )
-        text = meant[0]
-    return NamedRun(text, RunFolders(runs).folder(text), known[text])
-
-
-def names_of(runs: Sequence[NamedRun]) -> list[str]:
-    """The shortest names that tell the runs apart: head, head and features, run id, or place."""
-    heads = [run.row.get("head", run.run_id) for run in runs]
-    features = [
-        f"{head} {run.row.get('layer', '')} {run.row.get('pooling', '')}".rstrip()
-        for head, run in zip(heads, runs, strict=True)
-    ]
-    for names in (heads, features, [run.run_id for run in runs]):
-        if len(set(names)) == len(runs):
-            return names
-    return [str(run.folder) for run in runs]
-
-
 def shared_evaluations(runs: Sequence[NamedRun]) -> list[list[Evaluation]]:
-    """For each test set that all runs share what each of them said.
+    """Return the evaluations of all runs for each test set that all of them share.
 
     Raises:
         FreezeframeError: predictions are missing or broken, or the runs share no test set.
     """
-    every = [read_predictions(run.folder) for run in runs]
+    by_run = [read_predictions(run.folder) for run in runs]
     shared = [
-        test_id for test_id in every[0] if all(test_id in evaluations for evaluations in every)
+        test_id for test_id in by_run[0] if all(test_id in evaluations for evaluations in by_run)
     ]
     if not shared:
-        tested = [f"{run.run_id} on {_sets(each)}" for run, each in zip(runs, every, strict=True)]
+        tested = [
+            f"{run.run_id} on {_test_sets(evaluations)}"
+            for run, evaluations in zip(runs, by_run, strict=True)
+        ]
         raise FreezeframeError(
             f"the runs share no test images, so they cannot be compared: {'; '.join(tested)}"
         )
-    return [[evaluations[test_id] for evaluations in every] for test_id in shared]
+    return [[evaluations[test_id] for evaluations in by_run] for test_id in shared]
+
+
+def _test_sets(evaluations: Mapping[str, Evaluation]) -> str:
+    """Name the test sets of one run."""
+    return ", ".join(
+        f"{evaluation.test_set} ({evaluation.split}, {len(evaluation.paths)} images)"
+        for evaluation in evaluations.values()
+    )
 
 
 def compare_runs(
     runs: Sequence[NamedRun], shared: Sequence[Sequence[Evaluation]], metric: str
-) -> list[Pair]:
-    """All pairs of runs on each test set: in the metric asked for, in accuracy, and in the area under the ROC curve.
+) -> list[RunPair]:
+    """Compare all pairs of runs on each test set.
 
-    If test images have relatives in the training of any run, the metric asked for is compared
-    without them, too.
+    They are compared in the requested metric, in accuracy, and in the area under the ROC curve. If
+    test images have relatives in the training of any run, the requested metric is compared without
+    them, too.
+
+    Args:
+        runs: two or more.
+        shared: from `shared_evaluations`.
+        metric: one of `METRIC_NAMES`.
     """
     metrics = [metric, *(name for name in ALWAYS_COMPARED if name != metric)]
-    found: list[Pair] = []
+    pairs: list[RunPair] = []
     for evaluations in shared:
         for name in metrics:
-            found += _pairs(runs, evaluations, name, metric)
+            pairs += _pairs(runs, evaluations, name, metric)
         clean = _clean_for_all(evaluations)
         if not clean.all() and enough(evaluations[0].predictions, clean):
-            found += _pairs(runs, evaluations, PREFIX + metric, metric, clean)
-    return found
+            pairs += _pairs(runs, evaluations, PREFIX + metric, metric, clean)
+    return pairs
 
 
 def _clean_for_all(evaluations: Sequence[Evaluation]) -> NDArray[np.bool_]:
-    """Which images, in the order of the first evaluation, are known to have no relative in the training of any run."""
-    each = [other.clean[other.rows_like(evaluations[0])] for other in evaluations]
-    return np.asarray(np.all(each, axis=0))
+    """Return True for images without a relative in the training of any run.
 
-
-def _sets(evaluations: Mapping[str, Evaluation]) -> str:
-    return ", ".join(
-        f"{each.test_set} ({each.split}, {len(each.paths)} images)" for each in evaluations.values()
-    )
+    The images are in the order of the first evaluation.
+    """
+    first = evaluations[0]
+    clean = [evaluation.clean[evaluation.rows_like(first)] for evaluation in evaluations]
+    return np.asarray(np.all(clean, axis=0))
 
 
 def _pairs(
@@ -193,68 +129,87 @@ def _pairs(
     metric: str,
     order_by: str,
     rows: NDArray[np.bool_] | None = None,
-) -> list[Pair]:
-    """All pairs on one test set, or on some of its rows, in one metric; the better run first by `order_by`."""
-    from ..scores.paired_tests import compare, holm
+) -> list[RunPair]:
+    """Compare all pairs of runs on one test set in one metric.
 
+    Args:
+        runs: two or more.
+        evaluations: of each run.
+        metric: its name, a clean one too.
+        order_by: metric on all rows that decides which run of a pair comes first.
+        rows: True for the rows to compare on; None: all.
+    """
     names = names_of(runs)
-    said = [each.like(evaluations[0]) for each in evaluations]
-    sign = -METRIC_TABLE[order_by].sign
-    values = [sign * point_values(each, [order_by])[order_by] for each in said]
+    predictions = [evaluation.like(evaluations[0]) for evaluation in evaluations]
+    sign = metric_of(order_by).sign
+    values = [sign * point_values(result, [order_by])[order_by] for result in predictions]
+    # Runs whose metric is not defined come last.
     order = sorted(
-        range(len(runs)), key=lambda number: (values[number] != values[number], values[number])
+        range(len(runs)), key=lambda number: (math.isnan(values[number]), -values[number])
     )
-    said = said if rows is None else [each.take(rows) for each in said]
-    counts = [(int(each.leaking.sum()), int(each.unknown.sum())) for each in evaluations]
+    if rows is not None:
+        predictions = [result.take(rows) for result in predictions]
+    leaking = [int(evaluation.leaking.sum()) for evaluation in evaluations]
+    unknown = [int(evaluation.unknown.sum()) for evaluation in evaluations]
     pairs = list(combinations(order, 2))
     differences = [
-        replace(compare(said[a], said[b], plain_metric(metric)), metric=metric) for a, b in pairs
+        replace(compare(predictions[a], predictions[b], plain_metric(metric)), metric=metric)
+        for a, b in pairs
     ]
-    adjusted = holm([found.p for found in differences]).tolist()
+    adjusted = holm([difference.p for difference in differences]).tolist()
     return [
-        Pair(
-            evaluations[0],
-            names[a],
-            names[b],
-            (runs[a].run_id, runs[b].run_id),
-            len(said[0].y),
-            (counts[a][0], counts[b][0]),
-            (counts[a][1], counts[b][1]),
-            found,
-            p,
+        RunPair(
+            tested=evaluations[0],
+            first=names[a],
+            second=names[b],
+            run_ids=(runs[a].run_id, runs[b].run_id),
+            n=len(predictions[0].y),
+            leaking=(leaking[a], leaking[b]),
+            unknown=(unknown[a], unknown[b]),
+            difference=difference,
+            p_holm=p,
         )
-        for (a, b), found, p in zip(pairs, differences, adjusted, strict=True)
+        for (a, b), difference, p in zip(pairs, differences, adjusted, strict=True)
     ]
 
 
-def leaks(runs: Sequence[NamedRun], shared: Sequence[Sequence[Evaluation]]) -> list[str]:
-    """What must be known of the runs before a comparison is believed."""
+def comparison_warnings(
+    runs: Sequence[NamedRun], shared: Sequence[Sequence[Evaluation]]
+) -> list[str]:
+    """Warn of relatives of test images, before a comparison is believed.
+
+    Args:
+        runs: the compared runs.
+        shared: from `shared_evaluations`.
+    """
     warnings = []
     for evaluations in shared:
         where = f"{evaluations[0].test_set}, {evaluations[0].split}"
-        for name, each in zip(names_of(runs), evaluations, strict=True):
-            warnings.append(leak_text(each, where, f"the training images of {name}"))
-            warnings.append(_not_known(each, where, name))
+        for name, evaluation in zip(names_of(runs), evaluations, strict=True):
+            warnings.append(leak_text(evaluation, where, f"the training images of {name}"))
+            warnings.append(_unknown_text(evaluation, where, name))
         clean = _clean_for_all(evaluations)
         if not enough(evaluations[0].predictions, clean):
-            left = f"{clean.sum()} of {len(clean)} test images of {where} {have(int(clean.sum()))}"
+            n_clean = int(clean.sum())
             warnings.append(
-                f"{left} no relative in the training of any run, as far as is known: too few to compare"
+                f"{n_clean} of {len(clean)} test images of {where} {have(n_clean)} no relative in "
+                "the training of any run, as far as is known: too few to compare"
             )
     return [warning for warning in warnings if warning]
 
 
-def _not_known(evaluation: Evaluation, where: str, name: str) -> str:
-    """That relatives in a run's training could not be noticed, and what to do; empty if they could."""
-    n_unknown, n = int(evaluation.unknown.sum()), len(evaluation.clean)
+def _unknown_text(evaluation: Evaluation, where: str, name: str) -> str:
+    """Say that relatives in a run's training could not be checked; "" if all were."""
+    n_unknown = int(evaluation.unknown.sum())
+    images = f"{n_unknown} of {len(evaluation.clean)} test images of {where}"
     if not n_unknown:
         return ""
     if not evaluation.looked_for:
         return (
-            f"{name} was fitted by an older version, which noticed only byte-identical copies: whether {n_unknown} of "
-            f"{n} test images of {where} leak is not known; fit again"
+            f"{name} was fitted by an older version, which noticed only byte-identical copies: "
+            f"whether {images} leak is not known; fit again"
         )
     return (
-        f"whether {n_unknown} of {n} test images of {where} have a relative among the training images of {name} is not "
-        "known: its stores do not tell what all images look like; run extract-features again, then fit again"
+        f"whether {images} have a relative among the training images of {name} is not known: its "
+        "stores do not tell what all images look like; run extract-features again, then fit again"
     )

@@ -1,29 +1,32 @@
-"""Who is best on each test set of a leaderboard, and who cannot be told from the best."""
+"""Ranks of leaderboard rows on each test set, and which rows cannot be told from the best."""
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from ...data.output.terminal import number
 from ...errors import FreezeframeError
-from ..runs.prediction_file import NAME, read_predictions
-from ..scores.clean import enough, metric_of, plain_metric
+from ..scores.clean import enough, is_clean, metric_of, plain_metric
 from ..scores.evaluation import Evaluation
+from ..scores.paired_tests import compare, holm
 from ..scores.roc_area import ALPHA
+from .run_folders import RunFolders
+
+NAN = float("nan")
 
 
 @dataclass(frozen=True)
-class Place:
-    """A row of the leaderboard among those of its test set.
+class RankedRow:
+    """A row of the leaderboard among the rows of its test set.
 
     Attributes:
-        row: by column.
-        rank: 1 for the best; rows that are alike share one. None, where the metric is not defined.
-        p: of the paired test against the best row, adjusted after Holm; NaN if there was none, or
+        row: cells by column.
+        rank: 1 for the best; rows with the same score share a rank. None where the metric is not
+            defined.
+        p: of the paired test against the best row, adjusted after Holm; NaN if there is no test, or
             none that counts.
         standing: "best"; "equal", if the test cannot tell it from the best; "worse"; or "untested".
     """
@@ -34,134 +37,111 @@ class Place:
     standing: Literal["best", "equal", "worse", "untested"]
 
 
-class RunFolders:
-    """Predictions of runs by their names, each file read once.
-
-    Attributes:
-        problems: what was wrong with files that are there.
-    """
-
-    def __init__(self, runs: str | os.PathLike[str]) -> None:
-        self.runs = Path(runs)
-        self.problems: list[str] = []
-        self._read: dict[str, dict[str, Evaluation]] = {}
-
-    def folder(self, run_id: str) -> Path:
-        """Where a run is kept; its name is one of a folder, whatever the leaderboard says."""
-        if not run_id or Path(run_id).name != run_id or run_id == "..":
-            raise FreezeframeError(f"{run_id!r} is no name of a run's folder")
-        return self.runs / run_id
-
-    def evaluation(self, run_id: str, test_id: str) -> Evaluation | None:
-        """What a run said of a test set; None where its file is missing or broken."""
-        if run_id not in self._read:
-            self._read[run_id] = {}
-            try:
-                folder = self.folder(run_id)
-                if (folder / NAME).exists():
-                    self._read[run_id] = read_predictions(folder)
-            except (FreezeframeError, OSError) as error:
-                self.problems.append(str(error))
-        return self._read[run_id].get(test_id)
-
-
 def rank_rows(
     rows: Sequence[Mapping[str, str]], metric: str, folders: RunFolders
-) -> list[list[Place]]:
-    """Rows of each test set, best first; the largest test set first, of those of one size the one used last.
+) -> list[list[RankedRow]]:
+    """Rank the rows of each test set, best first.
 
-    Rows are of one test set if they were tested on the very same images. Of schema 1 that is not
-    known: there they have the same test set, split, size and seed.
+    The largest test set comes first; of those of one size, the one with the latest run.
 
     Args:
         rows: of a leaderboard.
         metric: one of `METRIC_NAMES` or `CLEAN_NAMES`.
-        folders: where the predictions are, for the tests against the best.
+        folders: hold the predictions, for the tests against the best.
     """
-    sets: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
+    test_sets: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
     for row in rows:
-        test_id = row["test_id"]
-        key = (
-            (test_id,)
-            if test_id
-            else ("", row["test_set"], row["split"], row["n_test"], row["seed"])
-        )
-        sets.setdefault(key, []).append(row)
-    order = sorted(sets.values(), key=lambda found: max(row["time"] for row in found), reverse=True)
-    order.sort(key=lambda found: int(found[0]["n_test"] or 0), reverse=True)
-    return [_rank(found, metric, folders) for found in order]
-
-
-def _rank(rows: Sequence[Mapping[str, str]], metric: str, folders: RunFolders) -> list[Place]:
-    sign = -metric_of(metric).sign
-    defined = [row for row in rows if number(row[metric]) == number(row[metric])]
-    defined.sort(
-        key=lambda row: sign * number(row[metric])
-    )  # stable: of equal ones the first stays first
-    if not defined:
-        return [Place(row, None, float("nan"), "untested") for row in rows]
-    values = [number(row[metric]) for row in defined]
-    ranks = [values.index(value) + 1 for value in values]
-    best, *others = defined
-    places = [Place(best, 1, float("nan"), "best")]
-    for row, rank, p in zip(
-        others, ranks[1:], _against(best, others, metric, folders), strict=True
-    ):
-        places.append(
-            Place(row, rank, p, "untested" if p != p else "equal" if p > ALPHA else "worse")
-        )
-    undefined = [row for row in rows if number(row[metric]) != number(row[metric])]
-    return places + [Place(row, None, float("nan"), "untested") for row in undefined]
-
-
-def _against(
-    best: Mapping[str, str], others: Sequence[Mapping[str, str]], metric: str, folders: RunFolders
-) -> list[float]:
-    """Adjusted p-values of paired tests of one row against others; NaN where predictions are missing.
-
-    The best was chosen by the very images that test it, which makes the p-values somewhat too
-    small.
-
-    Clean scores are each of a run's own clean images, but the test is on those that are clean for
-    both. If there the other one is better, and not by chance, nothing says that it is worse: NaN,
-    too.
-    """
-    from ..scores.paired_tests import holm
-
-    found, better = [float("nan")] * len(others), [False] * len(others)
-    first = (
-        folders.evaluation(best["run_id"], best["test_id"]) if best["test_id"] and others else None
+        test_sets.setdefault(_test_set_of(row), []).append(row)
+    order = sorted(
+        test_sets.values(), key=lambda members: max(row["time"] for row in members), reverse=True
     )
+    # Sorting is stable: test sets of one size stay in the order of their latest runs.
+    order.sort(key=lambda members: int(members[0]["n_test"] or 0), reverse=True)
+    return [_rank(members, metric, folders) for members in order]
+
+
+def _test_set_of(row: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the key of a row's test set: rows of one key were tested on the very same images.
+
+    Schema 1 does not identify the images. There, rows of one key have the same test set, split,
+    size and seed.
+    """
+    if row["test_id"]:
+        return (row["test_id"],)
+    return ("", row["test_set"], row["split"], row["n_test"], row["seed"])
+
+
+def _rank(rows: Sequence[Mapping[str, str]], metric: str, folders: RunFolders) -> list[RankedRow]:
+    """Rank the rows of one test set."""
+    defined = [row for row in rows if not math.isnan(number(row[metric]))]
+    undefined = [row for row in rows if math.isnan(number(row[metric]))]
+    unranked = [RankedRow(row, None, NAN, "untested") for row in undefined]
+    if not defined:
+        return unranked
+    sign = metric_of(metric).sign
+    # Sorting is stable: of rows with the same score the earlier one comes first.
+    defined.sort(key=lambda row: -sign * number(row[metric]))
+    values = [number(row[metric]) for row in defined]
+    best, *rest = defined
+    ranked = [RankedRow(best, 1, NAN, "best")]
+    p_values = _p_against_best(best, rest, metric, folders)
+    for row, value, p in zip(rest, values[1:], p_values, strict=True):
+        ranked.append(RankedRow(row, values.index(value) + 1, p, _standing(p)))
+    return ranked + unranked
+
+
+def _standing(p: float) -> Literal["equal", "worse", "untested"]:
+    """Return the standing of a row that is not the best."""
+    if math.isnan(p):
+        return "untested"
+    return "equal" if p > ALPHA else "worse"
+
+
+def _p_against_best(
+    best: Mapping[str, str], rest: Sequence[Mapping[str, str]], metric: str, folders: RunFolders
+) -> list[float]:
+    """Return adjusted p-values of paired tests against the best row; NaN without predictions.
+
+    The same images chose the best and test it, which makes the p-values somewhat too small.
+
+    Each clean score is that of a run's own clean images, but the test is on images that are clean
+    for both runs. If the best is the worse one there, and not by chance, the row cannot be called
+    worse: its p-value is NaN, too.
+    """
+    p_values = [NAN] * len(rest)
+    turned = [False] * len(rest)
+    if not best["test_id"] or not rest:
+        return p_values
+    first = folders.evaluation(best["run_id"], best["test_id"])
     if first is None:
-        return found
-    for place, row in enumerate(others):
+        return p_values
+    for place, row in enumerate(rest):
         second = folders.evaluation(row["run_id"], row["test_id"])
         if second is not None:
             try:
-                found[place], better[place] = _tested(first, second, metric)
+                p_values[place], turned[place] = _test(first, second, metric)
             except FreezeframeError as error:
                 folders.problems.append(str(error))
-    adjusted: list[float] = holm(found).tolist()
+    adjusted: list[float] = holm(p_values).tolist()
     return [
-        float("nan") if turned and p <= ALPHA else p
-        for p, turned in zip(adjusted, better, strict=True)
+        NAN if is_turned and p <= ALPHA else p
+        for p, is_turned in zip(adjusted, turned, strict=True)
     ]
 
 
-def _tested(first: Evaluation, second: Evaluation, metric: str) -> tuple[float, bool]:
-    """The p-value of a difference, and whether the second is better on the images that were compared.
+def _test(first: Evaluation, second: Evaluation, metric: str) -> tuple[float, bool]:
+    """Return the p-value of a difference, and True if the second is better on these images.
 
-    A clean metric is compared on the images that have a relative in neither run's training; NaN if
-    those are too few.
+    A clean metric is compared on the images that have no relative in the training of either run;
+    the p-value is NaN if these are too few.
     """
-    from ..scores.paired_tests import compare
-
-    one, other = first.predictions, second.like(first)
-    if metric != plain_metric(metric):
+    a = first.predictions
+    b = second.like(first)
+    if is_clean(metric):
         clean = first.clean & second.clean[second.rows_like(first)]
-        if not enough(one, clean):
-            return float("nan"), False
-        one, other = one.take(clean), other.take(clean)
-    found = compare(one, other, plain_metric(metric))
-    sign = -metric_of(metric).sign
-    return found.p, sign * found.difference > 0
+        if not enough(a, clean):
+            return NAN, False
+        a = a.take(clean)
+        b = b.take(clean)
+    result = compare(a, b, plain_metric(metric))
+    return result.p, metric_of(metric).sign * result.difference < 0

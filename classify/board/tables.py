@@ -1,99 +1,80 @@
-"""How leaderboard rows and comparisons are shown: as many columns as the terminal has room for, no number cut."""
+"""Tables of leaderboard rows and of compared runs, as columns of texts."""
 
 from __future__ import annotations
 
 import json
-import re
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...data.output.terminal import console, decimals, number, percent, printable, table
-from ..scores.clean import PREFIX, leak_count, leak_count_text, metric_of, plain_metric
+from ...data.output.terminal import NOT_DEFINED, decimals, number, percent, printable
+from ..scores.clean import (
+    PREFIX,
+    is_clean,
+    leak_count,
+    leak_count_text,
+    metric_of,
+)
 from ..scores.metrics import SHOWN_METRICS
+from ..scores.paired_tests import Difference
+from .columns import Column
+from .comparison import ALWAYS_COMPARED, RunPair
+from .ranking import RankedRow
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from ..scores.paired_tests import Difference
-    from .comparison import Pair
-
-ALWAYS = 100
-NAME_WIDTH = 24
-LEAST_NAME_WIDTH = 10
-GAP = 2
+MARKS = {"best": "", "equal": " =", "worse": "", "untested": " ?"}
+"""Marks beside the rank, by standing; `legend` explains them."""
 
 
-@dataclass(frozen=True, eq=False)
-class Column:
-    """A column of a table.
-
-    Attributes:
-        heading, cells: what stands in it.
-        keep: where there is too little room, the column of the least number goes first; those of
-            ALWAYS stay.
-        name: it holds names, which stand left; numbers stand right.
-        instead: a narrower one that takes its place.
-        narrowest: letters that a column of names keeps at least.
-    """
-
-    heading: str
-    cells: Sequence[str]
-    keep: int = ALWAYS
-    name: bool = False
-    instead: Column | None = None
-    narrowest: int = NAME_WIDTH
-
-    @property
-    def width(self) -> int:
-        """In letters of the terminal."""
-        from rich.cells import cell_len
-
-        return max(map(cell_len, (self.heading, *self.cells)))
-
-    @property
-    def folds(self) -> bool:
-        """Whether it may take several lines: names that must stay."""
-        return self.name and self.keep == ALWAYS
-
-    @property
-    def least_width(self) -> int:
-        """What it is not made narrower than while there are columns to leave out."""
-        return min(self.width, self.narrowest) if self.folds else self.width
-
-
-def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Leaderboard rows in their order, the columns that a reader compares; the CSV has the rest."""
-    tested = Column(
-        "tested on", [printable(f"{row['test_set']}, {row['split']}") for row in rows], name=True
-    )
-    n = Column("n", [str(row["n_test"]) for row in rows])
+def fitted_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """Return columns of leaderboard rows in their order, as they are shown after a fit."""
+    test_sets = [printable(f"{row['test_set']}, {row['split']}") for row in rows]
     names, numbers = row_columns(rows, "accuracy")
-    screen = console()
-    screen.print(as_table(fitted([*names, tested, n, *numbers], screen.width)))
+    return [
+        *names,
+        Column("tested on", test_sets, name=True),
+        Column("n", [str(row["n_test"]) for row in rows]),
+        *numbers,
+    ]
+
+
+def ranked_columns(ranked: Sequence[RankedRow], metric: str) -> list[Column]:
+    """Return columns of ranked rows, without their run ids."""
+    names, numbers = row_columns([place.row for place in ranked], metric)
+    return [Column("rank", list(map(rank_text, ranked)), name=True), *names, *numbers]
+
+
+def rank_text(place: RankedRow) -> str:
+    """Write a rank with its mark: "2 ="; "-" without a rank."""
+    rank = NOT_DEFINED if place.rank is None else str(place.rank)
+    return rank + MARKS[place.standing]
 
 
 def row_columns(
     rows: Sequence[Mapping[str, Any]], metric: str
 ) -> tuple[list[Column], list[Column]]:
-    """What was fitted, and how it did, the metric that matters first and with its interval."""
+    """Return columns of leaderboard rows: names of head and features, and numbers.
+
+    Args:
+        rows: by column of the leaderboard.
+        metric: comes first, and with its interval.
+    """
     names = [
         Column("head", [printable(_head(row)) for row in rows], name=True),
         Column("features", [printable(_features(row)) for row in rows], name=True),
     ]
-    numbers = [Column(f"{heading(metric)} (95 %)", [with_interval(row, metric) for row in rows])]
-    if any(leak_count(row)[0] for row in rows) and metric == plain_metric(metric):
+    numbers = [Column(f"{heading(metric)} (95 %)", _with_intervals(rows, metric))]
+    if any(leak_count(row)[0] for row in rows) and not is_clean(metric):
         numbers.append(_clean_column(rows, PREFIX + metric))
-    for shown_metric in SHOWN_METRICS:
-        name = shown_metric.name
-        if name != metric:
-            cells = [shown(name, row[name]) for row in rows]
-            plain = Column(shown_metric.heading, cells, shown_metric.keep)
-            if name in ("accuracy", "roc_auc"):
-                cells = [with_interval(row, name) for row in rows]
-                plain = Column(f"{heading(name)} (95 %)", cells, keep=1, instead=plain)
-            numbers.append(plain)
+    for shown in SHOWN_METRICS:
+        if shown.name != metric:
+            values = [metric_text(shown.name, row[shown.name]) for row in rows]
+            column = Column(shown.heading, values, shown.keep)
+            if shown.name in ALWAYS_COMPARED:
+                # These two have their interval as long as there is room.
+                cells = _with_intervals(rows, shown.name)
+                column = Column(f"{shown.heading} (95 %)", cells, keep=1, instead=column)
+            numbers.append(column)
     numbers += [
         _leaked_column(rows),
         Column("fit s", [decimals(row["fit_seconds"], 1) for row in rows], keep=5),
@@ -102,19 +83,19 @@ def row_columns(
     return names, numbers
 
 
+def _with_intervals(rows: Sequence[Mapping[str, Any]], metric: str) -> list[str]:
+    return [metric_with_interval(row, metric) for row in rows]
+
+
 def _clean_column(rows: Sequence[Mapping[str, Any]], metric: str) -> Column:
-    """A metric without the test images that leak; "-" where too few are left, or where it is not known."""
-    narrow = Column("clean", [shown(metric, row[metric]) for row in rows])
-    return Column(
-        f"{heading(metric)} (95 %)",
-        [with_interval(row, metric) for row in rows],
-        keep=30,
-        instead=narrow,
-    )
+    """Return a clean metric; "-" where too few images are clean, or where that is unknown."""
+    narrow = Column("clean", [metric_text(metric, row[metric]) for row in rows])
+    cells = _with_intervals(rows, metric)
+    return Column(f"{heading(metric)} (95 %)", cells, keep=30, instead=narrow)
 
 
 def _leaked_column(rows: Sequence[Mapping[str, Any]]) -> Column:
-    """How many test images leak, as far as is known, and of how many."""
+    """Return the number of leaking test images: "7 of 253", or "7" where room is short."""
     counts = [leak_count_text(*leak_count(row)) for row in rows]
     shares = [
         count if count in ("0", "?") else f"{count} of {row['n_test']}"
@@ -123,62 +104,68 @@ def _leaked_column(rows: Sequence[Mapping[str, Any]]) -> Column:
     return Column("leaked", shares, keep=20, instead=Column("leaked", counts))
 
 
-def pair_columns(pairs: Sequence[Pair]) -> list[Column]:
-    """Pairs of runs, both scores and their difference, and the test's p-value before and after its adjustment."""
-    counts = [
-        " and ".join(map(leak_count_text, pair.leaking, map(bool, pair.unknown))) for pair in pairs
-    ]
-    some = any(pair.n < len(pair.tested.paths) for pair in pairs)
-    adjusted = len({(pair.first, pair.second) for pair in pairs}) > 1
-    return [
-        Column("metric", [heading(pair.difference.metric) for pair in pairs], name=True),
+def pair_columns(pairs: Sequence[RunPair]) -> list[Column]:
+    """Return columns of pairs: both scores, their difference, and p before and after adjustment."""
+    metrics = [pair.difference.metric for pair in pairs]
+    firsts = [metric_text(pair.difference.metric, pair.difference.first) for pair in pairs]
+    seconds = [metric_text(pair.difference.metric, pair.difference.second) for pair in pairs]
+    columns = [
+        Column("metric", list(map(heading, metrics)), name=True),
         Column("A", [printable(pair.first) for pair in pairs], name=True),
         Column("B", [printable(pair.second) for pair in pairs], name=True),
-        Column(
-            "of A", [shown(pair.difference.metric, pair.difference.first) for pair in pairs], keep=2
-        ),
-        Column(
-            "of B",
-            [shown(pair.difference.metric, pair.difference.second) for pair in pairs],
-            keep=2,
-        ),
-        *([Column("n", [str(pair.n) for pair in pairs], keep=4)] if some else []),
-        *([Column("leaked", counts, keep=3)] if set(counts) != {"0 and 0"} else []),
-        Column("A - B (95 %)", [_difference(pair.difference) for pair in pairs]),
-        *([Column("p", [p_text(pair.difference.p) for pair in pairs], keep=1)] if adjusted else []),
+        Column("of A", firsts, keep=2),
+        Column("of B", seconds, keep=2),
+    ]
+    if any(pair.n < len(pair.tested.paths) for pair in pairs):
+        columns.append(Column("n", [str(pair.n) for pair in pairs], keep=4))
+    leaks = [
+        " and ".join(map(leak_count_text, pair.leaking, map(bool, pair.unknown))) for pair in pairs
+    ]
+    if set(leaks) != {"0 and 0"}:
+        columns.append(Column("leaked", leaks, keep=3))
+    columns.append(Column("A - B (95 %)", [_difference(pair.difference) for pair in pairs]))
+    # A single pair needs no adjustment.
+    adjusted = len({(pair.first, pair.second) for pair in pairs}) > 1
+    if adjusted:
+        columns.append(Column("p", [p_text(pair.difference.p) for pair in pairs], keep=1))
+    return [
+        *columns,
         Column("p (Holm)" if adjusted else "p", [p_text(pair.p_holm) for pair in pairs]),
         Column("test", [pair.difference.test for pair in pairs], keep=0, name=True),
     ]
 
 
-def _difference(found: Difference) -> str:
-    """+0.4 (-0.9 to +1.7), in the metric's own unit."""
+def _difference(difference: Difference) -> str:
+    """Write a difference in the metric's own unit: +0.4 (-0.9 to +1.7)."""
     value, low, high = (
-        _signed(shown(found.metric, part)) for part in (found.difference, found.low, found.high)
+        _signed(metric_text(difference.metric, end))
+        for end in (difference.difference, difference.low, difference.high)
     )
-    return value if "-" in (low, high) else f"{value} ({low} to {high})"
+    return value if NOT_DEFINED in (low, high) else f"{value} ({low} to {high})"
 
 
 def _signed(text: str) -> str:
-    if text.startswith("-"):
-        return text if text == "-" or float(text) else f"+{text[1:]}"  # not -0.0
-    return f"+{text}"
+    """Put a plus before a number that is not negative; -0.0 becomes +0.0."""
+    if not text.startswith("-"):
+        return f"+{text}"
+    return text if text == NOT_DEFINED or float(text) else f"+{text[1:]}"
 
 
 def heading(metric: str) -> str:
-    """What a metric, a clean one too, is called at the head of a column, and in a sentence."""
-    return "clean " * (metric != plain_metric(metric)) + metric_of(metric).heading
+    """Return a metric's name at the head of a column and in a sentence, with "clean" if it is."""
+    return "clean " * is_clean(metric) + metric_of(metric).heading
 
 
 def _head(row: Mapping[str, Any]) -> str:
+    """Write a head with its start, calibration and threshold: "logreg, sigmoid, at 0.31"."""
     threshold = number(row.get("threshold", ""))
-    at = f", at {threshold:.3g}" if threshold == threshold else ""
+    at = "" if math.isnan(threshold) else f", at {threshold:.3g}"
     calibrated = f", {row['calibration']}" if row.get("calibration") else ""
     return str(row["head"]) + _start(row) + calibrated + at
 
 
 def _start(row: Mapping[str, Any]) -> str:
-    """What a network that is trained as a whole started from; a leaderboard may say anything."""
+    """Write the weights that a network started with; a leaderboard may hold anything instead."""
     with suppress(ValueError, AttributeError, RecursionError):
         weights = json.loads(row.get("hyperparameters") or "{}").get("weights")
         return f", {weights}" if weights else ""
@@ -190,86 +177,35 @@ def _features(row: Mapping[str, Any]) -> str:
 
 
 def is_random(row: Mapping[str, Any]) -> bool:
-    """Whether the backbone's weights are random ones, so that the score says nothing about it."""
+    """Return True if the backbone's weights are random, so that the score is not about VGG16."""
     return str(row["weights"]).startswith("random")
 
 
-def shown(metric: str, value: Any) -> str:
-    """A metric in per cent, or with three decimals; "-" where it is not defined."""
+def metric_text(metric: str, value: Any) -> str:
+    """Write a metric in per cent, or with three decimals; "-" where it is not defined."""
     return decimals(value, 3) if metric_of(metric).unit == "number" else percent(value)
 
 
-def with_interval(row: Mapping[str, Any], metric: str) -> str:
-    """96.8 (95.5-97.8), without what is not known."""
+def metric_with_interval(row: Mapping[str, Any], metric: str) -> str:
+    """Write a metric with its interval, if it has one: 96.8 (95.5-97.8)."""
     low, high = (row.get(f"{metric}_{end}", "") for end in ("low", "high"))
-    value = shown(metric, row[metric])
-    if number(low) != number(low) or number(high) != number(high):
+    value = metric_text(metric, row[metric])
+    if math.isnan(number(low)) or math.isnan(number(high)):
         return value
-    dash = " to " if plain_metric(metric) == "mcc" else "-"  # it may be negative
-    return f"{value} ({shown(metric, low)}{dash}{shown(metric, high)})"
+    dash = " to " if metric_of(metric).negative else "-"
+    return f"{value} ({metric_text(metric, low)}{dash}{metric_text(metric, high)})"
 
 
 def _size(value: Any) -> str:
+    """Write the size of a model file: 12.3 MB, or 7 kB."""
     n_bytes = number(value)
-    if n_bytes != n_bytes:
-        return "-"
+    if math.isnan(n_bytes):
+        return NOT_DEFINED
     return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"
 
 
-def fitted(columns: Sequence[Column], width: int) -> list[Column]:
-    """Those columns for which there is room; long names count as ones that are folded, in need into more lines."""
-    kept = list(columns)
-    while (
-        excess := sum(column.least_width for column in kept) + GAP * (len(kept) - 1) - width
-    ) > 0:
-        least = min(kept, key=lambda column: column.keep)
-        place = kept.index(least)
-        if least.keep < ALWAYS:
-            kept[place : place + 1] = [least.instead] if least.instead else []
-            continue
-        names = [
-            column for column in kept if column.folds and column.least_width > LEAST_NAME_WIDTH
-        ]
-        if not names:
-            break
-        widest = max(names, key=lambda column: column.least_width)
-        narrower = max(LEAST_NAME_WIDTH, widest.least_width - excess)
-        kept[kept.index(widest)] = replace(widest, narrowest=narrower)
-    return kept
-
-
-def as_table(columns: Sequence[Column], rows: slice = slice(None)) -> Table:
-    """Some rows of columns as a table for `console`; tables of the same columns stand in line."""
-    made = table()
-    for column in columns:
-        made.add_column(
-            column.heading,
-            justify="left" if column.name else "right",
-            no_wrap=not column.folds,
-            overflow="fold",
-            min_width=column.least_width,
-            max_width=column.least_width if column.narrowest < NAME_WIDTH else None,
-        )
-    for cells in zip(*(column.cells[rows] for column in columns), strict=True):
-        made.add_row(*cells)
-    return made
-
-
-def as_markdown(columns: Sequence[Column], rows: slice = slice(None)) -> str:
-    """Some rows of columns as a table of a README; names are shown, not obeyed."""
-    lines = [
-        [column.heading for column in columns],
-        ["---" if column.name else "---:" for column in columns],
-        *zip(*([as_text(cell) for cell in column.cells[rows]] for column in columns), strict=True),
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def as_text(text: str) -> str:
-    """Text that Markdown shows as it stands."""
-    return re.sub(r"([\\|<>\[\]*`])", r"\\\1", printable(text))
-
-
 def p_text(p: float) -> str:
-    """A p-value with three decimals."""
-    return "-" if p != p else "<0.001" if p < 0.001 else f"{p:.3f}"
+    """Write a p-value with three decimals."""
+    if math.isnan(p):
+        return NOT_DEFINED
+    return "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...data.output.terminal import message_console, percent, printable
+from ...data.output.terminal import console, message_console, percent, printable
 from ...errors import FreezeframeError, LeakError, MissingExtraError, ParameterError
-from ..board.tables import print_rows
+from ..board.columns import as_table, fit_columns
+from ..board.tables import fitted_columns
 
 if TYPE_CHECKING:
     from rich.status import Status as StatusLine
@@ -86,13 +87,13 @@ def _fit_all(fitter: HeadFitter, names: list[str], everything: bool, runs: list[
         everything: True if one whose library is missing is skipped.
         runs: each run is added to it as soon as it is in the leaderboard.
     """
-    console = message_console()
+    messages = message_console()
     failed: list[str] = []
     for number, name in enumerate(names, 1):
         start = time.monotonic()
         try:
             # The line is gone when the head is done: its outcome takes its place.
-            with console.status("") as line:
+            with messages.status("") as line:
                 status = partial(_update, line, f"{name} ({number} of {len(names)})")
                 runs.append(fitter.fit(name, status))
             outcome = f"{time.monotonic() - start:.1f} s, {_summary(runs[-1].row)}"
@@ -105,7 +106,7 @@ def _fit_all(fitter: HeadFitter, names: list[str], everything: bool, runs: list[
                 failed.append(name)
             outcome = f"{'skipped' if missing else 'failed'}; {error}"
         if len(names) > 1:
-            console.print(printable(f"{name}: {outcome}"))
+            messages.print(printable(f"{name}: {outcome}"))
     if failed:
         raise FreezeframeError(
             f"{len(failed)} of {len(names)} heads could not be fitted: {', '.join(failed)}"
@@ -143,7 +144,9 @@ def _print_runs(runs: list[Run], guessed: bool) -> None:
     """Print the scores on standard output, warnings and folders on standard error."""
     if not runs:
         return
-    print_rows([row for run in runs for row in run.rows])
+    screen = console()
+    columns = fitted_columns([row for run in runs for row in run.rows])
+    screen.print(as_table(fit_columns(columns, screen.width)))
     positive = runs[0].row.positive
     if positive:
         hint = " (--positive to change)" if guessed else ""

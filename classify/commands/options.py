@@ -1,14 +1,34 @@
-"""Options of the commands that fit and score: test sets, seeds, and where results go."""
+"""Options that several commands share: test sets, seeds, metrics, and where results go."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ...errors import ParameterError
+
 LEADERBOARD = click.Path(path_type=Path, dir_okay=False)
+OUTPUT_FORMATS = click.Choice(["table", "csv", "markdown", "json"])
+
+RUNS_OPTION = click.option(
+    "--runs",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Folder of the runs; by default runs/ beside the leaderboard.",
+)
+FORMAT_OPTION = click.option(
+    "--format",
+    "output",
+    default="table",
+    show_default=True,
+    type=OUTPUT_FORMATS,
+    help="Format of the output.",
+)
+
+_ALIASES = {"auc": "roc_auc", "clean_auc": "clean_roc_auc"}
 
 _OPTIONS = (
     click.option(
@@ -79,3 +99,20 @@ def scoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def parse_metric(text: str, option: str, names: Sequence[str]) -> str:
+    """Return the name of a metric; "auc" is short for "roc_auc".
+
+    Args:
+        text: as typed, in capitals or not.
+        option: the option that has it, for the message.
+        names: the metrics to choose from.
+
+    Raises:
+        ParameterError: there is no such metric.
+    """
+    name = _ALIASES.get(text.lower(), text.lower())
+    if name not in names:
+        raise ParameterError(f"{option} must be one of {', '.join(names)}, got {name!r}")
+    return name

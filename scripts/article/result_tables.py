@@ -25,13 +25,15 @@ from article_rows import (
 )
 
 from freezeframe.classify.board import tables
-from freezeframe.classify.board.ranking import ALPHA, Place
-from freezeframe.classify.commands.leaderboard import MARKS
+from freezeframe.classify.board.columns import Column, as_markdown, as_text
+from freezeframe.classify.board.ranking import RankedRow
 from freezeframe.classify.heads.architectures import ARCHITECTURES
 from freezeframe.classify.scores.clean import leak_count, leak_count_text
 from freezeframe.classify.scores.evaluation import Evaluation
 from freezeframe.classify.scores.paired_tests import compare, holm
+from freezeframe.classify.scores.roc_area import ALPHA
 from freezeframe.data.output import html as pages
+from freezeframe.data.output.terminal import percent
 
 EXTRACTIONS = {
     "block3_pool": "extract-training",
@@ -80,11 +82,11 @@ class Table:
     def markdown(self) -> str:
         """Return the table as a part of results.md."""
         columns = [
-            tables.Column(heading, [row[number] for row in self.rows], name=number in self.names)
+            Column(heading, [row[number] for row in self.rows], name=number in self.names)
             for number, heading in enumerate(self.headings)
         ]
-        remarks = "".join(f"- {tables.as_text(remark)}\n" for remark in self.remarks)
-        text = f"## {tables.as_text(self.title)}\n\n{tables.as_markdown(columns)}\n"
+        remarks = "".join(f"- {as_text(remark)}\n" for remark in self.remarks)
+        text = f"## {as_text(self.title)}\n\n{as_markdown(columns)}\n"
         return f"{text}\n{remarks}" if remarks else text
 
     def html(self) -> str:
@@ -114,7 +116,9 @@ def article_table(rows: Sequence[Row]) -> Table:
 def article_cells(rows: Sequence[Row], arch: str) -> list[str]:
     """Return the cells of one of the article's models."""
     pair = [first_seed(rows, LEAKING), first_seed(rows, LEAK_FREE)]
-    scores = [NOT_RUN if row is None else tables.with_interval(row, "accuracy") for row in pair]
+    scores = [
+        NOT_RUN if row is None else tables.metric_with_interval(row, "accuracy") for row in pair
+    ]
     numbers = [number_of_both(pair, name, places) for name, places in NETWORK]
     settings = [
         joined([setting(row, name) for row in pair])
@@ -176,10 +180,10 @@ def collapse_table(rows: Sequence[Row]) -> Table:
 
 def collapse_cells(row: Row) -> list[str]:
     """Return the cells of one head on block3_pool."""
-    scores = [tables.shown(name, row[name]) for name in ("sensitivity", "specificity")]
+    scores = [tables.metric_text(name, row[name]) for name in ("sensitivity", "specificity")]
     features = {0: "raw", 1: "scaled", None: "-"}[parameter(row, "scale")]
     settings = [setting(row, name) for name in ("learning_rate", "batch_size")]
-    accuracy = tables.with_interval(row, "accuracy")
+    accuracy = tables.metric_with_interval(row, "accuracy")
     epochs = decimal(row["epochs"], 0)
     return [row["head"], features, row["seed"], accuracy, *scores, epochs, *settings]
 
@@ -290,19 +294,17 @@ def difference_cells(difference: Any) -> list[str]:
     points, low, high = (
         f"{100 * value:+.1f}" for value in (difference.difference, difference.low, difference.high)
     )
-    scores = [tables.percent(value) for value in (difference.first, difference.second)]
+    scores = [percent(value) for value in (difference.first, difference.second)]
     return [*scores, f"{points} ({low} to {high})"]
 
 
-def leaderboard_table(places: Sequence[Place]) -> Table:
+def leaderboard_table(places: Sequence[RankedRow]) -> Table:
     """Return all runs on one test set, ranked."""
     rows = [place.row for place in places]
-    ranks = [
-        ("-" if place.rank is None else str(place.rank)) + MARKS[place.standing] for place in places
-    ]
+    ranks = [tables.rank_text(place) for place in places]
     names, numbers = tables.row_columns(rows, "accuracy")
-    seeds = tables.Column("seed", [row["seed"] for row in rows])
-    columns = [tables.Column("rank", ranks, name=True), *names, seeds, *numbers]
+    seeds = Column("seed", [row["seed"] for row in rows])
+    columns = [Column("rank", ranks, name=True), *names, seeds, *numbers]
     headings = [column.heading for column in columns]
     cells = list(zip(*(column.cells for column in columns), strict=True))
     title = f"Leaderboard: {rows[0]['test_set']}, {rows[0]['split']}, {rows[0]['n_test']} images"

@@ -28,7 +28,8 @@ from result_tables import (
     leaderboard_table,
 )
 
-from freezeframe.classify.board.ranking import RunFolders, rank_rows
+from freezeframe.classify.board.ranking import rank_rows
+from freezeframe.classify.board.run_folders import RunFolders
 from freezeframe.classify.runs.leaderboard import read_rows
 from freezeframe.classify.scores.evaluation import Evaluation
 from freezeframe.data.output import html as pages

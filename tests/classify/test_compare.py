@@ -187,7 +187,7 @@ def test_a_file_of_an_older_version_knows_which_images_are_in_training(tmp_path:
         (HEADER.replace("p_tumour", "other") + LINE, "fewer than two columns p_CLASS"),
         (HEADER + LINE + LINE[:40], "6 cells instead of 13 in line 3"),
         (HEADER + LINE.replace("\n", ",\n"), "14 cells instead of 13 in line 2"),
-        (HEADER + LINE + LINE, "the image 'tumour/1.png' stands there twice in line 3"),
+        (HEADER + LINE + LINE, "the image 'tumour/1.png' is listed twice in line 3"),
         (
             HEADER + LINE.replace(",tumour,tumour,", ",glioma,tumour,"),
             "label is 'glioma' in line 2",
@@ -524,7 +524,7 @@ def test_what_cannot_be_compared_is_told_in_one_line() -> None:
     fails(
         r"'x' is neither .* of none\.csv, which has none", 2, "x", one, "--leaderboard", "none.csv"
     )
-    fails(f"{one} stands there twice", 2, one, f"runs/{one}")
+    fails(f"{one} is named twice", 2, one, f"runs/{one}")
     fails("--metric must be one of accuracy, .*, got 'beauty'", 2, one, two, "--metric", "beauty")
     fails("Missing argument", 2)
     shutil.rmtree(f"runs/{two}")

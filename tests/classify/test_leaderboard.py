@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from freezeframe import FreezeframeError
 from freezeframe.__main__ import cli
-from freezeframe.classify.board.ranking import RunFolders, rank_rows
+from freezeframe.classify.board.ranking import rank_rows
+from freezeframe.classify.board.run_folders import RunFolders
 from freezeframe.classify.runs import leaderboard
 from freezeframe.classify.runs.leaderboard import append_rows, check_leaderboard, read_rows
 from freezeframe.classify.runs.prediction_file import write_predictions
@@ -723,7 +724,7 @@ def test_rows_of_schema_1_are_ranked_by_what_they_know(tmp_path: Path) -> None:
     shown = show(tmp_path).stdout
     assert "three classes, odd, hold-out 20%: 18 images" in shown
     assert "68.8 (44.4-85.8)" in shown
-    assert 'leaked "?" or "+": not known' in shown
+    assert 'leaked "?" or "+": unknown' in shown
 
 
 @pytest.mark.parametrize("golden", ALL_GOLDEN)
@@ -827,7 +828,10 @@ def test_leaks_and_random_weights_are_marked(tmp_path: Path) -> None:
         in shown
     )
     assert 'leaked "?"' not in shown
-    assert 'clean: on the other test images; "-" where they are too few, or not known' in shown
+    assert (
+        'clean: on test images without such a relative; "-" where they are too few, or unknown'
+        in shown
+    )
     assert "clean accuracy (95 %)" in shown
     assert re.search(
         r"b, sigmoid, .* 99\.0 \(94\.0-103\.0\) +99\.0 \(94\.0-103\.0\) .* 7 of 100 ", shown
@@ -835,8 +839,8 @@ def test_leaks_and_random_weights_are_marked(tmp_path: Path) -> None:
     add_run(tmp_path, "c", 1, leaked=7, n_test_leaking="", **dict.fromkeys(CLEAN_COLUMNS, ""))
     shown = show(tmp_path).stdout
     assert (
-        'leaked "?" or "+": not known, or not of all: older versions, and stores made by them, know'
-        in shown
+        'leaked "?" or "+": unknown, or unknown for some images; older versions, and stores made by '
+        "them, notice byte-identical copies only" in shown
     )
     assert re.search(r" c +block5_pool avg +99\.0 \(94\.0-103\.0\) +- .* 7\+ of 100 ", shown)
     assert "random: the backbone's weights are random" in shown

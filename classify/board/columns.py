@@ -1,0 +1,126 @@
+"""Columns of tables: as many as the terminal has room for, and no number is cut off."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ...data.output.terminal import printable, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+ALWAYS = 100
+"""Priority of columns that are never left out."""
+
+NAME_WIDTH = 24
+LEAST_NAME_WIDTH = 10
+GAP = 2
+"""Spaces between two columns."""
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        heading: text above the cells.
+        cells: texts, one for each row.
+        keep: priority where room is short: the column of the least number is left out first; those
+            of `ALWAYS` stay.
+        name: True if it holds names, which are aligned left; numbers are aligned right.
+        instead: a narrower column that takes its place.
+        narrowest: width in letters that a column of names has at least.
+    """
+
+    heading: str
+    cells: Sequence[str]
+    keep: int = ALWAYS
+    name: bool = False
+    instead: Column | None = None
+    narrowest: int = NAME_WIDTH
+
+    @property
+    def width(self) -> int:
+        """Width in letters of the terminal."""
+        from rich.cells import cell_len
+
+        return max(map(cell_len, (self.heading, *self.cells)))
+
+    @property
+    def folds(self) -> bool:
+        """True if its cells may take several lines: names that must stay."""
+        return self.name and self.keep == ALWAYS
+
+    @property
+    def least_width(self) -> int:
+        """Width that it keeps while there are columns to leave out."""
+        return min(self.width, self.narrowest) if self.folds else self.width
+
+
+def fit_columns(columns: Sequence[Column], width: int) -> list[Column]:
+    """Return the columns that there is room for.
+
+    Long names are folded into several lines, into more lines where nothing else helps.
+
+    Args:
+        columns: in their order.
+        width: of the terminal, in letters.
+    """
+    chosen = list(columns)
+    while (excess := _width_of(chosen) - width) > 0:
+        least = min(chosen, key=lambda column: column.keep)
+        place = chosen.index(least)
+        if least.keep < ALWAYS:
+            chosen[place : place + 1] = [least.instead] if least.instead else []
+            continue
+        # Only columns that must stay are left: the widest one of names becomes narrower.
+        names = [
+            column for column in chosen if column.folds and column.least_width > LEAST_NAME_WIDTH
+        ]
+        if not names:
+            break
+        widest = max(names, key=lambda column: column.least_width)
+        narrower = max(LEAST_NAME_WIDTH, widest.least_width - excess)
+        chosen[chosen.index(widest)] = replace(widest, narrowest=narrower)
+    return chosen
+
+
+def _width_of(columns: Sequence[Column]) -> int:
+    """Return the width of a table of these columns."""
+    return sum(column.least_width for column in columns) + GAP * (len(columns) - 1)
+
+
+def as_table(columns: Sequence[Column], rows: slice = slice(None)) -> Table:
+    """Return some rows of columns as a table for `console`; tables of the same columns align."""
+    rich_table = table()
+    for column in columns:
+        rich_table.add_column(
+            column.heading,
+            justify="left" if column.name else "right",
+            no_wrap=not column.folds,
+            overflow="fold",
+            min_width=column.least_width,
+            max_width=column.least_width if column.narrowest < NAME_WIDTH else None,
+        )
+    for cells in zip(*(column.cells[rows] for column in columns), strict=True):
+        rich_table.add_row(*cells)
+    return rich_table
+
+
+def as_markdown(columns: Sequence[Column], rows: slice = slice(None)) -> str:
+    """Return some rows of columns as a table in Markdown."""
+    texts = [list(map(as_text, column.cells[rows])) for column in columns]
+    lines = [
+        [column.heading for column in columns],
+        ["---" if column.name else "---:" for column in columns],
+        *zip(*texts, strict=True),
+    ]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def as_text(text: str) -> str:
+    """Escape text so that Markdown shows it and does not obey it."""
+    return re.sub(r"([\\|<>\[\]*`])", r"\\\1", printable(text))

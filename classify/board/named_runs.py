@@ -1,0 +1,101 @@
+"""Runs that a user names: by folder, file of predictions, run id, or the beginning of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import ParameterError
+from ..runs.leaderboard import read_rows
+from ..runs.prediction_file import PREDICTIONS_NAME
+from .run_folders import RunFolders
+
+Rows = Mapping[str, Mapping[str, str]]
+"""One leaderboard row of each run, by run id."""
+
+
+@dataclass(frozen=True)
+class NamedRun:
+    """A run that is compared.
+
+    Attributes:
+        run_id: the name of its folder.
+        folder: the folder of its predictions, or the file itself, if that was named.
+        row: one of its rows in the leaderboard; empty if it has none.
+    """
+
+    run_id: str
+    folder: Path
+    row: Mapping[str, str]
+
+
+def find_runs(texts: Sequence[str], leaderboard: Path, runs: Path) -> list[NamedRun]:
+    """Find runs by folders, files of predictions, run ids, or the beginnings of run ids.
+
+    Args:
+        texts: one for each run.
+        leaderboard: the file whose run ids count; it may be missing.
+        runs: the folder of the runs' folders.
+
+    Raises:
+        ParameterError: a text names no run or several, or two name the same one.
+    """
+    rows = read_rows(leaderboard) if leaderboard.exists() else []
+    # The first row of a run counts: later ones do not replace it.
+    row_of = {row["run_id"]: row for row in reversed(rows)}
+    named = [_find(text, row_of, leaderboard, runs) for text in texts]
+    folders = [run.folder.resolve() for run in named]
+    for run, folder in zip(named, folders, strict=True):
+        if folders.count(folder) > 1:
+            raise ParameterError(f"{run.run_id} is named twice; give another run")
+    return named
+
+
+def _find(text: str, row_of: Rows, leaderboard: Path, runs: Path) -> NamedRun:
+    """Find one run; raise ParameterError if there is none."""
+    path = Path(text)
+    if path.exists():
+        run_id = _id_of_place(path.resolve())
+        return NamedRun(run_id, path, row_of.get(run_id, {}))
+    run_id = text if text in row_of else _completed_id(text, row_of, leaderboard)
+    return NamedRun(run_id, RunFolders(runs).folder(run_id), row_of[run_id])
+
+
+def _id_of_place(path: Path) -> str:
+    """Return the run id of a folder or of a file of predictions."""
+    if path.is_dir():
+        return path.name
+    return path.parent.name if path.name == PREDICTIONS_NAME else path.stem
+
+
+def _completed_id(text: str, row_of: Rows, leaderboard: Path) -> str:
+    """Return the only run id that begins with a text."""
+    matches = [run_id for run_id in row_of if run_id.startswith(text)]
+    if not matches:
+        place = str(leaderboard) if row_of else f"{leaderboard}, which has none"
+        raise ParameterError(
+            f"{text!r} is neither a run's folder nor a run id, or the beginning of one, of {place}"
+        )
+    if len(matches) > 1:
+        examples = ", ".join(matches[:5]) + ", ..." * (len(matches) > 5)
+        raise ParameterError(
+            f"{text!r} is the beginning of {len(matches)} run ids: {examples}; give more of one"
+        )
+    return matches[0]
+
+
+def names_of(runs: Sequence[NamedRun]) -> list[str]:
+    """Return the shortest names that differ for all runs.
+
+    These are the heads; heads and features; run ids; or folders.
+    """
+    heads = [run.row.get("head", run.run_id) for run in runs]
+    features = [
+        f"{head} {run.row.get('layer', '')} {run.row.get('pooling', '')}".rstrip()
+        for head, run in zip(heads, runs, strict=True)
+    ]
+    for names in (heads, features, [run.run_id for run in runs]):
+        if len(set(names)) == len(runs):
+            return names
+    return [str(run.folder) for run in runs]

@@ -1,0 +1,98 @@
+"""Ranked rows and compared runs as records, and records as CSV and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from ...data.output.csv import csv_line, defuse
+from ..runs.schema import COLUMNS, INTEGERS, NUMBERS
+from .comparison import RunPair
+from .ranking import RankedRow
+from .wording import conclusion
+
+RANKED_COLUMNS = (*COLUMNS, "rank", "p_vs_best", "indistinguishable")
+"""Columns of a ranked row: those of the leaderboard, and its place among its test set."""
+
+_INDISTINGUISHABLE = {"best": True, "equal": True, "worse": False, "untested": None}
+
+
+def ranked_record(place: RankedRow) -> dict[str, Any]:
+    """Return a ranked row by `RANKED_COLUMNS`."""
+    return {
+        **place.row,
+        "rank": place.rank,
+        "p_vs_best": _finite_or_none(place.p),
+        "indistinguishable": _INDISTINGUISHABLE[place.standing],
+    }
+
+
+def pair_record(pair: RunPair) -> dict[str, Any]:
+    """Return a compared pair by the names of its columns."""
+    difference = pair.difference
+    numbers = {
+        name: _finite_or_none(getattr(difference, name))
+        for name in ("first", "second", "difference", "low", "high", "p")
+    }
+    return {
+        "test_id": pair.tested.test_id,
+        "test_set": pair.tested.test_set,
+        "split": pair.tested.split,
+        "n_test": pair.n,
+        "metric": difference.metric,
+        "first_run": pair.run_ids[0],
+        "second_run": pair.run_ids[1],
+        "first_leaking": pair.leaking[0],
+        "second_leaking": pair.leaking[1],
+        "first_unknown": pair.unknown[0],
+        "second_unknown": pair.unknown[1],
+        **numbers,
+        "p_holm": _finite_or_none(pair.p_holm),
+        "test": difference.test,
+        "conclusion": conclusion(pair),
+    }
+
+
+def as_csv(columns: Sequence[str], records: Sequence[Mapping[str, Any]]) -> str:
+    """Write records as CSV with a header."""
+    lines = [csv_line(_cell(name, record[name]) for name in columns) for record in records]
+    return "".join([csv_line(columns), *lines])
+
+
+def _cell(name: str, value: Any) -> str:
+    """Write a cell as in the leaderboard, where text is no formula of a spreadsheet."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value if name in NUMBERS else defuse(value)
+    return "" if value is None else repr(value)
+
+
+def as_json(records: Sequence[Mapping[str, Any]]) -> str:
+    """Write records as a list of JSON objects."""
+    objects = [
+        {name: _json_value(name, value) for name, value in record.items()} for record in records
+    ]
+    return json.dumps(objects, indent=2)
+
+
+def _json_value(name: str, value: Any) -> Any:
+    """Convert a cell of the leaderboard: numbers to numbers, its JSON to objects."""
+    if not isinstance(value, str):
+        return value
+    if name in (*INTEGERS, "schema"):
+        return int(value) if value else None
+    if name in NUMBERS:
+        return _finite_or_none(float(value)) if value else None
+    if name in ("hyperparameters", "classes"):
+        # A leaderboard may hold anything here: text that is not JSON stays text.
+        with suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
+
+
+def _finite_or_none(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,46 @@
+"""Predictions in the folders of runs, each file read once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ...errors import FreezeframeError
+from ..runs.prediction_file import PREDICTIONS_NAME, read_predictions
+from ..scores.evaluation import Evaluation
+
+
+class RunFolders:
+    """Predictions of runs by their ids, each file read once.
+
+    Attributes:
+        runs: the folder of the runs' folders.
+        problems: messages about files that exist but cannot be used.
+    """
+
+    def __init__(self, runs: str | os.PathLike[str]) -> None:
+        self.runs = Path(runs)
+        self.problems: list[str] = []
+        self._evaluations: dict[str, dict[str, Evaluation]] = {}
+
+    def folder(self, run_id: str) -> Path:
+        """Return the folder of a run.
+
+        Raises:
+            FreezeframeError: the id would lead out of the folder of runs.
+        """
+        if not run_id or Path(run_id).name != run_id or run_id == "..":
+            raise FreezeframeError(f"{run_id!r} is no name of a run's folder; correct its row")
+        return self.runs / run_id
+
+    def evaluation(self, run_id: str, test_id: str) -> Evaluation | None:
+        """Return a run's evaluation on a test set; None where its file is missing or broken."""
+        if run_id not in self._evaluations:
+            self._evaluations[run_id] = {}
+            try:
+                folder = self.folder(run_id)
+                if (folder / PREDICTIONS_NAME).exists():
+                    self._evaluations[run_id] = read_predictions(folder)
+            except (FreezeframeError, OSError) as error:
+                self.problems.append(str(error))
+        return self._evaluations[run_id].get(test_id)

@@ -1,0 +1,87 @@
+"""Sentences about ranked rows and compared runs: titles, legends and conclusions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..scores.clean import is_clean, leak_count
+from ..scores.roc_area import ALPHA
+from .comparison import RunPair
+from .ranking import RankedRow
+from .tables import heading, is_random, p_text
+
+
+def title_of_test_set(ranked: Sequence[RankedRow]) -> str:
+    """Name the test set of ranked rows: "edureka, hold-out 20%: 920 images in 780 groups"."""
+    rows = [place.row for place in ranked]
+    names = " / ".join(dict.fromkeys(f"{row['test_set']}, {row['split']}" for row in rows))
+    groups = rows[0]["n_test_groups"]
+    grouped = f" in {groups} groups" if groups not in ("", rows[0]["n_test"]) else ""
+    return f"{names}: {rows[0]['n_test'] or '?'} images{grouped}"
+
+
+def legend(ranked: Sequence[RankedRow], metric: str) -> list[str]:
+    """Explain the marks and columns of a table of ranked rows, those that it has.
+
+    Args:
+        ranked: the rows that are shown.
+        metric: the metric that ranks them.
+    """
+    standings = {place.standing for place in ranked}
+    counts = [leak_count(place.row) for place in ranked]
+    any_leaking = any(count for count, _ in counts)
+    any_unknown = any(more for _, more in counts)
+    lines = []
+    if "equal" in standings:
+        test = f"{heading(metric)}: paired test, Holm-adjusted p above {ALPHA}"
+        lines.append(f"=  cannot be told from the best of its test set ({test})")
+    if "untested" in standings:
+        reason = "predictions are missing, or the score is not defined"
+        if is_clean(metric):
+            reason += (
+                "; or too few images are clean for both, or on these the best is the worse one"
+            )
+        lines.append(f"?  not tested against the best: {reason}")
+    if any_leaking or any_unknown:
+        lines.append(
+            "leaked: test images with a relative among the training images; a score on them says "
+            "nothing about unseen images"
+        )
+    if any_unknown:
+        lines.append(
+            'leaked "?" or "+": unknown, or unknown for some images; older versions, and stores '
+            "made by them, notice byte-identical copies only"
+        )
+    if any_leaking or is_clean(metric):
+        lines.append(
+            'clean: on test images without such a relative; "-" where they are too few, or unknown'
+        )
+    if any(is_random(place.row) for place in ranked):
+        lines.append(
+            "random: the backbone's weights are random; the score says nothing about VGG16"
+        )
+    return lines
+
+
+def pair_title(pair: RunPair) -> str:
+    """Name the test set of a pair: "navoneel, external: 253 images"."""
+    return f"{pair.tested.test_set}, {pair.tested.split}: {len(pair.tested.paths)} images"
+
+
+def conclusion(pair: RunPair) -> str:
+    """Write a pair as a sentence.
+
+    "on navoneel, logreg and xgboost cannot be told apart (accuracy, p = 0.410)"
+    """
+    metric = heading(pair.difference.metric)
+    where = f"on {pair.tested.test_set}"
+    if is_clean(pair.difference.metric):
+        where = f"on the {pair.n} clean images of {pair.tested.test_set}"
+    pair_name = f"{pair.first} and {pair.second}"
+    if pair.better is None:
+        return f"{where}, {pair_name} cannot be compared: {metric} has no test there"
+    p = "p < 0.001" if pair.p_holm < 0.001 else f"p = {p_text(pair.p_holm)}"
+    if not pair.better:
+        return f"{where}, {pair_name} cannot be told apart ({metric}, {p})"
+    worse = pair.second if pair.better == pair.first else pair.first
+    return f"{where}, {pair.better} is better than {worse} ({metric}, {p})"
