@@ -23,10 +23,11 @@ from ..errors import (
     ModelFileError,
     ParameterError,
 )
-from ..extract.backbones.table import find_backbone
-from ..extract.backbones.weights import made_with
-from ..extract.filling import make_engine
-from ..extract.pipeline import MOST_A_BATCH, Engine, cpu_cores, told_unread
+from ..extract.backbones.weights import reload_weights
+from ..extract.devices import cpu_cores
+from ..extract.engines import Engine
+from ..extract.filling import start_engine
+from ..extract.pipeline import MOST_A_BATCH, unread_reason
 from ..extract.settings import Settings
 from ..features.pooling import pool
 from .runs.model_file import FittedHead, load_model
@@ -102,7 +103,7 @@ class Predictor:
     ) -> None:
         self.model = model if isinstance(model, FittedHead) else load_model(model)
         self._settings = _settings(self.model, weights)
-        self._input_size = find_backbone(self._settings.backbone).input_size
+        self._input_size = self._settings.network.input_size
         self._engine: Engine | None = None
         self._closed = False
         # Neither engines nor heads are safe to run in two threads at once.
@@ -198,7 +199,7 @@ class Predictor:
         except (ImageError, MissingExtraError, ValueError) as error:
             return _Decoded(path, error=" ".join(str(error).split()))
         except (OSError, MemoryError) as error:
-            return _Decoded(path, error=told_unread(error))
+            return _Decoded(path, error=unread_reason(error))
 
     def _predict_batch(self, batch: Sequence[_Decoded]) -> Iterator[Prediction]:
         """Yield the predictions of a batch, which the engine computes at once."""
@@ -233,8 +234,8 @@ class Predictor:
         if self._closed:
             raise FreezeframeError(CLOSED)
         if self._engine is None:
-            weights = made_with(self.model.provenance, self._settings.weights)
-            self._engine = make_engine(self._settings, weights, self._settings.layers)
+            weights = reload_weights(self.model.provenance, self._settings.weights)
+            self._engine = start_engine(self._settings, weights, self._settings.layers)
         return self._engine
 
 

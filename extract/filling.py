@@ -1,4 +1,4 @@
-"""Filling the pending rows of a store: an engine computes ahead, a thread writes behind."""
+"""Fill the pending rows of a store: an engine computes ahead, a thread writes behind."""
 
 from __future__ import annotations
 
@@ -8,42 +8,44 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data.manifest import Manifest
-from ..errors import StoreError
 from ..features.store import FeatureStore
 from ..features.writer import StoreWriter
-from .backbones.table import find_backbone
+from .devices import cpu_cores
+from .engines import Engine
 from .engines.keras import KerasEngine
 from .engines.mnn import MnnEngine, mnn_model
 from .engines.pixels import PixelEngine
-from .pipeline import Batch, Engine, Seconds, Seen, Source, cpu_cores, run
+from .pipeline import Batch, ImageSource, Seconds, SeenPixels, never, run
 from .settings import Settings
 from .workers.pool import Job, WorkerPool
 
 WRITE_THREADS = 4 if hasattr(os, "pwrite") else 1
-"""A GPU computes faster than one thread hashes and writes."""
+"""Threads that hash and write: a GPU computes faster than one thread can do it."""
 
 BATCHES_BEHIND = 1
-"""How many computed batches may wait to be written: what a kill -9 can lose, and the one being computed."""
+"""Computed batches that may wait to be written.
+
+A `kill -9` loses these and the one that is being computed.
+"""
 
 
 @dataclass(slots=True)
-class Progress:
-    """How far a run is.
+class ExtractionProgress:
+    """The counts of a run.
 
     Attributes:
         total: rows that were pending when it began.
         computed: rows whose features were computed.
-        same: rows that show the same pixels as one of those, and got its features.
+        same: rows with the same pixels as a computed one, which got its features.
         broken: rows that failed.
         unread: (row, reason) of files that could not be read this time.
-        seconds: time spent per stage; of several workers the sum.
+        seconds: time spent per stage; the sum of all workers.
     """
 
     total: int
@@ -59,7 +61,7 @@ class Progress:
         return self.computed + self.same + self.broken + len(self.unread)
 
 
-Tell = Callable[[Progress], None]
+OnBatch = Callable[[ExtractionProgress], None]
 """Called after every batch that was written."""
 
 
@@ -69,52 +71,59 @@ def fill(
     settings: Settings,
     weights: Mapping[str, NDArray[np.float32]],
     *,
-    workers: int | None,
-    stop: Callable[[], bool],
-    tell: Tell | None,
-) -> Progress:
-    """Compute the pending rows of a store; rows that are finished are not touched.
+    workers: int | None = None,
+    stop: Callable[[], bool] = never,
+    progress: OnBatch | None = None,
+) -> ExtractionProgress:
+    """Compute the pending rows of a store; finished rows are not touched.
 
     Args:
-        store: rows in the order of the manifest, under its lock.
+        store: a store with its rows in the order of the manifest; the caller holds its lock.
         manifest: the images.
-        settings: resolved; they agree with the store's provenance.
-        weights: of the backbone.
-        workers: processes of the engine mnn; None: one a core.
-        stop: asked before or after every image; True ends the run in good order.
-        tell: called after every batch.
+        settings: resolved settings that agree with the store's provenance.
+        weights: the backbone's weights.
+        workers: processes of the engine mnn; None takes one a core.
+        stop: called before or after every image; True ends the run in good order.
+        progress: called after every batch.
 
     Raises:
         StoreError: the store cannot be written.
         FreezeframeError: the engine does not start.
     """
     with StoreWriter(store.path) as writer:
-        progress = Progress(len(writer.pending))
-        for row in writer.pending:
-            if not manifest.images[row].sha256:
-                writer.fail(int(row), "could not be read when it was listed")
-                progress.broken += 1
-        rows = [int(row) for row in writer.pending if manifest.images[row].sha256]
+        counts = ExtractionProgress(len(writer.pending))
+        rows = []
+        for row in map(int, writer.pending):
+            if manifest.images[row].sha256:
+                rows.append(row)
+            else:
+                writer.fail(row, "could not be read when it was listed")
+                counts.broken += 1
         if rows:
-            images = ((row, manifest.images[row]) for row in rows)
-            sources = (
-                Source(row, manifest.root / image.path, image.sha256) for row, image in images
-            )
-            count = min(workers or cpu_cores(), len(rows))
-            batches = _computed(store, sources, settings, weights, count, stop)
-            _write_behind(writer, batches, progress, tell)
-    return progress
+            # One after the other: a million sources at once would take 200 MB.
+            sources = (_source(manifest, row) for row in rows)
+            n_workers = min(workers or cpu_cores(), len(rows))
+            batches = _compute(store, sources, settings, weights, n_workers, stop)
+            write_behind(writer, batches, counts, progress)
+    return counts
 
 
-def make_engine(
+def _source(manifest: Manifest, row: int) -> ImageSource:
+    image = manifest.images[row]
+    return ImageSource(row, manifest.root / image.path, image.sha256)
+
+
+def start_engine(
     settings: Settings, weights: Mapping[str, NDArray[np.float32]], layers: Sequence[str]
 ) -> Engine:
-    """The engine that resolved settings name, to be run in this process.
+    """Start the engine that resolved settings name, in this process.
 
     Raises:
-        MissingExtraError: it is not installed.
+        ParameterError: a layer is unknown.
+        MissingExtraError: the engine is not installed.
     """
-    backbone = find_backbone(settings.backbone)
+    backbone = settings.network
+    layers = backbone.sort_layers(layers)
     if settings.engine == "none":
         return PixelEngine(backbone, layers)
     if settings.engine == "mnn":
@@ -122,38 +131,47 @@ def make_engine(
     return KerasEngine(backbone, weights, layers, settings.batch_size or 1, settings.precision)
 
 
-def _computed(
+def _compute(
     store: FeatureStore,
-    sources: Iterable[Source],
+    sources: Iterable[ImageSource],
     settings: Settings,
     weights: Mapping[str, NDArray[np.float32]],
     workers: int,
     stop: Callable[[], bool],
 ) -> Generator[Batch]:
-    """Batches from the engine that is asked for."""
-    backbone, layers = find_backbone(settings.backbone), tuple(store.layers)
+    """Yield the batches of the engine that the settings name."""
     if settings.engine == "mnn":
+        backbone = settings.network
+        layers = backbone.sort_layers(list(store.layers))
         model = mnn_model(backbone, weights, layers)
         job = Job(store.path, backbone.name, model, layers, settings.resize)
         yield from WorkerPool(job, sources, workers, stop).run()
     else:
-        engine = make_engine(settings, weights, layers)
-        yield from run(
-            engine, sources, backbone.input_size, settings.resize, seen=Seen(), stop=stop
-        )
+        engine = start_engine(settings, weights, list(store.layers))
+        yield from run(engine, sources, settings.resize, seen=SeenPixels(), stop=stop)
 
 
-def _write_behind(
-    writer: StoreWriter, batches: Generator[Batch], progress: Progress, tell: Tell | None
+def write_behind(
+    writer: StoreWriter,
+    batches: Generator[Batch],
+    counts: ExtractionProgress,
+    progress: OnBatch | None = None,
 ) -> None:
-    """Write batches in a thread while the next are computed, a bounded number of them behind."""
+    """Write batches in a thread while the next ones are computed.
+
+    Args:
+        writer: writer of the store.
+        batches: what is written.
+        counts: counts that are added to.
+        progress: called after every batch.
+    """
     waiting: deque[Future[None]] = deque()
 
-    def settle(most: int) -> None:
-        while len(waiting) > most:
+    def settle(n_waiting: int) -> None:
+        while len(waiting) > n_waiting:
             waiting.popleft().result()
-            if tell is not None:
-                tell(progress)
+            if progress is not None:
+                progress(counts)
 
     # The generator is closed here, whatever happens: no worker outlives the lock on the store.
     with (
@@ -162,23 +180,24 @@ def _write_behind(
         ThreadPoolExecutor(1) as pool,
     ):
         for batch in batches:
-            waiting.append(pool.submit(_record, writer, putters, batch, progress))
+            waiting.append(pool.submit(_record, writer, putters, batch, counts))
             settle(BATCHES_BEHIND)
         settle(0)
 
 
 def _record(
-    writer: StoreWriter, putters: ThreadPoolExecutor, batch: Batch, progress: Progress
+    writer: StoreWriter, putters: ThreadPoolExecutor, batch: Batch, counts: ExtractionProgress
 ) -> None:
-    """Write a batch: features, flush, and only then what says that the rows are finished."""
+    """Write a batch: features, flush, and only then the marks that the rows are finished."""
     start = perf_counter()
 
     def put(i: int) -> dict[str, str]:
         return writer.put(batch.rows[i], {name: array[i] for name, array in batch.features.items()})
 
-    for row, found in batch.fingerprints.items():
-        writer.put_fingerprint(row, found.pixels, found.thumbnail)
+    for row, fingerprint in batch.fingerprints.items():
+        writer.put_fingerprint(row, fingerprint.pixels, fingerprint.thumbnail)
     checksums = batch.checksums or list(putters.map(put, range(len(batch.rows))))
+    # A row is marked only when its features are on the disk, or a crash could leave it torn.
     writer.flush()
     for row, sums, size in zip(batch.rows, checksums, batch.sizes, strict=True):
         writer.finish(row, sums, size)
@@ -189,19 +208,9 @@ def _record(
             writer.finish(row, sums, size)
     for row, reason in batch.failed:
         writer.fail(row, reason)
-    progress.computed += len(batch.rows)
-    progress.same += len(batch.same)
-    progress.broken += len(batch.failed)
-    progress.unread += batch.unread
+    counts.computed += len(batch.rows)
+    counts.same += len(batch.same)
+    counts.broken += len(batch.failed)
+    counts.unread += batch.unread
     batch.seconds.write += perf_counter() - start
-    progress.seconds.add(batch.seconds)
-
-
-def check_read(store: Path, manifest: Manifest, progress: Progress) -> None:
-    """Raise `StoreError` if files could not be read this time."""
-    if progress.unread:
-        row, reason = progress.unread[0]
-        raise StoreError(
-            f"{store}: {len(progress.unread)} images could not be read this time, first "
-            f"{manifest.images[row].path}: {reason}; all others are finished, the same command tries these again"
-        )
+    counts.seconds.add(batch.seconds)

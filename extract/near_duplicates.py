@@ -1,4 +1,4 @@
-"""After the last image: what images are recognised by, where a store does not know it, and which show the same."""
+"""The last step of an extraction: missing fingerprints, then groups of near-duplicates."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from ..data.manifest import Manifest
 from ..errors import FreezeframeError
 from ..features.store import FeatureStore
 from ..features.writer import StoreWriter
-from .pipeline import Source, cpu_cores, decode_source, told_unread
+from .devices import cpu_cores
+from .pipeline import ImageSource, decode_source, unread_reason
 
-Afterwards = Callable[[str, int, int], None]
-"""Called with what is done, in words, how much of it is finished, and how much there is."""
+OnStep = Callable[[str, int, int], None]
+"""Called with a line saying what is being done, the number of finished things, and of all."""
 
-_BLOCK = 128
+IMAGES_A_WRITE = 128
 """Images that are read before their fingerprints are written; what a crash can lose."""
 
 
 def recognise(
-    store: FeatureStore, manifest: Manifest, tell: Afterwards | None = None
+    store: FeatureStore, manifest: Manifest, progress: OnStep | None = None
 ) -> list[tuple[str, str]]:
-    """Add to a finished store the fingerprints that it lacks, and then the numbers of its near-duplicate groups.
+    """Add missing fingerprints to a finished store, then group near-duplicates.
 
-    Fingerprints are missing where features were copied from a store that has none; their files are
-    read again. What was done before, by a run that was stopped, is not done again.
+    Fingerprints are missing where features were copied from a store without them; these files are
+    read again. What an earlier run that was stopped has done is not done again.
 
     Args:
-        store: rows in the order of the manifest, under its lock.
+        store: a store with its rows in the order of the manifest; the caller holds its lock.
         manifest: the images.
-        tell: called now and then.
+        progress: called now and then.
 
     Returns:
         (path, reason) of every image that cannot be read any more: its row stays without a
@@ -45,68 +46,65 @@ def recognise(
     if store.fingerprinted:
         return []
     with StoreWriter(store.path) as writer:
-        unread = _add_fingerprints(store, manifest, writer, tell)
+        unread = _add_fingerprints(store, manifest, writer, progress)
         store = FeatureStore(store.path)
         rows = store.rows()[store.pixels[store.rows()] != ""]
         if not store.duplicates[rows].all():
-            writer.put_duplicates(_groups(store, rows, tell))
+            writer.put_duplicates(_number_groups(store, rows, progress))
     return unread
 
 
 def _add_fingerprints(
-    store: FeatureStore, manifest: Manifest, writer: StoreWriter, tell: Afterwards | None
+    store: FeatureStore, manifest: Manifest, writer: StoreWriter, progress: OnStep | None
 ) -> list[tuple[str, str]]:
+    """Read again the files of rows without a fingerprint; return (path, reason) of the failures."""
     rows = [int(row) for row in store.rows() if not store.pixels[row]]
     unread = []
     with ThreadPoolExecutor(cpu_cores()) as pool:
-        for start in range(0, len(rows), _BLOCK):
-            block = rows[start : start + _BLOCK]
-            images = [manifest.images[row] for row in block]
-            sources = [
-                Source(row, manifest.root / i.path, i.sha256)
-                for row, i in zip(block, images, strict=True)
-            ]
-            found = dict(zip(block, pool.map(_fingerprint, sources), strict=True))
-            unread += [
-                (manifest.images[row].path, told)
-                for row, told in found.items()
-                if isinstance(told, str)
-            ]
-            known = {
-                row: (f.pixels, f.thumbnail) for row, f in found.items() if not isinstance(f, str)
-            }
-            writer.put_late_fingerprints(known)
-            if tell is not None:
-                tell("reading images again", start + len(block), len(rows))
+        for start in range(0, len(rows), IMAGES_A_WRITE):
+            block = rows[start : start + IMAGES_A_WRITE]
+            sources = []
+            for row in block:
+                image = manifest.images[row]
+                sources.append(ImageSource(row, manifest.root / image.path, image.sha256))
+            fingerprints = {}
+            for row, result in zip(block, pool.map(_read_fingerprint, sources), strict=True):
+                if isinstance(result, str):
+                    unread.append((manifest.images[row].path, result))
+                else:
+                    fingerprints[row] = (result.pixels, result.thumbnail)
+            writer.put_late_fingerprints(fingerprints)
+            if progress is not None:
+                progress("reading images again", start + len(block), len(rows))
     return unread
 
 
-def _fingerprint(source: Source) -> Fingerprint | str:
-    """The fingerprint of an image, or why there is none."""
+def _read_fingerprint(source: ImageSource) -> Fingerprint | str:
+    """Return the fingerprint of an image, or the reason why it cannot be read."""
     try:
         return fingerprint(decode_source(source))
     except FreezeframeError as error:
         return str(error)
     except (OSError, MemoryError) as error:
-        return told_unread(error)
+        return unread_reason(error)
 
 
-def _groups(
-    store: FeatureStore, rows: NDArray[np.intp], tell: Afterwards | None
+def _number_groups(
+    store: FeatureStore, rows: NDArray[np.intp], progress: OnStep | None
 ) -> NDArray[np.uint32]:
-    """The number of the near-duplicate group of each of the rows, from 1 on; 0 of all others."""
+    """Return the near-duplicate group of each row, numbered from 1; 0 for all other rows."""
     from ..data.duplicates.pairs import duplicate_groups
 
-    def compared(finished: int, total: int) -> None:
-        if tell is not None:
-            tell("comparing images", finished, total)
+    def report(finished: int, total: int) -> None:
+        if progress is not None:
+            progress("comparing images", finished, total)
 
-    numbers = np.zeros(len(store), np.uint32)
-    found = duplicate_groups(
+    groups = duplicate_groups(
         store.sha256s[rows].tolist(),
         store.pixels[rows].tolist(),
         store.thumbnails(rows),
-        progress=compared,
+        progress=report,
     )
-    numbers[rows] = found + 1
+    numbers = np.zeros(len(store), np.uint32)
+    numbers[rows] = groups + 1
     return numbers

@@ -1,4 +1,4 @@
-"""What is checked before anything is computed: that a store is what is asked for, and that there is room."""
+"""Checks before anything is computed: the store is the requested one, and the disk has room."""
 
 from __future__ import annotations
 
@@ -11,37 +11,40 @@ from ..data.manifest import Manifest
 from ..errors import StoreError
 from ..features.layout import IDENTITY_COLUMNS, PENDING, ROW_SHAPES
 from ..features.store import FeatureStore
-from .settings import Settings, deciding_fields, versions
+from .provenance import deciding_fields, versions
+from .settings import Settings
 
 FREE_BYTES = 64 * 2**20
-"""Of a disk, to be left free when a store is made."""
+"""Bytes that stay free on the disk when a store is made."""
 
-_COMPARED = 65536  # rows at a time, or a million rows would take 760 MB
+ROWS_A_COMPARISON = 65536
+"""Rows that are compared at a time; a million at once would take 760 MB."""
 
-_ADVICE = "give another --output, or --overwrite to start anew"
+_ADVICE = "give another --output, or --overwrite to start again"
 
 
 def check_alike(
     store: FeatureStore, settings: Settings, *, with_versions: bool, advice: str = _ADVICE
 ) -> None:
-    """Refuse a store that does not hold, or would not hold once filled, what is asked for.
+    """Raise `StoreError` if a store was made with other settings.
 
     Args:
         store: any store.
-        settings: resolved.
-        with_versions: compare the versions of the libraries, too: rows are to be computed or
-            copied.
+        settings: resolved settings.
+        with_versions: compare the versions of the libraries, too: rows will be computed or copied.
         advice: what the user can do about it.
 
     Raises:
-        StoreError: the text names the field that differs.
+        StoreError: the message names the field that differs.
     """
-    wanted = deciding_fields(settings) | (versions(settings) if with_versions else {})
-    for name, value in wanted.items():
-        if store.provenance.get(name) != value:
-            made = store.provenance.get(name)
+    fields = deciding_fields(settings)
+    if with_versions:
+        fields |= versions(settings)
+    for name, requested in fields.items():
+        existing = store.provenance.get(name)
+        if existing != requested:
             raise StoreError(
-                f"{store.path}: made with {name} {made!r}, asked for {value!r}; {advice}"
+                f"{store.path}: made with {name} {existing!r}, asked for {requested!r}; {advice}"
             )
     for layer in settings.layers:
         if layer not in store.layers:
@@ -51,53 +54,69 @@ def check_alike(
             )
 
 
-def other_images(store: FeatureStore, manifest: Manifest) -> bool:
-    """Whether the rows of a store are not the images of a manifest, in its order."""
-    have = (store.paths, store.sha256s, store.labels, store.splits, store.groups)
+def has_images(store: FeatureStore, manifest: Manifest) -> bool:
+    """Return True if the rows of a store are the images of a manifest, in its order."""
     if len(store) != len(manifest.images):
-        return True
-    return any(
-        column[start : start + _COMPARED].tolist()
-        != [getattr(image, name) for image in manifest.images[start : start + _COMPARED]]
-        for column, name in zip(have, IDENTITY_COLUMNS, strict=True)
-        for start in range(0, len(store), _COMPARED)
-    )
+        return False
+    columns = (store.paths, store.sha256s, store.labels, store.splits, store.groups)
+    for name, column in zip(IDENTITY_COLUMNS, columns, strict=True):
+        for start in range(0, len(store), ROWS_A_COMPARISON):
+            part = slice(start, start + ROWS_A_COMPARISON)
+            if column[part].tolist() != [getattr(image, name) for image in manifest.images[part]]:
+                return False
+    return True
 
 
-def check_same_collection(old: FeatureStore, manifest: Manifest) -> None:
-    """Refuse to replace a store by one of another folder: most of what it holds must be asked for again."""
-    wanted = {image.sha256 for image in manifest.images}
-    kept = sum(sha256 in wanted for sha256 in old.sha256s.tolist())
-    if 2 * kept < len(old):
+def check_same_collection(store: FeatureStore, manifest: Manifest) -> None:
+    """Raise `StoreError` if less than half of a store's images are in the manifest.
+
+    It protects a store from being replaced by that of another folder.
+    """
+    sha256s = {image.sha256 for image in manifest.images}
+    n_common = sum(sha256 in sha256s for sha256 in store.sha256s.tolist())
+    if 2 * n_common < len(store):
         raise StoreError(
-            f"{old.path}: of its {len(old)} images only {kept} are among those given; {_ADVICE}"
+            f"{store.path}: of its {len(store)} images only {n_common} are among those given; "
+            f"{_ADVICE}"
         )
 
 
 def check_room(store: FeatureStore) -> None:
-    """Refuse to begin what the disk cannot hold; layers and thumbnails of pending rows take no space yet."""
+    """Raise `StoreError` if the disk has no room for a store's pending rows.
+
+    The file is sparse: layers and thumbnails of pending rows take no space yet.
+    """
+    n_pending = int((store.status == PENDING).sum())
+    check_free(store.path, n_pending * stored_row_bytes(store))
+
+
+def stored_row_bytes(store: FeatureStore) -> int:
+    """Return the bytes on the disk of one row of a store; see `row_bytes`."""
     itemsize = store.memmap(next(iter(store.layers))).itemsize
-    check_free(
-        store.path,
-        int((store.status == PENDING).sum()) * row_bytes(store.layers.values(), itemsize),
-    )
+    return row_bytes(store.layers.values(), itemsize)
 
 
 def row_bytes(shapes: Iterable[Sequence[int]], itemsize: int) -> int:
-    """Bytes on the disk that a row takes when it is filled: its layers, and what is written when they are."""
-    return sum(map(math.prod, shapes)) * itemsize + sum(map(math.prod, ROW_SHAPES.values()))
+    """Return the bytes on the disk of one row: its layers, and what is written with them.
+
+    Args:
+        shapes: shape (height, width, channels) of each layer.
+        itemsize: bytes of one number.
+    """
+    layers = sum(math.prod(shape) for shape in shapes) * itemsize
+    return layers + sum(math.prod(shape) for shape in ROW_SHAPES.values())
 
 
-def has_room(path: Path, needed: int) -> bool:
-    """Whether so many bytes can be written there."""
-    return needed + FREE_BYTES <= shutil.disk_usage(path.parent).free
+def has_room(path: Path, n_bytes: int) -> bool:
+    """Return True if the disk of a path has room for a number of bytes."""
+    return n_bytes + FREE_BYTES <= shutil.disk_usage(path.parent).free
 
 
-def check_free(path: Path, needed: int) -> None:
-    """Refuse to write so many bytes where there is no room for them."""
-    if not has_room(path, needed):
+def check_free(path: Path, n_bytes: int) -> None:
+    """Raise `StoreError` if the disk of a path has no room for a number of bytes."""
+    if not has_room(path, n_bytes):
         free = shutil.disk_usage(path.parent).free
         raise StoreError(
-            f"{path}: its features need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free here; "
+            f"{path}: its features need {n_bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free here; "
             "make room, give another --output, fewer layers or --dtype float16"
         )

@@ -1,56 +1,53 @@
-"""What is asked of an extraction, and what of it decides the numbers."""
+"""Settings of an extraction."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib import metadata
 from typing import Any
 
 from ..data.formats.images import RESIZE_METHODS
-from ..data.version import VERSION
 from ..errors import ParameterError
 from ..features.layout import LAYER_DTYPES
-from .backbones.table import find_backbone
-from .backbones.weights import random_weights, weights_digest
+from .backbones.table import Backbone, find_backbone
+from .devices import fitting_batch_size, usable_gpu_megabytes
 from .engines.keras import PRECISIONS, choose_keras_backend
 from .engines.mnn import MnnEngine, check_mnn, mnn_installed
 from .engines.pixels import PixelEngine
 
 ENGINES = ("auto", "keras", "mnn", "none")
-CPU_BATCH_SIZE = 8
-"""Of Keras on 2 cores, VGG16 to block5_pool: 13.1 images/s with 1, 15.0 with 4, 15.2 with 8, 15.1 with 16."""
-MAX_GPU_BATCH_SIZE = 64
-MEGABYTES_AN_IMAGE = 200
-"""Of GPU memory, generously: VGG16's largest layers are 13 MB an image, and convolutions want room to work."""
 MAX_BATCH_SIZE = 1024
+
+_CHOICES = {
+    "resize": RESIZE_METHODS,
+    "dtype": LAYER_DTYPES,
+    "engine": ENGINES,
+    "precision": PRECISIONS,
+}
+"""Values of the settings that have a fixed list of them."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked of an extraction.
+    """The settings of an extraction.
 
     Attributes:
         layers: names of the layers whose features are kept.
-        backbone: a name that `find_backbone` knows; `pixels-N` has no weights, and only the engine
-            "none".
+        backbone: a name that `find_backbone` accepts; `pixels-N` has no weights, and only the
+            engine "none".
         weights: "imagenet", "random", or the path of a file.
-        seed: of random weights.
-        resize: how images are brought to the input size; one of `RESIZE_METHODS`.
-        dtype: of the stored features, "float32" or "float16".
-        engine: "keras"; "mnn"; "none"; "auto" takes none for `pixels-N`, mnn where it is installed
-            and no NVIDIA GPU is seen, else keras.
-        precision: in which keras computes: "float32", "bfloat16" or "float16".
-        batch_size: images in one forward pass of keras; None: as in the store gone on with, or what
-            suits the memory.
+        seed: seed of random weights.
+        resize: resizing of images to the input size; one of `RESIZE_METHODS`.
+        dtype: type that features are stored in, "float32" or "float16".
+        engine: "keras", "mnn", "none" or "auto". "auto" takes "none" for `pixels-N`; "mnn" where it
+            is installed and no NVIDIA GPU is seen; else "keras".
+        precision: precision that Keras computes in: "float32", "bfloat16" or "float16".
+        batch_size: images in one forward pass of Keras; None takes the batch size of the store that
+            is continued, or else one that fits the memory.
 
     Raises:
-        ParameterError: a value is impossible; the text lists those that are possible.
+        ParameterError: a value is impossible; the message lists the possible ones.
     """
 
     layers: tuple[str, ...] = ("block5_pool",)
@@ -64,165 +61,111 @@ class Settings:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        backbone = find_backbone(self.backbone)
-        choices = {"resize": RESIZE_METHODS, "dtype": LAYER_DTYPES}
-        for name, known in (choices | {"engine": ENGINES, "precision": PRECISIONS}).items():
-            if getattr(self, name) not in known:
-                raise ParameterError(
-                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
-                )
+        network = self.network
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise ParameterError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        self._check_numbers()
+        self._check_engine()
+        self._check_computing(computes=bool(network.tensors))
+        network.sort_layers(self.layers)
+
+    def _check_numbers(self) -> None:
+        """Check the number of layers, the batch size and the seed."""
         size = self.batch_size
+        # A bool is an int to isinstance, but no number here.
         if size is not None and (type(size) is not int or not 1 <= size <= MAX_BATCH_SIZE):
             raise ParameterError(f"batch_size must lie between 1 and {MAX_BATCH_SIZE}, got {size}")
         if not self.layers:
-            raise ParameterError("at least one layer must be asked for")
+            raise ParameterError("at least one layer is needed; pass --layer")
         if type(self.seed) is not int or not 0 <= self.seed < 2**32:
             raise ParameterError(f"seed must lie between 0 and {2**32 - 1}, got {self.seed!r}")
-        if self.engine == "mnn" and self.precision != "float32":
+
+    def _check_engine(self) -> None:
+        """Check that the engine mnn gets no setting of Keras."""
+        if self.engine != "mnn":
+            return
+        if self.precision != "float32":
             raise ParameterError(
                 f"precision {self.precision} is for the engine keras; mnn computes in float32"
             )
-        if self.engine == "mnn" and size not in (None, MnnEngine.batch_size):
+        if self.batch_size not in (None, MnnEngine.batch_size):
             raise ParameterError(
-                f"batch_size {size} is for the engine keras; mnn computes one image at a time"
+                f"batch_size {self.batch_size} is for the engine keras; "
+                "mnn computes one image at a time"
             )
-        self._check_computing(computes=bool(backbone.tensors))
-        backbone.check_layers(self.layers)
 
     def _check_computing(self, *, computes: bool) -> None:
-        """A network wants an engine, and a backbone that computes nothing wants none."""
+        """Check that a network has an engine, and that `pixels-N` has none."""
         if computes and self.engine == "none":
             raise ParameterError(f"engine none is for pixels-N; {self.backbone} has to be computed")
         if computes:
             return
-        given = {"engine": self.engine, "precision": self.precision, "batch_size": self.batch_size}
-        possible = {
+        possible: dict[str, tuple[Any, ...]] = {
             "engine": ("auto", "none"),
             "precision": ("float32",),
             "batch_size": (None, PixelEngine.batch_size),
         }
-        for name, value in given.items():
-            if value not in possible[name]:
+        for name, choices in possible.items():
+            value = getattr(self, name)
+            if value not in choices:
                 raise ParameterError(
                     f"{name} {value} is for networks; {self.backbone} computes nothing"
                 )
 
-    def resolved(self, made: Mapping[str, Any] | None = None) -> Settings:
-        """With the engine and batch size that will be used here.
+    @property
+    def network(self) -> Backbone:
+        """The backbone's row in the table."""
+        return find_backbone(self.backbone)
+
+    @property
+    def sorted_layers(self) -> tuple[str, ...]:
+        """The layers, from the network's first to its last."""
+        return self.network.sort_layers(self.layers)
+
+    @property
+    def backend(self) -> str:
+        """A Keras backend; "cpu" for the engines mnn and none."""
+        return "cpu" if self.engine in ("mnn", "none") else choose_keras_backend()
+
+    def resolved(self, provenance: Mapping[str, Any] | None = None) -> Settings:
+        """Return the settings with the engine and batch size for this machine.
 
         Args:
-            made: provenance of the store that is gone on with, if there is one; what is left open
-                is taken from it.
+            provenance: provenance of the store that is continued, if there is one; settings that
+                are left open are taken from it.
 
         Raises:
             MissingExtraError: the engine is not installed.
         """
-        if not find_backbone(self.backbone).tensors:
+        if not self.network.tensors:
             return replace(
                 self, engine="none", batch_size=PixelEngine.batch_size, weights="none", seed=0
             )
-        made = made or {}
+        provenance = provenance or {}
         engine = self.engine
-        if engine == "auto" and made.get("engine") in ("keras", "mnn"):
-            engine = made["engine"]
-        elif engine == "auto":
-            # Who asks for a backend, a batch size or a precision means Keras.
-            keras = (
-                os.environ.get("KERAS_BACKEND")
-                or self.batch_size
-                or self.precision != "float32"
-                or _usable_gpu()
-            )
-            engine = "mnn" if mnn_installed() and not keras else "keras"
+        if engine == "auto":
+            engine = self._choose_engine(provenance.get("engine"))
         if engine == "mnn":
             check_mnn()
             return replace(self, engine=engine, batch_size=MnnEngine.batch_size)
         choose_keras_backend()
-        alike = made.get("engine") == engine
-        size = (
-            self.batch_size or (made.get("batch_size") if alike else None) or _fitting_batch_size()
-        )
+        size = self.batch_size
+        if not size and provenance.get("engine") == engine:
+            size = provenance.get("batch_size")
+        size = size or fitting_batch_size(usable_gpu_megabytes())
         return replace(self, engine=engine, batch_size=size)
 
-    @property
-    def backend(self) -> str:
-        """What computes: a Keras backend, or "cpu" for mnn and none."""
-        return "cpu" if self.engine in ("mnn", "none") else choose_keras_backend()
-
-
-def gpu_megabytes() -> int:
-    """Memory of the first NVIDIA GPU that this process may use, in MB; 0 if there is none. Loads no library."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1") or not shutil.which("nvidia-smi"):
-        return 0
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    with suppress(OSError, ValueError, IndexError, subprocess.SubprocessError):
-        return int(
-            subprocess.run(
-                query, capture_output=True, text=True, timeout=10, check=True
-            ).stdout.split()[0]
+    def _choose_engine(self, existing: str | None) -> str:
+        """Choose the engine of "auto": that of the existing store, or else the fastest here."""
+        if existing in ("keras", "mnn"):
+            return existing
+        # Whoever sets a backend, a batch size or a precision means Keras.
+        means_keras = (
+            os.environ.get("KERAS_BACKEND")
+            or self.batch_size
+            or self.precision != "float32"
+            or usable_gpu_megabytes()
         )
-    return 0
-
-
-def _usable_gpu() -> int:
-    """Memory of the GPU that Keras would use, in MB; 0 if there is none, or if TensorFlow is here in its CPU build."""
-    installed = {name for name in ("tensorflow", "tensorflow-cpu") if _version(name)}
-    for_cpus = choose_keras_backend() == "tensorflow" and installed == {"tensorflow-cpu"}
-    return 0 if for_cpus else gpu_megabytes()
-
-
-def _version(package: str) -> str:
-    """A package's version; "" if it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
-def _fitting_batch_size() -> int:
-    """On a GPU the largest power of two that its memory has room for, from 8 to 64."""
-    fitting = _usable_gpu() // MEGABYTES_AN_IMAGE
-    return max(CPU_BATCH_SIZE, min(MAX_GPU_BATCH_SIZE, 1 << max(0, fitting.bit_length() - 1)))
-
-
-def deciding_fields(settings: Settings) -> dict[str, Any]:
-    """Provenance that decides the numbers (see `freezeframe.features.layout.DECIDING_FIELDS`), of resolved settings."""
-    backbone = find_backbone(settings.backbone)
-    random = settings.weights == "random"
-    return {
-        "backbone": backbone.name,
-        "weights_digest": _random_digest(settings.seed) if random else backbone.digest,
-        "preprocessing": backbone.preprocessing,
-        "resize": settings.resize,
-        "input_height": backbone.input_size[0],
-        "input_width": backbone.input_size[1],
-        "dtype": settings.dtype,
-        "engine": settings.engine,
-        "backend": settings.backend,
-        "precision": settings.precision,
-        "batch_size": settings.batch_size,
-    }
-
-
-@cache
-def _random_digest(seed: int) -> str:
-    return weights_digest(random_weights(seed))
-
-
-def versions(settings: Settings) -> dict[str, str]:
-    """Versions of what computes the numbers."""
-    found = {"version_freezeframe": VERSION}
-    backend = settings.backend
-    libraries = {"pillow": ["pillow"]}
-    if settings.engine == "mnn":
-        libraries |= {"mnn": ["MNN"]}
-    elif settings.engine != "none":
-        libraries |= {
-            "keras": ["keras"],
-            backend: [backend, f"{backend}-cpu"],
-        }  # TensorFlow for CPUs has another name
-    for library, packages in libraries.items():
-        for package in packages:
-            if version := _version(package):
-                found[f"version_{library}"] = version
-    return found
+        return "mnn" if mnn_installed() and not means_keras else "keras"

@@ -1,30 +1,47 @@
-"""Stopping in good order: the first Ctrl-C or SIGTERM lets the work in hand be finished, the second ends at once."""
+"""A stop in good order: the first Ctrl-C or SIGTERM finishes the work in hand.
+
+The second one ends at once.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 
 class Stop:
-    """Whether somebody asked to stop; calling it tells."""
+    """A request to stop; calling it returns True if there is one.
+
+    Attributes:
+        requested: True after the first signal.
+    """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     def __call__(self) -> bool:
-        return self.asked
+        return self.requested
+
+
+StopContext = Callable[[], AbstractContextManager[Stop]]
+"""Makes the context in which rows are computed, `stop_on_signals` or `leave_signals`."""
+
+
+@contextmanager
+def leave_signals() -> Iterator[Stop]:
+    """Yield a request that never comes: a library function leaves the process's signals alone."""
+    yield Stop()
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Turn the first SIGINT or SIGTERM into a wish; the second raises `KeyboardInterrupt`.
+    """Turn the first SIGINT or SIGTERM into a request; the second raises `KeyboardInterrupt`.
 
-    In a thread other than the main one, where Python allows no handlers, signals do what they did
-    before.
+    Handlers belong to the whole process; those of before are restored at the end. Python allows no
+    handlers in a thread other than the main one: there signals do what they did before.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -32,9 +49,9 @@ def stop_on_signals() -> Iterator[Stop]:
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        if stop.asked:
+        if stop.requested:
             raise KeyboardInterrupt
-        stop.asked = True
+        stop.requested = True
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +148,9 @@ def fit_cnn(
     is killed, run it again: it continues from the last checkpoint.
     """
     from ...extract.engines.keras import choose_keras_backend, make_deterministic
+    from ...extract.report import extract_and_report
     from ..fit.fitting import HeadFitter
-    from ..fit.image_stores import Stores
+    from ..fit.image_stores import ImageStores
     from ..fit.search import FitOptions
     from ..heads.architectures import find_architecture
     from ..task.task import make_task
@@ -162,7 +164,13 @@ def fit_cnn(
     choose_keras_backend()
     renamed = parse_classes(classes)
     place = stores or leaderboard.parent / "stores"
-    makers = Stores(place, architecture, weights, group_column, group_regex, max_failed)
+    extract = partial(
+        extract_and_report,
+        log=partial(click.echo, err=True),
+        result=click.echo,
+        max_failed=max_failed,
+    )
+    makers = ImageStores(place, architecture, extract, weights, group_column, group_regex)
     train = makers.training(source, size)
     test_stores = [makers.testing(test) for test in tests]
     with message_console().status("") as line:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...data.output.terminal import Status
 from ...errors import ParameterError
-from ...extract.backbones.weights import made_with
+from ...extract.backbones.weights import reload_weights
 from ..heads.base import Head
 from ..heads.networks.checkpoints import forget
 from ..heads.networks.context import TrainingContext
@@ -138,7 +138,7 @@ class HeadFitter:
         height, width, channels = store.layers[self.task.layer]
         return TrainingContext(
             shape=(height, width, channels),
-            weights=partial(made_with, store.provenance, self._weights),
+            weights=partial(reload_weights, store.provenance, self._weights),
             checkpoints=self.runs / ".checkpoints",
             checkpoint_seconds=self._checkpoint_seconds,
             status=status,

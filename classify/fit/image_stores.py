@@ -1,62 +1,66 @@
-"""The stores that networks are fitted on: decoded images, or features of what is frozen, made when they are needed."""
+"""Stores for networks: decoded images, or features of the frozen layers, made when needed."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...data.manifest import read_manifest
+from ...data.manifest import Manifest, read_manifest
 from ...errors import ParameterError
-from ...extract.commands.extract_features import extract_and_tell
 from ...extract.settings import Settings
 from ...features.index import begins_as_store
 from ...features.store import FeatureStore
 from ..heads.architectures import Architecture
 
+Extract = Callable[[Manifest, Path, Settings], FeatureStore]
+"""Fills the store at a path with the features of a manifest's images, and returns it."""
+
 
 @dataclass(frozen=True)
-class Stores:
-    """Makes the stores of one network.
+class ImageStores:
+    """The stores of one network.
 
     Attributes:
-        place: folder where they are kept.
-        architecture: what is fitted on them.
-        weights: of the frozen backbone, as for `load_weights`; None: ImageNet's.
-        group_column, group_regex: how a patient is known, as for `read_manifest`.
-        max_failed: percent of the images that may be unreadable.
+        folder: folder of the stores.
+        architecture: the network that is fitted on them.
+        extract: called to fill a store.
+        weights: weights of the frozen backbone, as for `load_weights`; None takes ImageNet's.
+        group_column: column that names the patient, as for `read_manifest`.
+        group_regex: pattern of the patient in a path, as for `read_manifest`.
     """
 
-    place: Path
+    folder: Path
     architecture: Architecture
+    extract: Extract
     weights: str | None = None
     group_column: str | None = None
     group_regex: str | None = None
-    max_failed: float = 10.0
 
     def training(self, source: Path, size: int | None) -> FeatureStore:
-        """The store of what is trained on.
+        """Return the store of the training images.
 
         Args:
             source: folder, list or store.
-            size: of the images, if one was asked for.
+            size: requested size of the images in pixels; None takes any.
 
         Raises:
-            ParameterError: something is asked of a store that only a folder can be made to have.
+            ParameterError: an option is for folders and lists, but the source is a store.
             FreezeframeError: the store cannot be made or read.
         """
         if not _is_store(source):
-            return self._made(source, require_groups=True)
-        weights = self.weights if self.architecture.backbone.tensors else None
-        given = {
-            "weights": weights,
+            return self._extract(source, require_groups=True)
+        options = {
+            # Weights of a network on pixels are where its training starts, not those of a store.
+            "weights": self.weights if self.architecture.backbone.tensors else None,
             "group_column": self.group_column,
             "group_regex": self.group_regex,
         }
-        for name, value in given.items():
+        for name, value in options.items():
             if value is not None:
                 raise ParameterError(
-                    f"{name} is for folders and lists; {source} is a store, and is taken as it is"
+                    f"{name} is for folders and lists; {source} is a store, which is not changed"
                 )
         store = FeatureStore(source)
         if size is not None and store.provenance["backbone"] != self.architecture.backbone.name:
@@ -66,35 +70,45 @@ class Stores:
         return store
 
     def testing(self, source: Path) -> FeatureStore:
-        """The store of what is tested on; it need not have the column or the paths that patients are known by."""
-        return (
-            FeatureStore(source) if _is_store(source) else self._made(source, require_groups=False)
-        )
+        """Return the store of test images; they may lack the column or paths that name patients."""
+        if _is_store(source):
+            return FeatureStore(source)
+        return self._extract(source, require_groups=False)
 
-    def _made(self, source: Path, *, require_groups: bool) -> FeatureStore:
-        """The store of a folder or list, filled with what it lacks."""
+    def _extract(self, source: Path, *, require_groups: bool) -> FeatureStore:
+        """Fill the store of a folder or list; existing rows are kept."""
         manifest = read_manifest(
             source,
             group_column=self.group_column,
             group_regex=self.group_regex,
             require_groups=require_groups,
         )
-        backbone, layer = self.architecture.backbone, self.architecture.layer
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.extract(manifest, self._path(source), self._settings())
+
+    def _settings(self) -> Settings:
+        """Return the settings of the extraction."""
+        backbone = self.architecture.backbone
         frozen = bool(backbone.tensors)
-        weights = self.weights if frozen and self.weights else "imagenet"
-        dtype = "float32" if frozen else "float16"  # which holds all pixels exactly
-        settings = Settings(layers=(layer,), backbone=backbone.name, weights=weights, dtype=dtype)
-        self.place.mkdir(parents=True, exist_ok=True)
-        where = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[
-            :8
-        ]  # two folders may be called alike
-        what = (
-            f"{backbone.name}-{layer}" + "-random" * (weights == "random")
-            if frozen
-            else backbone.name
+        return Settings(
+            layers=(self.architecture.layer,),
+            backbone=backbone.name,
+            weights=self.weights if frozen and self.weights else "imagenet",
+            # float16 represents all pixels exactly.
+            dtype="float32" if frozen else "float16",
         )
-        path = self.place / f"{source.resolve().stem}-{where}-{what}.h5"
-        return extract_and_tell(manifest, path, settings, max_failed=self.max_failed)
+
+    def _path(self, source: Path) -> Path:
+        """Return the path of a source's store."""
+        settings = self._settings()
+        features = settings.backbone
+        if settings.network.tensors:
+            features += f"-{self.architecture.layer}"
+            if settings.weights == "random":
+                features += "-random"
+        # Two folders may have the same name: the digest of the whole path tells them apart.
+        digest = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:8]
+        return self.folder / f"{source.resolve().stem}-{digest}-{features}.h5"
 
 
 def _is_store(source: Path) -> bool:

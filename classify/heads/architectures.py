@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import ParameterError
-from ...extract.backbones.table import BACKBONES, MAX_PIXELS, Backbone, find_backbone
+from ...extract.backbones.table import BACKBONES, MAX_PIXEL_SIZE, Backbone, find_backbone
 from .networks.layers import tensors
 from .networks.network import Network
 from .table import HEADS
@@ -93,8 +93,8 @@ def find_architecture(
 
 def _check_size(architecture: Architecture, size: int) -> None:
     head = HEADS[architecture.head](**architecture.parameters)
-    if not 1 <= size <= MAX_PIXELS:
-        raise ParameterError(f"size must lie between 1 and {MAX_PIXELS}, got {size}")
+    if not 1 <= size <= MAX_PIXEL_SIZE:
+        raise ParameterError(f"size must lie between 1 and {MAX_PIXEL_SIZE}, got {size}")
     try:
         tensors(head.table() if isinstance(head, Network) else (), (size, size, 3), 1)
     except ValueError:

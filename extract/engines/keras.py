@@ -1,10 +1,12 @@
-"""Running a backbone with Keras, on any of its backends."""
+"""The engine keras: a backbone on any backend of Keras."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -23,59 +25,75 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def choose_keras_backend() -> str:
-    """The Keras backend that will be used: `KERAS_BACKEND`, or else the first one installed, TensorFlow before others.
+    """Return the Keras backend to use: `KERAS_BACKEND`, or else the first that is installed.
 
-    Nothing is imported.
+    TensorFlow comes before the others. Nothing is imported.
 
     Raises:
         ParameterError: `KERAS_BACKEND` names something else.
         MissingExtraError: Keras or a backend is not installed.
     """
-    chosen = os.environ.get("KERAS_BACKEND") or next(
-        (name for name in KERAS_BACKENDS if find_spec(name)), None
-    )
-    if chosen is not None and chosen not in KERAS_BACKENDS:
+    backend = os.environ.get("KERAS_BACKEND")
+    if not backend:
+        backend = next((name for name in KERAS_BACKENDS if find_spec(name)), None)
+    if backend is not None and backend not in KERAS_BACKENDS:
         raise ParameterError(
-            f"KERAS_BACKEND must be one of {', '.join(KERAS_BACKENDS)}, got {chosen!r}"
+            f"KERAS_BACKEND must be one of {', '.join(KERAS_BACKENDS)}, got {backend!r}"
         )
-    if chosen is None or find_spec("keras") is None or find_spec(chosen) is None:
-        library = f"Keras with {chosen}" if chosen else "Keras with a backend"
+    if backend is None or find_spec("keras") is None or find_spec(backend) is None:
+        library = f"Keras with {backend}" if backend else "Keras with a backend"
         raise MissingExtraError(library, "cpu", "running the backbone")
-    return chosen
+    return backend
 
 
 def import_keras() -> ModuleType:
     """Import Keras on the chosen backend.
 
-    `KERAS_BACKEND` is left as it was: set, it would tell a later extraction that its user had asked
-    for Keras.
+    This is the only place that sets environment variables: for the first import alone, since Keras
+    reads its backend from nowhere else. `KERAS_BACKEND` is restored: if it stayed set, a later
+    extraction would take it for the user's wish to run Keras.
     """
-    asked = os.environ.get("KERAS_BACKEND")
-    os.environ["KERAS_BACKEND"] = choose_keras_backend()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        with silenced(2):
-            import keras
-    finally:
-        if asked is None:
-            del os.environ["KERAS_BACKEND"]
+    backend = choose_keras_backend()
+    if "keras" not in sys.modules:
+        with _import_environment(KERAS_BACKEND=backend), silenced(2):
+            import_module("keras")
+    import keras
 
     return keras  # type: ignore[no-any-return]
 
 
+@contextlib.contextmanager
+def _import_environment(**variables: str) -> Iterator[None]:
+    """Set environment variables while the block runs; then restore them.
+
+    TensorFlow's level of messages stays set: it is read again after the import.
+    """
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 class KerasEngine:
-    """A backbone cut off behind the deepest layer asked for, on any Keras backend.
+    """A backbone that ends at its deepest requested layer, on any Keras backend.
 
     Every batch has one size: short ones are padded. So the features of an image do not depend on
-    how many images there are (the low bits of a convolution depend on the batch size, not on the
-    neighbours).
+    the number of images: the low bits of a convolution depend on the batch size, but not on the
+    other images.
 
     Args:
-        backbone: which network.
+        backbone: the network.
         weights: its convolution tensors by name.
-        layers: whose features are wanted.
+        layers: layers to return, sorted by `Backbone.sort_layers`.
         batch_size: images in one forward pass.
-        precision: in which it computes, one of `PRECISIONS`; features are float32 all the same.
+        precision: precision of the computation, one of `PRECISIONS`; features are float32 anyway.
     """
 
     name = "keras"
@@ -88,12 +106,13 @@ class KerasEngine:
         batch_size: int,
         precision: str = "float32",
     ) -> None:
-        self.layers = backbone.check_layers(layers)
+        self.layers = tuple(layers)
         self.batch_size = batch_size
+        self.input_size = backbone.input_size
         self._model = _build(backbone, weights, self.layers, batch_size, precision)
 
     def forward(self, images: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
-        """Features of up to `batch_size` images.
+        """Compute the features of up to `batch_size` images.
 
         Args:
             images: uint8 RGB arrays of the backbone's input size, (height, width, 3) each.
@@ -114,14 +133,19 @@ def _build(
     batch_size: int,
     precision: str,
 ) -> Any:
+    """Build the Keras model from uint8 pixels to the layers' features."""
     keras = import_keras()
+    applications = keras.applications
     height, width = backbone.input_size
     with _own_defaults(keras, precision):
         images = keras.Input((height, width, 3), batch_size=batch_size, dtype="uint8")
         # Preprocessing is part of the network: pixels go in, and nobody can forget it.
-        pixels = keras.applications.vgg16.preprocess_input(keras.ops.cast(images, "float32"))
+        pixels = applications.imagenet_utils.preprocess_input(
+            keras.ops.cast(images, "float32"), mode=backbone.preprocessing
+        )
         prepared = keras.ops.cast(pixels, precision)
-        network = keras.applications.VGG16(include_top=False, weights=None, input_tensor=prepared)
+        build_network = getattr(applications, backbone.title)
+        network = build_network(include_top=False, weights=None, input_tensor=prepared)
         outputs = {
             name: keras.ops.cast(network.get_layer(name).output, "float32") for name in layers
         }
@@ -130,21 +154,24 @@ def _build(
         if layer.weights:
             layer.set_weights([weights[f"{layer.name}/kernel"], weights[f"{layer.name}/bias"]])
     model.trainable = False
-    # XLA was measured slower on CPUs than TensorFlow's own kernels, 6.1 against 7.1 images/s
-    # (`scripts/benchmark.py`). JAX knows nothing else; what would compile PyTorch's graphs may not
-    # be installed.
-    backend = keras.backend.backend()
-    model.compile(
-        jit_compile=backend == "jax" or (backend == "tensorflow" and _tensorflow_sees_a_gpu())
-    )
+    model.compile(jit_compile=_compiles(keras.backend.backend()))
     return model
 
 
+def _compiles(backend: str) -> bool:
+    """Return True if the model is to be compiled by XLA.
+
+    On CPUs XLA is slower than TensorFlow's own kernels: 6.1 against 7.1 images/s
+    (`scripts/benchmarks/benchmark.py`). JAX has only XLA. PyTorch's compiler may not be installed.
+    """
+    return backend == "jax" or (backend == "tensorflow" and _tensorflow_sees_a_gpu())
+
+
 def make_deterministic() -> None:
-    """Let training on a CPU come out the same, bit for bit, each time; on a GPU, where that is slow, as it is.
+    """Make CPU training bit-for-bit reproducible. GPUs are left alone: it would be slow.
 
     TensorFlow's setting holds for the rest of the process, and forbids random numbers without a
-    seed: it is for a process of our own. JAX needs none; of PyTorch it was not tried.
+    seed: only a command may call this. JAX needs no setting; PyTorch was not tried.
     """
     if import_keras().backend.backend() == "tensorflow" and not _tensorflow_sees_a_gpu():
         import tensorflow
@@ -160,15 +187,17 @@ def _tensorflow_sees_a_gpu() -> bool:
 
 @contextlib.contextmanager
 def _own_defaults(keras: ModuleType, precision: str) -> Iterator[None]:
-    """Build with a precision and channels last, whatever the user's keras.json or program says; then put that back."""
+    """Set a precision and channels last while the block runs; then restore the user's defaults."""
     config = keras.config
-    before = config.floatx(), config.image_data_format(), config.dtype_policy()
+    floatx = config.floatx()
+    data_format = config.image_data_format()
+    policy = config.dtype_policy()
     config.set_floatx("float32")
     config.set_image_data_format("channels_last")
     config.set_dtype_policy(precision)
     try:
         yield
     finally:
-        config.set_floatx(before[0])
-        config.set_image_data_format(before[1])
-        config.set_dtype_policy(before[2])
+        config.set_floatx(floatx)
+        config.set_image_data_format(data_format)
+        config.set_dtype_policy(policy)

@@ -1,10 +1,12 @@
-"""Running a backbone with MNN, the fast way on a CPU: Winograd convolutions, one image at a time, on one thread.
+"""The engine mnn, the fast one on a CPU: one image at a time, on one thread.
 
-MNN (https://github.com/alibaba/MNN) runs models of its own format. The truncated backbone is
-written as ONNX from the table of its layers, turned by MNN's converter, and kept in the user's
-cache folder. One image at a time, on one thread, since MNN's low bits depend on the batch size and
-on the place in the batch; `workers` runs one process a core, since its Python binding keeps the
-interpreter lock during a forward pass.
+MNN (https://github.com/alibaba/MNN) has fast Winograd convolutions, and a model format of its own.
+The backbone is written as ONNX from the table of its layers, converted by MNN's converter, and
+kept in the user's cache folder.
+
+MNN's low bits depend on the batch size and on the place in the batch: so it gets one image at a
+time. Its Python binding holds the interpreter lock during a forward pass: so `workers` runs one
+process a core.
 """
 
 from __future__ import annotations
@@ -25,19 +27,19 @@ from numpy.typing import NDArray
 
 from ...data.output.files import cache_folder, write_whole
 from ...errors import FreezeframeError, MissingExtraError
-from ..backbones.table import Backbone
+from ..backbones.table import CAFFE_MEANS, Backbone
 from ..backbones.weights import weights_digest
 from .silence import OWN_GROUP, silenced
 
 GRAPH_VERSION = 1
-"""To be raised when `_onnx_model` writes another graph: models in the cache are then made anew."""
+"""Version of the graph that `onnx_model` writes. Raise it when the graph changes.
 
-CAFFE_MEANS = (123.68, 116.779, 103.939)
-"""ImageNet means of red, green and blue, subtracted by the preprocessing that is called "caffe"."""
+Models of another version in the cache are not used.
+"""
 
-# MNN's command for this, MNN.tools.mnnconvert, is not used: when imported it installs a logging
-# library with pip, and then it reports each conversion to its maker. The compiled converter beneath
-# it does neither.
+# MNN's own command, MNN.tools.mnnconvert, is not used: when imported it installs a logging library
+# with pip, and then it reports each conversion to its maker. The compiled converter beneath it does
+# neither.
 _CONVERT = """
 import sys, MNN, _tools
 _tools.mnnconvert(sys.argv)
@@ -46,12 +48,8 @@ MNN.Interpreter(sys.argv[sys.argv.index("--MNNModel") + 1])
 
 
 def mnn_installed() -> bool:
-    """Whether the engine can run here; nothing is imported."""
-    return (
-        find_spec("MNN") is not None
-        and find_spec("_tools") is not None
-        and find_spec("onnx") is not None
-    )
+    """Return True if the engine can run here; nothing is imported."""
+    return all(find_spec(module) is not None for module in ("MNN", "_tools", "onnx"))
 
 
 def check_mnn() -> None:
@@ -63,21 +61,21 @@ def check_mnn() -> None:
 def mnn_model(
     backbone: Backbone, weights: Mapping[str, NDArray[np.float32]], layers: Sequence[str]
 ) -> Path:
-    """The backbone in MNN's format, cut off behind the deepest of the layers; made on first use, then from the cache.
+    """Return the file of the backbone in MNN's format; convert it on first use.
 
-    The digest of the weights, the layers and the versions tell one model in the cache from another.
+    The model ends at the deepest of the layers. Its file is found in the cache by the digest of the
+    weights, the layers and the versions.
 
     Args:
-        backbone: which network.
+        backbone: the network.
         weights: its convolution tensors by name.
-        layers: whose features it puts out.
+        layers: layers that the model puts out, sorted by `Backbone.sort_layers`.
 
     Raises:
         MissingExtraError: MNN or ONNX is not installed.
         FreezeframeError: the cache cannot be written, or the converter failed.
     """
     check_mnn()
-    layers = backbone.check_layers(layers)
     parts = [
         backbone.name,
         weights_digest(weights),
@@ -88,10 +86,10 @@ def mnn_model(
     ]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
     model = cache_folder() / "mnn" / f"{backbone.name}-{key}.mnn"
-    if not _is_whole(model):
+    if not _is_intact(model):
         try:
             model.parent.mkdir(parents=True, exist_ok=True)
-            _convert(_onnx_model(backbone, weights, layers), model)
+            _convert(onnx_model(backbone, weights, layers), model)
         except OSError as error:
             raise FreezeframeError(
                 f"{model}: cannot be written ({error.strerror or error})"
@@ -99,42 +97,24 @@ def mnn_model(
     return model
 
 
-def _is_whole(model: Path) -> bool:
-    """Whether a cached model is what was written: MNN would crash on a torn one."""
+def _is_intact(model: Path) -> bool:
+    """Return True if a cached model matches its checksum; MNN would crash on a torn one."""
     try:
-        return (
-            model.with_suffix(".sha256").read_text()
-            == hashlib.sha256(model.read_bytes()).hexdigest()
-        )
+        recorded = model.with_suffix(".sha256").read_text()
+        return recorded == hashlib.sha256(model.read_bytes()).hexdigest()
     except (OSError, UnicodeDecodeError):
         return False
 
 
-def _convert(onnx_model: bytes, model: Path) -> None:
-    """Write MNN's form of an ONNX model; each file appears whole or not at all, whoever else does the same."""
-    # Files of this name are of this call alone: whoever else does the same has others.
+def _convert(onnx_bytes: bytes, model: Path) -> None:
+    """Convert an ONNX model to MNN's format; each file appears whole or not at all."""
+    # Other processes may convert the same model now: the name of this call's files is random.
     unfinished = model.with_name(f".{model.stem}-{secrets.token_hex(4)}")
     onnx_file = unfinished.with_suffix(".onnx")
     mnn_file = unfinished.with_suffix(".mnn")
     try:
-        onnx_file.write_bytes(onnx_model)
-        options = [
-            "-f",
-            "ONNX",
-            "--modelFile",
-            onnx_file,
-            "--MNNModel",
-            mnn_file,
-            "--bizCode",
-            "freezeframe",
-        ]
-        command = [sys.executable, "-P", "-c", _CONVERT, *map(str, options)]
-        done = subprocess.run(command, capture_output=True, text=True, process_group=OWN_GROUP)
-        # On a full disk the converter writes half a model and says that all is well; the
-        # interpreter refuses it.
-        if done.returncode or not mnn_file.is_file():
-            told = " ".join((done.stdout + done.stderr).split())[-200:]
-            raise FreezeframeError(f"MNN's converter failed ({told}); take --engine keras")
+        onnx_file.write_bytes(onnx_bytes)
+        _run_converter(onnx_file, mnn_file)
         content = mnn_file.read_bytes()
         write_whole(model, content)
         write_whole(model.with_suffix(".sha256"), hashlib.sha256(content).hexdigest())
@@ -143,13 +123,36 @@ def _convert(onnx_model: bytes, model: Path) -> None:
         mnn_file.unlink(missing_ok=True)
 
 
-def _onnx_model(
+def _run_converter(onnx_file: Path, mnn_file: Path) -> None:
+    """Run MNN's converter in a process of its own, since it prints and may crash."""
+    options = {"-f": "ONNX", "--modelFile": onnx_file, "--MNNModel": mnn_file}
+    command = [sys.executable, "-P", "-c", _CONVERT]
+    for name, value in options.items():
+        command += [name, str(value)]
+    command += ["--bizCode", "freezeframe"]
+    process = subprocess.run(command, capture_output=True, text=True, process_group=OWN_GROUP)
+    # On a full disk the converter writes half a model and reports success; the interpreter, which
+    # the same process starts, refuses it.
+    if process.returncode or not mnn_file.is_file():
+        output = " ".join((process.stdout + process.stderr).split())[-200:]
+        raise FreezeframeError(f"MNN's converter failed ({output}); take --engine keras")
+
+
+def onnx_model(
     backbone: Backbone, weights: Mapping[str, NDArray[np.float32]], layers: Sequence[str]
 ) -> bytes:
-    """The truncated backbone as ONNX, from RGB pixels (1, 3, height, width), float32 from 0 to 255.
+    """Return the backbone as ONNX, up to the deepest of the layers.
 
     Preprocessing is part of it: the means are subtracted, and the first kernel is turned from BGR
     to RGB.
+
+    Args:
+        backbone: a network whose preprocessing is "caffe", a chain of convolutions and poolings.
+        weights: its convolution tensors by name.
+        layers: layers that the model puts out, sorted.
+
+    Returns:
+        A model whose input is "pixels": RGB, (1, 3, height, width), float32 from 0 to 255.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -157,52 +160,60 @@ def _onnx_model(
     tensors = [numpy_helper.from_array(means, "means")]
     nodes = [helper.make_node("Sub", ["pixels", "means"], ["centred"])]
     below = "centred"
-    for name in list(backbone.layers)[: list(backbone.layers).index(layers[-1]) + 1]:
+    names = list(backbone.layers)
+    for name in names[: names.index(layers[-1]) + 1]:
         if name.endswith("_pool"):
-            nodes.append(
-                helper.make_node("MaxPool", [below], [name], kernel_shape=[2, 2], strides=[2, 2])
-            )
+            nodes += _pooling_nodes(below, name)
         else:
-            kernel = weights[f"{name}/kernel"][:, :, :: -1 if below == "centred" else 1]
-            tensors.append(
-                numpy_helper.from_array(
-                    np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)), f"{name}/kernel"
-                )
-            )
-            tensors.append(
-                numpy_helper.from_array(
-                    np.ascontiguousarray(weights[f"{name}/bias"]), f"{name}/bias"
-                )
-            )
-            inputs = [below, f"{name}/kernel", f"{name}/bias"]
-            nodes.append(
-                helper.make_node(
-                    "Conv", inputs, [f"{name}/linear"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]
-                )
-            )
-            nodes.append(helper.make_node("Relu", [f"{name}/linear"], [name]))
+            kernel = weights[f"{name}/kernel"]
+            # The means are in RGB order; the network itself was trained on BGR.
+            if below == "centred":
+                kernel = kernel[:, :, ::-1]
+            # Keras's kernel is (height, width, in, out), ONNX's (out, in, height, width).
+            kernel = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+            bias = np.ascontiguousarray(weights[f"{name}/bias"])
+            tensors.append(numpy_helper.from_array(kernel, f"{name}/kernel"))
+            tensors.append(numpy_helper.from_array(bias, f"{name}/bias"))
+            nodes += _convolution_nodes(below, name)
         below = name
-    pixels = helper.make_tensor_value_info(
-        "pixels", TensorProto.FLOAT, [1, 3, *backbone.input_size]
-    )
+    size = backbone.input_size
+    inputs = [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 3, *size])]
     outputs = []
     for name in layers:
         height, width, channels = backbone.layers[name]
-        outputs.append(
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, height, width])
-        )
-    graph = helper.make_graph(nodes, backbone.name, [pixels], outputs, tensors)
+        shape = [1, channels, height, width]
+        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    graph = helper.make_graph(nodes, backbone.name, inputs, outputs, tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     return bytes(model.SerializeToString())
+
+
+def _pooling_nodes(below: str, name: str) -> list[Any]:
+    """Return the ONNX node of a 2 x 2 maximum pooling."""
+    from onnx import helper
+
+    return [helper.make_node("MaxPool", [below], [name], kernel_shape=[2, 2], strides=[2, 2])]
+
+
+def _convolution_nodes(below: str, name: str) -> list[Any]:
+    """Return the ONNX nodes of a 3 x 3 convolution and its ReLU."""
+    from onnx import helper
+
+    inputs = [below, f"{name}/kernel", f"{name}/bias"]
+    linear = f"{name}/linear"
+    return [
+        helper.make_node("Conv", inputs, [linear], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", [linear], [name]),
+    ]
 
 
 class MnnEngine:
     """A backbone in MNN's format, on one thread, one image at a time.
 
     Args:
-        backbone: which network.
-        model: from `mnn_model`, for the same layers.
-        layers: whose features are wanted.
+        backbone: the network.
+        model: its file, from `mnn_model` for the same layers.
+        layers: layers to return, sorted by `Backbone.sort_layers`.
     """
 
     name = "mnn"
@@ -210,9 +221,9 @@ class MnnEngine:
 
     def __init__(self, backbone: Backbone, model: Path, layers: Sequence[str]) -> None:
         check_mnn()
-        self.layers = backbone.check_layers(layers)
+        self.layers = tuple(layers)
+        self.input_size = backbone.input_size
         self._shapes = {name: backbone.layers[name] for name in self.layers}
-        self._input_size = backbone.input_size
         with silenced(1, 2):
             import MNN
 
@@ -226,7 +237,7 @@ class MnnEngine:
         }
 
     def forward(self, images: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
-        """Features of images, one after the other.
+        """Compute the features of images, one after the other.
 
         Args:
             images: uint8 RGB arrays of the backbone's input size, (height, width, 3) each.
@@ -241,17 +252,22 @@ class MnnEngine:
         for number, image in enumerate(images):
             self._input.copyFrom(self._tensor(image.transpose(2, 0, 1)))
             self._network.runSession(self._session)
-            for name, (height, width, channels) in self._shapes.items():
-                channels_first = np.empty((channels, height, width), np.float32)
-                told = self._tensor(channels_first)
-                self._outputs[name].copyToHostTensor(told)
-                features[name][number] = (
-                    told.getNumpyData().reshape(channels, height, width).transpose(1, 2, 0)
-                )
+            for name in self.layers:
+                self._copy_output(name, features[name][number])
         return features
 
+    def _copy_output(self, layer: str, features: NDArray[np.float32]) -> None:
+        """Copy a layer's features of the last image into an array (height, width, channels)."""
+        height, width, channels = self._shapes[layer]
+        channels_first = np.empty((channels, height, width), np.float32)
+        # Both stay referenced until the values are copied, since MNN may share their memory.
+        tensor = self._tensor(channels_first)
+        self._outputs[layer].copyToHostTensor(tensor)
+        values = tensor.getNumpyData().reshape(channels, height, width)
+        features[...] = values.transpose(1, 2, 0)
+
     def _tensor(self, array: NDArray[Any]) -> Any:
-        """An array of shape (channels, height, width) as MNN's tensor of shape (1, channels, height, width)."""
+        """Convert an array (channels, height, width) to MNN's (1, channels, height, width)."""
         values = np.ascontiguousarray(array[np.newaxis], dtype=np.float32)
         kind = self._mnn.Tensor_DimensionType_Caffe
         return self._mnn.Tensor(values.shape, self._mnn.Halide_Type_Float, values, kind)

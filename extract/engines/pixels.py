@@ -1,4 +1,4 @@
-"""The engine of backbones that compute nothing: the features of an image are its pixels."""
+"""The engine of `pixels-N`: the features of an image are its pixels."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..backbones.table import Backbone
 
 
 class PixelEngine:
-    """Gives the resized images themselves.
+    """An engine that computes nothing: it returns the resized images.
 
     Args:
         backbone: one of `pixels-N`.
-        layers: its only one, "pixels".
+        layers: its only layer, "pixels".
     """
 
     name = "none"
@@ -23,10 +23,11 @@ class PixelEngine:
     """Images that are written together."""
 
     def __init__(self, backbone: Backbone, layers: Sequence[str]) -> None:
-        self.layers = backbone.check_layers(layers)
+        self.layers = tuple(layers)
+        self.input_size = backbone.input_size
 
     def forward(self, images: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
-        """The images, 0..255, as float32 of shape (n_images, height, width, 3).
+        """Return the images, 0 to 255, as float32 of shape (n_images, height, width, 3).
 
         Args:
             images: uint8 RGB arrays of the backbone's input size, (height, width, 3) each.

@@ -1,4 +1,7 @@
-"""Keeping a C++ library's chatter off the terminal, and the terminal's Ctrl-C off our child processes."""
+"""Child processes without the terminal's Ctrl-C, and C++ libraries without output.
+
+Only this file redirects the file descriptors of the process, and only while an engine starts.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 OWN_GROUP = 0 if os.name == "posix" else None
-"""`process_group` of a child process that Ctrl-C is not for: its parent ends it in good order."""
+"""`process_group` of a child process that must not get the terminal's Ctrl-C.
+
+Its parent ends it in good order.
+"""
 
 
 @contextlib.contextmanager
 def silenced(*descriptors: int) -> Iterator[None]:
-    """Drop what is written to the file descriptors (1: standard output, 2: standard error), by C++ code too.
+    """Drop all output to file descriptors, of C++ code too, while the block runs.
 
-    TensorFlow prints start-up notes before it heeds any setting, MNN heeds none. Errors still
-    raise.
+    TensorFlow prints notes before it reads any setting, and MNN has no setting. Errors still raise.
+    What other threads print meanwhile is dropped, too.
+
+    Args:
+        descriptors: 1 is standard output, 2 standard error.
     """
-    saved = {descriptor: os.dup(descriptor) for descriptor in descriptors}
+    copies = {descriptor: os.dup(descriptor) for descriptor in descriptors}
     try:
         with Path(os.devnull).open("w") as nowhere:
             for descriptor in descriptors:
                 os.dup2(nowhere.fileno(), descriptor)
         yield
     finally:
-        for descriptor, copy in saved.items():
+        for descriptor, copy in copies.items():
             os.dup2(copy, descriptor)
             os.close(copy)

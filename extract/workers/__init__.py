@@ -1,1 +1,1 @@
-"""Worker processes, one a core."""
+"""Worker processes of the engine mnn, one a core."""

@@ -1,8 +1,10 @@
-"""Worker processes, one a core: the parent hands out rows and replaces a worker that dies. `worker` tells what is said.
+"""The pool of worker processes, one a core.
 
-Plain processes that speak JSON, not `multiprocessing`: nothing is unpickled, a program that calls
-us needs no `if __name__ == "__main__"`, and a worker killed at any instant takes no queue or lock
-with it.
+The parent hands out rows and replaces a worker that dies; `process` describes the messages.
+
+The workers are plain processes that speak JSON, not `multiprocessing`: nothing is unpickled, a
+program that calls this package needs no `if __name__ == "__main__"`, and a worker that is killed at
+any instant takes no queue or lock with it.
 """
 
 from __future__ import annotations
@@ -21,14 +23,26 @@ from typing import Any
 
 from ...errors import FreezeframeError, MissingExtraError, StoreError
 from ..engines.silence import OWN_GROUP
-from ..pipeline import Batch, Seconds, Seen, Source, never
+from ..pipeline import Batch, ImageSource, Seconds, SeenPixels, never
+from . import process
+
+WORKER_MODULE = process.__name__
+"""Module that a worker runs, by its name, so that a move of the file cannot break it."""
 
 ROWS_A_BATCH = 16
+"""Rows after which a batch is passed on."""
+
 SECONDS_A_BATCH = 1.0
-"""A batch is passed on when it has so many rows, or after so long."""
+"""Seconds after which a batch is passed on."""
+
 START_SECONDS = 120
+"""Seconds after which a worker that does not start is killed."""
+
 IMAGE_SECONDS = 300
-"""A worker that takes longer for one image hangs, and is killed; the slowest that are allowed take some 20 s."""
+"""Seconds for one image after which a worker hangs and is killed.
+
+The slowest images that are allowed take some 20 s.
+"""
 
 _ERRORS: dict[str, type[FreezeframeError]] = {
     kind.__name__: kind for kind in (MissingExtraError, StoreError)
@@ -41,7 +55,15 @@ class WorkerDiedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What all workers do: with the model of a backbone fill some layers of a store."""
+    """The job of all workers: fill some layers of a store.
+
+    Attributes:
+        store: path of the store.
+        backbone: name of the backbone.
+        model: file of the backbone in MNN's format.
+        layers: the layers, sorted by `Backbone.sort_layers`.
+        resize: resizing method.
+    """
 
     store: Path
     backbone: str
@@ -52,7 +74,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a row: an answer of its worker, or that it shows the same pixels as row `first`."""
+    """The outcome of a row.
+
+    Attributes:
+        row: number of the row.
+        answer: the worker's last answer.
+        digest: digest of its pixels; empty if it could not be read.
+        first: the row with the same pixels, if this one was not computed.
+    """
 
     row: int
     answer: dict[str, Any]
@@ -61,12 +90,12 @@ class Outcome:
 
 
 class Worker:
-    """One worker process and the talk with it."""
+    """One worker process and the messages with it."""
 
     def __init__(self) -> None:
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "freezeframe.extract.workers.process"],
+            [sys.executable, "-P", "-m", WORKER_MODULE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._printed,
@@ -75,20 +104,21 @@ class Worker:
         self._late = False
 
     def start(self, job: Job) -> None:
-        """Tell it the job and wait until it is ready.
+        """Send the job and wait until the worker is ready.
 
         Raises:
-            FreezeframeError: it does not start; the text tells what it printed last.
+            FreezeframeError: the worker does not start; the message ends with its last line.
         """
-        told = {
-            "store": job.store,
+        message = {
+            "store": str(job.store),
             "backbone": job.backbone,
-            "model": job.model,
+            "model": str(job.model),
             "resize": job.resize,
+            "layers": job.layers,
         }
         try:
-            self.say({name: str(value) for name, value in told.items()} | {"layers": job.layers})
-            answer = self.hear(START_SECONDS)
+            self.send(message)
+            answer = self.receive(START_SECONDS)
         except WorkerDiedError as error:
             self._printed.seek(0)
             last = self._printed.read().decode(errors="replace").strip().rpartition("\n")[2]
@@ -97,17 +127,17 @@ class Worker:
             ) from None
         raise_error(answer)
 
-    def say(self, message: Any) -> None:
+    def send(self, message: Any) -> None:
         """Send a message."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
         except OSError:
-            self._died()
+            self._raise_died()
 
-    def hear(self, seconds: float = IMAGE_SECONDS) -> dict[str, Any]:
-        """Wait for an answer; a worker that takes too long is killed."""
+    def receive(self, seconds: float = IMAGE_SECONDS) -> dict[str, Any]:
+        """Wait for an answer; kill a worker that takes too long."""
         assert self._process.stdout is not None
         alarm = threading.Timer(seconds, self._kill_late)
         alarm.daemon = True
@@ -115,14 +145,15 @@ class Worker:
         line = self._process.stdout.readline()
         alarm.cancel()
         if not line.endswith(b"\n"):
-            self._died()
+            self._raise_died()
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def _died(self) -> None:
+    def _raise_died(self) -> None:
         try:
             code = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:  # it has stopped talking, but lives
+        except subprocess.TimeoutExpired:
+            # It closed its pipes, but lives.
             self.kill()
             code = self._process.wait()
         if self._late:
@@ -138,50 +169,55 @@ class Worker:
         self.kill()
 
     def close(self) -> None:
-        """Let it end, and wait for that."""
+        """Close its input, which ends it, and wait for the end."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         for pipe in (self._process.stdin, self._process.stdout):
             try:
                 pipe.close()
-            except OSError:  # it is gone, and did not take the last message
+            except OSError:
+                # A dead worker did not take the last message.
                 continue
         self._process.wait()
         self._printed.close()
 
 
 class WorkerPool:
-    """Worker processes that fill rows of a store, each led by a thread of this one.
+    """Worker processes that fill rows of a store; a thread of this process leads each of them.
 
     Args:
-        job: what they do.
+        job: the job of all workers.
         sources: the images, taken one by one as workers become free.
-        count: how many workers.
-        stop: asked before each image; True hands out no more.
+        n_workers: number of workers.
+        stop: called before each image; True hands out no more.
     """
 
     def __init__(
-        self, job: Job, sources: Iterable[Source], count: int, stop: Callable[[], bool] = never
+        self,
+        job: Job,
+        sources: Iterable[ImageSource],
+        n_workers: int,
+        stop: Callable[[], bool] = never,
     ) -> None:
         self._job = job
         self._sources = iter(sources)
         self._stop = stop
         self._lock = threading.Lock()
-        self._seen = Seen()
+        self._seen = SeenPixels()
         self._outcomes: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         self._workers: dict[int, Worker] = {}
         self._abandoned = False
         self._threads = [
             threading.Thread(target=self._lead, args=(number,), daemon=True)
-            for number in range(count)
+            for number in range(n_workers)
         ]
 
     def run(self) -> Iterator[Batch]:
-        """What became of all rows, in the order in which they were finished.
+        """Yield the outcomes of all rows in batches, in the order in which they finish.
 
         Raises:
-            FreezeframeError: no worker starts, or one met an error that will meet the others, too
-                (a full disk, say).
+            FreezeframeError: no worker starts, or one met an error that will stop all of them (a
+                full disk, say).
         """
         for thread in self._threads:
             thread.start()
@@ -196,120 +232,142 @@ class WorkerPool:
                 thread.join()
 
     def _batches(self) -> Iterator[Batch]:
-        gather = _Gathering(self._seen)
-        batch, running, since = Batch(), len(self._threads), time.monotonic()
+        gatherer = OutcomeGatherer(self._seen)
+        running = len(self._threads)
+        batch = Batch()
+        since = time.monotonic()
         while running:
             try:
-                outcome = self._outcomes.get(
-                    timeout=max(0.0, since + SECONDS_A_BATCH - time.monotonic())
-                )
+                rest = since + SECONDS_A_BATCH - time.monotonic()
+                outcome = self._outcomes.get(timeout=max(0.0, rest))
             except queue.Empty:
                 outcome = None
             else:
                 if isinstance(outcome, BaseException):
                     raise outcome
+                # A thread ends with None.
                 if outcome is None:
                     running -= 1
                 else:
-                    gather.add(batch, outcome)
-            if len(batch) >= ROWS_A_BATCH or (time.monotonic() - since >= SECONDS_A_BATCH):
+                    gatherer.add(batch, outcome)
+            if len(batch) >= ROWS_A_BATCH or time.monotonic() - since >= SECONDS_A_BATCH:
                 if len(batch):
                     yield batch
-                batch, since = Batch(), time.monotonic()
+                batch = Batch()
+                since = time.monotonic()
         if len(batch):
             yield batch
 
     def _lead(self, number: int) -> None:
-        """Lead one worker from image to image; runs in a thread."""
+        """Lead one worker from image to image, in a thread."""
         try:
             self._start(number)
-            while (source := self._next()) is not None:
-                self._outcomes.put(self._ask_twice(number, source))
+            while (source := self._next_source()) is not None:
+                self._outcomes.put(self._compute_with_retry(number, source))
             self._outcomes.put(None)
-        except BaseException as error:  # told to whoever reads the outcomes
+        # An error of any kind is raised where the outcomes are read.
+        except BaseException as error:
             self._outcomes.put(error)
         finally:
             if number in self._workers:
                 self._workers[number].close()
 
-    def _next(self) -> Source | None:
+    def _next_source(self) -> ImageSource | None:
         with self._lock:
             return None if self._abandoned or self._stop() else next(self._sources, None)
 
     def _start(self, number: int) -> None:
         worker = Worker()
-        with self._lock:  # known before it is waited for, so that it can be killed
+        # It is listed before it is ready, so that it can be killed while it starts.
+        with self._lock:
             self._workers[number] = worker
             if self._abandoned:
                 worker.kill()
         worker.start(self._job)
 
-    def _ask_twice(self, number: int, source: Source) -> Outcome:
-        """What became of an image; once more with a new worker if the first one died of it."""
+    def _compute_with_retry(self, number: int, source: ImageSource) -> Outcome:
+        """Compute an image; try it once more, in a new worker, if the first worker died of it."""
         for attempt in (1, 2):
             try:
-                return self._ask(self._workers[number], source)
+                return self._compute(self._workers[number], source)
             except WorkerDiedError as error:
                 self._workers[number].close()
                 if self._abandoned:
                     raise
                 self._start(number)
                 if attempt == 2:
-                    return Outcome(
-                        source.row, {"failed": f"the process computing it died, twice ({error})"}
-                    )
+                    reason = f"the process computing it died, twice ({error})"
+                    return Outcome(source.row, {"failed": reason})
         raise AssertionError("unreachable")
 
-    def _ask(self, worker: Worker, source: Source) -> Outcome:
-        worker.say({"row": source.row, "path": str(source.path), "sha256": source.sha256})
-        answer = worker.hear()
+    def _compute(self, worker: Worker, source: ImageSource) -> Outcome:
+        """Let a worker read an image, and compute it if its pixels are new."""
+        worker.send({"row": source.row, "path": str(source.path), "sha256": source.sha256})
+        answer = worker.receive()
         if "pixels" not in answer:
             return Outcome(source.row, answer)
         digest = bytes.fromhex(answer["pixels"])
         first = self._seen.first(digest, source.row)
         if first != source.row:
-            worker.say("skip")
+            worker.send("skip")
             return Outcome(source.row, answer, digest, first)
-        worker.say("compute")
+        worker.send("compute")
         try:
-            return Outcome(source.row, worker.hear(), digest)
+            return Outcome(source.row, worker.receive(), digest)
         except WorkerDiedError:
             self._seen.forget(digest)
             raise
 
 
 def raise_error(answer: dict[str, Any]) -> None:
-    """Raise the error that an answer tells of, if it does."""
+    """Raise the error in a worker's answer, if there is one."""
     if "error" in answer:
         kind = _ERRORS.get(answer["kind"], FreezeframeError)
-        raise kind.__new__(kind, answer["error"])  # its text is made already, so without __init__
+        # Without __init__, since the text is complete already.
+        raise kind.__new__(kind, answer["error"])
 
 
-class _Gathering:
-    """Sorts outcomes into batches; holds rows back that wait for the row with the same pixels."""
+class OutcomeGatherer:
+    """Sorts outcomes into batches; rows wait for the row with the same pixels.
 
-    def __init__(self, seen: Seen) -> None:
+    Args:
+        seen: the pool's pixels; those of a row that failed are removed.
+    """
+
+    def __init__(self, seen: SeenPixels) -> None:
         self._seen = seen
         self._computed: dict[int, int] = {}
-        """Of each finished row the one whose features it has: itself, if it was computed."""
+        """The row whose features each finished row has: itself, if it was computed."""
         self._failed: dict[int, dict[str, Any]] = {}
         self._waiting: dict[int, list[Outcome]] = {}
 
     def add(self, batch: Batch, outcome: Outcome) -> None:
-        """Put an outcome into a batch, and those that waited for it."""
-        row, answer, first = outcome.row, outcome.answer, outcome.first
-        raise_error(answer)
-        if (
-            first in self._failed
-        ):  # without features to copy, what became of the first becomes of the others, too
-            answer, first = self._failed[first], None
+        """Add an outcome to a batch, and the outcomes that waited for it."""
+        raise_error(outcome.answer)
+        row = outcome.row
+        answer = outcome.answer
+        first = outcome.first
+        # Without features to copy, the rows with the same pixels share the first row's failure.
+        if first in self._failed:
+            answer = self._failed[first]
+            first = None
         elif first is not None and first not in self._computed:
             self._waiting.setdefault(first, []).append(outcome)
             return
         if first is not None:
             batch.same.append((row, self._computed[first], tuple(answer["size"])))
             self._computed[row] = self._computed[first]
-        elif "failed" in answer:
+        else:
+            self._add_answer(batch, row, answer)
+        if row not in self._computed:
+            self._seen.forget(outcome.digest)
+            self._failed[row] = answer
+        for waiting in self._waiting.pop(row, ()):
+            self.add(batch, waiting)
+
+    def _add_answer(self, batch: Batch, row: int, answer: dict[str, Any]) -> None:
+        """Add a row with an answer of its own."""
+        if "failed" in answer:
             batch.failed.append((row, answer["failed"]))
         elif "unread" in answer:
             batch.unread.append((row, answer["unread"]))
@@ -318,10 +376,6 @@ class _Gathering:
             batch.sizes.append(tuple(answer["size"]))
             batch.checksums.append(answer["checksums"])
             batch.seconds.add(Seconds(*answer["seconds"]))
+            # Features that are not finite have no checksums, and nothing was written.
             if answer["checksums"]:
                 self._computed[row] = row
-        if row not in self._computed:
-            self._seen.forget(outcome.digest)
-            self._failed[row] = answer
-        for waiting in self._waiting.pop(row, ()):
-            self.add(batch, waiting)

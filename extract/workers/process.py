@@ -1,11 +1,13 @@
-"""A worker process of the engine mnn: decodes an image, computes its features, puts them into the store; again.
+"""The program of a worker process of the engine mnn.
 
-It is run as `python -m freezeframe.extract.workers.process` by `workers.WorkerPool` and speaks
-JSON, a line a message. First it is told the job and answers `{"ready": true}`. Then for each image:
+For each image it decodes, computes the features and writes them into the store. `WorkerPool` runs
+it as `python -m` and speaks JSON with it, one message a line. The first message is the job; the
+answer is `{"ready": true}`. Then for each image:
 
     <- {"row": 7, "path": "/scans/yes/7.png", "sha256": "..."}
-    -> {"pixels": "<digest>"}           or, and that ends it, {"failed": reason}, {"unread": reason} or {"error": ...}
-    <- "compute"                        or, and that ends it, "skip": another row has the same pixels
+    -> {"pixels": "<digest>", ...}      or a last answer: {"failed": reason}, {"unread": reason} or
+                                        {"error": ...}
+    <- "compute"                        or "skip", which ends it: another row has the same pixels
     -> {"checksums": {layer: ...}, "size": [height, width], "seconds": [decode, forward, write]}
 
 The end of its input ends it.
@@ -24,63 +26,75 @@ from typing import Any, BinaryIO
 from ...errors import FreezeframeError, ImageError
 from ...features.writer import StoreWriter
 from ..backbones.table import find_backbone
+from ..engines import Engine
 from ..engines.mnn import MnnEngine
-from ..pipeline import Loaded, Source, load_image, told_unread
+from ..pipeline import ImageSource, load_image, unread_reason
 
 
-def serve(messages: BinaryIO, answers: BinaryIO) -> None:
-    """Do the job that the first message tells, until there are no more messages."""
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Do the job of the first message, image by image, until there are no more messages."""
 
     def answer(message: dict[str, Any]) -> None:
         answers.write(json.dumps(message).encode() + b"\n")
         answers.flush()
 
-    told = (json.loads(line) for line in messages)
-    job = next(told)
-    backbone = find_backbone(job["backbone"])
+    messages = (json.loads(line) for line in requests)
+    job = next(messages)
     try:
         writer = StoreWriter(job["store"])
-        engine = MnnEngine(backbone, Path(job["model"]), job["layers"])
+        engine = MnnEngine(find_backbone(job["backbone"]), Path(job["model"]), job["layers"])
     except FreezeframeError as error:
-        answer({"error": str(error), "kind": type(error).__name__})
+        answer(_error_message(error))
         return
     with writer:
         answer({"ready": True})
-        for message in told:
-            source = Source(message["row"], Path(message["path"]), message["sha256"])
+        for message in messages:
+            source = ImageSource(message["row"], Path(message["path"]), message["sha256"])
             try:
-                for part in _compute(
-                    source, engine, writer, backbone.input_size, job["resize"], told
-                ):
+                for part in compute_row(source, engine, writer, job["resize"], messages):
                     answer(part)
             except ImageError as error:
                 answer({"failed": str(error)})
             except FreezeframeError as error:
-                answer({"error": str(error), "kind": type(error).__name__})
+                answer(_error_message(error))
             except (OSError, MemoryError) as error:
-                answer({"unread": told_unread(error)})
+                answer({"unread": unread_reason(error)})
 
 
-def _compute(
-    source: Source,
-    engine: MnnEngine,
+def _error_message(error: FreezeframeError) -> dict[str, str]:
+    return {"error": str(error), "kind": type(error).__name__}
+
+
+def compute_row(
+    source: ImageSource,
+    engine: Engine,
     writer: StoreWriter,
-    input_size: tuple[int, int],
     resize: str,
-    told: Iterator[str],
+    messages: Iterator[str],
 ) -> Iterator[dict[str, Any]]:
+    """Compute one row and write it into the store; yield the answers.
+
+    Args:
+        source: the image file.
+        engine: the engine.
+        writer: writer of the store.
+        resize: resizing method.
+        messages: what the pool says next: "compute" or "skip".
+    """
     start = time.perf_counter()
-    loaded: Loaded = load_image(source, input_size, resize)
+    loaded = load_image(source, engine.input_size, resize)
+    # Also a row that is not computed needs its fingerprint.
     writer.put_fingerprint(source.row, loaded.fingerprint.pixels, loaded.fingerprint.thumbnail)
     decoded = time.perf_counter()
     yield {"pixels": loaded.digest.hex(), "size": loaded.size}
-    if next(told, "skip") == "skip":
+    if next(messages, "skip") == "skip":
         return
-    asked = time.perf_counter()
+    # The time between the messages is the pool's.
+    resumed = time.perf_counter()
     features = engine.forward([loaded.pixels])
     computed = time.perf_counter()
     checksums = writer.put(source.row, {name: array[0] for name, array in features.items()})
-    seconds = [decoded - start, computed - asked, time.perf_counter() - computed]
+    seconds = [decoded - start, computed - resumed, time.perf_counter() - computed]
     yield {"checksums": checksums, "size": loaded.size, "seconds": seconds}
 
 

@@ -59,7 +59,8 @@ from PIL import Image
 
 from freezeframe import FeatureStore, ImageError, StoreError
 from freezeframe.data.manifest import read_manifest
-from freezeframe.extract.pipeline import Source, cpu_cores, load_image
+from freezeframe.extract.devices import cpu_cores
+from freezeframe.extract.pipeline import ImageSource, load_image
 from freezeframe.features.index import read_layout
 from freezeframe.features.layout import DONE
 
@@ -86,7 +87,7 @@ def choose_images(folder: Path, most: int, place: Path) -> int:
     for image in manifest.images:
         path = (manifest.root / image.path).resolve()
         try:
-            loaded = load_image(Source(0, path), VGG16.input_size, "bilinear")
+            loaded = load_image(ImageSource(0, path), VGG16.input_size, "bilinear")
         except (ImageError, OSError):
             skipped["unreadable"] += 1
             continue

@@ -28,12 +28,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from freezeframe.data.manifest import read_manifest
-from freezeframe.extract.backbones.table import BACKBONES
+from freezeframe.extract.backbones.table import BACKBONES, CAFFE_MEANS
 from freezeframe.extract.backbones.weights import load_weights, random_weights
+from freezeframe.extract.devices import cpu_cores
 from freezeframe.extract.engines.keras import KerasEngine, import_keras
-from freezeframe.extract.engines.mnn import CAFFE_MEANS, MnnEngine, _onnx_model, mnn_model
+from freezeframe.extract.engines.mnn import MnnEngine, mnn_model, onnx_model
 from freezeframe.extract.extraction import extract_features
-from freezeframe.extract.pipeline import Source, cpu_cores, load_image
+from freezeframe.extract.pipeline import ImageSource, load_image
 from freezeframe.extract.settings import Settings
 from freezeframe.extract.workers.pool import ROWS_A_BATCH
 from freezeframe.features.layout import DECIDING_FIELDS, IDENTITY_COLUMNS
@@ -187,7 +188,7 @@ def onnxruntime_bare(work: Work) -> dict[str, Any]:
     import onnx
     import onnxruntime
 
-    model = onnx.load_from_string(_onnx_model(VGG16, load_weights()[0], LAYERS))
+    model = onnx.load_from_string(onnx_model(VGG16, load_weights()[0], LAYERS))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cpu_cores()
 
@@ -315,7 +316,7 @@ def measure_parts(work: Work, repeat: int) -> list[dict[str, Any]]:
     Returns:
         Median rates. `np.save` is followed by fsync, since StoreWriter waits for the disk too.
     """
-    sources = [Source(row, Path(path)) for row, path in enumerate(work.files)]
+    sources = [ImageSource(row, Path(path)) for row, path in enumerate(work.files)]
     features = {name: _random_features(len(sources), name) for name in LAYERS}
     gigabytes = sum(array.nbytes for array in features.values()) / 1e9
     rates: dict[tuple[str, str], list[float]] = {}
@@ -335,7 +336,7 @@ def measure_parts(work: Work, repeat: int) -> list[dict[str, Any]]:
     ]
 
 
-def _decode(sources: list[Source], threads: int) -> float:
+def _decode(sources: list[ImageSource], threads: int) -> float:
     """Return the seconds to read, decode and resize all images."""
     start = time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:

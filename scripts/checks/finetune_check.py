@@ -31,10 +31,10 @@ from freezeframe.classify.heads.networks.context import TrainingContext
 from freezeframe.classify.heads.networks.finetuned import FineTunedBlock5
 from freezeframe.classify.heads.networks.training import Training
 from freezeframe.data.manifest import read_manifest
-from freezeframe.extract.backbones.weights import load_weights, made_with
+from freezeframe.extract.backbones.weights import load_weights, reload_weights
 from freezeframe.extract.engines.keras import import_keras
 from freezeframe.extract.extraction import extract_features
-from freezeframe.extract.pipeline import Source, load_image
+from freezeframe.extract.pipeline import ImageSource, load_image
 from freezeframe.extract.settings import Settings
 
 LAYER = "block4_pool"
@@ -97,7 +97,7 @@ def train_cached(
     rows = store.rows()
     X = store.select(LAYER, rows, pooling="flat")
     y = np.unique(store.labels[rows], return_inverse=True)[1]
-    context = TrainingContext(store.layers[LAYER], partial(made_with, store.provenance))
+    context = TrainingContext(store.layers[LAYER], partial(reload_weights, store.provenance))
     head = Watched(context=context, **parameters)
     head.begin(X)
     head.n_features = int(X.shape[1])
@@ -136,7 +136,7 @@ def train_whole(
     rows = store.rows()
     y = np.unique(store.labels[rows], return_inverse=True)[1].astype(np.float32)[:, None]
     images = [
-        load_image(Source(0, root / path), SIZE, "bilinear").pixels for path in store.paths[rows]
+        load_image(ImageSource(0, root / path), SIZE, "bilinear").pixels for path in store.paths[rows]
     ]
     pixels = keras.applications.vgg16.preprocess_input(np.stack(images).astype(np.float32))
     losses: list[tuple[float, float]] = []

@@ -380,7 +380,7 @@ def test_weights_from_a_file_are_extracted_with_and_fine_tuned(
     store = FeatureStore(make_store("f.h5", ["a", "b"] * 10))
     sources = []
 
-    def extracted(manifest: Any, path: Path, settings: Settings, max_failed: float) -> FeatureStore:
+    def extracted(manifest: Any, path: Path, settings: Settings, **_: Any) -> FeatureStore:
         sources.append(settings.weights)
         return store
 
@@ -388,7 +388,7 @@ def test_weights_from_a_file_are_extracted_with_and_fine_tuned(
         sources.append(weights)
         raise WeightsError("stop here")
 
-    monkeypatch.setattr("freezeframe.classify.fit.image_stores.extract_and_tell", extracted)
+    monkeypatch.setattr("freezeframe.extract.report.extract_and_report", extracted)
     monkeypatch.setattr("freezeframe.extract.backbones.weights.load_weights", loaded)
     for option in (["--weights", "w.h5"], []):
         result = call("fit-cnn", folder, "--arch", "vgg16", "--trainable", "blocks=4,5", *option)
@@ -399,7 +399,7 @@ def test_weights_from_a_file_are_extracted_with_and_fine_tuned(
     assert sources == ["w.h5", "w.h5", "imagenet", "imagenet"]
     result = call("fit-cnn", store.path, "--arch", "vgg16", "--weights", "w.h5")
     message = (
-        f"error: weights is for folders and lists; {store.path} is a store, and is taken as it is\n"
+        f"error: weights is for folders and lists; {store.path} is a store, which is not changed\n"
     )
     assert (result.exit_code, result.stderr) == (2, message)
 
@@ -583,7 +583,7 @@ def test_impossible_input_is_reported_in_one_line(folder: Path, make_store: Make
         (
             [features, "--group-regex", "x"],
             2,
-            r"group_regex is for folders and lists; \S+f\.h5 is a store, and is taken",
+            r"group_regex is for folders and lists; \S+f\.h5 is a store, which is not",
         ),
         ([folder, "--test", "void"], 1, "void: no images"),
         ([folder, "--group-column", "patient"], 2, r"\S+scans: a folder has no column 'patient'"),

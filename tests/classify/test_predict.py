@@ -215,7 +215,7 @@ def test_weights_are_loaded_and_hashed_once(
 
 def name_of(part: str) -> str:
     """Return the name by which `predict` calls the function that loads a part."""
-    return {"WEIGHTS": "made_with", "ENGINE": "make_engine"}[part]
+    return {"WEIGHTS": "reload_weights", "ENGINE": "start_engine"}[part]
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -18,7 +18,7 @@ from PIL import Image
 from freezeframe import FeatureStore, MissingExtraError, ParameterError, StoreError
 from freezeframe.data.formats.images import read_image, resize_image
 from freezeframe.data.manifest import read_manifest
-from freezeframe.extract import extraction
+from freezeframe.extract import extraction, target
 from freezeframe.extract import preflight as checks
 from freezeframe.extract.backbones.table import BACKBONES
 from freezeframe.extract.backbones.weights import load_weights, random_weights
@@ -26,8 +26,8 @@ from freezeframe.extract.engines import keras as keras_engine
 from freezeframe.extract.engines import mnn as mnn_engine
 from freezeframe.extract.engines.keras import KerasEngine
 from freezeframe.extract.extraction import extract_features
-from freezeframe.extract.filling import Progress
-from freezeframe.extract.pipeline import Seen, Source, run
+from freezeframe.extract.filling import ExtractionProgress
+from freezeframe.extract.pipeline import ImageSource, SeenPixels, run
 from freezeframe.extract.settings import Settings
 
 VGG16 = BACKBONES["vgg16"]
@@ -135,6 +135,7 @@ def test_a_finished_store_is_recognised_without_a_backbone(
     before = (tmp_path / "a.h5").read_bytes()
     monkeypatch.setattr(KerasEngine, "__init__", None)
     monkeypatch.setattr(extraction, "load_weights", None)
+    monkeypatch.setattr(target, "load_weights", None)
     again = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
     assert again.computed == 0
     assert (tmp_path / "a.h5").read_bytes() == before
@@ -143,7 +144,7 @@ def test_a_finished_store_is_recognised_without_a_backbone(
 def test_stopped_anywhere_it_goes_on(folder: Path, tmp_path: Path) -> None:
     whole = extract_features(read_manifest(folder), tmp_path / "whole.h5", FAST).store
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: ExtractionProgress) -> None:
         if progress.finished >= 8:
             raise KeyboardInterrupt
 
@@ -275,7 +276,7 @@ def test_another_provenance_is_refused(
         extract_features(manifest, tmp_path / "a.h5", replace(FAST, **change))  # type: ignore[arg-type]
 
 
-def _interrupt(_: Progress) -> None:
+def _interrupt(_: ExtractionProgress) -> None:
     raise KeyboardInterrupt
 
 
@@ -415,8 +416,8 @@ def test_stopping_works_among_images_that_need_no_computing(folder: Path) -> Non
         asked.append(True)
         return len(asked) >= 300
 
-    sources = (Source(row, folder / "healthy" / "00.png") for row in range(1000))
-    batches = list(run(engine, sources, (224, 224), "nearest", seen=Seen(), stop=stop))
+    sources = (ImageSource(row, folder / "healthy" / "00.png") for row in range(1000))
+    batches = list(run(engine, sources, "nearest", seen=SeenPixels(), stop=stop))
     assert sum(map(len, batches)) == 300
     assert max(map(len, batches)) <= 128
     assert sum(len(batch.rows) for batch in batches) == 1
@@ -559,6 +560,7 @@ def test_decoding_runs_ahead_but_not_far(folder: Path) -> None:
     class Slow:
         layers = ("l",)
         batch_size = 2
+        input_size = (8, 8)
 
         def __init__(self) -> None:
             self.batches = 0
@@ -570,13 +572,13 @@ def test_decoding_runs_ahead_but_not_far(folder: Path) -> None:
 
     taken = 0
 
-    def sources() -> Iterator[Source]:
+    def sources() -> Iterator[ImageSource]:
         nonlocal taken
         for row in range(23):
             taken += 1
-            yield Source(row, folder / "healthy" / "00.png")
+            yield ImageSource(row, folder / "healthy" / "00.png")
 
-    rows = [row for batch in run(Slow(), sources(), (8, 8), "nearest") for row in batch.rows]
+    rows = [row for batch in run(Slow(), sources(), "nearest") for row in batch.rows]
     assert rows == list(range(23))
 
 
@@ -585,8 +587,7 @@ def test_no_thread_is_left_when_it_is_abandoned(folder: Path) -> None:
     before = threading.active_count()
     batches = run(
         engine,
-        (Source(row, folder / "healthy" / "00.png") for row in range(50)),
-        (224, 224),
+        (ImageSource(row, folder / "healthy" / "00.png") for row in range(50)),
         "nearest",
     )
     next(batches)

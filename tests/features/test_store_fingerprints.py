@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -25,15 +26,14 @@ from freezeframe.data.duplicates import pairs as duplicates
 from freezeframe.data.fingerprints import fingerprint
 from freezeframe.data.formats.images import read_image
 from freezeframe.data.manifest import read_manifest
-from freezeframe.extract import extraction
+from freezeframe.extract import extraction, messages, target
 from freezeframe.extract import near_duplicates as recognising
 from freezeframe.extract import preflight as checks
-from freezeframe.extract.commands import extract_features as extract_commands
 from freezeframe.extract.extraction import extract_features
-from freezeframe.extract.filling import Progress, _write_behind
-from freezeframe.extract.pipeline import Batch, Source
+from freezeframe.extract.filling import ExtractionProgress, write_behind
+from freezeframe.extract.pipeline import Batch, ImageSource
 from freezeframe.extract.settings import Settings
-from freezeframe.extract.workers.process import _compute
+from freezeframe.extract.workers.process import compute_row
 from freezeframe.features import layout
 from freezeframe.features.archive.restoration import restore
 from freezeframe.features.copying import copy_rows
@@ -87,6 +87,7 @@ def as_version_1(path: Path) -> Path:
 def no_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever wants to compute features fails, and the libraries are others than those before."""
     monkeypatch.setattr(extraction, "load_weights", None)
+    monkeypatch.setattr(target, "load_weights", None)
     monkeypatch.setattr(extraction, "fill", None)
     monkeypatch.setattr(checks, "versions", lambda settings: {"version_pillow": "99"})
 
@@ -143,7 +144,8 @@ def test_a_worker_writes_the_fingerprint_before_it_answers(
     """So also of a row whose pixels were seen, and which is not computed."""
     path, image = make_store("a.h5", ["x", "y"], pending=1), scans / "tumour" / "picture.png"
     with StoreWriter(path) as writer:
-        answers = _compute(Source(1, image), None, writer, (224, 224), "bilinear", iter(()))  # type: ignore[arg-type]
+        engine = SimpleNamespace(input_size=(224, 224))
+        answers = compute_row(ImageSource(1, image), engine, writer, "bilinear", iter(()))  # type: ignore[arg-type]
         next(answers)
         with h5py.File(path) as file:
             assert file["rows/pixels"][1].decode() == fingerprint(read_image(image)).pixels
@@ -183,7 +185,7 @@ def test_fingerprints_are_on_the_disk_before_a_row_is_said_to_be_done(
             ],
         )
         monkeypatch.setattr(os, "fsync", lambda handle: (events.append("flush"), sync(handle))[1])
-        _write_behind(writer, (each for each in [batch]), Progress(2), None)
+        write_behind(writer, (each for each in [batch]), ExtractionProgress(2), None)
     for row in (0, 1):
         done = events.index(f"rows/status {row}")
         assert "flush" in events[events.index(f"rows/pixels {row}") : done]
@@ -308,7 +310,7 @@ def test_a_finished_store_of_version_1_is_brought_to_version_2_without_computing
 
 
 def test_a_finished_store_of_version_1_stays_one_where_there_is_no_room(
-    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.h5"
     extract_features(read_manifest(scans), path, MNN)
@@ -322,10 +324,8 @@ def test_a_finished_store_of_version_1_stays_one_where_there_is_no_room(
     assert done.outdated > 0
     assert done.failed == [("healthy/broken.png", "the file is empty")]
     assert path.read_bytes() == whole
-    extract_commands._tell_pictures(done)
-    assert (
-        "only byte-identical copies are known: to be rewritten it needs" in capsys.readouterr().err
-    )
+    (line,) = messages.picture_lines(done)
+    assert "only byte-identical copies are recognised; rewriting it needs" in line
 
 
 def groups_thumbnails(scans: Path, store: FeatureStore) -> np.ndarray:
@@ -357,7 +357,7 @@ def test_a_store_of_version_1_with_damaged_rows_is_not_mixed_with_other_librarie
     assert done.store.duplicates.tolist() == new.duplicates.tolist()
 
 
-def _stop(progress: Progress) -> None:
+def _stop(progress: ExtractionProgress) -> None:
     raise KeyboardInterrupt
 
 
@@ -435,7 +435,7 @@ def lose(patch: pytest.MonkeyPatch, name: str) -> None:
     """A file cannot be read again; the first time it could."""
     read = recognising.decode_source
 
-    def fail(source: Source) -> Any:
+    def fail(source: ImageSource) -> Any:
         if source.path.name == name:
             raise FileNotFoundError(2, "No such file or directory")
         return read(source)
@@ -449,7 +449,7 @@ def test_a_file_that_cannot_be_read_again_is_told_and_made_up_for(
     path, manifest = tmp_path / "a.h5", read_manifest(scans)
     command = ["extract-features", str(scans), "--output", str(path), *OPTIONS]
     first = CliRunner().invoke(cli, command, prog_name="freezeframe")
-    line = "28 images are 24 different pictures: copies, and the same saved anew, cropped, mirrored or turned, count once"
+    line = "28 images are 24 different pictures: copies, also saved again, cropped, mirrored or turned, count once"
     assert f"{line} (freezeframe audit shows them)\n" in first.stderr
     as_version_1(path)
     with monkeypatch.context() as patch:
@@ -661,14 +661,9 @@ def test_golden_store_of_version_2() -> None:
     assert store.fingerprint == "6f9af5268ffe5a1bd372a5f2b4f13414b8ccc0e26f5209c8e5ae3a4781ab9a1a"
 
 
-def test_the_golden_store_of_version_1_is_brought_to_version_2(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        extraction, "check_alike", lambda *_, **__: None
-    )  # one of its rows is pending
+def test_the_golden_store_of_version_1_is_brought_to_version_2(tmp_path: Path) -> None:
     old, path = FeatureStore(GOLDEN / "store-v1.h5"), tmp_path / "a.h5"
-    assert extraction._upgrade(old, path, KERAS) == 3
+    assert target.upgrade_store(old, path) == 3
     new = FeatureStore(path)
     assert (new.format_version, new.provenance, new.layers) == (2, old.provenance, old.layers)
     assert new.fingerprint == old.fingerprint

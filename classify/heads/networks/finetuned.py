@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ....extract.backbones.table import BACKBONES
+from ....extract.backbones.table import BACKBONES, CAFFE_MEANS
 from ....extract.backbones.weights import load_weights, weights_digest
 from ...matrix import Matrix
 from ..base import Parameters
@@ -17,8 +17,8 @@ from .layers import Conv, Dense, Layers, Pool
 from .network import Network
 
 VGG16_LAYERS = BACKBONES["vgg16"].layers
-CAFFE_MEANS = np.array([103.939, 116.779, 123.68], np.float32)
-"""Of ImageNet's images, blue, green and red: what VGG16's preprocessing subtracts."""
+BGR_MEANS = np.array(CAFFE_MEANS[::-1], np.float32)
+"""ImageNet's mean blue, green and red, which VGG16's preprocessing subtracts."""
 
 
 class FineTuned(Convolutional):
@@ -82,7 +82,7 @@ class FineTunedAll(FineTuned):
         return load_weights()[0] if self.parameters["weights"] == "imagenet" else {}
 
     def inputs(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        return features.reshape(len(features), *self._shape)[..., ::-1] - CAFFE_MEANS
+        return features.reshape(len(features), *self._shape)[..., ::-1] - BGR_MEANS
 
     training_inputs = SimpleCNN.training_inputs
 

@@ -30,8 +30,9 @@ from freezeframe.extract.engines import keras as keras_engine
 from freezeframe.extract.engines import mnn as mnn_engine
 from freezeframe.extract.engines.pixels import PixelEngine
 from freezeframe.extract.extraction import extract_features
-from freezeframe.extract.filling import Progress, make_engine
-from freezeframe.extract.settings import Settings, deciding_fields, versions
+from freezeframe.extract.filling import ExtractionProgress, start_engine
+from freezeframe.extract.provenance import deciding_fields, versions
+from freezeframe.extract.settings import Settings
 from freezeframe.features.layout import IDENTITY_COLUMNS
 
 PIXELS = Settings(backbone="pixels-32", layers=("pixels",), dtype="float16")
@@ -179,7 +180,7 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> N
 
 def test_the_engine_gives_the_images() -> None:
     images = list(np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8))
-    engine = make_engine(PIXELS.resolved(), {}, ("pixels",))
+    engine = start_engine(PIXELS.resolved(), {}, ("pixels",))
     features = engine.forward(images)
     assert (engine.layers, list(features)) == (("pixels",), ["pixels"])
     assert features["pixels"].dtype == np.float32
@@ -242,7 +243,7 @@ def test_stopped_it_goes_on(scans: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(PixelEngine, "batch_size", 4)
     whole = extract_features(read_manifest(scans), tmp_path / "whole.h5", PIXELS).store
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: ExtractionProgress) -> None:
         if progress.finished >= 8:
             raise KeyboardInterrupt
 

@@ -1,0 +1,122 @@
+"""New stores: an empty one, and one with the finished rows of other stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from ..data.output.terminal import printable
+from ..errors import StoreError
+from ..features.copying import copy_rows
+from ..features.layout import IDENTITY_COLUMNS, LAYER_DTYPES
+from ..features.new_store import create_store
+from ..features.store import FeatureStore
+from ..features.writer import StoreWriter
+from .backbones.weights import Weights, load_weights
+from .plan import Plan, copied_bytes, rows_by_content
+from .preflight import check_alike, check_free, row_bytes
+from .provenance import deciding_fields, versions
+
+
+def create_pending(plan: Plan, command: str) -> Weights:
+    """Create a plan's target with all rows pending.
+
+    Args:
+        plan: the plan.
+        command: command line that provenance records.
+
+    Returns:
+        The weights, which were loaded since provenance records their source.
+
+    Raises:
+        StoreError: the disk has no room, or the file cannot be written.
+        WeightsError: the weights are missing or not the pinned ones.
+    """
+    settings = plan.settings
+    images = plan.manifest.images
+    backbone = settings.network
+    shapes = {name: backbone.layers[name] for name in plan.layers}
+    itemsize = np.dtype(LAYER_DTYPES[settings.dtype]).itemsize
+    check_free(plan.target, len(images) * row_bytes(shapes.values(), itemsize))
+    weights, source = load_weights(settings.weights, settings.seed, backbone)
+    history = {
+        "weights_source": source,
+        "weights_seed": settings.seed,
+        "source": printable(str(plan.manifest.source.resolve())),
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    rows = {name: [getattr(image, name) for image in images] for name in IDENTITY_COLUMNS}
+    provenance = deciding_fields(settings) | versions(settings) | history
+    create_store(plan.target, rows, shapes, provenance)
+    return weights
+
+
+def upgrade_store(old: FeatureStore, target: Path) -> int:
+    """Copy a store of an earlier format into one of today's format.
+
+    The new store keeps the provenance: its features were made with it, whatever versions of the
+    libraries are installed now.
+
+    Args:
+        old: the store.
+        target: path of the new store; an unfinished one that exists is continued.
+
+    Returns:
+        The number of rows that were copied; damaged rows stay pending.
+
+    Raises:
+        StoreError: the disk has no room, the file cannot be written, or HDF5 cannot represent a
+            name or a provenance field.
+    """
+    if not target.exists():
+        check_free(target, copied_bytes(old))
+        columns = (old.paths, old.sha256s, old.labels, old.splits, old.groups)
+        rows = {name: column.tolist() for name, column in zip(IDENTITY_COLUMNS, columns, strict=True)}
+        layers = {}
+        for name, (height, width, channels) in old.layers.items():
+            layers[name] = (height, width, channels)
+        try:
+            create_store(target, rows, layers, old.provenance)
+        # Earlier formats allowed names and provenance that HDF5 cannot represent.
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            reason = " ".join(str(error).split())[:150]
+            raise StoreError(f"{old.path}: cannot be copied ({reason})") from None
+    with StoreWriter(target) as writer:
+        numbers = writer.pending.tolist()
+        return copy_rows(old, numbers, writer, numbers, skip_damaged=True)
+
+
+def fill_from_donors(target: Path, donors: Sequence[FeatureStore]) -> int:
+    """Copy finished rows of the same files into the pending rows of a store.
+
+    Args:
+        target: path of the store.
+        donors: stores that rows are copied from, in this order.
+
+    Returns:
+        The number of rows that were copied; damaged rows stay pending.
+    """
+    store = FeatureStore(target)
+    n_copied = 0
+    for donor in donors:
+        available = rows_by_content(donor)
+        with StoreWriter(target) as writer:
+            rows = []
+            places = []
+            for place in map(int, writer.pending):
+                row = available.get(str(store.sha256s[place]))
+                if row is not None:
+                    rows.append(row)
+                    places.append(place)
+            n_copied += copy_rows(donor, rows, writer, places, skip_damaged=True)
+    return n_copied
+
+
+def check_upgraded(plan: Plan) -> None:
+    """Raise `StoreError` if an upgraded store needs rows of other libraries than its own."""
+    if not FeatureStore(plan.target).complete and plan.existing is not None:
+        check_alike(plan.existing, plan.settings, with_versions=True)
