@@ -16,11 +16,11 @@ from ..features.writer import store_lock
 from .backbones.weights import Weights, load_weights
 from .filling import ExtractionProgress, OnBatch, fill
 from .near_duplicates import OnStep, recognise
-from .plan import Plan, make_plan, next_path, set_aside_path
-from .preflight import check_room
+from .plan.plan import Plan, make_plan, next_path, set_aside_path
+from .plan.preflight import check_room
+from .plan.target import check_upgraded, create_pending, fill_from_donors, upgrade_store
 from .settings import Settings
 from .signals import StopContext, leave_signals
-from .target import check_upgraded, create_pending, fill_from_donors, upgrade_store
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""An extraction that reports to a command: lines of text and a progress bar."""
+"""The report of an extraction: lines of text and a progress bar, for any command."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from ..data.manifest import Manifest
-from ..data.output.terminal import progress_bar
+from ..data.output.terminal import counts_by_name, printable, progress_bar
 from ..errors import FreezeframeError
 from ..features.store import FeatureStore
 from .extraction import Extraction, extract_features
 from .filling import ExtractionProgress
-from .messages import manifest_lines, rate_text, result_line, summary_lines, unreadable_lines
 from .settings import Settings
 from .signals import stop_on_signals
 
 Line = Callable[[str], None]
 """Called with one line of text."""
+
+STAGES = {"decode": "reading and decoding", "forward": "the forward pass", "write": "writing"}
+
+MAX_UNREADABLE_LINES = 20
+"""Unreadable images that are listed; the store has them all."""
+
+MAX_SKIPPED_PATHS = 3
+"""Skipped files that are listed for each reason."""
 
 
 def extract_and_report(
@@ -95,3 +102,102 @@ def _extract(manifest: Manifest, output: Path, settings: Settings, **options: An
             afterwards=show_step,
             **options,
         )
+
+
+def manifest_lines(manifest: Manifest) -> list[str]:
+    """Return the number of images and classes, then the files that were skipped, by reason."""
+    n_images = len(manifest.images)
+    lines = [f"{manifest.source}: {n_images} images ({counts_by_name(manifest.classes)})"]
+    paths_by_reason: dict[str, list[str]] = {}
+    for path, reason in manifest.skipped:
+        # A reason may end with details of the single file.
+        paths_by_reason.setdefault(reason.partition(":")[0], []).append(path)
+    for reason, paths in paths_by_reason.items():
+        listed = ", ".join(paths[:MAX_SKIPPED_PATHS])
+        n_more = len(paths) - MAX_SKIPPED_PATHS
+        more = f" and {n_more} more" if n_more > 0 else ""
+        lines.append(f"skipped, {reason}: {listed}{more}")
+    return [printable(line) for line in lines]
+
+
+def unreadable_lines(extraction: Extraction, output: Path) -> list[str]:
+    """Return a line for each unreadable image, up to `MAX_UNREADABLE_LINES`."""
+    lines = [
+        f"unreadable: {path}: {reason}" for path, reason in extraction.failed[:MAX_UNREADABLE_LINES]
+    ]
+    n_more = len(extraction.failed) - MAX_UNREADABLE_LINES
+    if n_more > 0:
+        lines.append(f"unreadable: {n_more} more; all reasons are in {output}")
+    return [printable(line) for line in lines]
+
+
+def result_line(extraction: Extraction, n_images: int, output: Path) -> str:
+    """Return the line with the store, the number of its images and its layers."""
+    layers = ", ".join(
+        f"{name} {' x '.join(map(str, shape))}" for name, shape in extraction.store.layers.items()
+    )
+    n_done = n_images - len(extraction.failed)
+    return printable(f"{output}: {n_done} of {n_images} images, {layers}")
+
+
+def summary_lines(extraction: Extraction) -> list[str]:
+    """Return the lines about what was reused and computed, the speed, and the copies."""
+    lines = []
+    if extraction.reused:
+        lines.append(f"{extraction.reused} images were copied from earlier stores")
+    if extraction.computed:
+        lines += _speed_lines(extraction)
+    elif not extraction.reused:
+        nothing = "" if extraction.recognised else "; nothing to do"
+        lines.append(f"all were computed before{nothing}")
+    return lines + picture_lines(extraction)
+
+
+def picture_lines(extraction: Extraction) -> list[str]:
+    """Return the line about different pictures, or why they are unknown; at most one."""
+    n_done = len(extraction.store.rows())
+    n_pictures = extraction.store.pictures
+    if extraction.outdated:
+        return [
+            "warning: the store stays in an earlier format, in which only byte-identical copies "
+            f"are recognised; rewriting it needs {extraction.outdated / 1e9:.1f} GB on this disk"
+        ]
+    if extraction.unrecognised:
+        path, reason = extraction.unrecognised[0]
+        n_unread = len(extraction.unrecognised)
+        line = (
+            f"{n_unread} images could not be read again, first {path}: {reason}; "
+            "copies of them are not recognised"
+        )
+        return [printable(line)]
+    if n_pictures is not None and n_pictures < n_done:
+        return [
+            f"{n_done} images are {n_pictures} different pictures: copies, also saved again, "
+            "cropped, mirrored or turned, count once (freezeframe audit shows them)"
+        ]
+    return []
+
+
+def _speed_lines(extraction: Extraction) -> list[str]:
+    """Return the lines about the speed and the slowest stage."""
+    counts = extraction.progress
+    rate = counts.finished / extraction.seconds
+    line = f"{counts.finished} computed in {extraction.seconds:.1f} s, {rate:.1f} images/s"
+    if counts.same:
+        line += f", {counts.same} of them with the same pixels as another"
+    if not counts.computed:
+        return [line]
+    (slowest, share), *rest = counts.seconds.shares().items()
+    stages = ", ".join(f"{stage} {stage_share:.0%}" for stage, stage_share in rest)
+    return [line, f"limited by {STAGES[slowest]}: {share:.0%} of the time ({stages})"]
+
+
+def rate_text(counts: ExtractionProgress, seconds: float) -> str:
+    """Return the text behind a progress bar: what is counted, the speed, and each stage's share.
+
+    Args:
+        counts: counts of the run so far.
+        seconds: time since it began.
+    """
+    shares = ", ".join(f"{stage} {share:.0%}" for stage, share in counts.seconds.shares().items())
+    return f"images, {counts.finished / seconds:.1f} images/s ({shares}),"

@@ -37,7 +37,7 @@ from ...features.pooling import pool
 from ...features.store import FeatureStore
 from ...features.writer import StoreWriter
 from ..extraction import extract_features
-from ..preflight import check_alike
+from ..plan.preflight import check_alike
 from ..provenance import deciding_fields, versions
 from ..settings import Settings
 

@@ -20,7 +20,7 @@ from ...errors import ParameterError, StoreError
 from ...features.index import read_layout
 from ...features.pooling import POOLINGS, pool
 from ...features.store import FeatureStore
-from ..preflight import check_alike
+from ..plan.preflight import check_alike
 from ..settings import Settings
 from .shards import ADVICE, COMMAND, FeatureCache, Picture, content, default_path
 

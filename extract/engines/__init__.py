@@ -1,15 +1,4 @@
-"""Engines run a backbone on images.
-
-Every engine promises:
-
-- Input is a list of 1 to `batch_size` images, uint8 RGB of shape (height, width, 3), already
-  resized to `input_size`. Preprocessing is part of the engine.
-- Output is, for each layer, float32 of shape (n_images, height, width, channels).
-- The features of an image depend on that image alone, to the last bit: not on the other images of
-  the batch, their number, or the order.
-- `forward` may be called from any thread, but from one thread at a time. An engine starts no
-  threads that outlive a call, except those that its library keeps.
-"""
+"""Engines run a backbone on images; `Engine` states the promises of all of them."""
 
 from __future__ import annotations
 
@@ -21,7 +10,17 @@ from numpy.typing import NDArray
 
 
 class Engine(Protocol):
-    """A backbone that is ready to compute; see the promises of `freezeframe.extract.engines`.
+    """A backbone that is ready to compute.
+
+    Every engine promises:
+
+    - Input is 1 to `batch_size` images, uint8 RGB of shape (height, width, 3), already resized to
+      `input_size`. Preprocessing is part of the engine.
+    - Output is, for each layer, float32 of shape (n_images, height, width, channels).
+    - The features of an image depend on that image alone, to the last bit: not on the other images
+      of the batch, their number, or the order.
+    - Any thread may call `forward`, but only one at a time. An engine starts no threads of its own;
+      its library may keep some.
 
     Attributes:
         layers: the layers that `forward` returns, from the network's first to its last.

@@ -136,7 +136,8 @@ def train_whole(
     rows = store.rows()
     y = np.unique(store.labels[rows], return_inverse=True)[1].astype(np.float32)[:, None]
     images = [
-        load_image(ImageSource(0, root / path), SIZE, "bilinear").pixels for path in store.paths[rows]
+        load_image(ImageSource(0, root / path), SIZE, "bilinear").pixels
+        for path in store.paths[rows]
     ]
     pixels = keras.applications.vgg16.preprocess_input(np.stack(images).astype(np.float32))
     losses: list[tuple[float, float]] = []

@@ -18,8 +18,7 @@ from PIL import Image
 from freezeframe import FeatureStore, MissingExtraError, ParameterError, StoreError
 from freezeframe.data.formats.images import read_image, resize_image
 from freezeframe.data.manifest import read_manifest
-from freezeframe.extract import extraction, target
-from freezeframe.extract import preflight as checks
+from freezeframe.extract import extraction
 from freezeframe.extract.backbones.table import BACKBONES
 from freezeframe.extract.backbones.weights import load_weights, random_weights
 from freezeframe.extract.engines import keras as keras_engine
@@ -28,6 +27,8 @@ from freezeframe.extract.engines.keras import KerasEngine
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.filling import ExtractionProgress
 from freezeframe.extract.pipeline import ImageSource, SeenPixels, run
+from freezeframe.extract.plan import preflight as checks
+from freezeframe.extract.plan import target
 from freezeframe.extract.settings import Settings
 
 VGG16 = BACKBONES["vgg16"]

@@ -30,11 +30,12 @@ from sklearn.utils.validation import check_is_fitted
 from freezeframe import FeatureStore, FrozenFeatures, ImageError, ParameterError, StoreError
 from freezeframe.data.formats.images import read_image
 from freezeframe.data.manifest import Manifest, read_manifest
-from freezeframe.extract import extraction, target
-from freezeframe.extract import preflight as checks
+from freezeframe.extract import extraction
 from freezeframe.extract.backbones.table import BACKBONES
 from freezeframe.extract.cache import shards as feature_cache
 from freezeframe.extract.extraction import extract_features
+from freezeframe.extract.plan import preflight as checks
+from freezeframe.extract.plan import target
 from freezeframe.extract.settings import Settings
 from freezeframe.features.new_store import create_store
 from freezeframe.features.writer import StoreWriter

@@ -12,7 +12,7 @@ from freezeframe import FeatureStore, ParameterError, StoreError
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.filling import ExtractionProgress
-from freezeframe.extract.plan import Plan, make_plan
+from freezeframe.extract.plan.plan import Plan, make_plan
 from freezeframe.extract.settings import Settings
 
 from ..features.test_store_fingerprints import as_version_1
@@ -191,7 +191,7 @@ def test_without_room_an_earlier_format_is_kept(
     output = tmp_path / "a.h5"
     extract_features(read_manifest(folder), output, PIXELS)
     as_version_1(output)
-    monkeypatch.setattr("freezeframe.extract.plan.has_room", lambda path, n_bytes: False)
+    monkeypatch.setattr("freezeframe.extract.plan.plan.has_room", lambda path, n_bytes: False)
     plan = plan_for(folder, output)
     assert (plan.task, plan.target, plan.finished) == ("keep", output, True)
     assert plan.outdated_bytes == 24 * (8 * 8 * 3 * 2 + 64 * 64)

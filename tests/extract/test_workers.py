@@ -362,7 +362,9 @@ def test_no_row_is_lost_or_mixed_up_whatever_dies(
 def test_copies_of_a_row_that_failed_fail_with_it(tmp_path: Path) -> None:
     """As the engine keras tells it: an image whose features overflow, and another with the same pixels."""
     path = tmp_path / "a.h5"
-    create_store(path, {name: ["a", "b", "c"] for name in IDENTITY_COLUMNS}, {"l": (1, 1, 2)}, PROVENANCE)
+    create_store(
+        path, {name: ["a", "b", "c"] for name in IDENTITY_COLUMNS}, {"l": (1, 1, 2)}, PROVENANCE
+    )
     features = {"l": np.array([[[[np.inf, 1]]], [[[2, 3]]]], np.float32)}
     batch = Batch(rows=[0, 2], sizes=[(1, 2)] * 2, features=features, same=[(1, 0, (1, 2))])
     with StoreWriter(path) as writer:
@@ -497,7 +499,8 @@ FULL_DISK = """
 import resource, sys
 from dataclasses import replace
 from freezeframe.data.manifest import read_manifest
-from freezeframe.extract import extraction, preflight, target
+from freezeframe.extract import extraction
+from freezeframe.extract.plan import preflight, target
 from freezeframe.extract.settings import Settings
 
 for module in (preflight, target):

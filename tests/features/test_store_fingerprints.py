@@ -26,12 +26,13 @@ from freezeframe.data.duplicates import pairs as duplicates
 from freezeframe.data.fingerprints import fingerprint
 from freezeframe.data.formats.images import read_image
 from freezeframe.data.manifest import read_manifest
-from freezeframe.extract import extraction, messages, target
+from freezeframe.extract import extraction, report
 from freezeframe.extract import near_duplicates as recognising
-from freezeframe.extract import preflight as checks
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.filling import ExtractionProgress, write_behind
 from freezeframe.extract.pipeline import Batch, ImageSource
+from freezeframe.extract.plan import preflight as checks
+from freezeframe.extract.plan import target
 from freezeframe.extract.settings import Settings
 from freezeframe.extract.workers.process import compute_row
 from freezeframe.features import layout
@@ -324,7 +325,7 @@ def test_a_finished_store_of_version_1_stays_one_where_there_is_no_room(
     assert done.outdated > 0
     assert done.failed == [("healthy/broken.png", "the file is empty")]
     assert path.read_bytes() == whole
-    (line,) = messages.picture_lines(done)
+    (line,) = report.picture_lines(done)
     assert "only byte-identical copies are recognised; rewriting it needs" in line
 
 

@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..data.manifest import Manifest
-from ..errors import StoreError
-from ..features.layout import IDENTITY_COLUMNS, PENDING, ROW_SHAPES
-from ..features.store import FeatureStore
-from .provenance import deciding_fields, versions
-from .settings import Settings
+from ...data.manifest import Manifest
+from ...errors import StoreError
+from ...features.layout import IDENTITY_COLUMNS, PENDING, ROW_SHAPES
+from ...features.store import FeatureStore
+from ..provenance import deciding_fields, versions
+from ..settings import Settings
 
 FREE_BYTES = 64 * 2**20
 """Bytes that stay free on the disk when a store is made."""

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.output.terminal import printable
-from ..errors import StoreError
-from ..features.copying import copy_rows
-from ..features.layout import IDENTITY_COLUMNS, LAYER_DTYPES
-from ..features.new_store import create_store
-from ..features.store import FeatureStore
-from ..features.writer import StoreWriter
-from .backbones.weights import Weights, load_weights
+from ...data.output.terminal import printable
+from ...errors import StoreError
+from ...features.copying import copy_rows
+from ...features.layout import IDENTITY_COLUMNS, LAYER_DTYPES
+from ...features.new_store import create_store
+from ...features.store import FeatureStore
+from ...features.writer import StoreWriter
+from ..backbones.weights import Weights, load_weights
+from ..provenance import deciding_fields, versions
 from .plan import Plan, copied_bytes, rows_by_content
 from .preflight import check_alike, check_free, row_bytes
-from .provenance import deciding_fields, versions
 
 
 def create_pending(plan: Plan, command: str) -> Weights:
@@ -75,7 +75,9 @@ def upgrade_store(old: FeatureStore, target: Path) -> int:
     if not target.exists():
         check_free(target, copied_bytes(old))
         columns = (old.paths, old.sha256s, old.labels, old.splits, old.groups)
-        rows = {name: column.tolist() for name, column in zip(IDENTITY_COLUMNS, columns, strict=True)}
+        rows = {
+            name: column.tolist() for name, column in zip(IDENTITY_COLUMNS, columns, strict=True)
+        }
         layers = {}
         for name, (height, width, channels) in old.layers.items():
             layers[name] = (height, width, channels)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..data.manifest import Manifest
-from ..errors import ParameterError, StoreError
-from ..features.index import begins_as_store
-from ..features.layout import DONE, PENDING, STORE_FORMAT_VERSION
-from ..features.store import FeatureStore
+from ...data.manifest import Manifest
+from ...errors import ParameterError, StoreError
+from ...features.index import begins_as_store
+from ...features.layout import DONE, PENDING, STORE_FORMAT_VERSION
+from ...features.store import FeatureStore
+from ..settings import Settings
 from .preflight import (
     check_alike,
     check_same_collection,
@@ -20,7 +21,6 @@ from .preflight import (
     has_room,
     stored_row_bytes,
 )
-from .settings import Settings
 
 Task = Literal["create", "continue", "replace", "upgrade", "keep"]
 """Tasks of an extraction:
