@@ -67,6 +67,7 @@ def _image_files(root: Path, skipped: Skipped) -> list[tuple[PurePosixPath, str]
     for path in _walk(root, skipped):
         relative = _relative_text(path, root)
         sha256, problem = _check_file(path)
+        # Manifests and stores keep paths as text, and could not name the file again.
         if relative != path.relative_to(root).as_posix():
             problem = "its name is not valid UTF-8; rename it"
         if problem:
@@ -102,6 +103,7 @@ def _walk(root: Path, skipped: Skipped) -> Iterator[Path]:
             path = Path(entry.path)
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 skipped.append((_relative_text(path, root), "hidden"))
+            # Real folders go first: a link to one of them is then a repetition.
             elif entry.is_dir(follow_symlinks=False):
                 pending.appendleft(path)
             elif entry.is_dir():
@@ -134,6 +136,7 @@ def _check_file(path: Path) -> tuple[str, str]:
         with path.open("rb") as file:
             if image_kind(file.read(HEAD_BYTES)) is None and not named_as_image:
                 return "", "not an image"
+            # The digest is of the whole file.
             file.seek(0)
             return hashlib.file_digest(file, "sha256").hexdigest(), ""
     except OSError as error:
@@ -208,6 +211,7 @@ def _drop_nested_copies(root: Path, images: list[TreeImage], skipped: Skipped) -
         tails = (parts[start:] for start in range(1, len(parts) - 1))
         repeats[image.path] = any((tail, image.sha256) in listed for tail in tails)
         repeat_counts[image.label] += repeats[image.path]
+    # One copied file in a class proves nothing, so most of them must be repeats.
     copies = {label for label, count in repeat_counts.items() if 2 * count > totals[label]}
     _refuse_wrappers(root, images, copies)
     for image in images:
@@ -221,6 +225,7 @@ def _drop_nested_copies(root: Path, images: list[TreeImage], skipped: Skipped) -
 
 def _refuse_wrappers(root: Path, images: list[TreeImage], copies: set[str]) -> None:
     """Raise ManifestError for a folder that holds all classes beside it, but with other images."""
+    # Names of the folders in each class folder; "" for images that are in none of them.
     inner: dict[str, set[str]] = defaultdict(set)
     for image in images:
         _, first, *rest = image.class_path

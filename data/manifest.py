@@ -133,10 +133,12 @@ def manifest_lines(
         ParameterError: a name begins or ends with spaces, which a CSV would lose.
     """
     names = _group_names(manifest, groups)
+    # Without cross-validation, an empty column would only confuse.
     with_folds = bool(split.folds.any())
     yield csv_line(["path", "label", "split", "group", *(["fold"] if with_folds else [])])
     rows = zip(manifest.images, groups.tolist(), split.sides, split.folds, strict=True)
     for image, group, side, fold in rows:
+        # `Path.relative_to` of Python 3.11 cannot go up.
         path = Path(os.path.relpath(manifest.root / image.path, folder)).as_posix()
         if path != path.strip() or image.label != image.label.strip():
             raise ParameterError(
@@ -195,6 +197,7 @@ def _add_groups(
 ) -> Manifest:
     """Add groups to images that have none: by the expression, else by the patient in the file."""
     images = []
+    # An expression without any match is most likely a mistake.
     n_matches = 0
     for image in manifest.images:
         group = image.group
@@ -236,6 +239,7 @@ def _read_csv(source: Path, group_column: str, require_groups: bool) -> Manifest
             for row in reader:
                 place = f"{source}, line {reader.line_num}"
                 image = _read_csv_row(row, source.parent, place, group_column)
+                # Equal lines are harmless; contradicting lines are not.
                 listed = images.setdefault(image.path, image)
                 if listed != image:
                     raise ManifestError(
@@ -298,5 +302,6 @@ def _read_csv_row(row: dict[str, str | None], root: Path, place: str, group_colu
     with suppress(OSError), (root / path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     group = (row.get(group_column) or "").strip()
+    # "./a.png" and "a.png" are one image.
     normal_path = Path(os.path.normpath(path)).as_posix()
     return Image(normal_path, sha256, label, SPLIT_NAMES.get(split.lower(), ""), group)

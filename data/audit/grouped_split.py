@@ -94,6 +94,7 @@ def split_images(
         FreezeframeError: images of fewer than two classes can be read, or a class has too few
             groups.
     """
+    # An earlier split would make the audit look for leaks across it.
     pairs = list(zip(manifest.images, facts, strict=True))
     images = tuple(replace(image, split="") for image, fact in pairs if fact.fingerprint)
     unreadable = tuple(image.path for image, fact in pairs if not fact.fingerprint)
@@ -102,6 +103,7 @@ def split_images(
             f"{manifest.source}: images of fewer than two classes can be read, "
             "so there is nothing to split"
         )
+    # Without fingerprints, copies of an unreadable image could not be detected.
     manifest = replace(manifest, images=images)
     readable = [fact for fact in facts if fact.fingerprint]
     audited = audit(

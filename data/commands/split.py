@@ -81,6 +81,7 @@ def split(
     from ..manifest import manifest_lines, read_manifest
     from ..output.files import check_output, write_whole
 
+    # Checked first: reading the images may take minutes.
     check_output(output)
     folder = output.resolve().parent
     if not folder.is_dir():
@@ -120,6 +121,7 @@ def _print(result: GroupedSplit, output: Path) -> None:
         if len(result.unreadable) > MAX_UNREADABLE:
             names += " ..."
         click.echo(printable(f"skipped, unreadable: {names}"), err=True)
+    # Leaks are gone after the split, but labels that contradict each other are not.
     for kind, text in headlines(result.audit):
         if kind == "CONFLICT":
             click.echo(f"warning: {text}; freezeframe audit lists them", err=True)

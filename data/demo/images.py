@@ -109,7 +109,8 @@ def demo_folder() -> Path:
 
 
 def _is_complete(folder: Path) -> bool:
-    counts = [sum(1 for _ in (folder / label).glob("slice_*.*")) for label in CLASSES]
+    """Return True if the notice and all images exist."""
+    counts = [len(list((folder / label).glob("slice_*.*"))) for label in CLASSES]
     return (folder / NOTICE_FILE).is_file() and counts == [PER_CLASS, PER_CLASS]
 
 

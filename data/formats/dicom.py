@@ -111,6 +111,7 @@ def _check_header(header: Any, max_pixels: int) -> None:
     if "Rows" not in header or not any(name in header for name in _PIXEL_TAGS):
         raise ImageError("DICOM without pixels")
     check_size(header.Rows, header.Columns, max_pixels)
+    # pydicom's own error for a missing plugin is several lines long.
     packing = header.file_meta.TransferSyntaxUID
     if not get_decoder(packing).is_available:
         raise ImageError(
@@ -137,6 +138,7 @@ def _to_rgb(pixels: NDArray[Any], header: Any) -> NDArray[Any]:
         grey = _grey(pixels, header)
         return (255 - grey if kind == "MONOCHROME1" else grey)[..., np.newaxis]
     if kind == "PALETTE COLOR" and pixels.ndim == 2:
+        # The last value of the descriptor is the number of bits of a colour.
         depth = header.RedPaletteColorLookupTableDescriptor[2]
         colours = apply_color_lut(pixels, header)[..., :3] >> max(depth - 8, 0)
         return colours
@@ -160,6 +162,7 @@ def _grey(pixels: NDArray[Any], header: Any) -> NDArray[np.uint8]:
         unit = _apply_lut(levels, header.VOILUTSequence[0], header.original_encoding[1])
     else:
         padding = header.get("PixelPaddingValue")
+        # Padding is often far outside the range of the picture.
         if padding is not None:
             levels = np.where(pixels == padding, np.nan, levels)
         return scale_to_bytes(levels)
@@ -185,6 +188,7 @@ def _apply_window(
     if function != "LINEAR_EXACT":
         center -= 0.5
         width -= 1
+    # A window of one level is a threshold.
     if width <= 0:
         return (levels > center).astype(np.float64)
     return np.clip((levels - center) / width + 0.5, 0, 1)

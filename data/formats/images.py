@@ -57,6 +57,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         Traceback (most recent call last):
         freezeframe.errors.ImageError: scan.png: No such file or directory
     """
+    # The functions below raise errors that do not name the path.
     try:
         return decode_image(read_image_bytes(path), max_pixels=max_pixels)
     except (ImageError, OSError, ValueError, MemoryError) as error:
@@ -83,6 +84,7 @@ def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
         raise ImageError("is a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file")
     with Path(path).open("rb") as file:
         head = file.read(HEAD_BYTES)
+        # A foreign file may have any size, and nobody needs the rest of it.
         if not image_kind(head):
             return head
         if status.st_size > MAX_FILE_BYTES:
@@ -165,6 +167,7 @@ def patient_group(path: str | os.PathLike[str]) -> str:
             data = head + file.read(_PATIENT_BYTES)
     except (OSError, ValueError):
         return ""
+    # A damaged header is no reason to refuse a list: extraction reports the file.
     try:
         with decoder_guard(row.name):
             patient_id = row.read_patient_id(data)
@@ -212,6 +215,7 @@ def resize_image(
         )
     if height < 1 or width < 1:
         raise ParameterError(f"height and width must be at least 1, got {height} and {width}")
+    # Pillow takes the width first.
     resized = Image.fromarray(image).resize((width, height), Image.Resampling[method.upper()])
     return np.array(resized)
 

@@ -20,7 +20,7 @@ MAX_SIDE = 1_000_000
 A long side costs memory for rows and for resizing, however short the other side is."""
 
 _BLOCK_LEVELS = 2**20
-_MAX_REASON = 200
+_MAX_MESSAGE = 200
 
 _thread = threading.local()
 
@@ -123,8 +123,8 @@ def decoder_guard(kind: str) -> Iterator[None]:
         if isinstance(error, MemoryError):
             detail = "not enough memory"
         reason = printable(" ".join(f"{kind} that cannot be decoded: {detail}".split()))
-        if len(reason) > _MAX_REASON:
-            reason = reason[: _MAX_REASON - 1] + "…"
+        if len(reason) > _MAX_MESSAGE:
+            reason = reason[: _MAX_MESSAGE - 1] + "…"
         raise ImageError(reason) from error
     finally:
         _thread.decoding = False

@@ -1,1 +1,1 @@
-"""What each image file is like: format, size, brightness, fingerprint."""
+"""Facts about image files: format, size, brightness and fingerprint."""

@@ -70,6 +70,7 @@ class InspectionCache:
         cached: dict[str, ImageFacts] = {}
         keys = [bytes.fromhex(sha256) for sha256 in sha256s if _HEXADECIMAL.fullmatch(sha256)]
         with self._error_recovery():
+            # SQLite limits the number of values in a query.
             for start in range(0, len(keys), BATCH):
                 for key, _, *values in self._rows(keys[start : start + BATCH]):
                     facts = _facts_of_values(values)
@@ -129,6 +130,7 @@ class InspectionCache:
 
 def _connect(path: Path) -> sqlite3.Connection | None:
     """Open the database, and replace one that is damaged or too large; None if that fails."""
+    # The second attempt is for a file that the first one deletes.
     for _ in range(2):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,6 +167,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _is_damage(error: Exception) -> bool:
     """Return True for a damaged or foreign file; False for one that is locked or read-only."""
+    # A locked or read-only file raises a subclass, OperationalError.
     return type(error) is sqlite3.DatabaseError
 
 
@@ -214,6 +217,7 @@ def _values_of_facts(facts: ImageFacts) -> tuple[Any, ...]:
 def _facts_of_values(values: Sequence[Any]) -> ImageFacts | None:
     """Return the facts in a row; None if `_values_of_facts` cannot have returned its values."""
     kind, mode, height, width, brightness, contrast, n_bytes, reason, pixels, thumbnail = values
+    # SQLite stores values of any type in any column.
     if not (
         kind in KINDS
         and all(map(_is_short_text, (kind, mode, reason)))

@@ -67,6 +67,7 @@ def inspect_files(
     copies = defaultdict[str, list[Path]](list)
     for content, (path, _) in zip(contents, files, strict=True):
         copies[content].append(Path(path))
+    # Facts by content, so that copies share them.
     facts: dict[str, ImageFacts] = {}
     with _open_cache(cache) as store:
         if store:
@@ -75,6 +76,7 @@ def inspect_files(
         remaining = {content: paths for content, paths in copies.items() if content not in facts}
         for content, result, lasting in _inspect_contents(remaining):
             facts[content] = result
+            # Another attempt may change facts that are not lasting.
             if store and lasting:
                 store.add(content, result)
             finished += len(copies[content])
@@ -113,6 +115,7 @@ def _inspect_contents(
 
 def _inspect_content(paths: list[Path], sha256: str) -> tuple[ImageFacts, bool]:
     """Inspect the first of several copies that still exists."""
+    # A copy may have been deleted or changed since its SHA-256 was computed.
     for path in paths:
         facts, lasting = _inspect_file(path, sha256)
         if lasting or not facts.reason:
@@ -165,6 +168,7 @@ def _grey_levels(image: NDArray[np.uint8]) -> tuple[float, float]:
     """Return mean and standard deviation of the grey levels of an RGB image."""
     from PIL import Image
 
+    # A histogram takes less memory than the levels as floats.
     counts = np.array(Image.fromarray(image).convert("L").histogram(), np.float64)
     levels = np.arange(256)
     mean = float(counts @ levels / counts.sum())
