@@ -1,4 +1,4 @@
-"""What a store holds, and how two stores differ."""
+"""Summary of one store, and differences between two."""
 
 from __future__ import annotations
 

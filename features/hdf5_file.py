@@ -62,10 +62,6 @@ class DeferredErrorFile(io.RawIOBase):
         self._position = starts[whence] + offset
         return self._position
 
-    def tell(self) -> int:
-        """Return the position."""
-        return self._position
-
     def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
         """Write all bytes: to the disk, or to memory if the disk failed now or before."""
         view = memoryview(data).cast("B")

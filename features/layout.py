@@ -222,7 +222,7 @@ def identity_digest(columns: Mapping[str, NDArray[Any]]) -> str:
 
 
 def row_checksum(features: NDArray[Any]) -> str:
-    """Compute the SHA-256 of one row's features as they are stored, hexadecimal.
+    """Compute the SHA-256 of the bytes of one row's features, hexadecimal.
 
     Args:
         features: features of one row and layer, in the store's dtype.

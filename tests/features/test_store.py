@@ -339,7 +339,7 @@ def test_a_second_writer_is_refused_and_a_dead_one_is_not_in_the_way(make_store:
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(StoreError, match="another process is writing this store"), store_lock(path):
         pass
-    FeatureStore(path).features("block5_pool")  # reading goes on
+    FeatureStore(path).features("block5_pool")  # the lock is for writers only
     holder.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
     holder.wait()
     with store_lock(path):

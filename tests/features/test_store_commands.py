@@ -1,4 +1,4 @@
-"""What is done with finished stores: copying, looking into, exporting, archiving, merging and comparing them."""
+"""Finished stores: copying, looking into, exporting, archiving, merging and comparing them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a store keeps to recognise images by, near-duplicate groups, and stores of version 1 brought to version 2."""
+"""Fingerprints of images, near-duplicate groups, and stores of version 1 upgraded to version 2."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def as_version_1(path: Path) -> Path:
 
 
 def no_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever wants to compute features fails, and the libraries are others than those before."""
+    """Make every computation of features fail, as if the libraries had changed too."""
     monkeypatch.setattr(extraction, "load_weights", None)
     monkeypatch.setattr(target, "load_weights", None)
     monkeypatch.setattr(extraction, "fill", None)
