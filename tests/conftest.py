@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from PIL import Image
 
 from freezeframe.data.duplicates.pairs import duplicate_groups
 from freezeframe.data.fingerprints import Fingerprint
+from freezeframe.extract.backbones import weights
+from freezeframe.extract.backbones.table import Backbone, find_backbone
 from freezeframe.features.layout import IDENTITY_COLUMNS
 from freezeframe.features.new_store import create_store
 from freezeframe.features.writer import StoreWriter, store_lock
 
-# A busy machine is no failure. Those who develop look for new examples each time; who only checks
-# gets the same ones.
+# A slow machine is not a failure. Developers get new examples in each run; with CI set the examples
+# are always the same.
 settings.register_profile("calm", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("calm")
 
@@ -48,23 +51,46 @@ PROVENANCE: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the user's home is read or written; one cache folder serves the whole run."""
+    """Read and write nothing in the user's home: each worker of pytest has a cache of its own."""
     base = tmp_path_factory.getbasetemp()
     monkeypatch.setenv("XDG_CACHE_HOME", str(base / "cache"))
     monkeypatch.setenv("KERAS_HOME", str(base / "keras"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _random_weights_drawn_once() -> Iterator[None]:
+    """Draw random weights once per seed: drawing VGG16's takes longer than most tests.
+
+    The arrays are read-only, so that no test can change those of another.
+    """
+    draw = weights.random_weights
+
+    @cache
+    def draw_once(seed: int, name: str) -> weights.Weights:
+        arrays = draw(seed, find_backbone(name))
+        for array in arrays.values():
+            array.flags.writeable = False
+        return arrays
+
+    def cached(seed: int, backbone: Backbone = weights.DEFAULT_BACKBONE) -> weights.Weights:
+        return dict(draw_once(seed, backbone.name))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "random_weights", cached)
+        yield
+
+
 @pytest.fixture
 def datasets() -> Path:
-    """The folder of real images; tests that want it are skipped without it."""
+    """The folder of real images; without it the test is skipped."""
     if not DATASETS.is_dir():
-        pytest.skip(f"the real images are not here ({DATASETS})")
+        pytest.skip(f"no real images in {DATASETS}")
     return DATASETS
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two classes of twelve small noise images each, the second brighter; two of them are the same file."""
+    """Two classes of twelve small noise images, the second brighter; two files are copies."""
     root = tmp_path / "scans"
     rng = np.random.default_rng(0)
     for label, level in (("healthy", 60), ("tumour", 150)):
@@ -81,10 +107,9 @@ MakeStore = Callable[..., Path]
 
 @pytest.fixture
 def make_store(tmp_path: Path) -> MakeStore:
-    """Makes a finished store of given labels whose features tell the classes apart.
+    """A function that makes a finished store from labels; its features separate the classes.
 
-    Without `fingerprints` its images are not recognised; one that is `merged` has no near-duplicate
-    groups yet.
+    Without `fingerprints` images have none. A store that is `merged` has no near-duplicate groups.
     """
 
     def make(
@@ -118,32 +143,34 @@ def make_store(tmp_path: Path) -> MakeStore:
                     k: rng.normal(size=(n, *shape)) + shift * (np.arange(shape[2]) == 0)
                     for k, shape in layers.items()
                 }
-                for row, found in enumerate(fingerprints or ()):
-                    writer.put_fingerprint(row, found.pixels, found.thumbnail)
+                for row, print_ in enumerate(fingerprints or ()):
+                    writer.put_fingerprint(row, print_.pixels, print_.thumbnail)
                 writer.write(done, features, [(10, 20)] * n)
                 for row in range(n - pending - failed, n - pending):
                     writer.fail(row, "a broken file")
                 if fingerprints and not merged:
-                    digests = rows["sha256"], [found.pixels for found in fingerprints]
-                    thumbnails = np.stack([found.thumbnail for found in fingerprints])
-                    writer.put_duplicates(duplicate_groups(*digests, thumbnails) + 1)
+                    pixels = [print_.pixels for print_ in fingerprints]
+                    thumbnails = np.stack([print_.thumbnail for print_ in fingerprints])
+                    groups_of = duplicate_groups(rows["sha256"], pixels, thumbnails)
+                    writer.put_duplicates(groups_of + 1)
         return path
 
     return make
 
 
 def script(name: str) -> Any:
-    """A script of this repository as a module."""
+    """Import a script of this repository as a module."""
     path = next((REPOSITORY / "scripts").glob(f"*/{name}.py"))
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up there
+    # Dataclasses look their module up there.
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
 def fast_environment() -> dict[str, str]:
-    """The environment for real processes of the command line."""
+    """Return the environment for real processes of the command line."""
     return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -450,8 +450,15 @@ def wait_for_rows(path: Path, count: int) -> None:
     raise AssertionError(f"{path} has no {count} rows after two minutes")
 
 
-@pytest.mark.parametrize("engine", ["mnn", "keras"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("engine", "number"),
+    [
+        ("mnn", signal.SIGINT),
+        ("keras", signal.SIGTERM),
+        pytest.param("mnn", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("keras", signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_stopped_by_a_signal_it_ends_in_good_order(
     tmp_path: Path, folder: Path, engine: str, number: signal.Signals
 ) -> None:
