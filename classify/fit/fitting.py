@@ -18,7 +18,7 @@ from ...data.output.terminal import Status
 from ...errors import ParameterError
 from ...extract.backbones.weights import reload_weights
 from ..heads.base import Head
-from ..heads.networks.checkpoints import forget
+from ..heads.networks.checkpoints import remove_checkpoints
 from ..heads.networks.context import TrainingContext
 from ..heads.table import make_head
 from ..matrix import Folds, Matrix
@@ -119,7 +119,7 @@ class HeadFitter:
         costs = Costs(n_searched, reduce_seconds, seconds, milliseconds, epochs, rate)
         run = self._write(head, pooling, [*crossed, *tested], costs)
         # The run holds the outcome of the training; its checkpoints are not needed any more.
-        forget(checkpoints)
+        remove_checkpoints(checkpoints)
         return run
 
     def _checked(self, name: str) -> Head:

@@ -1,1 +1,1 @@
-"""Heads: the classifiers that are fitted on features, one file for each family, listed in `table`."""
+"""Heads: classifiers that are fitted on features, a file for each family, listed in `table`."""

@@ -1,4 +1,4 @@
-"""End-to-end networks by name: which head each is, on what it is fitted, and how the article trained it."""
+"""Architectures: the end-to-end networks that `fit-cnn` trains, a row for each."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from ...errors import ParameterError
 from ...extract.backbones.table import BACKBONES, MAX_PIXEL_SIZE, Backbone, find_backbone
 from .networks.layers import tensors
 from .networks.network import Network
-from .table import HEADS
+from .table import make_head
 
-AS_ARTICLE = {**Network.defaults, "scale": 0}
-"""Features as they are; Adam's own learning rate and Keras's own batch size, since the article names no others."""
+ARTICLE_PARAMETERS = {**Network.defaults, "scale": 0}
+"""Parameters of the article's dense heads: unscaled features, defaults of Adam and Keras.
+
+The article names neither a learning rate nor a batch size.
+"""
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,10 @@ class Architecture:
     """A network that can be trained on an image folder.
 
     Attributes:
-        head: name in `HEADS`.
-        layer: what it is fitted on: "pixels", or the last layer below what is trained.
-        size: of the images, pixels a side; None: what the frozen backbone takes.
-        parameters: of the head, where they differ from its defaults.
+        head: name of the head, in `table.HEADS`.
+        layer: layer that the head is fitted on: "pixels", or the last layer that is frozen.
+        size: side of the images, pixels; None: the input size of the frozen backbone.
+        parameters: hyper-parameters that differ from the head's defaults.
     """
 
     head: str
@@ -35,7 +38,7 @@ class Architecture:
 
     @property
     def backbone(self) -> Backbone:
-        """What comes before the head: nothing but the resizing, or the frozen layers of VGG16."""
+        """The backbone before the head: the frozen layers of VGG16, or resized pixels."""
         return BACKBONES["vgg16"] if self.size is None else find_backbone(f"pixels-{self.size}")
 
 
@@ -43,28 +46,30 @@ ARCHITECTURES: dict[str, Architecture] = {
     "simple": Architecture("cnn-simple", size=250),
     "dropout": Architecture("cnn-dropout", size=250),
     "augmented": Architecture("cnn-augmented", size=250),
-    "vgg16-block5": Architecture("dense-128", "block5_pool", parameters=AS_ARTICLE),
-    "vgg16-block3": Architecture("dense-128-64-32", "block3_pool", parameters=AS_ARTICLE),
+    "vgg16-block5": Architecture("dense-128", "block5_pool", parameters=ARTICLE_PARAMETERS),
+    "vgg16-block3": Architecture("dense-128-64-32", "block3_pool", parameters=ARTICLE_PARAMETERS),
     "vgg16": Architecture("finetune-block5", "block4_pool"),
 }
-"""The article's five models, and VGG16 itself, of which the last block is trained, or more."""
+"""Architectures by name: the article's five models, and VGG16 with its last block trained."""
 
 VGG16_SIZE = 224
+"""Side of the images that all of VGG16 is trained on, pixels."""
 
 
 def find_architecture(
     name: str, *, trainable: str | None = None, weights: str | None = None, size: int | None = None
 ) -> Architecture:
-    """An architecture by name.
+    """Return an architecture.
 
     Args:
-        name: in `ARCHITECTURES`.
-        trainable: of "vgg16": "all", or "blocks=4,5", the last ones; by default "blocks=5".
-        weights: of what VGG16 starts with: "imagenet", "random" or the path of a file.
-        size: of the images, for those that are fitted on pixels.
+        name: name of the architecture, in `ARCHITECTURES`.
+        trainable: trained part of "vgg16": "all", or its last blocks, "blocks=4,5" say; default
+            "blocks=5".
+        weights: weights that VGG16 starts with: "imagenet", "random" or the path of a file.
+        size: side of the images, pixels, for architectures on pixels.
 
     Raises:
-        ParameterError: that is not possible; the text says what is.
+        ParameterError: the options do not fit together; the text says what is possible.
 
     Examples:
         >>> find_architecture("vgg16", trainable="blocks=4,5").layer
@@ -72,39 +77,43 @@ def find_architecture(
     """
     if name not in ARCHITECTURES:
         raise ParameterError(f"arch must be one of {', '.join(ARCHITECTURES)}, got {name!r}")
-    found = ARCHITECTURES[name]
+    architecture = ARCHITECTURES[name]
     if trainable is not None and name != "vgg16":
         raise ParameterError(
-            f"trainable is for the arch vgg16; {name} is trained as the article has it"
+            f"trainable is for the arch vgg16; {name} is trained as in the article"
         )
-    if weights is not None and found.layer == "pixels":
-        raise ParameterError(f"weights are for VGG16; {name} has none to start with")
+    if weights is not None and architecture.layer == "pixels":
+        raise ParameterError(f"weights are for VGG16; {name} starts with random ones")
     if trainable is not None:
-        found = _trained(_first_block(trainable), weights or "imagenet")
-    if size is not None:
-        if found.size is None:
-            raise ParameterError(
-                f"size is for networks on pixels; below {found.layer} images are 224 x 224"
-            )
-        found = Architecture(found.head, found.layer, size, found.parameters)
-        _check_size(found, size)
-    return found
+        architecture = _vgg16(_first_block(trainable), weights or "imagenet")
+    if size is None:
+        return architecture
+    # Frozen layers have one size, that of VGG16's input.
+    if architecture.size is None:
+        raise ParameterError(
+            f"size is for networks on pixels; below {architecture.layer} images are 224 x 224"
+        )
+    _check_size(architecture, size)
+    return Architecture(architecture.head, architecture.layer, size, architecture.parameters)
 
 
 def _check_size(architecture: Architecture, size: int) -> None:
-    head = HEADS[architecture.head](**architecture.parameters)
+    """Raise ParameterError if images of this size cannot be stored, or are too small."""
     if not 1 <= size <= MAX_PIXEL_SIZE:
         raise ParameterError(f"size must lie between 1 and {MAX_PIXEL_SIZE}, got {size}")
+    head = make_head(architecture.head, **architecture.parameters)
+    # Each pooling halves the sides: `tensors` finds out whether anything is left.
+    layers = head.hidden_layers() if isinstance(head, Network) else ()
     try:
-        tensors(head.table() if isinstance(head, Network) else (), (size, size, 3), 1)
+        tensors(layers, (size, size, 3), 1)
     except ValueError:
         raise ParameterError(
             f"size {size} is too small for the layers of {architecture.head}"
         ) from None
 
 
-def _trained(first: int, weights: str) -> Architecture:
-    """VGG16, trained from one of its blocks on."""
+def _vgg16(first: int, weights: str) -> Architecture:
+    """Return VGG16 whose blocks from `first` on are trained."""
     if first > 1:
         return Architecture(f"finetune-block{first}", f"block{first - 1}_pool")
     if weights not in ("imagenet", "random"):
@@ -115,11 +124,13 @@ def _trained(first: int, weights: str) -> Architecture:
 
 
 def _first_block(trainable: str) -> int:
-    """The first of VGG16's blocks that is trained."""
+    """Return the number of the first of VGG16's blocks that is trained."""
     if trainable == "all":
         return 1
+    # fullmatch, since a "$" would accept a line break at the end.
     blocks = re.fullmatch("blocks=([1-5](,[1-5])*)", trainable)
     numbers = sorted({int(number) for number in blocks[1].split(",")}) if blocks else []
+    # The trained blocks must be the last ones: what is below them is frozen.
     if not numbers or numbers != list(range(numbers[0], 6)):
         raise ParameterError(
             f"trainable must be all, or the last blocks, blocks=4,5 say, got {trainable!r}"

@@ -1,4 +1,4 @@
-"""The base class of all heads: classifiers that are fitted on features and written as plain arrays."""
+"""The base class of heads: classifiers fitted on features and saved as plain arrays."""
 
 from __future__ import annotations
 
@@ -103,11 +103,13 @@ class Head(ABC):
         if name not in cls.defaults:
             names = ", ".join(cls.defaults) or "none"
             raise ParameterError(f"{cls.name} has no parameter {name!r}; it has {names}")
+        # The default shows the type; a float may be written as an integer.
         required = type(cls.defaults[name])
         accepted = (int, float) if required is float else required
         # True and False are integers in Python, but no numbers to a user.
         if not isinstance(value, accepted) or isinstance(value, bool):
             raise ParameterError(f"{cls.name}: {name} must be {required.__name__}, got {value!r}")
+        # Texts have choices; numbers have limits.
         if isinstance(value, str):
             if value not in cls.choices.get(name, (value,)):
                 choices = " or ".join(cls.choices[name])
@@ -209,6 +211,7 @@ class Head(ABC):
         for candidate in candidates:
             scores = np.full((len(y), n_classes), np.nan)
             for fitted, judged in folds:
+                # A new head for each fit, so that nothing of a fold leaks into the next.
                 head = self.like(candidate)
                 head.fit(take(X, fitted), y[fitted], n_classes, seed=seed)
                 scores[judged] = head.scores_of(take(X, judged))

@@ -1,4 +1,4 @@
-"""Linear heads: a weight a feature and class, found on the exact reduction of the features."""
+"""Linear heads: one weight for each feature and class, fitted on reduced features."""
 
 from __future__ import annotations
 
@@ -17,26 +17,35 @@ from .base import Head, Parameters
 if TYPE_CHECKING:
     from ..solvers.reduction import Reduction
 
-MOST_COVARIANCES = 4096
-"""Features that `lda` takes: a covariance matrix of more is no longer small (134 MB)."""
+MAX_LDA_FEATURES = 4096
+"""Most features that `lda` accepts; their covariance matrix takes 134 MB."""
 
 
 class LinearHead(Head):
-    """Scores are `X @ coef.T + intercept`; with two classes there is one, of class 1 against class 0."""
+    """A head whose scores are `X @ coef.T + intercept`.
+
+    Two classes share one score, of class 1 against class 0.
+    """
 
     reducible = True
 
     def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return two_columns(np.asarray(X @ self._coef.T, dtype=np.float64) + self._intercept)
 
-    def keep(self, coef: NDArray[Any], intercept: NDArray[Any]) -> None:
-        """Take over what a solver found: coefficients (n_outputs, n_columns) and intercepts (n_outputs,)."""
+    def set_solution(self, coef: NDArray[Any], intercept: NDArray[Any]) -> None:
+        """Take the solution of a solver.
+
+        Args:
+            coef: coefficients of shape (n_outputs, n_columns).
+            intercept: intercepts of shape (n_outputs,).
+        """
         self._coef = np.asarray(coef, dtype=np.float32)
         self._intercept = np.asarray(intercept, dtype=np.float64)
-        self._exact = np.asarray(coef)  # until it is brought to features, it is not rounded
+        # Coefficients are rounded to float32 only after their conversion to features.
+        self._exact_coef = np.asarray(coef)
 
     def to_features(self, reduction: Reduction) -> None:
-        self._coef = reduction.to_features(self._exact).astype(np.float32)
+        self._coef = reduction.to_features(self._exact_coef).astype(np.float32)
 
     @property
     def arrays(self) -> Arrays:
@@ -50,25 +59,31 @@ class LinearHead(Head):
 
 
 class PenalisedHead(LinearHead):
-    """A linear head whose one penalty is chosen by the scale of the features."""
+    """A linear head with one penalty, whose candidates depend on the scale of the features.
+
+    Attributes:
+        penalty: name of the hyper-parameter, "C" or "alpha".
+        relative: for each search, penalties to choose from, the strongest first, for features
+            whose rows are at a mean distance of 1 from their mean.
+    """
 
     penalty: ClassVar[str]
     relative: ClassVar[Mapping[str, Sequence[float]]]
-    """Penalties to choose from, the strongest first, for features whose rows are at a mean distance 1 from the mean."""
 
     def space(self, search: str, X: Matrix) -> Mapping[str, Sequence[Any]]:
         if search not in self.relative:
             return {}
+        # C divides the penalty, alpha multiplies it.
         power = -1 if self.penalty == "C" else 1
         scale = spread(X) ** power
         return {self.penalty: [float(f"{value * scale:.3g}") for value in self.relative[search]]}
 
 
 class _PathHead(PenalisedHead):
-    """A linear classifier of scikit-learn's, its penalties tried on a path."""
+    """A linear classifier of scikit-learn whose penalties are tried on a path."""
 
     def solver(self, seed: int) -> Any:
-        """scikit-learn's classifier, unfitted."""
+        """Return scikit-learn's classifier, unfitted."""
         raise NotImplementedError
 
     def fit(
@@ -78,15 +93,15 @@ class _PathHead(PenalisedHead):
 
         from ..solvers.penalty_path import PenaltyPath
 
+        path = PenaltyPath(self.solver(seed), self.penalty, X, y, np.arange(len(y)))
+        # scikit-learn only warns if the solver did not converge; the user reads it as a note.
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            self.keep(
-                *PenaltyPath(self.solver(seed), self.penalty, X, y, np.arange(len(y))).fit(None)
-            )
+            coef, intercept = path.fit(None)
+        self.set_solution(coef, intercept)
         if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
-            self.notes.append(
-                f"{self.name} had not converged after {self.parameters['max_iter']} iterations"
-            )
+            iterations = self.parameters["max_iter"]
+            self.notes.append(f"{self.name} had not converged after {iterations} iterations")
 
     def cross_validate(
         self,
@@ -99,18 +114,22 @@ class _PathHead(PenalisedHead):
     ) -> Iterator[tuple[Parameters, NDArray[np.float64]]]:
         from ..solvers.penalty_path import fold_decisions
 
-        values = [
-            candidate.get(self.penalty, self.parameters[self.penalty]) for candidate in candidates
-        ]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a candidate that is not chosen need not converge
-            found = fold_decisions(self.solver(seed), self.penalty, values, X, y, folds)
-            for candidate, scores in zip(candidates, found, strict=True):
-                yield candidate, two_columns(scores)
+        default = self.parameters[self.penalty]
+        values = [candidate.get(self.penalty, default) for candidate in candidates]
+        decisions = fold_decisions(self.solver(seed), self.penalty, values, X, y, folds)
+        for candidate in candidates:
+            with warnings.catch_warnings():
+                # A candidate that is not chosen need not converge.
+                warnings.simplefilter("ignore")
+                scores = next(decisions)
+            yield candidate, two_columns(scores)
 
 
 class LogisticRegression(_PathHead):
-    """L2-penalised logistic regression, multinomial for more than two classes (scikit-learn, L-BFGS)."""
+    """L2-penalised logistic regression, multinomial for more than two classes.
+
+    scikit-learn's `LogisticRegression` with L-BFGS.
+    """
 
     name = "logreg"
     proper = True
@@ -175,21 +194,27 @@ class LinearDiscriminant(LinearHead):
     ) -> None:
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-        if X.shape[1] > MOST_COVARIANCES:
+        # Refused before the features are read.
+        if X.shape[1] > MAX_LDA_FEATURES:
             raise ParameterError(
-                f"lda takes at most {MOST_COVARIANCES} features, these are {X.shape[1]}; give --pooling avg or max"
+                f"lda takes at most {MAX_LDA_FEATURES} features, these are {X.shape[1]}; "
+                "give --pooling avg or max"
             )
-        solver = LinearDiscriminantAnalysis(solver="lsqr", **self.parameters).fit(
-            np.asarray(X, np.float64), y
-        )
-        self.keep(solver.coef_, solver.intercept_)
+        solver = LinearDiscriminantAnalysis(solver="lsqr", **self.parameters)
+        solver.fit(np.asarray(X, np.float64), y)
+        self.set_solution(solver.coef_, solver.intercept_)
 
 
 def spread(X: Matrix) -> float:
-    """Mean squared distance of rows from their mean: what makes a penalty mean the same for features of any scale."""
-    total, squares = np.zeros(X.shape[1]), 0.0
+    """Return the mean squared distance of rows from their mean.
+
+    A penalty relative to the spread means the same for features of any scale.
+    """
+    total = np.zeros(X.shape[1])
+    squares = 0.0
     for _, block in blocks_of(X):
         total += block.sum(axis=0, dtype=np.float64)
         squares += float(np.einsum("ij,ij->i", block, block, dtype=np.float64).sum())
+    # Mean squared norm minus the squared norm of the mean: one pass over the blocks.
     mean = total / len(X)
     return max(squares / len(X) - float(mean @ mean), 1e-30)

@@ -1,4 +1,4 @@
-"""The plainest heads: the baseline, and naive Bayes."""
+"""The simplest heads: the baseline, and naive Bayes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .base import Head, Parameters
 
 
 class Majority(Head):
-    """Answers with the class shares of the training rows, whatever it sees: the score every head must beat."""
+    """The baseline that every head must beat: class shares of the training rows for any image."""
 
     name = "majority"
     pooling = "avg"
@@ -25,6 +25,7 @@ class Majority(Head):
         self._shares = np.bincount(y, minlength=n_classes) / len(y)
 
     def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        # A class without rows would have a score of minus infinity.
         return np.tile(np.log(np.maximum(self._shares, 1e-300)), (len(X), 1))
 
     @property
@@ -38,9 +39,10 @@ class Majority(Head):
 
 
 class NaiveBayes(Head):
-    """A Gaussian a feature and class, features taken for independent (scikit-learn's `GaussianNB`).
+    """A Gaussian for each feature and class, with features assumed independent.
 
-    Its probabilities are far too sure of themselves, since features are not independent.
+    scikit-learn's `GaussianNB`. Features are not independent, so that its probabilities are far too
+    confident.
     """
 
     name = "naive-bayes"
@@ -57,16 +59,17 @@ class NaiveBayes(Head):
     ) -> None:
         from sklearn.naive_bayes import GaussianNB
 
-        # All at once: `partial_fit` would smooth by the variances of each block for itself.
+        # All rows at once: `partial_fit` would smooth by the variances of each block alone.
         solver = GaussianNB(**self.parameters).fit(np.asarray(X, dtype=np.float64), y)
-        self._mean, self._variance, self._shares = solver.theta_, solver.var_, solver.class_prior_
+        self._mean = solver.theta_
+        self._variance = solver.var_
+        self._shares = solver.class_prior_
 
     def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
         scores = np.empty((len(X), len(self._shares)))
         X = X.astype(np.float64)
-        for number, (mean, variance, share) in enumerate(
-            zip(self._mean, self._variance, self._shares, strict=True)
-        ):
+        classes = zip(self._mean, self._variance, self._shares, strict=True)
+        for number, (mean, variance, share) in enumerate(classes):
             squares = ((X - mean) ** 2 / variance).sum(axis=1)
             scores[:, number] = np.log(share) - 0.5 * (np.log(2 * np.pi * variance).sum() + squares)
         return scores
@@ -79,6 +82,6 @@ class NaiveBayes(Head):
         self._mean = checked_array(arrays, "mean", 2, np.float64)
         self._variance = checked_array(arrays, "variance", 2, np.float64)
         self._shares = checked_array(arrays, "shares", 1, np.float64)
-        fitting = self._mean.shape == self._variance.shape and len(self._mean) == len(self._shares)
-        if not fitting or (self._variance <= 0).any() or (self._shares <= 0).any():
+        fits = self._mean.shape == self._variance.shape and len(self._mean) == len(self._shares)
+        if not fits or (self._variance <= 0).any() or (self._shares <= 0).any():
             raise ValueError("its means and variances are impossible")

@@ -1,4 +1,4 @@
-"""Support vector machines: on the Gram matrix of the reduced features, so that all folds and strengths share it."""
+"""Support vector machines, on one Gram matrix that all folds and strengths share."""
 
 from __future__ import annotations
 
@@ -17,18 +17,26 @@ from .linear import PenalisedHead
 if TYPE_CHECKING:
     from ..solvers.reduction import Reduction
 
-MOST_ROWS = 16384
-"""Rows whose kernel matrix is made: 2 GiB, and as much again while a fold is cut out of it."""
+MAX_KERNEL_ROWS = 16384
+"""Most rows of a kernel matrix: 2 GiB, and as much again while a fold is cut out of it."""
 
 
 class _KernelHead(Head):
-    """A support vector machine a class, against the rest; one for two classes. libsvm, through scikit-learn's `SVC`."""
+    """A support vector machine for each class against the rest; one for two classes.
+
+    libsvm, through scikit-learn's `SVC`.
+    """
 
     reducible = True
     margins = True
 
-    def kernel(self, squares: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
-        """Kernel of all pairs of rows, from their inner products."""
+    def kernel(self, products: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
+        """Return the kernel of all pairs of rows.
+
+        Args:
+            products: inner products of all pairs of rows, of shape (n_rows, n_rows).
+            parameters: hyper-parameters.
+        """
         raise NotImplementedError
 
     def cross_validate(
@@ -40,15 +48,14 @@ class _KernelHead(Head):
         candidates: Sequence[Parameters],
         seed: int,
     ) -> Iterator[tuple[Parameters, NDArray[np.float64]]]:
-        products = _products(self.name, X)
+        products = _inner_products(self.name, X)
         for candidate in candidates:
             parameters = {**self.parameters, **candidate}
             K = self.kernel(products, parameters)
             scores = np.full((len(y), n_classes), np.nan)
             for fitted, judged in folds:
-                dual, intercept = fit_svm(
-                    K[np.ix_(fitted, fitted)], y[fitted], n_classes, parameters["C"]
-                )
+                fold_kernel = K[np.ix_(fitted, fitted)]
+                dual, intercept = fit_svm(fold_kernel, y[fitted], n_classes, parameters["C"])
                 scores[judged] = two_columns(K[np.ix_(judged, fitted)] @ dual.T + intercept)
             yield candidate, scores
 
@@ -65,22 +72,22 @@ class LinearSVM(_KernelHead, PenalisedHead):
         "wide": [10 ** (n / 2) for n in range(-6, 9)],
     }
 
-    def kernel(self, squares: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
-        return np.asarray(squares, dtype=np.float64)
+    def kernel(self, products: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
+        return np.asarray(products, dtype=np.float64)
 
     def fit(
         self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()
     ) -> None:
-        K = self.kernel(_products(self.name, X), self.parameters)
+        K = self.kernel(_inner_products(self.name, X), self.parameters)
         dual, intercept = fit_svm(K, y, n_classes, self.parameters["C"])
-        self.keep(dual @ np.asarray(X), intercept)
+        self.set_solution(dual @ np.asarray(X), intercept)
 
 
 class RbfSVM(_KernelHead):
     """Support vector machine with a Gaussian kernel.
 
-    Its width is relative: `gamma` 1 gives rows at the mean squared distance of all pairs a kernel
-    of exp(-1), whatever the scale of the features.
+    `gamma` is relative to the scale of the features. With `gamma` 1, rows at the mean squared
+    distance of all pairs have a kernel of exp(-1).
     """
 
     name = "rbf-svm"
@@ -95,12 +102,15 @@ class RbfSVM(_KernelHead):
         "wide": {"C": [0.1, 1.0, 10.0, 100.0, 1000.0], "gamma": [0.1, 0.3, 1.0, 3.0, 10.0]},
     }
 
-    def kernel(self, squares: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
-        norms = np.diag(squares).astype(np.float64)
-        # The mean over pairs is had without the matrix of distances: 2 * (mean norm - squared norm
-        # of the mean).
-        self._mean_distance = max(2 * (norms.mean() - float(squares.mean(dtype=np.float64))), 1e-30)
-        K = norms[:, None] + norms - 2.0 * squares
+    def kernel(self, products: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
+        norms = np.diag(products).astype(np.float64)
+        # The mean squared distance of all pairs needs no matrix of distances: it is
+        # 2 * (mean squared norm - squared norm of the mean row).
+        mean_product = float(products.mean(dtype=np.float64))
+        self._mean_distance = max(2 * (norms.mean() - mean_product), 1e-30)
+        # (n_rows, 1) + (n_rows,) - (n_rows, n_rows): squared distances
+        K = norms[:, None] + norms - 2.0 * products
+        # In place, since there is memory for two such matrices only.
         np.maximum(K, 0, out=K)
         K *= -parameters["gamma"] / self._mean_distance
         return np.exp(K, out=K)
@@ -108,8 +118,9 @@ class RbfSVM(_KernelHead):
     def fit(
         self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()
     ) -> None:
-        K = self.kernel(_products(self.name, X), self.parameters)
+        K = self.kernel(_inner_products(self.name, X), self.parameters)
         dual, self._intercept = fit_svm(K, y, n_classes, self.parameters["C"])
+        # Only support vectors have weights; the others are not needed to predict.
         self._rows = np.flatnonzero(dual.any(axis=0))
         self._dual = dual[:, self._rows]
         self._gamma = np.array([self.parameters["gamma"] / self._mean_distance])
@@ -121,16 +132,14 @@ class RbfSVM(_KernelHead):
     def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
         from sklearn.metrics.pairwise import rbf_kernel
 
-        K = rbf_kernel(
-            X.astype(np.float64), self._support.astype(np.float64), gamma=float(self._gamma[0])
-        )
+        support = self._support.astype(np.float64)
+        K = rbf_kernel(X.astype(np.float64), support, gamma=float(self._gamma[0]))
         return two_columns(K @ self._dual.T + self._intercept)
 
     @property
     def arrays(self) -> Arrays:
-        support = self._support.astype(np.float32)
         return {
-            "support": support,
+            "support": self._support.astype(np.float32),
             "dual": self._dual,
             "intercept": self._intercept,
             "gamma": self._gamma,
@@ -148,11 +157,22 @@ class RbfSVM(_KernelHead):
 def fit_svm(
     K: NDArray[np.float64], y: NDArray[np.intp], n_classes: int, C: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights of all rows, of shape (n_outputs, n_rows), and intercepts, from the kernel of all pairs of rows."""
+    """Fit a support vector machine for each class, one for two classes.
+
+    Args:
+        K: kernel of all pairs of rows, of shape (n_rows, n_rows).
+        y: class numbers of shape (n_rows,).
+        n_classes: number of classes.
+        C: inverse strength of the penalty.
+
+    Returns:
+        Weights of all rows, of shape (n_outputs, n_rows), and intercepts of shape (n_outputs,).
+    """
     from sklearn.svm import SVC
 
     outputs = range(1, 2) if n_classes == 2 else range(n_classes)
-    dual, intercept = np.zeros((len(outputs), len(K))), np.zeros(len(outputs))
+    dual = np.zeros((len(outputs), len(K)))
+    intercept = np.zeros(len(outputs))
     for i, number in enumerate(outputs):
         solver = SVC(C=C, kernel="precomputed").fit(K, y == number)
         dual[i, solver.support_] = solver.dual_coef_[0]
@@ -160,11 +180,12 @@ def fit_svm(
     return dual, intercept
 
 
-def _products(name: str, X: Matrix) -> NDArray[Any]:
-    """Inner products of all pairs of rows, of shape (n_rows, n_rows)."""
-    if len(X) > MOST_ROWS:
+def _inner_products(name: str, X: Matrix) -> NDArray[Any]:
+    """Return the inner products of all pairs of rows, of shape (n_rows, n_rows)."""
+    if len(X) > MAX_KERNEL_ROWS:
         raise FreezeframeError(
-            f"{name} compares all pairs of rows, and {len(X)} are more than {MOST_ROWS}; take logreg or xgboost"
+            f"{name} compares all pairs of rows, and {len(X)} are more than {MAX_KERNEL_ROWS}; "
+            "take logreg or xgboost"
         )
-    whole = np.concatenate([block for _, block in blocks_of(X)])
-    return np.asarray(whole @ whole.T)
+    features = np.concatenate([block for _, block in blocks_of(X)])
+    return np.asarray(features @ features.T)

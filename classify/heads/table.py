@@ -24,6 +24,7 @@ from .simple import Majority, NaiveBayes
 from .svm import LinearSVM, RbfSVM
 from .trees import ExtraTrees
 
+# A new head is one row here. Messages list the heads in this order.
 _KINDS: tuple[type[Head], ...] = (
     LogisticRegression,
     Ridge,
@@ -37,6 +38,7 @@ _KINDS: tuple[type[Head], ...] = (
     Dense128,
     Dense128x64x32,
     Majority,
+    # Networks for certain layers.
     EarlyBlocks,
     FineTunedBlock5,
     FineTunedBlock4,
@@ -52,7 +54,7 @@ HEADS: dict[str, type[Head]] = {kind.name: kind for kind in _KINDS}
 """Classes of heads by name."""
 
 FOR_ANY_LAYER = tuple(name for name, kind in HEADS.items() if not kind.layers)
-"""Names of the heads that are fitted quickly on any layer; the others are networks for some layers."""
+"""Names of the quick heads, which fit any layer; the others are networks for certain layers."""
 
 
 def find_head(name: str) -> type[Head]:
@@ -78,6 +80,7 @@ def make_head(name: str, *, context: TrainingContext | None = None, **parameters
         ParameterError: the head or a hyper-parameter is unknown; the text lists what there is.
     """
     kind = find_head(name)
+    # Only networks are trained in a context.
     if context is not None and issubclass(kind, Network):
         return kind(context=context, **parameters)
     return kind(**parameters)

@@ -1,4 +1,4 @@
-"""An estimator that chooses a linear classifier's penalty on one exact reduction of the features."""
+"""An estimator that chooses a linear classifier's penalty on exactly reduced features."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _SUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "positive": (False,),
     "solver": _EXACT_SOLVERS,
 }
-"""Values of an estimator's options for which the reduction is exact; `dual` depends on its class."""
+"""Values of options for which the reduction is exact; `dual` depends on the estimator."""
 
 
 class ReducedSearchCV(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
@@ -129,10 +129,12 @@ class ReducedSearchCV(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # ty
                 f"ReducedSearchCV needs two classes, but y has one class: {self.classes_[0]!r}"
             )
         reduction = X if isinstance(X, Reduction) else reduce(X, self.max_bytes)
+        # Too large to reduce in memory: each step of the solver reads the features again.
         matrix = _streamed(features) if reduction is None else reduction.matrix
         self.best_value_ = self._choose(estimator, matrix, codes, groups)
         path = PenaltyPath(estimator, self.parameter, matrix, codes, np.arange(len(codes)))
         coef, self.intercept_ = path.fit(self.best_value_)
+        # The user wants coefficients for features, not for the reduced matrix.
         self.coef_ = coef if reduction is None else reduction.to_features(coef)
         return self
 
@@ -165,11 +167,13 @@ class ReducedSearchCV(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # ty
                 row_scores = _log_probabilities(decisions, y)
             scores.append([row_scores[judged].mean() for _, judged in folds])
         self.cv_scores_ = np.array(scores)
+        # argmax takes the first of equal scores, which is the simplest model.
         return self.values[int(self.cv_scores_.mean(axis=1).argmax())]
 
     def _folds(self, y: NDArray[np.intp], groups: ArrayLike | None) -> Folds:
         if not isinstance(self.cv, int):
             return list(self.cv)
+        # Each fold needs a row of each class.
         n_splits = min(self.cv, int(np.bincount(y).min()))
         if n_splits < 2:
             return []
@@ -179,6 +183,7 @@ class ReducedSearchCV(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # ty
     def decision_function(self, X: Matrix) -> NDArray[np.float64]:
         """Return signed distances, of shape (n_rows,) or, for more classes, (n_rows, n_classes)."""
         check_is_fitted(self)
+        # scikit-learn cannot check rows that are not read yet.
         if not isinstance(X, FeatureRows):
             X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         scores = linear_scores(X, self.coef_, self.intercept_)

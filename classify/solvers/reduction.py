@@ -2,9 +2,9 @@
 
 Some classifiers learn through inner products of rows alone: L2-penalised linear models, support
 vector machines, nearest neighbours. They learn the same from any matrix Z with Z Zᵀ = X Xᵀ, since
-the two differ by a rotation (Hastie and Tibshirani, "Efficient quadratic regularization for
-expression arrays", Biostatistics 5, 2004). For n rows of d features, n < d, such a Z has at most n
-columns: it is the Cholesky factor of the Gram matrix, which one pass over X computes. All folds and
+the two differ by a rotation. See Hastie and Tibshirani, "Efficient quadratic regularization for
+expression arrays", Biostatistics 5, 2004. For n rows of d features, n < d, such a Z has at most n
+columns. It is the Cholesky factor of the Gram matrix, which one pass over X computes. All folds and
 all strengths of a penalty share Z. A second pass converts coefficients back to features.
 """
 
@@ -61,6 +61,7 @@ class Reduction:
         """
         from scipy.linalg import solve_triangular
 
+        # Without a reduction, the coefficients are those of the features already.
         if self.upper is None:
             return np.asarray(V, dtype=np.float64)
         # (rank, n_outputs) -> (n_outputs, rank)
@@ -108,6 +109,7 @@ def gram(X: Matrix) -> NDArray[np.float64]:
     from scipy.linalg import blas
 
     syrk = blas.ssyrk if X.dtype == np.float32 else blas.dsyrk
+    # LAPACK factorises the matrix in place, and in Fortran order only.
     total = np.zeros((len(X), len(X)), order="F")
     for _, panel in panels_of(X):
         for start in range(0, panel.shape[1], PANEL_COLUMNS):
@@ -139,6 +141,7 @@ def _factorise(X: Matrix, K: NDArray[np.float64]) -> Reduction:
     # LAPACK counts from 1.
     order = order.astype(np.intp) - 1
     factor = np.triu(factor[:rank])
+    # The factor is of the pivoted rows: they return to their places.
     matrix = np.empty((len(K), rank), dtype)
     matrix[order] = factor.T
     return Reduction(X, matrix, np.ascontiguousarray(factor[:, :rank]), order[:rank])

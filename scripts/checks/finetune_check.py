@@ -99,7 +99,7 @@ def train_cached(
     y = np.unique(store.labels[rows], return_inverse=True)[1]
     context = TrainingContext(store.layers[LAYER], partial(reload_weights, store.provenance))
     head = Watched(context=context, **parameters)
-    head.begin(X)
+    head.prepare(X)
     head.n_features = int(X.shape[1])
     training = Training(head, X, y, 2, seed, np.arange(len(y)), np.arange(0))
     started = training.model.get_weights()

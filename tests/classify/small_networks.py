@@ -1,4 +1,4 @@
-"""Small networks and what they are trained on, in seconds."""
+"""Small networks, and images that they are trained on in seconds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ FULL = {"epochs": 4, "batch_size": 8, "learning_rate": 2e-3, "patience": 100, "c
 def pictures(
     n_classes: int = 2, n: int = 40, shape: Shape = SHAPE
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Noise, in each class of another colour: features of shape (n, height * width * channels), and class numbers."""
+    """Return noisy images, each class in a colour of its own.
+
+    Returns:
+        Features of shape (n, height * width * channels), and class numbers of shape (n,).
+    """
     y = np.arange(n) % n_classes
     X = np.random.default_rng(n).integers(0, 100, (n, *shape)).astype(np.float32)
     for number in range(n_classes):
@@ -38,17 +42,17 @@ def pictures(
 def new(
     kind: type[Any], shape: Shape = SHAPE, context: dict[str, Any] | None = None, **parameters: Any
 ) -> Any:
-    """A head with what it needs beside features, as in a process of `fit-cnn`; VGG16's weights are random."""
+    """Return a head with a context, as `fit-cnn` makes it; VGG16's weights are random."""
     make_deterministic()
     options = {"weights": lambda: weights_of(0), **(context or {})}
     return kind(context=TrainingContext(shape, **options), **parameters)
 
 
-def begun(head: Network, shape: Sequence[int]) -> Any:
-    """The Keras model that a head begins to train."""
+def untrained_model(head: Network, shape: Sequence[int]) -> Any:
+    """Return the Keras model that a head starts to train."""
     head.n_features = int(np.prod(shape))
-    head.begin(np.zeros((1, head.n_features), np.float32))
-    return head.compiled(2, seed=0)
+    head.prepare(np.zeros((1, head.n_features), np.float32))
+    return head.compiled_model(2, seed=0)
 
 
 def folds_of(y: np.ndarray) -> Folds:
@@ -65,7 +69,14 @@ def equal(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
 def train(
     folder: Path | None, *, seed: int = 0, kind: type[Any] = AugmentedCNN, **more: Any
 ) -> Any:
-    """A training with everything that is drawn: dropout, augmentation, order. `more`: of the context."""
+    """Train a head with everything that is drawn: dropout, augmentation, order.
+
+    Args:
+        folder: folder of the checkpoints.
+        seed: seed of the training.
+        kind: class of the head.
+        more: fields of the context.
+    """
     shape = (4, 4, 6) if kind is EarlyBlocks else SHAPE
     X, y = pictures(shape=shape)
     head = new(kind, shape, {"checkpoints": folder, "checkpoint_seconds": 0.0, **more}, **FULL)
@@ -74,6 +85,6 @@ def train(
 
 
 @cache
-def undisturbed() -> Any:
-    """The same, left alone."""
+def uninterrupted() -> Any:
+    """Return the head of a training that was not interrupted."""
     return train(None)

@@ -1,4 +1,4 @@
-"""Dense heads: trained by Keras, predicted without it, the same for the same seed, and honest when they collapse."""
+"""Dense heads train with Keras, predict without it, repeat with a seed, and report a collapse."""
 
 from __future__ import annotations
 
@@ -39,18 +39,20 @@ def folds_of(y: np.ndarray) -> Folds:
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_numpy_predicts_what_keras_would(
+def test_numpy_predicts_as_keras(
     kind: type[Any], n_classes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     X, y = problem(n_classes)
     head = kind(**QUICK)
     networks = []
-    build = head.built
-    monkeypatch.setattr(head, "built", lambda *given: networks.append(build(*given)) or networks[0])
+    build = head.new_model
+    monkeypatch.setattr(
+        head, "new_model", lambda *arguments: networks.append(build(*arguments)) or networks[0]
+    )
     head.fit(X, y, n_classes)
-    wanted = networks[0].predict_on_batch(X / head.arrays["scale"])
+    expected = networks[0].predict_on_batch(X / head.arrays["scale"])
     scores = head.scores(X)
-    np.testing.assert_allclose(scores[:, -wanted.shape[1] :], wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(scores[:, -expected.shape[1] :], expected, rtol=1e-5, atol=1e-5)
     assert (scores[:, 0] == 0).all() == (n_classes == 2)
     assert (head.predict(X) == y).mean() > 0.9
 
@@ -65,13 +67,13 @@ def test_numpy_predicts_what_keras_would(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_seed_alone_decides_every_bit(kind: type[Head], make_store: MakeStore) -> None:
-    """Also from a store, and whatever the program does with its own random numbers, which stay as they are."""
+    """A store gives the same bits; the program's random numbers neither matter nor change."""
     rows = FeatureStore(make_store("f.h5", ["a", "b"] * 20)).select("block5_pool", pooling="flat")
     y = np.arange(40) % 2
     heads = []
-    for X, seed, own in ((rows, 0, 1), (rows[:], 0, 2), (rows[:], 1, 2)):
-        np.random.seed(own)
-        random.seed(own)
+    for X, seed, program_seed in ((rows, 0, 1), (rows[:], 0, 2), (rows[:], 1, 2)):
+        np.random.seed(program_seed)
+        random.seed(program_seed)
         before = np.random.get_state()[1].tolist(), random.getstate()
         heads.append(kind(epochs=3, batch_size=16))
         heads[-1].fit(X, y, 2, seed=seed, folds=folds_of(y))
@@ -84,12 +86,13 @@ def test_the_seed_alone_decides_every_bit(kind: type[Head], make_store: MakeStor
 
 def test_the_weights_of_the_best_epoch_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = problem(2)
-    y = np.random.default_rng(1).permutation(y)  # nothing to learn: the loss of unseen rows grows
+    # There is nothing to learn, so that the loss of unseen rows grows.
+    y = np.random.default_rng(1).permutation(y)
     folds = folds_of(y)
     head = Dense128(epochs=30, batch_size=16, learning_rate=0.01, patience=3)
     losses: list[float] = []
     monkeypatch.setattr(
-        training, "log_loss", lambda *given: losses.append(loss_of(*given)) or losses[-1]
+        training, "log_loss", lambda *arguments: losses.append(loss_of(*arguments)) or losses[-1]
     )
     head.fit(X, y, 2, folds=folds)
     assert len(losses) == np.argmin(losses) + 4 < 30
@@ -99,16 +102,16 @@ def test_the_weights_of_the_best_epoch_are_kept(monkeypatch: pytest.MonkeyPatch)
     assert head.notes == []
 
 
-def test_without_rows_to_stop_by_it_says_so() -> None:
+def test_a_note_says_that_no_rows_could_stop_the_training() -> None:
     X, y = problem(2)
     head = Dense128(**QUICK)
     head.fit(X, y, 2)
     assert head.notes == [
-        "dense-128 had no images to stop by, and was trained for all its 8 epochs"
+        "dense-128 had no images to stop early by; it was trained for all its 8 epochs"
     ]
 
 
-def test_the_scale_of_the_features_does_not_matter_unless_asked() -> None:
+def test_the_scale_of_the_features_matters_only_with_scale_0() -> None:
     X, y = problem(2)
     arrays = []
     for factor, scale in ((1, 1), (1024, 1), (1024, 0)):
@@ -123,16 +126,17 @@ def test_the_scale_of_the_features_does_not_matter_unless_asked() -> None:
     assert (arrays[2]["kernel_0"] != arrays[0]["kernel_0"]).any()
 
 
-def test_features_that_are_all_zero_are_no_trouble() -> None:
+def test_features_that_are_all_zero_can_be_fitted() -> None:
     y = np.arange(20) % 2
     head = Dense128(epochs=1)
     head.fit(np.zeros((20, 4), np.float32), y, 2, folds=folds_of(y))
     assert np.isfinite(head.predict_proba(np.zeros((3, 4)))).all()
 
 
-def test_a_head_that_collapsed_says_so() -> None:
+def test_a_note_names_a_collapsed_head() -> None:
     X, y = problem(2)
-    y = (np.arange(96) % 5 > 2).astype(int)  # 60 % are of class 0
+    # 60 % of the rows are of class 0.
+    y = (np.arange(96) % 5 > 2).astype(int)
     X = np.abs(X) * 3000
     head = Dense128x64x32(epochs=2, batch_size=16, learning_rate=1.0, scale=0)
     head.fit(X, y, 2, folds=folds_of(y))
@@ -141,16 +145,17 @@ def test_a_head_that_collapsed_says_so() -> None:
     assert "though only" in head.notes[0]
 
 
-def test_a_head_that_learnt_or_cannot_do_better_does_not_say_so() -> None:
+def test_a_head_that_learnt_or_cannot_do_better_has_no_note() -> None:
     X, y = problem(2)
-    rare = (np.arange(96) % 24 == 0).astype(int)  # answering "no" is right for 96 %
+    # Predicting class 0 only is right for 96 %.
+    rare = (np.arange(96) % 24 == 0).astype(int)
     for target in (y, rare):
         head = Dense128x64x32(**QUICK)
         head.fit(X, target, 2, folds=[(np.arange(72), np.arange(72, 96))])
         assert head.notes == []
 
 
-def test_training_that_diverged_is_told() -> None:
+def test_a_diverged_training_is_an_error() -> None:
     X, y = problem(2)
     for folds in (folds_of(y), []):
         head = Dense128(epochs=3, learning_rate=1e3, scale=0)
@@ -178,7 +183,7 @@ def test_impossible_parameters_are_refused(parameters: dict[str, Any]) -> None:
         Dense128(**parameters)
 
 
-def test_what_is_no_network_is_refused() -> None:
+def test_arrays_of_no_network_are_refused() -> None:
     widths = [12, 128, 64, 32, 1]
     sound: dict[str, np.ndarray] = {"scale": np.ones(1, np.float32)}
     for number in range(4):
@@ -226,17 +231,21 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_other_backends_train_it_too(backend: str) -> None:
+def test_jax_and_torch_train_a_dense_head(backend: str) -> None:
     pytest.importorskip(backend)
-    code = (
-        "import numpy as np; from freezeframe.classify.heads.networks.dense import Dense128x64x32; "
-        "y = np.arange(60) % 2; X = np.eye(2)[y] + np.random.default_rng(0).normal(size=(60, 2)) / 9; "
-        "head = Dense128x64x32(learning_rate=0.01, batch_size=16); "
-        "head.fit(X, y, 2, folds=[(np.arange(40), np.arange(40, 60))]); import keras; "
-        "print(keras.backend.backend(), (head.predict(X) == y).mean())"
-    )
+    code = """
+import numpy as np
+from freezeframe.classify.heads.networks.dense import Dense128x64x32
+
+y = np.arange(60) % 2
+X = np.eye(2)[y] + np.random.default_rng(0).normal(size=(60, 2)) / 9
+head = Dense128x64x32(learning_rate=0.01, batch_size=16)
+head.fit(X, y, 2, folds=[(np.arange(40), np.arange(40, 60))])
+import keras
+print(keras.backend.backend(), (head.predict(X) == y).mean())
+"""
     environment = {**os.environ, "KERAS_BACKEND": backend}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout == f"{backend} 1.0\n"
+    assert process.stdout == f"{backend} 1.0\n"

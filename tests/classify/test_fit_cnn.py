@@ -233,26 +233,31 @@ def test_a_killed_training_continues_and_gives_the_same_model(
     last = second.stderr.splitlines()[-1]
     assert second.exit_code == 1
     assert re.fullmatch(
-        r"error: runs/\.checkpoints/\w+\.safetensors: another process is at this .*", last
+        r"error: runs/\.checkpoints/\w+\.safetensors: "
+        r"another process runs this training; wait until it ends",
+        last,
     )
     assert len(list(checkpoints.glob("*.safetensors"))) == 1
     assert len(read_rows("leaderboard.csv")) == 1
     steps: list[int] = []
-    report = Training._tell
+    report = Training._report_status
     with monkeypatch.context() as patch:
         patch.setattr(
             Training,
-            "_tell",
+            "_report_status",
             lambda self: (steps.append(1), len(steps) == 9 and interrupt(), report(self)),
         )
         stopped = call(*arguments)
     assert (stopped.exit_code, len(steps)) == (130, 9)
     last_lines = stopped.stderr.splitlines()[-2:]
-    assert last_lines == ["cnn-augmented: stopped; the same command goes on", "error: stopped"]
+    assert last_lines == [
+        "cnn-augmented: stopped; run the same command again to continue",
+        "error: stopped",
+    ]
     result = call(*arguments)
     assert result.exit_code == 0, result.stderr
     assert re.search(
-        r"^cnn-augmented: goes on after \d+ epochs and \d+ batches$", result.stderr, re.MULTILINE
+        r"^cnn-augmented: continues after \d+ epochs and \d+ batches$", result.stderr, re.MULTILINE
     )
     assert "all were computed before" in result.stderr
     assert equal_runs(run_folder(0), run_folder(1))
@@ -504,7 +509,7 @@ def test_all_heads_are_those_for_any_layer(
         ),
         (
             ["--arch", "simple", "--weights", "random"],
-            "weights are for VGG16; simple has none to start with",
+            "weights are for VGG16; simple starts with random ones",
         ),
         (
             ["--arch", "vgg16", "--trainable", "blocks=3,5"],

@@ -1,4 +1,4 @@
-"""Heads: they learn, they are saved without pickle, and what was loaded predicts the same."""
+"""Heads learn, are saved without pickle, and predict the same after loading."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def fitted(name: str, n_classes: int = 2) -> tuple[FittedHead, np.ndarray]:
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("name", FOR_ANY_LAYER)
-def test_probabilities(name: str, n_classes: int) -> None:
+def test_heads_learn_and_their_probabilities_sum_to_1(name: str, n_classes: int) -> None:
     X, y = problem(n_classes, d=20)
-    head = make_head(
-        name, **({"learning_rate": 0.02} if name.startswith("dense") else {})
-    )  # there are few rows
+    # Networks need larger steps on so few rows.
+    parameters = {"learning_rate": 0.02} if name.startswith("dense") else {}
+    head = make_head(name, **parameters)
     head.fit(X[:60], y[:60], n_classes, seed=0)
     proba = head.predict_proba(X[60:])
     assert proba.shape == (30, n_classes)
@@ -50,17 +50,17 @@ def test_probabilities(name: str, n_classes: int) -> None:
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_logreg_is_scikit_learn_s(n_classes: int) -> None:
+def test_logreg_predicts_as_scikit_learn(n_classes: int) -> None:
     from sklearn.linear_model import LogisticRegression
 
     X, y = problem(n_classes, d=20)
     head = make_head("logreg")
     head.fit(X, y, n_classes, seed=0)
-    wanted = LogisticRegression(C=1.0, max_iter=1000).fit(X, y).predict_proba(X)
-    np.testing.assert_allclose(head.predict_proba(X), wanted, atol=1e-5)
+    expected = LogisticRegression(C=1.0, max_iter=1000).fit(X, y).predict_proba(X)
+    np.testing.assert_allclose(head.predict_proba(X), expected, atol=1e-5)
 
 
-def test_a_fit_that_did_not_converge_says_so() -> None:
+def test_a_note_names_a_fit_that_did_not_converge() -> None:
     X, y = problem(2)
     head = make_head("logreg", max_iter=1)
     head.fit(X, y, 2, seed=0)
@@ -130,7 +130,7 @@ def edited(path: Path, metadata: dict[str, str] | None = None, **arrays: np.ndar
     save_file(both, path, text)
 
 
-def test_files_that_are_not_ours_are_refused(tmp_path: Path) -> None:
+def test_foreign_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     with pytest.raises(ModelFileError, match="no such model file"):
         load_model(path)
@@ -146,7 +146,7 @@ def test_files_that_are_not_ours_are_refused(tmp_path: Path) -> None:
         load_model(path)
 
 
-def test_a_file_made_to_fit_but_wrong_is_refused(tmp_path: Path) -> None:
+def test_a_forged_file_with_a_valid_digest_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
 
     def refused(
@@ -184,16 +184,15 @@ def test_a_file_made_to_fit_but_wrong_is_refused(tmp_path: Path) -> None:
         changed = sound[name].copy()
         changed[-1] = value
         refused("xgboost", "damaged", **{name: changed})
-    together = np.zeros(
-        len(sound["root"]), np.int32
-    )  # trees that share nodes: a small file, a long walk
-    refused("xgboost", "damaged", root=together)
+    # Trees that share nodes would make a small file a long walk.
+    shared_roots = np.zeros(len(sound["root"]), np.int32)
+    refused("xgboost", "damaged", root=shared_roots)
     refused("majority", "damaged", {"about": "[" * 100000})
     refused("xgboost", "damaged", leaf=sound["leaf"][:-1])
     refused("xgboost", "damaged", threshold=sound["threshold"].astype(np.float64))
 
 
-def test_an_unknown_head_lists_those_there_are(tmp_path: Path) -> None:
+def test_the_message_on_an_unknown_head_lists_the_heads(tmp_path: Path) -> None:
     with pytest.raises(
         ParameterError, match="head 'svm' is unknown; choose one of logreg, ridge, linear-svm"
     ):
@@ -227,7 +226,7 @@ def test_the_same_seed_gives_the_same_head() -> None:
         np.testing.assert_array_equal(heads[0].predict_proba(X), heads[1].predict_proba(X))
 
 
-def test_golden_model_of_version_1() -> None:
+def test_the_golden_model_of_version_1_predicts_as_before() -> None:
     model = load_model(Path(__file__).parents[1] / "golden" / "model-v1.safetensors")
     assert model.classes == ("lesion", "none ä")
     assert (model.layer, model.pooling, model.run_id) == (
@@ -238,7 +237,8 @@ def test_golden_model_of_version_1() -> None:
     assert model.head.parameters == {"C": 1.0, "max_iter": 1000, "tol": 1e-4}
     assert model.provenance["weights_source"] == "random, seed 0"
     X = np.zeros((2, 512), np.float32)
-    X[1, 256 + 128] = 1  # its coefficient is 0.5
+    # The coefficient of this feature is 0.5.
+    X[1, 256 + 128] = 1
     sigmoid = 1 / (1 + np.exp(-np.array([0.5, 1.0])))
     np.testing.assert_allclose(model.head.predict_proba(X), np.column_stack([1 - sigmoid, sigmoid]))
 
@@ -251,7 +251,7 @@ def test_a_covariance_matrix_of_too_many_features_is_refused() -> None:
         make_head("lda").fit(X, y, 2)
 
 
-def test_golden_model_of_version_2() -> None:
+def test_the_golden_model_of_version_2_predicts_as_before() -> None:
     model = load_model(Path(__file__).parents[1] / "golden" / "model-v2.safetensors")
     assert model.classes == ("lesion", "none ä")
     assert (model.head.name, model.run_id) == ("xgboost", "20261124-183000-xgboost-000000")
@@ -259,10 +259,10 @@ def test_golden_model_of_version_2() -> None:
         {"test_set": "scans", "split": "5-fold", "n_test": 48, "accuracy": 0.875}
     ]
     X = np.zeros((2, 512), np.float32)
-    X[1, 300] = (
-        1  # the trees split feature 300 at 0.25: a score of 0.5 for one class, of -0.5 for the other
-    )
-    margins = 2 * np.array([-1.0, 1.0]) + 1  # slope and bias of the calibration
+    # The trees split feature 300 at 0.25: a score of 0.5 for one class and of -0.5 for the other.
+    X[1, 300] = 1
+    # Slope and bias of the calibration.
+    margins = 2 * np.array([-1.0, 1.0]) + 1
     positive = 1 / (1 + np.exp(-margins))
     np.testing.assert_allclose(
         model.head.predict_proba(X), np.column_stack([1 - positive, positive])
@@ -271,7 +271,7 @@ def test_golden_model_of_version_2() -> None:
     assert model.head.predict(X).tolist() == [0, 1]
 
 
-def test_a_calibration_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_impossible_calibration_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     model, _ = fitted("logreg")
     save_model(path, model)

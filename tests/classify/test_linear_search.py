@@ -1,4 +1,4 @@
-"""The exact reduction, and the estimator on it, find what scikit-learn finds on the features themselves."""
+"""The exact reduction and the estimator on it give scikit-learn's results on the features."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def problem(n_classes: int, d: int, n: int = 90) -> tuple[np.ndarray, np.ndarray
     y = np.arange(n) % n_classes
     X = rng.normal(size=(n, d))
     X[:, :n_classes] += 1.5 * np.eye(n_classes)[y]
-    X[5] = X[5 + n_classes]  # a copy: the Gram matrix is singular
+    # A copy makes the Gram matrix singular.
+    X[5] = X[5 + n_classes]
     return X, y
 
 
@@ -45,12 +46,12 @@ def problem(n_classes: int, d: int, n: int = 90) -> tuple[np.ndarray, np.ndarray
         ReducedSearchCV(values=[0.1, 1.0], cv=2, max_bytes=0),
     ]
 )
-def test_it_is_an_estimator_of_scikit_learn(estimator: Any, check: Any) -> None:
+def test_the_search_passes_scikit_learn_s_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
 @given(st.integers(1, 12), st.integers(1, 40), st.integers(0, 6), st.integers(0, 10**6))
-def test_a_reduction_has_the_inner_products_and_gives_coefficients_back(
+def test_a_reduction_keeps_inner_products_and_converts_coefficients(
     n: int, d: int, copies: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -61,7 +62,8 @@ def test_a_reduction_has_the_inner_products_and_gives_coefficients_back(
     Z = reduction.matrix
     scale = np.abs(X @ X.T).max()
     np.testing.assert_allclose(Z @ Z.T, X @ X.T, atol=1e-9 * scale)
-    V = rng.normal(size=(2, len(Z))) @ Z  # in the span of its rows
+    # In the span of the rows of Z.
+    V = rng.normal(size=(2, len(Z))) @ Z
     np.testing.assert_allclose(
         X @ reduction.to_features(V).T, Z @ V.T, atol=1e-7 * np.abs(Z @ V.T).max()
     )
@@ -78,7 +80,7 @@ def test_features_of_zeros_are_reduced() -> None:
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("d", [400, 20])
 @pytest.mark.parametrize("kind", LINEAR)
-def test_the_same_as_a_grid_search_on_the_features(
+def test_the_search_equals_a_grid_search_on_the_features(
     kind: str, d: int, n_classes: int, max_bytes: int
 ) -> None:
     estimator, values = LINEAR[kind]
@@ -133,13 +135,13 @@ def test_the_penalty_may_be_chosen_by_log_loss(n_classes: int) -> None:
         LinearSVC(penalty="l1"),
     ],
 )
-def test_options_that_are_not_heeded_are_refused(estimator: Any) -> None:
+def test_unsupported_options_are_refused(estimator: Any) -> None:
     X, y = problem(2, 300)
     with pytest.raises(ValueError, match="is not supported on reduced features"):
         ReducedSearchCV(estimator).fit(X, y)
 
 
-def test_what_is_no_linear_classifier_is_refused() -> None:
+def test_an_estimator_that_is_not_linear_is_refused() -> None:
     from sklearn.svm import SVC
 
     with pytest.raises(ValueError, match="must be a linear classifier with an L2 penalty, got SVC"):
@@ -151,13 +153,14 @@ def test_what_is_no_linear_classifier_is_refused() -> None:
 @pytest.mark.parametrize("alpha", [0.0, 1e-12])
 def test_a_ridge_without_a_penalty_has_a_solution(alpha: float) -> None:
     X, y = problem(2, 300)
-    found = ReducedSearchCV(RidgeClassifier(alpha=alpha), parameter="alpha").fit(
+    search = ReducedSearchCV(RidgeClassifier(alpha=alpha), parameter="alpha").fit(
         X.astype(np.float32), y
     )
-    assert found.score(X.astype(np.float32), y) > 0.97  # the copy has the label of its twin
+    # The copy has the label of its original.
+    assert search.score(X.astype(np.float32), y) > 0.97
 
 
-def test_single_precision_with_copies_gives_what_double_precision_gives() -> None:
+def test_single_precision_with_copies_equals_double_precision() -> None:
     X, y = problem(2, 3000, n=120)
     X = np.concatenate([np.abs(X) * 100, np.abs(X[:40]) * 100])
     y = np.concatenate([y, y[:40]])
@@ -178,10 +181,9 @@ def test_rows_of_a_store_are_searched_without_being_loaded(
     rows = store.select("block3_pool", pooling="flat")
     X, y = np.asarray(rows, dtype=np.float64), store.labels[store.rows()]
     monkeypatch.setattr(FeatureRows, "__array__", None)
-    monkeypatch.setattr(
-        "freezeframe.features.rows.BLOCK_BYTES", 4 * 30 * 20
-    )  # several panels, several blocks
-    wanted = ReducedSearchCV(LogisticRegression(tol=1e-8, max_iter=9999), values=[0.1, 1.0]).fit(
+    # Several panels, several blocks.
+    monkeypatch.setattr("freezeframe.features.rows.BLOCK_BYTES", 4 * 30 * 20)
+    expected = ReducedSearchCV(LogisticRegression(tol=1e-8, max_iter=9999), values=[0.1, 1.0]).fit(
         X, y
     )
     for max_bytes in (2**30, 0):
@@ -189,9 +191,9 @@ def test_rows_of_a_store_are_searched_without_being_loaded(
             LogisticRegression(tol=1e-8, max_iter=9999), values=[0.1, 1.0], max_bytes=max_bytes
         )
         search.fit(rows, y)
-        assert search.best_value_ == wanted.best_value_
-        np.testing.assert_allclose(search.coef_, wanted.coef_, atol=1e-4)
-        np.testing.assert_allclose(search.predict_proba(rows), wanted.predict_proba(X), atol=1e-4)
+        assert search.best_value_ == expected.best_value_
+        np.testing.assert_allclose(search.coef_, expected.coef_, atol=1e-4)
+        np.testing.assert_allclose(search.predict_proba(rows), expected.predict_proba(X), atol=1e-4)
 
 
 @pytest.mark.parametrize("max_bytes", [2**30, 0])
@@ -212,12 +214,12 @@ def test_a_memory_map_is_streamed(tmp_path: Path) -> None:
     X, y = problem(2, 30)
     mapped = np.memmap(tmp_path / "x", X.dtype, "w+", shape=X.shape)
     mapped[:] = X
-    found = ReducedSearchCV(LogisticRegression(tol=1e-9), max_bytes=0).fit(mapped, y)
-    wanted = LogisticRegression(tol=1e-9).fit(X, y)
-    np.testing.assert_allclose(found.coef_, wanted.coef_, atol=1e-5)
+    search = ReducedSearchCV(LogisticRegression(tol=1e-9), max_bytes=0).fit(mapped, y)
+    expected = LogisticRegression(tol=1e-9).fit(X, y)
+    np.testing.assert_allclose(search.coef_, expected.coef_, atol=1e-5)
 
 
-def test_what_is_not_linear_is_not_streamed() -> None:
+def test_only_linear_models_are_streamed() -> None:
     from sklearn.svm import SVC
 
     from freezeframe.classify.matrix import ArrayRows

@@ -1,4 +1,4 @@
-"""Model files of networks: what was learnt comes back; any other content is refused in one line."""
+"""Model files of networks restore the head; any other content is refused in one line."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from freezeframe.classify.heads.networks.convolutional import EarlyBlocks, Simpl
 from freezeframe.classify.runs.model_file import FittedHead, _digest, load_model, save_model
 
 from ..conftest import PROVENANCE
-from .small_networks import begun, folds_of, new, pictures
+from .small_networks import folds_of, new, pictures, untrained_model
 
 
 @pytest.fixture(scope="module")
 def simple() -> SimpleCNN:
-    """A CNN on 16 x 16 pixels."""
+    """Return a fitted CNN on 16 x 16 pixels."""
     X, y = pictures()
     head: SimpleCNN = new(SimpleCNN, epochs=1)
     head.fit(X, y, 2, folds=folds_of(y))
@@ -31,20 +31,22 @@ def simple() -> SimpleCNN:
 
 @pytest.fixture(scope="module")
 def model_file(simple: SimpleCNN, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, as a run leaves it."""
-    made = PROVENANCE | {"backbone": "pixels-16", "weights_source": "none"}
+    """Return the model file of the CNN, as a run writes it."""
+    provenance = PROVENANCE | {"backbone": "pixels-16", "weights_source": "none"}
     path = tmp_path_factory.mktemp("model") / "m.safetensors"
-    save_model(path, FittedHead(simple, ("a", "b"), "pixels", "flat", made, "f" * 64, "run-1"))
+    save_model(
+        path, FittedHead(simple, ("a", "b"), "pixels", "flat", provenance, "f" * 64, "run-1")
+    )
     return path
 
 
 def rewritten(
     source: Path,
     target: Path,
-    about: Callable[[dict[str, Any]], dict[str, Any]] = lambda found: found,
+    about: Callable[[dict[str, Any]], dict[str, Any]] = lambda about: about,
     **arrays: Any,
 ) -> Path:
-    """A model file as its format allows, with a digest that fits; an array that is None is left out."""
+    """Rewrite a model file, with a valid digest; an array that is None is dropped."""
     with safe_open(source, framework="numpy") as file:
         text = file.metadata()
     text["about"] = json.dumps(about(json.loads(text["about"])))
@@ -58,9 +60,11 @@ def rewritten(
 
 def test_a_model_file_predicts_the_same(simple: SimpleCNN, model_file: Path) -> None:
     X, _ = pictures()
-    proba, loaded = simple.predict_proba(X), load_model(model_file).head
+    proba = simple.predict_proba(X)
+    loaded = load_model(model_file).head
     np.testing.assert_array_equal(loaded.predict_proba(X.astype(np.float64)), proba)
-    np.testing.assert_array_equal(loaded.predict_proba(X[5:9]), proba[5:9])  # alone or among others
+    # The other rows make no difference.
+    np.testing.assert_array_equal(loaded.predict_proba(X[5:9]), proba[5:9])
     assert loaded.scores_of(X[:0]).shape == (0, 2)
     with pytest.raises(ValueError, match="are not of shape"):
         loaded.scores_of(X[:, :-1])
@@ -117,7 +121,7 @@ def test_a_hostile_model_file_is_refused_in_one_line(
         load_model(path)
 
 
-def test_a_model_file_of_other_claims_is_refused(model_file: Path, tmp_path: Path) -> None:
+def test_a_model_file_with_false_claims_is_refused(model_file: Path, tmp_path: Path) -> None:
     claims: list[dict[str, Any]] = [
         {"head": "finetune-all", "parameters": {}},
         {"head": "finetune-block5", "parameters": {}},
@@ -140,20 +144,19 @@ def test_a_model_file_of_other_claims_is_refused(model_file: Path, tmp_path: Pat
             load_model(path)
 
 
-def test_a_scale_that_is_none_is_refused() -> None:
+def test_an_impossible_scale_is_refused() -> None:
     head = new(EarlyBlocks, (4, 4, 6))
-    model = begun(head, (4, 4, 6))
-    head.take_over(model.get_weights())
+    model = untrained_model(head, (4, 4, 6))
+    head.set_weights(model.get_weights())
     EarlyBlocks().restore(head.arrays)
     for scale in ([0], [-1], [np.nan], [np.inf], [1, 1]):
         with pytest.raises(ValueError, match="scale"):
             EarlyBlocks().restore(head.arrays | {"scale": np.array(scale, np.float32)})
 
 
-def test_without_keras_the_extra_is_named(
-    model_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (X, y), head = pictures(n=20), new(SimpleCNN)
+def test_a_missing_keras_names_the_extra(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = pictures(n=20)
+    head = new(SimpleCNN)
     monkeypatch.setattr("freezeframe.extract.engines.keras.find_spec", lambda _: None)
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     message = r"the head cnn-simple needs Keras with a backend.*freezeframe\[cpu\]"
@@ -163,7 +166,7 @@ def test_without_keras_the_extra_is_named(
         head.fit(X, y, 2)
 
 
-def test_what_is_wrong_with_keras_is_not_said_of_the_file(
+def test_an_error_of_keras_does_not_blame_the_file(
     model_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "nonsense")

@@ -1,4 +1,4 @@
-"""Networks: the article's and VGG16's layer by layer, on pixels and on cached features."""
+"""Networks equal the article's and VGG16, layer by layer, on pixels and on cached features."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from freezeframe import FeatureStore, ParameterError
 from freezeframe.classify.fit.fitting import fit_classifier
 from freezeframe.classify.fit.search import FitOptions
 from freezeframe.classify.heads.architectures import ARCHITECTURES, find_architecture
-from freezeframe.classify.heads.networks import convolutional, finetuned, training
+from freezeframe.classify.heads.networks import batches, convolutional, finetuned
 from freezeframe.classify.heads.networks.context import TrainingContext
 from freezeframe.classify.heads.networks.convolutional import (
     Convolutional,
@@ -43,9 +43,9 @@ from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
 
 from ..conftest import MakeStore
-from .small_networks import begun, new, weights_of
+from .small_networks import new, untrained_model, weights_of
 
-DESCRIBED = {
+SETTINGS = {
     "Conv2D": (
         "filters",
         "kernel_size",
@@ -63,18 +63,19 @@ DESCRIBED = {
 }
 
 
-def described(model: Any, *, flatten: bool = True) -> list[tuple[Any, ...]]:
-    """Kind, configuration and start of each layer; that of the outputs' activation is another matter."""
-    found = []
+def layer_settings(model: Any, *, flatten: bool = True) -> list[tuple[Any, ...]]:
+    """Return kind, settings and start of each layer, without the activation of the outputs."""
+    settings = []
     for layer in model.layers:
-        kind, config = type(layer).__name__, layer.get_config()
-        names = DESCRIBED[kind][: None if layer is not model.layers[-1] else 1]
+        kind = type(layer).__name__
+        config = layer.get_config()
+        names = SETTINGS[kind][: None if layer is not model.layers[-1] else 1]
         start = [
-            config.get(f"{which}_initializer", {}).get("class_name") for which in ("kernel", "bias")
+            config.get(f"{part}_initializer", {}).get("class_name") for part in ("kernel", "bias")
         ]
         channels = config.get("data_format") if kind != "Dense" else None
         if flatten or kind != "Flatten":
-            found.append(
+            settings.append(
                 (
                     kind,
                     {name: config[name] for name in names},
@@ -83,13 +84,14 @@ def described(model: Any, *, flatten: bool = True) -> list[tuple[Any, ...]]:
                     layer.count_params(),
                 )
             )
-    return found
+    return settings
 
 
-def by_hand(arch: str) -> Any:
-    """The article's models, as it describes them."""
+def article_model(arch: str) -> Any:
+    """Return one of the article's models, built from its description."""
     keras = import_keras("a test")
-    layers, he = keras.layers, "he_uniform"
+    layers = keras.layers
+    he = "he_uniform"
     if arch.startswith("vgg16"):
         block5 = [layers.Dense(128, "relu", kernel_initializer=he)]
         block3 = [
@@ -99,43 +101,46 @@ def by_hand(arch: str) -> Any:
             layers.Dense(32, "relu", kernel_initializer=he),
         ]
         shape, hidden = ((7, 7, 512), block5) if arch == "vgg16-block5" else ((28, 28, 256), block3)
-        made = [keras.Input(shape), layers.Flatten(), *hidden]
+        model_layers = [keras.Input(shape), layers.Flatten(), *hidden]
     else:
-        made = [keras.Input((250, 250, 3))]
+        model_layers = [keras.Input((250, 250, 3))]
         for filters, rate in ((32, 0.2), (64, 0.3), (128, 0.3)):
-            made.append(
+            model_layers.append(
                 layers.Conv2D(
                     filters, (3, 3), padding="same", activation="relu", kernel_initializer=he
                 )
             )
-            made.append(layers.MaxPooling2D((2, 2)))
-            made += [layers.Dropout(rate)] if arch != "simple" else []
-        made += [layers.Flatten(), layers.Dense(128, "relu", kernel_initializer=he)]
-    start = (
-        he if arch == "vgg16-block3" else "glorot_uniform"
-    )  # of the output: all of the last model starts alike
-    return keras.Sequential([*made, layers.Dense(1, "sigmoid", kernel_initializer=start)])
+            model_layers.append(layers.MaxPooling2D((2, 2)))
+            model_layers += [layers.Dropout(rate)] if arch != "simple" else []
+        model_layers += [layers.Flatten(), layers.Dense(128, "relu", kernel_initializer=he)]
+    # All layers of the last model start alike, its outputs too.
+    start = he if arch == "vgg16-block3" else "glorot_uniform"
+    return keras.Sequential([*model_layers, layers.Dense(1, "sigmoid", kernel_initializer=start)])
 
 
 @pytest.mark.parametrize("arch", ["simple", "dropout", "augmented", "vgg16-block5", "vgg16-block3"])
-def test_the_article_s_models_are_what_it_says(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolutional, "FORWARD", 2)
-    keras, wanted = import_keras("a test"), by_hand(arch)
+def test_architectures_equal_the_article_s_models(
+    arch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolutional, "IMAGES_AT_ONCE", 2)
+    keras = import_keras("a test")
+    expected = article_model(arch)
     architecture = find_architecture(arch)
     shape = architecture.backbone.layers[architecture.layer]
     context = TrainingContext(shape)
     head = make_head(architecture.head, context=context, **architecture.parameters)
-    model = begun(head, shape)
-    own = arch.startswith("vgg16")
-    assert described(model) == described(wanted, flatten=not own)  # what was cached is flat
-    assert model.count_params() == wanted.count_params()
+    model = untrained_model(head, shape)
+    on_features = arch.startswith("vgg16")
+    # Cached features are flat already.
+    assert layer_settings(model) == layer_settings(expected, flatten=not on_features)
+    assert model.count_params() == expected.count_params()
     assert (
         model.optimizer.get_config() | {"name": ""}
         == keras.optimizers.Adam(1e-3, name="").get_config()
     )
     assert (
         head.parameters["augment"] == (arch == "augmented")
-        if not own
+        if not on_features
         else head.parameters["scale"] == 0
     )
     for kernel, bias in zip(model.get_weights()[::2], model.get_weights()[1::2], strict=True):
@@ -145,21 +150,23 @@ def test_the_article_s_models_are_what_it_says(arch: str, monkeypatch: pytest.Mo
         assert kernel.std() == pytest.approx(limit / np.sqrt(3), rel=0.2)
         assert not bias.any()
 
-    wanted.set_weights(model.get_weights())
-    wanted.compile(loss="binary_crossentropy")
+    expected.set_weights(model.get_weights())
+    expected.compile(loss="binary_crossentropy")
     X = np.random.default_rng(0).integers(0, 256, (2, *shape)).astype(np.float32)
-    proba = wanted.predict_on_batch(X if own else X / 255)
-    head.take_over(model.get_weights())
+    proba = expected.predict_on_batch(X if on_features else X / 255)
+    head.set_weights(model.get_weights())
     np.testing.assert_allclose(head.predict_proba(X.reshape(2, -1))[:, 1:], proba, atol=1e-5)
-    targets, logits = np.array([[1.0], [0.0]]), np.array([[2.0], [-0.5]])
-    expected = float(keras.losses.BinaryCrossentropy()(targets, 1 / (1 + np.exp(-logits))))
-    assert float(model.loss(targets, logits)) == pytest.approx(expected, rel=1e-5)
+    targets = np.array([[1.0], [0.0]])
+    logits = np.array([[2.0], [-0.5]])
+    expected_loss = float(keras.losses.BinaryCrossentropy()(targets, 1 / (1 + np.exp(-logits))))
+    assert float(model.loss(targets, logits)) == pytest.approx(expected_loss, rel=1e-5)
 
 
 @pytest.fixture(scope="module")
 def vgg16() -> Any:
-    """VGG16 for images of 32 x 32 as Keras has it, with weights that no training made."""
-    keras, weights = import_keras("a test"), weights_of(0)
+    """Return Keras's VGG16 for images of 32 x 32, with random weights."""
+    keras = import_keras("a test")
+    weights = weights_of(0)
     network = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
     for layer in network.layers:
         if layer.weights:
@@ -177,7 +184,7 @@ def vgg16() -> Any:
         (FineTunedAll, ""),
     ],
 )
-def test_fine_tuned_heads_begin_as_vgg16(
+def test_fine_tuned_heads_start_as_vgg16(
     kind: type[FineTuned], below: str, vgg16: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keras = import_keras("a test")
@@ -188,29 +195,30 @@ def test_fine_tuned_heads_begin_as_vgg16(
     features = cut.predict_on_batch(prepared) if cut else pixels
     shape = features.shape[1:]
     head = new(kind, shape)
-    model = begun(head, shape)
+    model = untrained_model(head, shape)
     for layer in model.layers:
         if layer.name.startswith("block") and layer.weights:
-            known = vgg16.get_layer(layer.name)
-            for array, other in zip(layer.get_weights(), known.get_weights(), strict=True):
-                np.testing.assert_array_equal(array, other)
+            expected_weights = vgg16.get_layer(layer.name).get_weights()
+            for array, expected in zip(layer.get_weights(), expected_weights, strict=True):
+                np.testing.assert_array_equal(array, expected)
     weights = model.get_weights()
     hidden = np.maximum(
         vgg16.predict_on_batch(prepared).reshape(3, -1) @ weights[-4] + weights[-3], 0
     )
-    wanted = hidden @ weights[-2] + weights[-1]
-    head.take_over(weights)
+    expected = hidden @ weights[-2] + weights[-1]
+    head.set_weights(weights)
     scores = head.scores_of(features.reshape(3, -1))
-    np.testing.assert_allclose(scores[:, 1:], wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+    tolerance = 1e-4 * np.abs(expected).max()
+    np.testing.assert_allclose(scores[:, 1:], expected, rtol=1e-3, atol=tolerance)
     assert head.layers == (below or "pixels",)
-    assert sorted(head.arrays) == sorted([*tensors(head.table(), shape, 1), "shape"])
+    assert sorted(head.arrays) == sorted([*tensors(head.hidden_layers(), shape, 1), "shape"])
     assert head.parameters["learning_rate"] == 1e-5
 
 
-def test_from_scratch_all_of_vgg16_starts_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finetuned, "load_weights", lambda *_: pytest.fail("no weights are wanted"))
+def test_all_of_vgg16_can_start_from_random_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finetuned, "load_weights", lambda *_: pytest.fail("weights were loaded"))
     head = new(FineTunedAll, (32, 32, 3), weights="random")
-    first = begun(head, (32, 32, 3)).layers[0].get_weights()[0]
+    first = untrained_model(head, (32, 32, 3)).layers[0].get_weights()[0]
     assert np.abs(first).max() <= np.sqrt(6 / 27)
     assert first.std() == pytest.approx(np.sqrt(2 / 27), rel=0.1)
 
@@ -224,7 +232,7 @@ NETWORKS = st.builds(
 
 @given(NETWORKS, st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3]))
 @examples(max_examples=25)
-def test_a_table_s_tensors_are_those_of_its_model(
+def test_tensors_are_those_of_the_keras_model(
     table: list[Any], height: int, width: int, n_outputs: int
 ) -> None:
     table = [
@@ -245,16 +253,17 @@ def test_a_table_s_tensors_are_those_of_its_model(
         iter(range(99)),
         "float32",
     )
-    found = tensors(table, (height, width, 2), n_outputs)
-    assert [weights.shape for weights in model.get_weights()] == list(found.values())
+    shapes = tensors(table, (height, width, 2), n_outputs)
+    assert [weights.shape for weights in model.get_weights()] == list(shapes.values())
     assert model.output_shape == (None, n_outputs)
-    assert list(found)[-2:] == ["outputs/kernel", "outputs/bias"]
+    assert list(shapes)[-2:] == ["outputs/kernel", "outputs/bias"]
 
 
 @pytest.mark.parametrize("kind", [SimpleCNN, EarlyBlocks, FineTunedBlock5, FineTunedAll])
-def test_features_that_are_pooled_or_too_small_are_refused(kind: type[Convolutional]) -> None:
+def test_pooled_or_too_small_features_are_refused(kind: type[Convolutional]) -> None:
     y = np.arange(20) % 2
-    for head in (new(kind, (2, 2, 512)), kind()):  # pooled to 512 numbers, and of no known shape
+    # Features pooled to 512 numbers, and features without a shape.
+    for head in (new(kind, (2, 2, 512)), kind()):
         with pytest.raises(
             ParameterError,
             match=f"{kind.name} needs features of each position; pooling must be flat",
@@ -295,11 +304,11 @@ def test_impossible_parameters_are_refused(
         ({"name": "lenet"}, "arch must be one of simple, dropout, "),
         (
             {"name": "simple", "trainable": "all"},
-            "trainable is for the arch vgg16; simple is trained as the article",
+            "trainable is for the arch vgg16; simple is trained as in the article",
         ),
         (
             {"name": "simple", "weights": "random"},
-            "weights are for VGG16; simple has none to start with",
+            "weights are for VGG16; simple starts with random ones",
         ),
         (
             {"name": "vgg16", "trainable": "all", "weights": "w.h5"},
@@ -338,7 +347,7 @@ def test_impossible_architectures_are_refused(arguments: dict[str, Any], message
         _ = find_architecture(**arguments).backbone
 
 
-def test_architectures_are_found() -> None:
+def test_trainable_and_size_choose_head_and_layer() -> None:
     assert list(ARCHITECTURES) == [
         "simple",
         "dropout",
@@ -355,9 +364,9 @@ def test_architectures_are_found() -> None:
         ("all", "finetune-all", "pixels"),
         (None, "finetune-block5", "block4_pool"),
     ):
-        found = find_architecture("vgg16", trainable=trainable)
-        assert (found.head, found.layer) == (head, layer)
-        assert found.backbone.name == ("pixels-224" if layer == "pixels" else "vgg16")
+        architecture = find_architecture("vgg16", trainable=trainable)
+        assert (architecture.head, architecture.layer) == (head, layer)
+        assert architecture.backbone.name == ("pixels-224" if layer == "pixels" else "vgg16")
     assert find_architecture("dropout", size=64).backbone.input_size == (64, 64)
     assert find_architecture("augmented").backbone.input_size == (250, 250)
 
@@ -367,12 +376,13 @@ N_TRAINED, N_JUDGED, BATCH, RATE, EPOCHS = 4, 2, 2, 1e-5, 2
 
 @pytest.fixture(scope="module")
 def cached(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    """block4_pool of 8 images, computed with random weights by Keras; 4 train, 2 validate, 2 test."""
-    root, rng = tmp_path_factory.mktemp("cached"), np.random.default_rng(0)
+    """Return block4_pool of 8 images, from random weights; 4 train, 2 validate, 2 test."""
+    root = tmp_path_factory.mktemp("cached")
+    rng = np.random.default_rng(0)
     lines = []
     for number in range(N_TRAINED + N_JUDGED + 2):
-        # Near the colour that preprocessing subtracts: without biases what comes out is as small as
-        # what goes in.
+        # Near the colour that preprocessing subtracts: without biases, outputs are as small as
+        # inputs.
         picture = rng.integers(-8, 9, (7, 7, 3)) + np.array([124 + 8 * (number % 2), 117, 104])
         Image.fromarray(picture.astype(np.uint8)).resize((224, 224)).save(root / f"{number:02}.png")
         split = (
@@ -389,10 +399,10 @@ def cached(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     return extract_features(read_manifest(root / "list.csv"), root / "f.h5", settings).store
 
 
-def test_block5_on_cached_features_is_the_whole_network_with_the_rest_frozen(
+def test_block5_on_cached_features_trains_as_the_network_with_the_rest_frozen(
     cached: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "LEAST_BATCHES", N_TRAINED // BATCH)
+    monkeypatch.setattr(batches, "MIN_BATCHES", N_TRAINED // BATCH)
     parameters = {"epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE}
     task = make_task(cached)
     assert (len(task.train.rows), int(task.validation.sum())) == (N_TRAINED + N_JUDGED, N_JUDGED)
@@ -404,16 +414,18 @@ def test_block5_on_cached_features_is_the_whole_network_with_the_rest_frozen(
         for row in csv.DictReader((run.folder / "history.csv").open())
     ]
 
-    keras, weights = import_keras("a test"), weights_of(0)
+    keras = import_keras("a test")
+    weights = weights_of(0)
     network = keras.applications.VGG16(include_top=False, weights=None, input_shape=(224, 224, 3))
     for layer in network.layers:
         layer.trainable = layer.name.startswith("block5")
         if layer.weights:
             layer.set_weights([weights[f"{layer.name}/kernel"], weights[f"{layer.name}/bias"]])
-    hidden, outputs = keras.layers.Dense(128, "relu"), keras.layers.Dense(1)
+    hidden = keras.layers.Dense(128, "relu")
+    outputs = keras.layers.Dense(1)
     whole = keras.Sequential([network, keras.layers.Flatten(), hidden, outputs])
-    started = new(FineTunedBlock5, (14, 14, 512), **parameters)
-    dense = begun(started, (14, 14, 512)).get_weights()[-4:]
+    head = new(FineTunedBlock5, (14, 14, 512), **parameters)
+    dense = untrained_model(head, (14, 14, 512)).get_weights()[-4:]
     hidden.set_weights(dense[:2])
     outputs.set_weights(dense[2:])
     whole.compile(
@@ -424,11 +436,10 @@ def test_block5_on_cached_features_is_the_whole_network_with_the_rest_frozen(
 
     root = Path(cached.provenance["source"]).parent
     pixels = np.stack([np.asarray(Image.open(root / path), np.float32) for path in cached.paths])
-    images, y = (
-        keras.applications.vgg16.preprocess_input(pixels),
-        (cached.labels == "b").astype(np.float32)[:, None],
-    )
-    judged, rng = np.arange(N_TRAINED, N_TRAINED + N_JUDGED), np.random.default_rng(0)
+    images = keras.applications.vgg16.preprocess_input(pixels)
+    y = (cached.labels == "b").astype(np.float32)[:, None]
+    judged = np.arange(N_TRAINED, N_TRAINED + N_JUDGED)
+    rng = np.random.default_rng(0)
     for row in history:
         order = rng.permutation(N_TRAINED)
         losses = []
@@ -443,15 +454,15 @@ def test_block5_on_cached_features_is_the_whole_network_with_the_rest_frozen(
     assert abs(history[1]["loss"] - history[0]["loss"]) > 0.1 * history[0]["loss"]
     assert 0.01 < history[1]["validation_loss"] < 10
 
-    known = list(csv.DictReader((run.folder / "predictions.csv").open()))
+    lines = list(csv.DictReader((run.folder / "predictions.csv").open()))
     model = load_model(run.folder / "model.safetensors")
-    predicted = predict_images(model, [root / line["path"] for line in known])
-    for line, prediction in zip(known, predicted, strict=True):
+    predicted = predict_images(model, [root / line["path"] for line in lines])
+    for line, prediction in zip(lines, predicted, strict=True):
         assert prediction.label == line["predicted"]
         assert prediction.probabilities["b"] == pytest.approx(float(line["p_b"]), abs=1e-5)
 
 
-def test_a_network_for_certain_layers_is_for_no_other(
+def test_a_network_for_certain_layers_refuses_other_layers(
     make_store: MakeStore, tmp_path: Path
 ) -> None:
     store = FeatureStore(make_store("f.h5", ["a", "b"] * 10))

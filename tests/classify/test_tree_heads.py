@@ -1,4 +1,4 @@
-"""Heads of trees: they are scikit-learn's and XGBoost's to the last leaf, stop early, and refuse what is no tree."""
+"""Tree heads equal scikit-learn's and XGBoost's to the last leaf, and refuse damaged trees."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KINDS: list[type[Head]] = [ExtraTrees, XGBoost]
 def problem(
     n_classes: int, n: int = 120, d: int = 20, shift: float = 4
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features that tell the classes apart, or with shift 0 tell nothing, so that trees grow deep."""
+    """Return features that separate the classes; with shift 0 they do not, and trees grow deep."""
     rng = np.random.default_rng(0)
     y = np.arange(n) % n_classes
     X = rng.normal(size=(n, d)).astype(np.float32)
@@ -39,7 +39,7 @@ def folds_of(y: np.ndarray) -> Any:
 
 @pytest.mark.parametrize("n_classes", [2, 4])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_restored_predicts_the_same(kind: type[Head], n_classes: int) -> None:
+def test_a_restored_head_predicts_the_same(kind: type[Head], n_classes: int) -> None:
     X, y = problem(n_classes)
     head = kind(n_estimators=30)
     head.fit(X[:60], y[:60], n_classes, seed=0)
@@ -64,21 +64,22 @@ def test_rows_of_a_store_and_an_array_give_the_same(
     for head, X in zip(heads, (rows, rows[:]), strict=True):
         head.fit(X, y, 2, folds=folds_of(y))
     np.testing.assert_array_equal(heads[0].scores_of(rows), heads[1].scores(rows[:]))
-    found = [
+    results = [
         list(kind(n_estimators=10).cross_validate(X, y, 2, folds_of(y), [{}], 0))
         for X in (rows, rows[:])
     ]
-    np.testing.assert_array_equal(found[0][0][1], found[1][0][1])
-    assert found[0][0][0] == found[1][0][0]
+    np.testing.assert_array_equal(results[0][0][1], results[1][0][1])
+    assert results[0][0][0] == results[1][0][0]
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])
 @pytest.mark.parametrize("shift", [4, 0])
-def test_the_forest_is_scikit_learn_s(n_classes: int, shift: float) -> None:
+def test_the_forest_predicts_as_scikit_learn(n_classes: int, shift: float) -> None:
     from sklearn.ensemble import ExtraTreesClassifier
 
     X, y = problem(n_classes, shift=shift)
-    X = X.round(1)  # many rows at the very same values
+    # Many rows have equal values.
+    X = X.round(1)
     head = ExtraTrees(n_estimators=25, max_features=1)
     head.fit(X, y, n_classes, seed=3)
     forest = ExtraTreesClassifier(25, max_features=1.0, random_state=3).fit(X, y)
@@ -88,7 +89,7 @@ def test_the_forest_is_scikit_learn_s(n_classes: int, shift: float) -> None:
     )
 
 
-def test_rows_at_a_threshold_go_the_way_of_scikit_learn() -> None:
+def test_rows_at_a_threshold_turn_as_in_scikit_learn() -> None:
     from sklearn.ensemble import ExtraTreesClassifier
 
     X, y = problem(2, shift=0)
@@ -117,35 +118,35 @@ def test_many_rows_are_walked_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     for head in (ExtraTrees(n_estimators=7), XGBoost(n_estimators=7)):
         head.fit(X, y, 3)
         whole = head.scores(X)
-        monkeypatch.setattr("freezeframe.classify.heads.trees._CHUNK", 50)
+        monkeypatch.setattr("freezeframe.classify.heads.trees._LEAVES_AT_ONCE", 50)
         np.testing.assert_array_equal(head.scores(X), whole)
         assert head.scores(X[:0]).shape == (0, 3)
         monkeypatch.undo()
 
 
 @pytest.mark.parametrize(("n_classes", "shift"), [(2, 4), (2, 0), (4, 0)])
-def test_walked_trees_are_xgboost_s(
+def test_walked_trees_predict_as_xgboost(
     n_classes: int, shift: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import xgboost
 
-    kept = []
+    boosters = []
     train = xgboost.train
 
-    def keeping(*arguments: Any, **options: Any) -> Any:
-        kept.append(train(*arguments, **options))
-        return kept[-1]
+    def train_and_record(*arguments: Any, **options: Any) -> Any:
+        boosters.append(train(*arguments, **options))
+        return boosters[-1]
 
-    monkeypatch.setattr(xgboost, "train", keeping)
+    monkeypatch.setattr(xgboost, "train", train_and_record)
     X, y = problem(n_classes, shift=shift)
     head = XGBoost(n_estimators=40)
     head.fit(X, y, n_classes, seed=0)
-    wanted = kept[-1].predict(xgboost.DMatrix(X))
-    wanted = np.column_stack([1 - wanted, wanted]) if n_classes == 2 else wanted
-    np.testing.assert_allclose(head.predict_proba(X), wanted, atol=1e-5)
+    expected = boosters[-1].predict(xgboost.DMatrix(X))
+    expected = np.column_stack([1 - expected, expected]) if n_classes == 2 else expected
+    np.testing.assert_allclose(head.predict_proba(X), expected, atol=1e-5)
 
 
-def test_older_model_files_have_a_tree_a_class() -> None:
+def test_older_model_files_with_a_tree_for_each_class_work() -> None:
     import json
 
     import xgboost
@@ -163,7 +164,7 @@ def test_older_model_files_have_a_tree_a_class() -> None:
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_what_is_too_large_is_read_block_by_block(
+def test_large_features_are_read_block_by_block(
     n_classes: int, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = FeatureStore(make_store("f.h5", list("abc"[:n_classes]) * 40))
@@ -171,11 +172,12 @@ def test_what_is_too_large_is_read_block_by_block(
     y = np.arange(len(rows)) % n_classes
     heads = [XGBoost(), XGBoost()]
     heads[0].fit(rows, y, n_classes, folds=folds_of(y))
-    found = list(
+    results = list(
         XGBoost().cross_validate(rows, y, n_classes, folds_of(y), [{}, {"max_depth": 1}], 0)
     )
     monkeypatch.setattr(boosting, "IN_MEMORY_BYTES", 0)
-    monkeypatch.setattr("freezeframe.features.rows.BLOCK_BYTES", 600)  # 7 rows at a time
+    # 7 rows at a time.
+    monkeypatch.setattr("freezeframe.features.rows.BLOCK_BYTES", 600)
     monkeypatch.setattr(type(rows), "__array__", lambda *_: pytest.fail("all of it was read"))
     heads[1].fit(rows, y, n_classes, folds=folds_of(y))
     for name, array in heads[0].arrays.items():
@@ -183,12 +185,12 @@ def test_what_is_too_large_is_read_block_by_block(
     streamed = list(
         XGBoost().cross_validate(rows, y, n_classes, folds_of(y), [{}, {"max_depth": 1}], 0)
     )
-    for (candidate, scores), (wanted, memory) in zip(streamed, found, strict=True):
-        assert candidate == wanted
-        np.testing.assert_array_equal(scores, memory)
+    for (candidate, scores), (expected, memory_scores) in zip(streamed, results, strict=True):
+        assert candidate == expected
+        np.testing.assert_array_equal(scores, memory_scores)
 
 
-def test_a_damaged_row_is_told_from_within_xgboost(
+def test_a_damaged_row_is_reported_from_within_xgboost(
     make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_store("f.h5", ["a", "b"] * 10)
@@ -208,7 +210,7 @@ def n_rounds(head: Head, n_classes: int = 2) -> int:
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_rounds_are_those_that_were_best_for_rows_not_fitted_on(n_classes: int) -> None:
+def test_rounds_are_the_best_for_rows_not_fitted_on(n_classes: int) -> None:
     X, y = problem(n_classes, shift=1)
     folds = folds_of(y)
     head = XGBoost(early_stopping=5)
@@ -230,14 +232,14 @@ def test_rounds_are_those_that_were_best_for_rows_not_fitted_on(n_classes: int) 
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_a_candidate_brings_the_rounds_it_is_to_be_fitted_with(n_classes: int) -> None:
+def test_a_candidate_includes_the_rounds_to_fit_it_with(n_classes: int) -> None:
     X, y = problem(n_classes, shift=1)
     folds = folds_of(y)
-    found = list(
+    results = list(
         XGBoost(early_stopping=5).cross_validate(X, y, n_classes, folds, [{"max_depth": 1}, {}], 0)
     )
-    assert [candidate.get("max_depth") for candidate, _ in found] == [1, None]
-    for candidate, scores in found:
+    assert [candidate.get("max_depth") for candidate, _ in results] == [1, None]
+    for candidate, scores in results:
         assert candidate["early_stopping"] == 0
         head = XGBoost(**candidate)
         head.fit(X, y, n_classes, folds=folds)
@@ -247,15 +249,15 @@ def test_a_candidate_brings_the_rounds_it_is_to_be_fitted_with(n_classes: int) -
         assert (scores.argmax(axis=1) == y).mean() > 0.5
 
 
-def test_without_early_stopping_folds_fit_all_rounds_and_judge_as_the_head_does() -> None:
+def test_without_early_stopping_folds_fit_all_rounds_and_score_as_the_head() -> None:
     X, y = problem(2, shift=1)
     folds = folds_of(y)[:2]
     ((candidate, scores),) = XGBoost(n_estimators=8, early_stopping=0).cross_validate(
         X, y, 2, folds, [{}], 0
     )
     assert candidate["n_estimators"] == 8
-    ((_, wanted),) = Head.cross_validate(XGBoost(**candidate), X, y, 2, folds, [{}], 0)
-    np.testing.assert_allclose(scores, wanted, atol=1e-5)
+    ((_, expected),) = Head.cross_validate(XGBoost(**candidate), X, y, 2, folds, [{}], 0)
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
     assert np.isnan(scores).any()
 
 
@@ -279,7 +281,7 @@ def test_impossible_parameters_are_refused(kind: type[Head], parameters: dict[st
 
 
 def chain(depth: int) -> Arrays:
-    """A tree each of whose left children is a leaf."""
+    """Return a tree in which every left child is a leaf."""
     n = 2 * depth + 1
     inner = np.arange(n) % 2 == 0
     inner[-1] = False
@@ -295,27 +297,26 @@ def chain(depth: int) -> Arrays:
     }
 
 
-def test_trees_that_would_take_long_are_refused() -> None:
+def test_trees_with_long_walks_are_refused() -> None:
     assert Trees(chain(MAX_DEPTH)).scores(np.ones((3, 1))).tolist() == [[1]] * 3
     with pytest.raises(ValueError, match="damaged"):
         Trees(chain(MAX_DEPTH + 1))
     with pytest.raises(ValueError, match="damaged"):
         Trees(chain(200_000))
     shared = chain(3)
-    shared["left"][2] = shared["right"][2]  # a node with two ways to it
+    # A node with two parents.
+    shared["left"][2] = shared["right"][2]
     with pytest.raises(ValueError, match="damaged"):
         Trees(shared)
 
 
-def test_what_is_no_forest_is_refused() -> None:
+def test_arrays_of_no_forest_are_refused() -> None:
     X, y = problem(2)
     head = ExtraTrees(n_estimators=3)
     head.fit(X, y, 2)
     sound = head.arrays
-    inner, leaf = (
-        int(np.flatnonzero(sound["left"] >= 0)[0]),
-        int(np.flatnonzero(sound["left"] < 0)[0]),
-    )
+    inner = int(np.flatnonzero(sound["left"] >= 0)[0])
+    leaf = int(np.flatnonzero(sound["left"] < 0)[0])
 
     def changed(name: str, place: Any, value: float) -> Arrays:
         array = sound[name].copy()

@@ -1,1 +1,1 @@
-"""Heads that are networks, trained by Keras."""
+"""Networks: heads that Keras trains, on features, feature maps or images."""

@@ -1,4 +1,4 @@
-"""Where a training stands, kept in a file, so that a killed one goes on as if nothing had happened."""
+"""Checkpoints: the state of a training in a file, from which a killed training continues."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ from numpy.typing import NDArray
 from ....data.output.files import whole_file
 from ....errors import FreezeframeError
 
-Array = NDArray[Any]
+_ARRAY_LISTS = ("variables", "best")
+"""Fields of a state that are lists of arrays; the other fields are written as JSON."""
 
 
 @dataclass
-class State:
-    """Where a training stands.
+class TrainingState:
+    """The state of a training: its progress and everything that training changes.
 
     Attributes:
-        epoch, step: epochs that are finished, and batches of the one that is not.
+        epoch: number of finished epochs.
+        step: number of finished batches of the epoch that is not finished.
         loss: sum of the losses of these batches.
-        seconds: spent on them, without validation.
-        wall: seconds that all of it took up to here, in all processes.
-        least: the least loss on what the training is judged by; infinite before the first epoch.
-        waited: epochs since then.
-        finished: there is nothing left to do.
-        history: of each finished epoch, by column of `history.csv`.
-        variables: everything that training changes: weights, moments, random states.
-        best: weights of the best epoch; empty before the first.
+        seconds: seconds spent on these batches, without validation.
+        wall: seconds that the training took so far, in all processes.
+        least: least loss on the judged rows; infinite before the first epoch.
+        waited: number of epochs since the least loss.
+        finished: True if nothing is left to do.
+        history: a row for each finished epoch, by column of `history.csv`.
+        variables: weights, moments of the optimizer and random states.
+        best: weights of the best epoch; empty before the first epoch.
     """
 
     epoch: int = 0
@@ -48,32 +50,36 @@ class State:
     waited: int = 0
     finished: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
-    variables: list[Array] = field(default_factory=list)
-    best: list[Array] = field(default_factory=list)
+    variables: list[NDArray[Any]] = field(default_factory=list)
+    best: list[NDArray[Any]] = field(default_factory=list)
 
 
 class Checkpoint:
-    """The file of one training, whole or not at all written, and checked when read; its own from the first use on.
+    """The checkpoint file of one training.
+
+    The file is written completely or not at all, and it is checked when it is read. From the first
+    use on, a lock keeps other processes away until the `with` block ends.
 
     Args:
-        folder: where it is kept, made when something is; None: nowhere, and nothing is done.
-        decides: tells all that decides the training: another training has another file. Asked when
-            it is needed.
+        folder: folder of the file, created by the first write; None: nothing is written.
+        identity: returns a text of everything that decides the training; another training has
+            another file. It is called only when the file name is needed.
     """
 
-    def __init__(self, folder: Path | None, decides: Callable[[], str]) -> None:
-        self._folder, self._decides = folder, decides
+    def __init__(self, folder: Path | None, identity: Callable[[], str]) -> None:
+        self._folder = folder
+        self._identity = identity
         self._lock: FileLock | None = None
 
     @cached_property
     def path(self) -> Path:
-        """The file, whether it is there or not."""
-        name = hashlib.sha256(self._decides().encode()).hexdigest()[:20]
+        """Path of the file, which may be missing."""
+        name = hashlib.sha256(self._identity().encode()).hexdigest()[:20]
         return (self._folder or Path()) / f"{name}.safetensors"
 
     @property
     def used(self) -> bool:
-        """Whether it was read or written."""
+        """True if the file was read or written."""
         return self._lock is not None
 
     def __enter__(self) -> Self:
@@ -88,83 +94,89 @@ class Checkpoint:
         if self._lock is not None:
             self._lock.release()
 
-    def _own(self) -> None:
-        """Raise FreezeframeError if another process is at the same training."""
+    def _acquire(self) -> None:
+        """Lock the file; raise FreezeframeError if another process runs the same training."""
         if self._lock is None:
             lock = FileLock(self.path.with_suffix(".lock"))
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 raise FreezeframeError(
-                    f"{self.path}: another process is at this very training"
+                    f"{self.path}: another process runs this training; wait until it ends"
                 ) from None
             self._lock = lock
 
-    def read(self) -> State | None:
-        """Where the training stood; None if it was not begun, or if what was kept is damaged.
+    def read(self) -> TrainingState | None:
+        """Read the state of the training.
+
+        Returns:
+            The state; None if there is no file, or if it is damaged.
 
         Raises:
-            FreezeframeError: another process is at the same training.
-            OSError: that cannot be found out.
+            FreezeframeError: another process runs the same training.
+            OSError: the folder or the lock cannot be accessed.
         """
         from safetensors import safe_open
 
         if self._folder is None or not self._folder.is_dir() or not self.path.is_file():
             return None
-        self._own()
+        self._acquire()
         try:
             with safe_open(self.path, framework="numpy") as file:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 metadata = file.metadata() or {}
+            # A file that was cut or changed must not continue a training.
             if metadata.get("digest") != _digest(arrays, metadata["state"]):
                 return None
-            state = State(**json.loads(metadata["state"]))
-            state.variables, state.best = (
-                _numbered(arrays, name) for name in ("variables", "best")
-            )
+            state = TrainingState(**json.loads(metadata["state"]))
+            for name in _ARRAY_LISTS:
+                setattr(state, name, _arrays_named(arrays, name))
             return state
-        except Exception:  # whatever is wrong with it, the training begins anew
+        except Exception:
+            # Damage shows in many ways. After all of them, the training starts from the beginning.
             return None
 
-    def write(self, state: State) -> None:
-        """Keep where the training stands.
+    def write(self, state: TrainingState) -> None:
+        """Write the state of the training.
 
         Raises:
-            FreezeframeError: another process is at the same training.
-            OSError: it cannot be written; what was kept before is as it was.
+            FreezeframeError: another process runs the same training.
+            OSError: the file cannot be written; the file of before is unchanged.
         """
         from safetensors.numpy import save
 
         if self._folder is None:
             return
-        arrays = {
-            f"{name} {number:04}": np.asarray(array, order="C")
-            for name in ("variables", "best")
-            for number, array in enumerate(getattr(state, name))
-        }
-        shallow = State(**{**vars(state), "variables": [], "best": []})
-        text = json.dumps(asdict(shallow))
+        arrays: dict[str, NDArray[Any]] = {}
+        for name in _ARRAY_LISTS:
+            for number, array in enumerate(getattr(state, name)):
+                arrays[f"{name} {number:04}"] = np.asarray(array, order="C")
+        without_arrays = TrainingState(**{**vars(state), "variables": [], "best": []})
+        text = json.dumps(asdict(without_arrays))
+        # The folder appears with the first checkpoint: short trainings leave nothing behind.
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._own()
+        self._acquire()
         content = save(arrays, {"state": text, "digest": _digest(arrays, text)})
         with whole_file(self.path, temporary=self.path.with_suffix(".new")) as temporary:
             temporary.write_bytes(content)
 
 
-def forget(paths: Iterable[Path]) -> None:
-    """Remove files of trainings whose outcome is kept elsewhere."""
+def remove_checkpoints(paths: Iterable[Path]) -> None:
+    """Delete checkpoint files of trainings whose results are saved elsewhere."""
     for path in paths:
         with suppress(OSError):
-            for each in (path, path.with_suffix(".lock")):
-                each.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            path.with_suffix(".lock").unlink(missing_ok=True)
+            # Fails, and is suppressed, if the folder has other files.
             path.parent.rmdir()
 
 
-def _numbered(arrays: Mapping[str, Array], name: str) -> list[Array]:
+def _arrays_named(arrays: Mapping[str, NDArray[Any]], name: str) -> list[NDArray[Any]]:
     return [arrays[key] for key in sorted(arrays) if key.startswith(f"{name} ")]
 
 
-def _digest(arrays: Mapping[str, Array], text: str) -> str:
+def _digest(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
+    """Return the SHA-256 of a text and of names, dtypes, shapes and bytes of arrays."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         array = arrays[name]

@@ -1,4 +1,4 @@
-"""What a network needs beside features and class numbers while it is trained."""
+"""The context of a training: shape of the features, first weights, checkpoints and callbacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small dense networks on features: trained with Keras on any of its backends, kept and predicted as plain arrays."""
+"""Small dense networks on features: Keras trains them, NumPy predicts from plain arrays."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from .layers import Dense, Dropout, Layers, Shape
 from .network import Network
 
 
-class _Dense(Network):
+class DenseNetwork(Network):
     """Dense layers with ReLU and He's start (arXiv:1502.01852). See `Network`.
 
-    Further parameters are `dropout` (arXiv:1207.0580; the share dropped behind the first layer) and
-    `scale` (1: features are divided by their root mean square over the training rows; 0: they are
-    taken as they are).
+    Further hyper-parameters:
+        dropout: share that is dropped after the first layer (arXiv:1207.0580).
+        scale: 1 if features are divided by their root mean square over the training rows; 0 if
+            they are used unchanged.
 
     Attributes:
-        units: of the hidden layers.
+        units: units of the hidden layers.
     """
 
     units: ClassVar[tuple[int, ...]] = ()
@@ -32,11 +33,11 @@ class _Dense(Network):
         "dropout": (0, 0.99),
         "scale": (0, 1),
     }
-    cure = " or scale=1"
+    remedy = "a lower learning_rate or scale=1"
 
-    def table(self) -> Layers:
-        first, *others = (Dense(width) for width in self.units)
-        return [first, Dropout(self.parameters["dropout"]), *others]
+    def hidden_layers(self) -> Layers:
+        first, *later = (Dense(width) for width in self.units)
+        return [first, Dropout(self.parameters["dropout"]), *later]
 
     def input_shape(self, n_features: int) -> Shape:
         return (n_features,)
@@ -44,53 +45,50 @@ class _Dense(Network):
     def inputs(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         return features / self._scale
 
-    def begin(self, X: Matrix) -> None:
+    def prepare(self, X: Matrix) -> None:
         self._scale = np.array([root_mean_square(X) if self.parameters["scale"] else 1], np.float32)
 
-    def take_over(self, weights: list[NDArray[np.float32]]) -> None:
-        self._layers = weights
+    def set_weights(self, weights: list[NDArray[np.float32]]) -> None:
+        self._weights = weights
 
     def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
         outputs = np.asarray(X, dtype=np.float32) / self._scale
-        for number, (kernel, bias) in enumerate(
-            zip(self._layers[::2], self._layers[1::2], strict=True)
-        ):
-            outputs = (np.maximum(outputs, 0) if number else outputs) @ kernel + bias
+        layers = zip(self._weights[::2], self._weights[1::2], strict=True)
+        for number, (kernel, bias) in enumerate(layers):
+            # ReLU before all layers but the first.
+            activations = np.maximum(outputs, 0) if number else outputs
+            outputs = activations @ kernel + bias
         return two_columns(outputs)
 
     @property
     def arrays(self) -> Arrays:
-        names = [
-            f"{kind}_{number}"
-            for number in range(len(self.units) + 1)
-            for kind in ("kernel", "bias")
-        ]
-        return dict(zip(names, self._layers, strict=True)) | {"scale": self._scale}
+        arrays: Arrays = {}
+        layers = zip(self._weights[::2], self._weights[1::2], strict=True)
+        for number, (kernel, bias) in enumerate(layers):
+            arrays[f"kernel_{number}"] = kernel
+            arrays[f"bias_{number}"] = bias
+        return arrays | {"scale": self._scale}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._layers = []
-        for number in range(len(self.units) + 1):
-            self._layers.append(checked_array(arrays, f"kernel_{number}", 2, np.float32))
-            self._layers.append(checked_array(arrays, f"bias_{number}", 1, np.float32))
+        numbers = range(len(self.units) + 1)
+        kernels = [checked_array(arrays, f"kernel_{n}", 2, np.float32) for n in numbers]
+        biases = [checked_array(arrays, f"bias_{n}", 1, np.float32) for n in numbers]
         self._scale = checked_array(arrays, "scale", 1, np.float32)
-        kernels, biases = self._layers[::2], self._layers[1::2]
         widths = [kernel.shape[1] for kernel in kernels]
-        if (
-            widths[:-1] != list(self.units)
-            or widths[-1] == 2
-            or [len(bias) for bias in biases] != widths
-        ):
+        # Two classes share one output, so that two outputs are impossible.
+        hidden_fit = widths[:-1] == list(self.units) and widths[-1] != 2
+        if not hidden_fit or [len(bias) for bias in biases] != widths:
             raise ValueError(f"its layers have {widths} units")
-        if (
-            [len(kernel) for kernel in kernels[1:]] != widths[:-1]
-            or self._scale.shape != (1,)
-            or self._scale[0] <= 0
-        ):
+        inputs_fit = [len(kernel) for kernel in kernels[1:]] == widths[:-1]
+        if not inputs_fit or self._scale.shape != (1,) or self._scale[0] <= 0:
             raise ValueError("its layers do not fit together")
+        self._weights = []
+        for kernel, bias in zip(kernels, biases, strict=True):
+            self._weights += [kernel, bias]
 
 
-class Dense128(_Dense):
-    """One hidden layer of 128 units."""
+class Dense128(DenseNetwork):
+    """A dense network with one hidden layer of 128 units."""
 
     name = "dense-128"
     units = (128,)
@@ -106,8 +104,11 @@ class Dense128(_Dense):
     spaces: ClassVar = {"wide": {"learning_rate": [1e-5, 3e-5, 1e-4, 3e-4]}}
 
 
-class Dense128x64x32(_Dense):
-    """Hidden layers of 128, 64 and 32 units, with dropout behind the first; all of it starts as He has it."""
+class Dense128x64x32(DenseNetwork):
+    """A dense network with hidden layers of 128, 64 and 32 units, dropout after the first.
+
+    All layers start as He proposes, the outputs too.
+    """
 
     name = "dense-128-64-32"
     units = (128, 64, 32)
@@ -117,10 +118,9 @@ class Dense128x64x32(_Dense):
 
 
 def root_mean_square(X: Matrix) -> float:
-    """Of all features of all rows; 1 if there is nothing but zeros."""
-    squares = np.zeros(
-        len(X)
-    )  # by row, so that the sum does not depend on how rows fall into blocks
+    """Return the root mean square of all features of all rows; 1 if all features are 0."""
+    # Summed by row, so that the result does not depend on how rows fall into blocks.
+    squares = np.zeros(len(X))
     for rows, block in blocks_of(X):
         squares[rows] = np.einsum("ij,ij->i", block, block, dtype=np.float64)
     return float(np.sqrt(squares.mean() / X.shape[1])) or 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,63 +12,64 @@ from ....extract.backbones.table import BACKBONES, CAFFE_MEANS
 from ....extract.backbones.weights import load_weights, weights_digest
 from ...matrix import Matrix
 from ..base import Parameters
-from .convolutional import Convolutional, SimpleCNN
-from .layers import Conv, Dense, Layers, Pool
+from .convolutional import Convolutional
+from .layers import Conv, Dense, Layer, Layers, Pool
 from .network import Network
 
-VGG16_LAYERS = BACKBONES["vgg16"].layers
+_VGG16_LAYERS = BACKBONES["vgg16"].layers
+
 BGR_MEANS = np.array(CAFFE_MEANS[::-1], np.float32)
 """ImageNet's mean blue, green and red, which VGG16's preprocessing subtracts."""
 
 
 class FineTuned(Convolutional):
-    """VGG16's last blocks and a dense head, trained from the backbone's own weights on cached features.
+    """VGG16's last blocks and a dense layer, trained from the backbone's weights. See `Network`.
 
-    What lies below the first trained block is frozen, so its features are computed once. See
-    `Network`.
+    The blocks below are frozen, so that their features are computed once.
+
+    Attributes:
+        first: number of the first block that is trained.
     """
 
     first: ClassVar[int]
     defaults: ClassVar[Parameters] = {**Network.defaults, "learning_rate": 1e-5}
 
-    def table(self) -> Layers:
-        trained = {
-            name: shape
-            for name, shape in VGG16_LAYERS.items()
-            if int(name[len("block")]) >= self.first
-        }
-        blocks = [
-            Pool() if name.endswith("pool") else Conv(name, shape[2])
-            for name, shape in trained.items()
-        ]
-        return [*blocks, Dense(128)]
+    def hidden_layers(self) -> Layers:
+        layers: list[Layer] = []
+        for name, (_, _, channels) in _VGG16_LAYERS.items():
+            # Names are "block4_conv1" and "block4_pool", say.
+            block = int(name.removeprefix("block")[0])
+            if block >= self.first:
+                layers.append(Pool() if name.endswith("pool") else Conv(name, channels))
+        return [*layers, Dense(128)]
 
-    def begin(self, X: Matrix) -> None:
-        super().begin(X)
-        self._initial = self.initial()
-        self.start_digest = weights_digest(self._initial)
+    def prepare(self, X: Matrix) -> None:
+        super().prepare(X)
+        self._first_weights = self.first_weights()
+        self.start_digest = weights_digest(self._first_weights)
 
-    def initial(self) -> Mapping[str, NDArray[Any]]:
-        """Weights that convolutions start with, by the names of the backbone's tensors."""
+    def first_weights(self) -> Mapping[str, NDArray[Any]]:
+        """Return the weights that convolutions start with, by the names of VGG16's tensors."""
         return self.context.weights()
 
     def inputs(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        return features.reshape(len(features), *self._shape)
+        return self.images(features)
 
-    def start(self, model: Any) -> None:
+    def set_first_weights(self, model: Any) -> None:
         for layer in model.layers:
-            if f"{layer.name}/kernel" in self._initial:
-                layer.set_weights(
-                    [self._initial[f"{layer.name}/kernel"], self._initial[f"{layer.name}/bias"]]
-                )
-        self._initial = {}
+            kernel = self._first_weights.get(f"{layer.name}/kernel")
+            if kernel is not None:
+                layer.set_weights([kernel, self._first_weights[f"{layer.name}/bias"]])
+        # The model has them now: they take as much memory as the network.
+        self._first_weights = {}
 
 
 class FineTunedAll(FineTuned):
-    """All of VGG16 and a dense head, trained on images.
+    """All of VGG16 and a dense layer, trained on images.
 
-    Parameters are those of `Network`, `augment`, and `weights`: "imagenet" starts from ImageNet's,
-    "random" from scratch.
+    Further hyper-parameters:
+        augment: 1 if training images are changed at random, see `SimpleCNN`.
+        weights: "imagenet" to start from ImageNet's weights, "random" from random ones.
     """
 
     name = "finetune-all"
@@ -78,17 +79,21 @@ class FineTunedAll(FineTuned):
     choices: ClassVar = {**Network.choices, "weights": ("imagenet", "random")}
     defaults: ClassVar[Parameters] = {**FineTuned.defaults, "augment": 0, "weights": "imagenet"}
 
-    def initial(self) -> Mapping[str, NDArray[Any]]:
+    def first_weights(self) -> Mapping[str, NDArray[Any]]:
         return load_weights()[0] if self.parameters["weights"] == "imagenet" else {}
 
     def inputs(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        return features.reshape(len(features), *self._shape)[..., ::-1] - BGR_MEANS
+        # RGB -> BGR, as VGG16's weights expect.
+        return self.images(features)[..., ::-1] - BGR_MEANS
 
-    training_inputs = SimpleCNN.training_inputs
+    def training_inputs(
+        self, features: NDArray[np.float32], draws: Sequence[tuple[int, int, int]]
+    ) -> NDArray[np.float32]:
+        return self.augmented_inputs(features, draws)
 
 
 class FineTunedBlock2(FineTuned):
-    """Blocks 2 to 5."""
+    """Blocks 2 to 5 of VGG16, fine-tuned."""
 
     name = "finetune-block2"
     layers = ("block1_pool",)
@@ -96,7 +101,7 @@ class FineTunedBlock2(FineTuned):
 
 
 class FineTunedBlock3(FineTuned):
-    """Blocks 3 to 5."""
+    """Blocks 3 to 5 of VGG16, fine-tuned."""
 
     name = "finetune-block3"
     layers = ("block2_pool",)
@@ -104,7 +109,7 @@ class FineTunedBlock3(FineTuned):
 
 
 class FineTunedBlock4(FineTuned):
-    """Blocks 4 and 5."""
+    """Blocks 4 and 5 of VGG16, fine-tuned."""
 
     name = "finetune-block4"
     layers = ("block3_pool",)
@@ -112,7 +117,7 @@ class FineTunedBlock4(FineTuned):
 
 
 class FineTunedBlock5(FineTuned):
-    """Block 5 alone."""
+    """Block 5 of VGG16, fine-tuned."""
 
     name = "finetune-block5"
     layers = ("block4_pool",)

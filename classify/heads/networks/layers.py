@@ -1,4 +1,4 @@
-"""What networks are made of: one table of layers gives the tensors they must have and the Keras model that has them."""
+"""Layers of networks: one list of layers defines both the tensors and the Keras model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Shape = tuple[int, ...]
-"""Of one image's features: (height, width, channels), or (n_features,)."""
+"""Shape of one image's features: (height, width, channels), or (n_features,)."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Pool:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Drops a share of its inputs while it is trained (arXiv:1207.0580); a share of 0 is no layer at all."""
+    """A layer that drops a share of its inputs during training (arXiv:1207.0580); 0: no layer."""
 
     rate: float
 
 
 @dataclass(frozen=True)
 class Dense:
-    """A dense layer with ReLU; the first one flattens what comes in."""
+    """A dense layer with ReLU; the first one flattens its inputs."""
 
     units: int
 
@@ -43,37 +43,43 @@ Layers = Sequence[Layer]
 
 
 def tensors(layers: Layers, shape: Shape, n_outputs: int) -> dict[str, Shape]:
-    """Names and shapes of a network's kernels and biases, in order, the outputs' last.
+    """Return names and shapes of a network's kernels and biases, in order, the outputs' last.
 
     Args:
-        layers: all but the outputs, which are a dense layer without activation.
-        shape: of one image's features.
-        n_outputs: 1 for two classes, else one a class.
+        layers: all layers but the outputs, which are a dense layer without activation.
+        shape: shape of one image's features.
+        n_outputs: 1 for two classes, else one for each class.
 
     Raises:
-        ValueError: the features are too small to be pooled so often.
+        ValueError: the features are too small for the pooling layers.
 
     Examples:
-        >>> tensors([Conv("conv1", 8), Pool()], (6, 6, 3), 1)
-        {'conv1/kernel': (3, 3, 3, 8), 'conv1/bias': (8,), 'outputs/kernel': (72, 1), 'outputs/bias': (1,)}
+        >>> shapes = tensors([Conv("conv1", 8), Pool()], (6, 6, 3), 1)
+        >>> list(shapes)
+        ['conv1/kernel', 'conv1/bias', 'outputs/kernel', 'outputs/bias']
+        >>> shapes["conv1/kernel"], shapes["outputs/kernel"]
+        ((3, 3, 3, 8), (72, 1))
     """
-    found: dict[str, Shape] = {}
+    shapes: dict[str, Shape] = {}
     n_hidden = sum(isinstance(layer, Dense) for layer in layers)
-    names = [*(f"dense{number}" for number in range(1, 1 + n_hidden)), "outputs"]
+    dense_names = [*(f"dense{number}" for number in range(1, 1 + n_hidden)), "outputs"]
     for layer in (*layers, Dense(n_outputs)):
         match layer:
             case Conv(name, filters):
-                found |= {f"{name}/kernel": (3, 3, shape[2], filters), f"{name}/bias": (filters,)}
+                shapes[f"{name}/kernel"] = (3, 3, shape[2], filters)
+                shapes[f"{name}/bias"] = (filters,)
                 shape = (shape[0], shape[1], filters)
             case Pool():
                 shape = (shape[0] // 2, shape[1] // 2, shape[2])
             case Dense(units):
-                name = names.pop(0)
-                found |= {f"{name}/kernel": (math.prod(shape), units), f"{name}/bias": (units,)}
+                name = dense_names.pop(0)
+                shapes[f"{name}/kernel"] = (math.prod(shape), units)
+                shapes[f"{name}/bias"] = (units,)
                 shape = (units,)
+        # Pooling has left no positions, or the file claims none.
         if 0 in shape:
             raise ValueError("its inputs are too small for so many layers")
-    return found
+    return shapes
 
 
 def build(
@@ -85,45 +91,60 @@ def build(
     seeds: Iterator[int],
     precision: str,
 ) -> Any:
-    """An untrained Keras model of a table of layers, with He's uniform start (arXiv:1502.01852) and zero biases.
+    """Return an untrained Keras model, with He's uniform start (arXiv:1502.01852) and zero biases.
 
-    Nothing is left to the settings of a program or a user; its seeds are its own, and random
-    numbers of others stay.
+    The model ignores the settings of the program and of the user. It draws from its own seeds and
+    leaves the program's random numbers unchanged.
 
     Args:
-        layers, shape, n_outputs: as for `tensors`, whose order its weights have.
-        outputs: how the outputs' kernel starts, one of Keras's initializers.
-        seeds: one is taken for each kernel and each dropout.
-        precision: in which it computes; its weights and outputs are float32 in any case.
+        keras: the module Keras.
+        layers: all layers but the outputs; the model's weights have the order of `tensors`.
+        shape: shape of one image's features.
+        n_outputs: 1 for two classes, else one for each class.
+        outputs: start of the outputs' kernel, one of Keras's initializers.
+        seeds: seeds, one for each kernel and each dropout.
+        precision: type of the computation; weights and outputs are always float32.
     """
-    made, flat = [keras.Input(shape, dtype="float32")], len(shape) == 1
+    # Layers compute in the precision, with float32 weights.
     policy = "float32" if precision == "float32" else f"mixed_{precision}"
-    last = {"data_format": "channels_last"}
+    model_layers = [keras.Input(shape, dtype="float32")]
+    is_flat = len(shape) == 1
     for layer in layers:
-        match layer:
-            case Conv(name, filters):
-                start = keras.initializers.HeUniform(seed=next(seeds))
-                how = {
-                    "padding": "same",
-                    "activation": "relu",
-                    "kernel_initializer": start,
-                    "dtype": policy,
-                    **last,
-                }
-                made.append(keras.layers.Conv2D(filters, 3, name=name, **how))
-            case Pool():
-                made.append(keras.layers.MaxPooling2D(dtype=policy, **last))
-            case Dropout(rate) if rate:
-                made.append(keras.layers.Dropout(rate, seed=next(seeds), dtype=policy))
-            case Dense(units):
-                start = keras.initializers.HeUniform(seed=next(seeds))
-                made += [] if flat else [keras.layers.Flatten(dtype=policy, **last)]
-                made.append(
-                    keras.layers.Dense(units, "relu", kernel_initializer=start, dtype=policy)
-                )
-                flat = True
+        if isinstance(layer, Dense) and not is_flat:
+            model_layers.append(_flatten(keras, policy))
+            is_flat = True
+        # Dropout of nothing would draw a seed, and change all that follow.
+        if layer != Dropout(0.0):
+            model_layers.append(_keras_layer(keras, layer, seeds, policy))
     start = getattr(keras.initializers, outputs)(seed=next(seeds))
-    made += [] if flat else [keras.layers.Flatten(dtype="float32", **last)]
-    return keras.Sequential(
-        [*made, keras.layers.Dense(n_outputs, kernel_initializer=start, dtype="float32")]
-    )
+    if not is_flat:
+        model_layers.append(_flatten(keras, "float32"))
+    model_layers.append(keras.layers.Dense(n_outputs, kernel_initializer=start, dtype="float32"))
+    return keras.Sequential(model_layers)
+
+
+def _keras_layer(keras: Any, layer: Layer, seeds: Iterator[int], policy: str) -> Any:
+    """Return the Keras layer of a row; kernels and dropouts take the next seed."""
+    match layer:
+        case Conv(name, filters):
+            return keras.layers.Conv2D(
+                filters,
+                3,
+                name=name,
+                padding="same",
+                activation="relu",
+                kernel_initializer=keras.initializers.HeUniform(seed=next(seeds)),
+                data_format="channels_last",
+                dtype=policy,
+            )
+        case Pool():
+            return keras.layers.MaxPooling2D(data_format="channels_last", dtype=policy)
+        case Dropout(rate):
+            return keras.layers.Dropout(rate, seed=next(seeds), dtype=policy)
+        case Dense(units):
+            start = keras.initializers.HeUniform(seed=next(seeds))
+            return keras.layers.Dense(units, "relu", kernel_initializer=start, dtype=policy)
+
+
+def _flatten(keras: Any, policy: str) -> Any:
+    return keras.layers.Flatten(data_format="channels_last", dtype=policy)

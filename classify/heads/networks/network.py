@@ -1,4 +1,4 @@
-"""What every head is that Keras trains: a table of layers, a training, and what was learnt as arrays."""
+"""The base class of heads that Keras trains: layers, a training, and fitted arrays."""
 
 from __future__ import annotations
 
@@ -15,29 +15,47 @@ from ...matrix import Folds, Matrix, blocks_of, take, two_columns
 from ..base import Head, Parameters
 from .context import TrainingContext
 from .layers import Layers, Shape, build
-from .training import Training
+from .training import Trained, Training
 
-COLLAPSED = 0.97
-"""A head that predicts one class for this share of its training rows, and 0.1 fewer are of it, has learnt nothing."""
+COLLAPSED_SHARE = 0.97
+"""Share of training rows predicted as one class from which a head may have collapsed.
 
-MOST_ROWS = 1024
-"""In a forward pass of a dense network."""
+It has collapsed if the share of that class is at least 0.1 smaller.
+"""
+
+MAX_FORWARD_ROWS = 1024
+"""Most rows in a forward pass of a dense network."""
 
 
 class Network(Head):
     """A network that is trained by Adam (arXiv:1412.6980) on cross-entropy.
 
-    Layers start as He has it (arXiv:1502.01852), the outputs as `outputs_start` says: Keras's own
-    start (Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
-    networks", 2010) if not otherwise asked. Two classes share one output, more have one each.
-    Features are read batch by batch. Training stops early on the rows that the first fold judges
-    by, and the weights of the best epoch are kept.
+    Layers have He's start (arXiv:1502.01852). The outputs have `outputs_start`, by default that of
+    Keras (Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
+    networks", 2010). Two classes share one output, more classes have one each. Features are read
+    batch by batch. Training stops early by the rows that the first fold judges, and the weights of
+    the best epoch are kept.
 
-    Parameters are `epochs` and `batch_size` (both at most), `learning_rate`, `patience` (epochs
-    without a better loss before it stops), `keep` ("last": it is trained for all its epochs,
-    whatever the loss, and the last weights are kept), `class_weights` (1: images of a rare class
-    count more, so that each class counts alike) and `precision` ("bfloat16", "float16": it computes
-    in that, and keeps float32 weights, arXiv:1710.03740).
+    Hyper-parameters:
+        epochs: most epochs.
+        batch_size: most images in a batch.
+        learning_rate: learning rate of Adam.
+        patience: epochs without a lower loss after which training stops.
+        keep: "best" or "last". With "last", the network trains for all epochs, whatever the loss,
+            and keeps the last weights.
+        class_weights: 1 if images of a rare class count more, so that all classes count alike.
+        precision: type of the computation. Weights are float32 with "bfloat16" and "float16", too
+            (arXiv:1710.03740).
+
+    Args:
+        context: shape of the features, first weights, checkpoints and callbacks.
+        parameters: hyper-parameters that differ from `defaults`.
+
+    Attributes:
+        outputs_start: start of the outputs' kernel, one of Keras's initializers.
+        remedy: advice to a user whose network collapsed.
+        n_features: number of features of a row; set by `fit`.
+        start_digest: digest of the weights that training starts with, if they are not drawn.
     """
 
     proper = True
@@ -62,58 +80,87 @@ class Network(Head):
         "precision": "float32",
     }
     outputs_start: ClassVar[str] = "GlorotUniform"
-    cure: ClassVar[str] = ""
+    remedy: ClassVar[str] = "a lower learning_rate"
+    n_features: int
     start_digest = ""
 
     def __init__(self, *, context: TrainingContext | None = None, **parameters: Any) -> None:
         super().__init__(**parameters)
         self.context = context or TrainingContext()
 
-    def like(self, parameters: Parameters) -> Self:
-        return type(self)(context=self.context, **{**self.parameters, **parameters})
-
     @abstractmethod
-    def table(self) -> Layers:
-        """Its layers, all but the outputs."""
+    def hidden_layers(self) -> Layers:
+        """Return all layers but the outputs."""
 
     @abstractmethod
     def input_shape(self, n_features: int) -> Shape:
-        """Of what goes into its first layer, for one image."""
+        """Return the shape of one image's input to the first layer."""
 
     @abstractmethod
     def inputs(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What goes into its first layer, (n_rows, *input_shape), of features of shape (n_rows, n_features)."""
+        """Return the inputs of the first layer.
+
+        Args:
+            features: of shape (n_rows, n_features).
+
+        Returns:
+            Inputs of shape (n_rows, *input_shape).
+        """
 
     @abstractmethod
-    def take_over(self, weights: list[NDArray[np.float32]]) -> None:
-        """Keep what was learnt: kernel and bias of one layer after the other."""
+    def set_weights(self, weights: list[NDArray[np.float32]]) -> None:
+        """Take the fitted weights: kernel and bias of one layer after the other."""
 
-    def begin(self, X: Matrix) -> None:
-        """Look at the rows that are to be trained on before the first epoch."""
+    def prepare(self, X: Matrix) -> None:
+        """Look at the rows to train on before the first epoch."""
 
     def training_inputs(
         self, features: NDArray[np.float32], draws: Sequence[tuple[int, int, int]]
     ) -> NDArray[np.float32]:
-        """As `inputs`, of images that are trained on.
+        """Return the inputs of training images, which may be changed at random.
 
         Args:
-            draws: (seed, epoch, row) of each: what is drawn for it depends on them alone.
+            features: of shape (n_rows, n_features).
+            draws: (seed, epoch, row) of each image, which alone decide its random changes.
+
+        Returns:
+            Inputs of shape (n_rows, *input_shape).
         """
         return self.inputs(features)
 
-    def start(self, model: Any) -> None:
-        """Give layers of a new Keras model the weights that they start with."""
+    def set_first_weights(self, model: Any) -> None:
+        """Set the weights of a new Keras model that are not drawn."""
+
+    def like(self, parameters: Parameters) -> Self:
+        return type(self)(context=self.context, **{**self.parameters, **parameters})
 
     def fit(
         self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()
     ) -> None:
+        # Without folds, all rows are trained on and none is judged.
         fitted, judged = folds[0] if folds else (np.arange(len(y)), np.arange(0))
-        self.begin(take(X, fitted))
+        self.prepare(take(X, fitted))
         self.n_features = int(X.shape[1])
         training = Training(self, X, y, n_classes, seed, fitted, judged)
         trained = training.run()
+        # A Keras model refers to itself, and Adam's moments are twice its size.
         del training
-        gc.collect()  # a network of Keras refers to itself, and Adam's moments are twice its size
+        gc.collect()
+        self._check_divergence(trained)
+        self.record.history = trained.history
+        self.set_weights(trained.weights)
+        if not len(judged):
+            self.notes.append(
+                f"{self.name} had no images to stop early by; "
+                f"it was trained for all its {self.parameters['epochs']} epochs"
+            )
+        # A collapsed head shows on any rows. Most heads did not collapse, so that the judged rows
+        # save a pass over all training rows.
+        if not len(judged) or _commonest_class(trained.scores)[1] > COLLAPSED_SHARE - 0.1:
+            self._note_collapse(self.scores_of(X), y)
+
+    def _check_divergence(self, trained: Trained) -> None:
+        """Raise FreezeframeError if no epoch has usable weights; note a later divergence."""
         if not trained.weights or not all(np.isfinite(array).all() for array in trained.weights):
             rate = self.parameters["learning_rate"]
             raise FreezeframeError(
@@ -121,19 +168,19 @@ class Network(Head):
             )
         if trained.diverged:
             self.notes.append(
-                f"{self.name} diverged in epoch {len(trained.history)}, and is what it was before that"
+                f"{self.name} diverged in epoch {len(trained.history)}; "
+                "its weights are those of the best epoch before"
             )
-        self.record.history = trained.history
-        self.take_over(trained.weights)
-        if not len(judged):
-            epochs = self.parameters["epochs"]
+
+    def _note_collapse(self, scores: NDArray[np.float64], y: NDArray[np.intp]) -> None:
+        """Note if one class is predicted for nearly all rows, far more often than it occurs."""
+        number, predicted = _commonest_class(scores)
+        share = float(np.mean(y == number))
+        if predicted >= COLLAPSED_SHARE and predicted >= share + 0.1:
             self.notes.append(
-                f"{self.name} had no images to stop by, and was trained for all its {epochs} epochs"
+                f"{self.name} collapsed: predicts one class for {predicted:.1%} of its training "
+                f"images, though only {share:.1%} belong to it; {self.remedy} may help"
             )
-        # Who collapsed shows it on any rows; most did not, and need not look at all training rows
-        # for that.
-        if not len(judged) or _commonest(trained.scores)[1] > COLLAPSED - 0.1:
-            self._note_collapse(_commonest(self.scores_of(X)), y)
 
     def cross_validate(
         self,
@@ -144,81 +191,90 @@ class Network(Head):
         candidates: Sequence[Parameters],
         seed: int,
     ) -> Iterator[tuple[Parameters, NDArray[np.float64]]]:
-        """As every head's, but each fold stops early by the rows it judges, as the head itself does by the first."""
+        """Score candidates as `Head.cross_validate` does, with early stopping in each fold.
+
+        Each fold stops by the rows that it scores, as `fit` stops by the first fold.
+        """
         for candidate in candidates:
             scores = np.full((len(y), n_classes), np.nan)
             for fold in folds:
                 head = self.like(candidate)
+                # All rows of X: the fold says which of them are trained on.
                 head.fit(X, y, n_classes, seed=seed, folds=[fold])
                 self.record.earlier_seconds += head.record.earlier_seconds
-                scores[fold[1]] = head.scores_of(take(X, fold[1]))
+                _, judged = fold
+                scores[judged] = head.scores_of(take(X, judged))
             yield candidate, scores
 
-    def compiled(self, n_classes: int, seed: int) -> Any:
-        """An untrained network, ready to be trained."""
+    def compiled_model(self, n_classes: int, seed: int) -> Any:
+        """Return an untrained Keras model, ready for training."""
         keras = import_keras(self.name)
         n_outputs = 1 if n_classes == 2 else n_classes
-        model = self.built(keras, self.input_shape(self.n_features), n_outputs, seed)
-        self.start(model)
-        losses = keras.losses
-        kind = losses.BinaryCrossentropy if n_classes == 2 else losses.SparseCategoricalCrossentropy
-        adam = keras.optimizers.Adam(self.parameters["learning_rate"])
-        scaled = self.parameters["precision"] == "float16"  # whose small gradients would be zeros
-        # XLA takes seconds to compile what is trained in seconds; JAX knows nothing else.
-        model.compile(
-            optimizer=keras.optimizers.LossScaleOptimizer(adam) if scaled else adam,
-            loss=kind(from_logits=True, dtype="float32"),
-            jit_compile=keras.backend.backend() == "jax",
-        )
+        model = self.new_model(keras, self.input_shape(self.n_features), n_outputs, seed)
+        self.set_first_weights(model)
+        if n_classes == 2:
+            loss = keras.losses.BinaryCrossentropy(from_logits=True, dtype="float32")
+        else:
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype="float32")
+        optimizer = keras.optimizers.Adam(self.parameters["learning_rate"])
+        if self.parameters["precision"] == "float16":
+            # Small gradients would be zeros in float16.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        # XLA takes seconds to compile a network that is trained in seconds; JAX requires it.
+        model.compile(optimizer=optimizer, loss=loss, jit_compile=keras.backend.backend() == "jax")
         return model
 
-    def built(self, keras: Any, shape: Shape, n_outputs: int, seed: int) -> Any:
-        """The Keras model of its table. Seeds are its own: the program's random numbers stay as they are."""
-        table = self.table()
-        drawn = (
-            np.random.SeedSequence(seed).generate_state(2 * len(table) + 1) >> 1
-        )  # PyTorch wants int32
-        seeds, precision = iter(drawn.tolist()), self.parameters["precision"]
-        return build(keras, table, shape, n_outputs, self.outputs_start, seeds, precision)
+    def new_model(self, keras: Any, shape: Shape, n_outputs: int, seed: int) -> Any:
+        """Return the Keras model of its layers.
 
-    def scores_by(self, model: Any, X: Matrix) -> NDArray[np.float64]:
-        """`scores_of` by a Keras model, which may have a GPU; every forward pass has one size."""
+        The model has seeds of its own. The program's random numbers stay unchanged.
+        """
+        layers = self.hidden_layers()
+        # Shifted to 31 bits, since PyTorch takes int32 seeds.
+        seeds = np.random.SeedSequence(seed).generate_state(2 * len(layers) + 1) >> 1
+        precision = self.parameters["precision"]
+        return build(
+            keras, layers, shape, n_outputs, self.outputs_start, iter(seeds.tolist()), precision
+        )
+
+    def model_scores(self, model: Any, X: Matrix) -> NDArray[np.float64]:
+        """Return the scores that a Keras model computes, of shape (n_rows, n_classes).
+
+        Unlike `scores_of`, it may use a GPU. Every forward pass has one size, so that Keras
+        compiles the model once.
+        """
+        # An empty block, so that no rows give no scores.
         outputs = [np.empty((0, *model.output_shape[1:]), np.float32)]
         for _, block in blocks_of(X):
-            size = self.forward_size(len(block))
+            size = self.rows_at_once(len(block))
             for start in range(0, len(block), size):
                 inputs = self.inputs(np.asarray(block[start : start + size], dtype=np.float32))
+                # (n, *input_shape) -> (size, *input_shape), the rest zeros
                 padded = np.zeros((size, *inputs.shape[1:]), np.float32)
                 padded[: len(inputs)] = inputs
                 outputs.append(np.asarray(model.predict_on_batch(padded))[: len(inputs)])
         return two_columns(np.concatenate(outputs))
 
-    def forward_size(self, n_rows: int) -> int:
-        """How many rows of a block of n go through the network at once."""
-        return max(1, min(n_rows, MOST_ROWS))
-
-    def _note_collapse(self, commonest: tuple[int, float], y: NDArray[np.intp]) -> None:
-        number, predicted = commonest
-        share = float(np.mean(y == number))
-        if predicted >= COLLAPSED and predicted >= share + 0.1:
-            self.notes.append(
-                f"{self.name} collapsed: predicts one class for {predicted:.1%} of its training images, though only "
-                f"{share:.1%} are of it; a lower learning_rate{self.cure} may help"
-            )
+    def rows_at_once(self, n_rows: int) -> int:
+        """Return the number of rows in a forward pass, for a block of `n_rows`."""
+        return max(1, min(n_rows, MAX_FORWARD_ROWS))
 
 
-def _commonest(scores: NDArray[np.float64]) -> tuple[int, float]:
-    """The class that is predicted most often, and for which share of the rows."""
+def _commonest_class(scores: NDArray[np.float64]) -> tuple[int, float]:
+    """Return the class that is predicted most often, and the share of the rows predicted so."""
     shares = np.bincount(scores.argmax(axis=1)) / len(scores)
     return int(shares.argmax()), float(shares.max())
 
 
 def import_keras(head: str) -> Any:
-    """Keras, for one of the heads.
+    """Import Keras for a head.
+
+    Args:
+        head: name of the head, for the message.
 
     Raises:
-        MissingExtraError: it is not installed.
-        FreezeframeError: it is, but cannot be loaded.
+        MissingExtraError: Keras is not installed.
+        FreezeframeError: Keras is installed but cannot be loaded.
     """
     from ....extract.engines.keras import import_keras
 
@@ -228,7 +284,7 @@ def import_keras(head: str) -> Any:
         raise MissingExtraError("Keras with a backend", "cpu", f"the head {head}") from None
     except FreezeframeError:
         raise
-    except Exception as error:  # a library that is there but cannot be loaded
-        raise FreezeframeError(
-            f"Keras cannot be loaded ({' '.join(str(error).split())[:120]})"
-        ) from None
+    except Exception as error:
+        # A backend that cannot be loaded may raise anything.
+        reason = " ".join(str(error).split())[:120]
+        raise FreezeframeError(f"Keras cannot be loaded ({reason})") from None
