@@ -1,1 +1,1 @@
-"""Reading leaderboards: ranks, comparisons, tables."""
+"""Reading of leaderboards and runs: ranks, comparisons, tables, records."""

@@ -139,6 +139,7 @@ def _pairs(
         order_by: metric on all rows that decides which run of a pair comes first.
         rows: True for the rows to compare on; None: all.
     """
+    # Rows, classes and groups as in the first evaluation, so that the rows are paired.
     names = names_of(runs)
     predictions = [evaluation.like(evaluations[0]) for evaluation in evaluations]
     sign = metric_of(order_by).sign
@@ -156,6 +157,7 @@ def _pairs(
         replace(compare(predictions[a], predictions[b], plain_metric(metric)), metric=metric)
         for a, b in pairs
     ]
+    # Each metric of a test set is a family of tests of its own.
     adjusted = holm([difference.p for difference in differences]).tolist()
     return [
         RunPair(

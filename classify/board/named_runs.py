@@ -53,7 +53,7 @@ def find_runs(texts: Sequence[str], leaderboard: Path, runs: Path) -> list[Named
 
 
 def _find(text: str, row_of: Rows, leaderboard: Path, runs: Path) -> NamedRun:
-    """Find one run; raise ParameterError if there is none."""
+    """Find one run; raise ParameterError if the text names no single run."""
     path = Path(text)
     if path.exists():
         run_id = _id_of_place(path.resolve())

@@ -118,10 +118,12 @@ def _p_against_best(
     for place, row in enumerate(rest):
         second = folders.evaluation(row["run_id"], row["test_id"])
         if second is not None:
+            # A broken file must not keep the rest of the leaderboard from being shown.
             try:
                 p_values[place], turned[place] = _test(first, second, metric)
             except FreezeframeError as error:
                 folders.problems.append(str(error))
+    # The rows are adjusted together: each further run is a further chance to differ by luck.
     adjusted: list[float] = holm(p_values).tolist()
     return [
         NAN if is_turned and p <= ALPHA else p

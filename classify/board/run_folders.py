@@ -36,6 +36,7 @@ class RunFolders:
     def evaluation(self, run_id: str, test_id: str) -> Evaluation | None:
         """Return a run's evaluation on a test set; None where its file is missing or broken."""
         if run_id not in self._evaluations:
+            # A file that cannot be read is not tried again for the next row.
             self._evaluations[run_id] = {}
             try:
                 folder = self.folder(run_id)

@@ -27,7 +27,7 @@ MARKS = {"best": "", "equal": " =", "worse": "", "untested": " ?"}
 
 
 def fitted_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
-    """Return columns of leaderboard rows in their order, as they are shown after a fit."""
+    """Return the columns that are printed after a fit; the rows stay in their order."""
     test_sets = [printable(f"{row['test_set']}, {row['split']}") for row in rows]
     names, numbers = row_columns(rows, "accuracy")
     return [
@@ -64,6 +64,7 @@ def row_columns(
         Column("features", [printable(_features(row)) for row in rows], name=True),
     ]
     numbers = [Column(f"{heading(metric)} (95 %)", _with_intervals(rows, metric))]
+    # Where nothing leaks, the clean score is the score itself.
     if any(leak_count(row)[0] for row in rows) and not is_clean(metric):
         numbers.append(_clean_column(rows, PREFIX + metric))
     for shown in SHOWN_METRICS:

@@ -1,4 +1,4 @@
-"""The command `compare`: is one run better than another?"""
+"""The command `compare`: paired tests of runs on the same images."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ FORMAT_OPTION = click.option(
     help="Format of the output.",
 )
 
+# Tables call this metric AUC, so that is what people type.
 _ALIASES = {"auc": "roc_auc", "clean_auc": "clean_roc_auc"}
 
 _OPTIONS = (

@@ -1,1 +1,1 @@
-"""What is kept of a fitted head: leaderboard row, model file, predictions."""
+"""Records of fitted heads: leaderboard rows, model files, files of predictions."""

@@ -105,10 +105,12 @@ def _columns(path: Path) -> tuple[str, ...] | None:
         second = file.readline(10_000)
         if not first:
             return None
+        # A file that was cut off, or edited, may not end with a line end.
         file.seek(-1, os.SEEK_END)
         whole = file.read(1) == b"\n"
     header = tuple(first.decode("utf-8-sig", "replace").strip().split(","))
     if header not in SCHEMAS:
+        # A newer version may have written it: the first row has the number of its schema.
         number = second.split(b",")[0]
         if header[:2] == COLUMNS[:2] and number.isdigit() and int(number[:9]) > SCHEMA:
             raise FreezeframeError(

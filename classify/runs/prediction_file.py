@@ -145,6 +145,7 @@ class _PredictionTable:
         self.predicted = self._column("predicted", self.texts["predicted"], numbers.get)
         self.group = self._column("group", cells["group"], _whole_number)
         self.repeat = self._column("repeat", cells["repeat"], _whole_number)
+        # Versions before this column noticed byte-identical files only.
         self.looked_for = "relative" in cells
         relatives = cells.get("relative", [UNKNOWN] * len(body))
         self.relative = self._relatives(cells["in_training"], relatives)
@@ -199,6 +200,7 @@ class _PredictionTable:
         """Return the evaluation of one test id, its images in the order of their first repeat."""
         if not test_id:
             self.fail("test_id is empty", rows[0])
+        # All rows of one test id must have the same test set, split and positive class.
         for name in _TEST_SET[1:]:
             self._check_equal(name, rows, [rows[0]] * len(rows))
         positive = self.texts["positive"][rows[0]]

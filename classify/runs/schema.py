@@ -119,6 +119,7 @@ _INTEGER = re.compile(r"\d{0,18}", re.ASCII)
 
 def wrong_number(row: Mapping[str, str]) -> str | None:
     """Return the first column of numbers that holds something else; None if all are numbers."""
+    # An empty cell is a number that is not defined or was not recorded.
     for name, cell in row.items():
         if name in NUMBERS and cell:
             try:

@@ -39,10 +39,12 @@ def bootstrap(
     rng = np.random.default_rng(seed)
     numbers = group_numbers(groups)
     n_groups = int(numbers.max()) + 1
+    # Resamples are measured in chunks, so that memory does not grow with their number.
     step = max(1, CHUNK // len(groups))
 
     def draw(n: int) -> Floats:
         """Draw n resamples: weights of shape (n, n_rows), equal within a group."""
+        # Each resample has numbers of its own, so that one bincount counts them all.
         drawn = rng.integers(0, n_groups, (n, n_groups)) + n_groups * np.arange(n)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=n * n_groups).reshape(n, n_groups)
         return counts[:, numbers].astype(np.float64)
@@ -97,6 +99,7 @@ def bca_interval(value: float, resampled: Floats, left_out: Floats, n_groups: in
     left = left_out[~np.isnan(left_out)]
     if np.isnan(value) or not drawn.size:
         return UNDEFINED
+    # The skewness of the jackknife values is the acceleration.
     pulls = left.mean() - left if left.size else np.zeros(1)
     spread = (pulls**2).sum()
     acceleration = (pulls**3).sum() / (6 * spread**1.5) if spread > 0 else 0.0
@@ -165,6 +168,7 @@ def logit_interval(value: float, resampled: Floats, n_groups: int) -> Interval:
         return value, value
     # The logit of a perfect resample is infinite: it counts as the best of the rest.
     drawn = np.clip(resampled[~np.isnan(resampled)], inside.min(), inside.max())
+    # These quantiles are one standard deviation from the middle of a normal distribution.
     lower, middle, upper = np.quantile(logit(drawn), [0.1587, 0.5, 0.8413])
     half = (
         t.ppf(1 - ALPHA / 2, n_groups - 1)
@@ -227,6 +231,7 @@ def unseen_errors(predictions: Predictions, seed: int, n_resamples: int) -> dict
     n_classes = predictions.n_classes
     counts = np.bincount(y, minlength=n_classes)
     present = np.flatnonzero(counts)
+    # Rows are taken for another class with rows; if there is none, for any class.
     targets = present if len(present) > 1 else np.arange(n_classes)
     matrices = np.zeros((n_resamples, n_classes, n_classes))
     error = np.zeros((n_resamples, n_classes))
@@ -240,6 +245,7 @@ def unseen_errors(predictions: Predictions, seed: int, n_resamples: int) -> dict
     for number in np.intersect1d(predictions.ranked_classes, present):
         hits = counts[number]
         misses = len(y) - hits
+        # Rows of the other classes that may be ranked among the hits.
         strays = np.where(np.arange(n_classes) == number, 0, error * counts).sum(axis=1)
         late = error[:, number] * hits
         above, below = rng.random((2, n_resamples))

@@ -156,6 +156,7 @@ def leak_count(row: Mapping[str, Any]) -> tuple[int, bool]:
     """
     leaking = row["n_test_leaking"]
     clean = row["n_test_clean"]
+    # Schemas 1 and 2 have no such column.
     if leaking == "":
         return int(row["n_test_in_train"] or 0), True
     return int(leaking), clean != "" and int(leaking) + int(clean) < int(row["n_test"] or 0)

@@ -64,6 +64,7 @@ class Confusion:
 def ratio(part: Floats, whole: Floats, undefined: float = np.nan) -> Floats:
     """Return part / whole, and `undefined` where the whole is 0."""
     part, whole = np.broadcast_arrays(part, whole)
+    # Division happens only where it is defined, so that numpy has nothing to warn of.
     quotients = np.full(part.shape, undefined, dtype=np.float64)
     np.divide(part, whole, out=quotients, where=whole > 0)
     return quotients

@@ -124,6 +124,7 @@ def proportion_interval(predictions: Predictions, name: str) -> Interval:
     hits = hits[used]
     counted = counted[used]
     counts = counts[used]
+    # A repeat is no new sample: shares and rows are averaged over the repeats, not added up.
     shares = hits.sum(axis=1) / counts
     share = float(shares.mean())
     n = float(counts.mean())
@@ -191,6 +192,7 @@ def effective_size(
         effect = between / (variance * n * n / (n - 1))
     else:
         effect = (sizes**2).sum() / n
+    # Wilson's interval has no degrees of freedom: few groups count as fewer rows instead.
     few = (t.ppf(ALPHA / 2, max(n - 1, 1)) / t.ppf(ALPHA / 2, n_groups - 1)) ** 2
     return float(n / max(1, effect) * min(1, few))
 
@@ -290,10 +292,12 @@ def _standard_error(losses: Floats, groups: NDArray[np.intp]) -> Callable[[Float
     numbers = group_numbers(groups)
     sums = np.bincount(numbers, losses)[numbers]
     sizes = np.bincount(numbers)[numbers]
+    # Three sums of weighted columns give the scatter of the groups for all resamples at once.
     columns = np.column_stack([sums**2 / sizes, sums, sizes])
 
     def error(weights: Floats, means: Floats) -> Floats:
         squares, products, sizes = (weights @ columns).T
+        # Rounding may leave a little less than 0.
         scatter = np.maximum(squares - 2 * means * products + means**2 * sizes, 0)
         errors: Floats = np.sqrt(scatter) / weights.sum(axis=1)
         return errors

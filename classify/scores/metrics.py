@@ -22,6 +22,7 @@ from .ranking_curve import Sweep
 
 def accuracy(confusion: Confusion) -> Floats:
     """Compute the share of right rows."""
+    # A row without weight in a resample does not count, so the total may differ between resamples.
     shares: Floats = confusion.hits.sum(axis=1) / confusion.total
     return shares
 
@@ -88,6 +89,7 @@ def roc_auc(sweep: Sweep) -> Floats:
 
 def average_precision(sweep: Sweep) -> Floats:
     """Compute the mean precision at the rows of the class."""
+    # Before the first row with weight nothing is called, and nothing is a hit.
     precision = ratio(sweep.hits_so_far, sweep.called_so_far, 0)
     return ratio(np.einsum("ij,ij->i", sweep.hits, precision), sweep.n_hits)
 
@@ -98,6 +100,7 @@ def average_precision(sweep: Sweep) -> Floats:
 
 def log_losses(y: NDArray[np.intp], proba: Floats) -> Floats:
     """Compute minus the logarithm of the true class's probability."""
+    # A probability of 0 would make the mean infinite, whatever the other rows are.
     tiny = np.finfo(np.float64).eps
     losses: Floats = -np.log(np.clip(proba[np.arange(len(y)), y], tiny, 1 - tiny))
     return losses
@@ -106,6 +109,7 @@ def log_losses(y: NDArray[np.intp], proba: Floats) -> Floats:
 def squared_errors(y: NDArray[np.intp], proba: Floats) -> Floats:
     """Compute squared distances from the truth; of two classes, those of one of them."""
     squares: Floats = (proba - one_hot(y, proba.shape[1])) ** 2
+    # With two classes both squares are equal: one is enough.
     return squares[:, 1] if proba.shape[1] == 2 else squares.sum(axis=1)
 
 

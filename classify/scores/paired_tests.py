@@ -1,4 +1,4 @@
-"""Paired tests of two heads on the same test rows: is one better, or is it chance?"""
+"""Paired tests of two heads on the same test rows."""
 
 from __future__ import annotations
 
@@ -133,6 +133,7 @@ def _compare_accuracies(a: Predictions, b: Predictions) -> tuple[Interval, float
     """Compare accuracies: the interval of their difference, and the p-value."""
     gains = (a.predicted == a.y).astype(np.intp) - (b.predicted == b.y).astype(np.intp)
     numbers = group_numbers(a.groups)
+    # Under the null hypothesis the heads are interchangeable in each group, not in each row.
     p = sign_flip_p(np.rint(np.bincount(numbers, gains.sum(axis=0))).astype(np.intp))
     gained = (gains > 0).mean()
     lost = (gains < 0).mean()
@@ -175,6 +176,7 @@ def sign_flip_p(differences: NDArray[np.intp]) -> float:
     sizes = np.abs(differences[differences != 0])
     if not sizes.size:
         return 1.0
+    # Differences in units of their common divisor keep the grid of sums short.
     unit = np.gcd.reduce(sizes)
     chances = np.ones(1)
     # The sum of the differences that get a plus needs a grid half as fine as the whole sum.
@@ -182,6 +184,7 @@ def sign_flip_p(differences: NDArray[np.intp]) -> float:
         steps = np.zeros(size * count + 1)
         steps[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
         long = chances.size * steps.size > 10**7 and chances.size > 1
+        # Fourier transforms may leave tiny negative chances.
         chances = np.maximum(convolve(chances, steps, method="fft" if long else "direct"), 0)
     sums = 2 * np.arange(chances.size) - (chances.size - 1)
     return float(min(1, chances[np.abs(sums) >= abs(differences.sum()) // unit].sum()))
@@ -195,6 +198,7 @@ def _compare_areas(a: Area, b: Area) -> tuple[Interval, float]:
     variance = float(((a.influences - b.influences) ** 2).sum())
     if np.isnan(variance) or (variance < 1e-20 and abs(difference) > 1e-10):
         variance = _variance_of_independent(a, b)
+    # Equal areas differ by rounding at most, and 0 / 0 is no z value.
     if abs(difference) < 1e-12:
         return _wald(difference, variance), 1.0
     return _wald(difference, variance), float(2 * ndtr(-abs(difference) / np.sqrt(variance)))
@@ -230,6 +234,7 @@ def _compare_resampled(
         return {metric: first(weights)[metric] - second(weights)[metric]}
 
     drawn = bootstrap(measure, a.groups, seed, n_resamples)[0][metric]
+    # Few groups scatter less than the population: distances are widened as intervals are.
     few = ndtri(tail(n_groups)) / ndtri(ALPHA / 2)
     distances = few * np.abs(drawn[~np.isnan(drawn)] - difference)
     half = float(np.quantile(distances, 1 - ALPHA)) if distances.size else float("nan")

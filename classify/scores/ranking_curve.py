@@ -59,6 +59,7 @@ class RankingCurve:
             positives: which rows are of the class, of shape (n_rows,).
             scores: of shape (n_rows,).
         """
+        # A stable sort gives the same order, and so the same sums, on every machine.
         order = np.argsort(-scores, kind="stable")
         falls = np.append(True, np.diff(scores[order]) != 0)
         return cls(order, positives[order].astype(np.float64), np.flatnonzero(falls))

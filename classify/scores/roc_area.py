@@ -67,12 +67,14 @@ def area_under_curve(predictions: Predictions) -> Area:
     ]
     if not classes:
         return Area(float("nan"), np.full(numbers.max() + 1, np.nan), [], 0)
+    # Each row's share of the deviation, summed up over classes and repeats.
     influence = np.zeros(len(numbers))
     sizes: list[tuple[float, float, float]] = []
     freedom = len(numbers)
     for number in classes:
         sides = [predictions.y == number, predictions.y != number]
         n_groups = [len(np.unique(numbers[side])) for side in sides]
+        # The side with the fewest groups limits what is known of the variance.
         freedom = min(freedom, *(n - 1 for n in n_groups))
         areas = []
         for proba in predictions.proba[:, :, number]:
@@ -84,6 +86,7 @@ def area_under_curve(predictions: Predictions) -> Area:
                 influence[side] += scale * (placements[side] - areas[-1]) / np.count_nonzero(side)
         sizes.append((float(np.mean(areas)), kish(numbers[sides[0]]), kish(numbers[sides[1]])))
     n_areas = len(classes) * predictions.proba.shape[0]
+    # Rows of a group are not independent: their influences add up before they are squared.
     by_group = np.bincount(numbers, influence / n_areas).astype(np.float64)
     value = float(np.mean([area for area, _, _ in sizes]))
     return Area(value, by_group, sizes, freedom)
@@ -100,6 +103,7 @@ def placement_values(positives: NDArray[np.bool_], scores: Floats) -> Floats:
     """
     from scipy.stats import rankdata
 
+    # The rank among all rows minus the rank on the own side counts the other side's lower rows.
     ranks = rankdata(scores)
     placements = np.empty(len(scores))
     for side in (positives, ~positives):
@@ -133,6 +137,7 @@ def area_interval(predictions: Predictions) -> Interval:
     if area.value in (0, 1) or np.isnan(error):
         low, high = np.mean([newcombe(*size) for size in area.sizes], axis=0)
         return float(low), float(high)
+    # On the logit scale the interval cannot leave (0, 1). Its slope is 1 / (area (1 - area)).
     half = t.ppf(1 - ALPHA / 2, area.freedom) * error / (area.value * (1 - area.value))
     return float(expit(logit(area.value) - half)), float(expit(logit(area.value) + half))
 

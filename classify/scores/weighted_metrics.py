@@ -20,6 +20,7 @@ def point_values(
     predictions: Predictions, names: Collection[str] = METRIC_NAMES
 ) -> dict[str, float]:
     """Compute metrics without their intervals; NaN where one is not defined."""
+    # All rows with weight 1 are the one resample that equals the test set.
     weights = np.ones((1, len(predictions.y)))
     return {
         name: float(values[0])
@@ -107,7 +108,7 @@ class WeightedMetrics:
 
 @dataclass(frozen=True)
 class _Repeat:
-    """What the metrics of one repeat need of each row.
+    """The rows of one repeat, prepared for its metrics.
 
     Attributes:
         cells: cell of the confusion matrix that a row falls into, one-hot, of shape (n_rows,
@@ -132,6 +133,7 @@ class _Repeat:
         curves: list[RankingCurve] = []
         if "classes" in families:
             n_classes = predictions.n_classes
+            # One matrix product with the weights then counts the cells of all resamples.
             cells = one_hot(y * n_classes + predictions.predicted[repeat], n_classes**2)
         if "ranks" in families:
             curves = [

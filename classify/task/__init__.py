@@ -1,1 +1,1 @@
-"""What a head is fitted and scored on: rows of stores, and how they are related."""
+"""Tasks: training and test rows of stores, and how they are related."""

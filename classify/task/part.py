@@ -52,6 +52,7 @@ class Part:
         """
         rows = store.rows()
         pixels = store.pixels[rows]
+        # An empty key joins nothing: rows without pixels or group are related by the rest only.
         chains = join_groups(
             pixels.tolist(),
             [number or "" for number in duplicates.tolist()],
@@ -85,3 +86,16 @@ class Part:
     def pixels(self) -> NDArray[np.str_]:
         """Digests of the decoded images, of shape (n_rows,); "" where unknown."""
         return self.store.pixels[self.rows]
+
+
+@dataclass(frozen=True)
+class HeldOutPart:
+    """A test set: rows that no head is fitted on.
+
+    Attributes:
+        part: the rows.
+        split: where they come from: "hold-out 20%", "test", "validation" or "external".
+    """
+
+    part: Part
+    split: str

@@ -38,6 +38,7 @@ def near_duplicates(store: FeatureStore, progress: Progress | None = None) -> ND
         Of shape (n_rows_of_store,).
     """
     rows = store.rows()
+    # Without pixels there is nothing to compare.
     rows = rows[store.pixels[rows] != ""]
     groups = np.where(store.pixels != "", store.duplicates, 0).astype(np.intp)
     if groups[rows].all():
@@ -56,8 +57,8 @@ def near_duplicates(store: FeatureStore, progress: Progress | None = None) -> ND
 def relatives(test: Part, train: Part, progress: Progress | None = None) -> NDArray[np.str_]:
     """Return each test row's strongest relation to the training rows, a key of `LEVELS`.
 
-    It is "" if there is none. It is `UNKNOWN` if none was found, but images of the row's chain or
-    of the training part have no digest of their pixels.
+    A row without a relation gets "". It gets `UNKNOWN` if no relation was found, but images of the
+    row's chain or of the training part have no digest of their pixels.
 
     Relations form chains, as they do when rows are split. Example: test image A is nearly the same
     picture as B, and the bytes of B are trained on; then A is related, and so is another image of

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.output.terminal import Status
-from ...data.splits import hold_out
 from ...errors import FreezeframeError, ParameterError, StoreError
 from ...features.layout import PENDING
 from ...features.pooling import POOLINGS
 from ...features.store import FeatureStore
-from .part import Part
+from .part import HeldOutPart, Part
 from .positive import guess_positive
 from .relatives import near_duplicates
+from .store_split import split_store
 
 COMPARABLE = (
     "backbone",
@@ -27,19 +27,6 @@ COMPARABLE = (
     "input_width",
 )
 """Provenance fields in which a training and a test store must agree."""
-
-
-@dataclass(frozen=True)
-class HeldOutPart:
-    """A test set: rows that no head is fitted on.
-
-    Attributes:
-        part: the rows.
-        split: where they come from: "hold-out 20%", "test", "validation" or "external".
-    """
-
-    part: Part
-    split: str
 
 
 @dataclass(frozen=True)
@@ -73,26 +60,6 @@ class Task:
     def classes(self) -> list[str]:
         """Names of the classes, sorted."""
         return _classes_of(self.train)
-
-
-@dataclass(frozen=True)
-class _StoreSplit:
-    """The rows of one store, split into a training part and test sets.
-
-    Attributes:
-        train: the training part.
-        validation: True for the rows of it that validate, of shape (n_train,).
-        tests: the test sets.
-    """
-
-    train: Part
-    validation: NDArray[np.bool_]
-    tests: tuple[HeldOutPart, ...]
-
-    @classmethod
-    def unvalidated(cls, train: Part, *tests: HeldOutPart) -> _StoreSplit:
-        """Split without validation rows."""
-        return cls(train, np.zeros(len(train.rows), dtype=bool), tests)
 
 
 def make_task(
@@ -140,7 +107,7 @@ def make_task(
     layer = layer or list(store.layers)[-1]
     _check_options([store, *tests], layer, pooling, n_folds, n_repeats)
     new_names = classes or {}
-    split = _split_store(
+    split = split_store(
         _whole_part(store, new_names, status),
         further_tests=bool(tests or n_folds),
         test_size=test_size,
@@ -190,6 +157,7 @@ def _check_options(
         raise ParameterError(
             f"cross-validation needs 2 folds and 1 repeat at least, got {n_folds} and {n_repeats}"
         )
+    # The training store itself may be given as a test store, once.
     paths = [store.path for store in stores[1:]]
     for path in paths:
         if paths.count(path) > 1:
@@ -216,52 +184,6 @@ def _whole_part(store: FeatureStore, new_names: Mapping[str, str], status: Statu
     return Part.whole(store, np.array(labels, dtype=str), near_duplicates(store, progress)[rows])
 
 
-def _split_store(whole: Part, *, further_tests: bool, test_size: float, seed: int) -> _StoreSplit:
-    """Split the training store by its own splits, else by a hold-out.
-
-    Args:
-        whole: all rows of the store.
-        further_tests: True if there are test stores or cross-validation.
-        test_size: share of the hold-out.
-        seed: seed of the hold-out.
-    """
-    path = whole.store.path
-    splits = whole.store.splits[whole.rows]
-    names = sorted(set(map(str, splits)) - {""})
-    if names and "train" not in names:
-        raise FreezeframeError(
-            f"{path}: its images are split into {', '.join(names)}, but none are for training; "
-            "name one split train"
-        )
-    if names:
-        split = _split_by_names(whole, splits, further_tests)
-        if split.tests or further_tests:
-            return split
-        whole = split.train
-    if further_tests:
-        return _StoreSplit.unvalidated(whole)
-    if len(set(whole.labels)) < 2:
-        raise FreezeframeError(
-            f"{path}: two classes are needed, all its images are {str(whole.labels[0])!r}"
-        )
-    train, test = hold_out(whole.labels, whole.groups, test_size=test_size, seed=seed)
-    held_out = HeldOutPart(whole.take(test), f"hold-out {test_size:.0%}")
-    return _StoreSplit.unvalidated(whole.take(train), held_out)
-
-
-def _split_by_names(whole: Part, splits: NDArray[np.str_], further_tests: bool) -> _StoreSplit:
-    """Split the rows of a store by the names of their splits, of shape (n_rows,)."""
-    train = splits == "train"
-    validation = splits == "validation"
-    test = splits == "test"
-    if not test.any() and not further_tests and validation.any():
-        held_out = HeldOutPart(whole.take(validation), "validation")
-        return _StoreSplit.unvalidated(whole.take(train), held_out)
-    tests = (HeldOutPart(whole.take(test), "test"),) if test.any() else ()
-    used = train | validation
-    return _StoreSplit(whole.take(used), validation[used], tests)
-
-
 def _positive_class(classes: Sequence[str], positive: str | None) -> str | None:
     """Return the positive class: the requested one, else a guess; None if there are not two."""
     if positive is not None and positive not in classes:
@@ -285,6 +207,7 @@ def check_comparable(store: FeatureStore, test: FeatureStore, layer: str) -> Non
             f"{test.path}: {layer} has shape {test.layers[layer]}, "
             f"in {store.path} {store.layers[layer]}"
         )
+    # Equal shapes are not enough: other weights give features that mean something else.
     for name in COMPARABLE:
         if store.provenance[name] != test.provenance[name]:
             raise StoreError(

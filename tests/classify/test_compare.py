@@ -1,4 +1,4 @@
-"""Files of predictions, and runs against each other."""
+"""Files of predictions, and the command that compares runs."""
 
 from __future__ import annotations
 
@@ -47,23 +47,23 @@ def evaluation(
     test_set: str = "navoneel",
     leaked: int = 0,
 ) -> Evaluation:
-    """What a head of some noise said of n images; those of one test id are the same."""
+    """Make the evaluation of a noisy head on n images; one test id means the same images."""
     y = np.arange(n) % len(classes)
     logits = np.random.default_rng(seed).normal(size=(repeats, n, len(classes))) * noise
     logits[:, np.arange(n), y] += 2
     proba = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
     positive = len(classes) - 1 if len(classes) == 2 else None
-    said = Predictions.of(y, proba, groups=np.arange(n) // 2, positive=positive)
+    predictions = Predictions.of(y, proba, groups=np.arange(n) // 2, positive=positive)
     paths = [f"{classes[number]}/{i}.png" for i, number in enumerate(y)]
     sha256s = [f"{i + len(test_set):064x}" for i in range(n)]
     related = np.where(
         np.arange(n) < leaked, np.array(["bytes", "near", "group"])[np.arange(n) % 3], ""
     )
-    return Evaluation(test_id, test_set, "external", classes, paths, sha256s, said, related)
+    return Evaluation(test_id, test_set, "external", classes, paths, sha256s, predictions, related)
 
 
 def same(first: Evaluation, second: Evaluation) -> bool:
-    """Whether all is the same, probabilities to the last bit."""
+    """Return True if everything is equal, probabilities to the last bit."""
     return all(
         np.array_equal(getattr(a, name), getattr(b, name))
         for a, b in ((first, second), (first.predictions, second.predictions))
@@ -89,10 +89,10 @@ def test_predictions_are_read_back_to_the_last_bit(
     first = replace(first, predictions=replace(first.predictions, predicted=chosen))
     write_predictions(tmp_path / "predictions.csv", [first, second])
     for path in (tmp_path, tmp_path / "predictions.csv"):
-        found = read_predictions(path)
-        assert list(found) == [first.test_id, second.test_id]
-        assert same(found[first.test_id], first)
-        assert same(found[second.test_id], second)
+        read_back = read_predictions(path)
+        assert list(read_back) == [first.test_id, second.test_id]
+        assert same(read_back[first.test_id], first)
+        assert same(read_back[second.test_id], second)
     lines = csv_lines((tmp_path / "predictions.csv").read_bytes())
     assert lines[0] == [
         *(
@@ -119,16 +119,18 @@ def test_predictions_are_read_back_to_the_last_bit(
 def test_no_order_of_probabilities_is_lost(
     tmp_path_factory: pytest.TempPathFactory, proba: list[float]
 ) -> None:
-    """Six digits would tie what differs by less, and the AUC would be another."""
+    """Six digits would tie probabilities that differ by less, and change the AUC."""
     p = np.array(proba)
     n = len(p)
-    said = Predictions.of(np.arange(n) % 2, np.column_stack([1 - p, p]), positive=1)
-    one = replace(evaluation(n=n), predictions=said)
+    predictions = Predictions.of(np.arange(n) % 2, np.column_stack([1 - p, p]), positive=1)
+    written = replace(evaluation(n=n), predictions=predictions)
     folder = tmp_path_factory.mktemp("run")
-    write_predictions(folder / "predictions.csv", [one])
-    (found,) = read_predictions(folder).values()
-    assert np.array_equal(found.predictions.proba, said.proba)
-    assert point_values(found.predictions, ["roc_auc"]) == point_values(said, ["roc_auc"])
+    write_predictions(folder / "predictions.csv", [written])
+    (read_back,) = read_predictions(folder).values()
+    assert np.array_equal(read_back.predictions.proba, predictions.proba)
+    assert point_values(read_back.predictions, ["roc_auc"]) == point_values(
+        predictions, ["roc_auc"]
+    )
 
 
 def test_a_file_of_predictions_is_not_overwritten(tmp_path: Path) -> None:
@@ -142,36 +144,45 @@ def test_a_file_of_predictions_is_not_overwritten(tmp_path: Path) -> None:
 
 LINE = "0123456789ab,navoneel,external,tumour,1,tumour/1.png,aa,0,tumour,tumour,0.1,0.9,no\n"
 OTHER = LINE.replace("/1.png", "/2.png")
-HEADER = "test_id,test_set,split,positive,repeat,path,sha256,group,label,predicted,p_healthy,p_tumour,in_training\n"
-"""Of a file of an older version, which does not tell relatives."""
+HEADER = (
+    "test_id,test_set,split,positive,repeat,path,sha256,group,label,predicted,"
+    "p_healthy,p_tumour,in_training\n"
+)
+"""Header of a file of an older version, without the column of relatives."""
 
 
-def test_what_anyone_may_write_is_read(tmp_path: Path) -> None:
-    """Other columns, another order of lines, rounded probabilities, classes without images."""
+def test_files_with_further_columns_and_any_order_of_lines_are_read(tmp_path: Path) -> None:
+    """Further columns, any order of lines, rounded probabilities, classes without images."""
     path = tmp_path / "p.csv"
     lines = (OTHER.replace(",1,t", ",2,t"), LINE, OTHER, LINE.replace(",1,t", ",2,t"))
     path.write_text("\ufeffnote," + HEADER + "".join(f"x,{line}" for line in lines))
-    (found,) = read_predictions(path).values()
-    assert found.paths == ["tumour/2.png", "tumour/1.png"]
-    assert found.predictions.proba.shape == (2, 2, 2)
+    (read_back,) = read_predictions(path).values()
+    assert read_back.paths == ["tumour/2.png", "tumour/1.png"]
+    assert read_back.predictions.proba.shape == (2, 2, 2)
 
 
 def test_a_file_of_an_older_version_knows_which_images_are_in_training(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_text(HEADER + LINE + OTHER.replace(",no", ",yes"))
-    (found,) = read_predictions(path).values()
-    assert found.relatives.tolist() == ["unknown", "bytes"]
-    assert (found.in_training.tolist(), found.clean.tolist()) == ([False, True], [False, False])
-    assert (found.leaking.tolist(), found.unknown.tolist()) == ([False, True], [True, False])
-    assert not found.looked_for
+    (read_back,) = read_predictions(path).values()
+    assert read_back.relatives.tolist() == ["unknown", "bytes"]
+    assert (read_back.in_training.tolist(), read_back.clean.tolist()) == (
+        [False, True],
+        [False, False],
+    )
+    assert (read_back.leaking.tolist(), read_back.unknown.tolist()) == (
+        [False, True],
+        [True, False],
+    )
+    assert not read_back.looked_for
     path.write_text(
         HEADER.replace("\n", ",relative\n")
         + LINE.replace("\n", ",near\n")
         + OTHER.replace("\n", ",\n")
     )
-    (found,) = read_predictions(path).values()
-    assert found.relatives.tolist() == ["near", ""]
-    assert found.looked_for
+    (read_back,) = read_predictions(path).values()
+    assert read_back.relatives.tolist() == ["near", ""]
+    assert read_back.looked_for
 
 
 @pytest.mark.parametrize(
@@ -256,58 +267,58 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
             read_predictions(tmp_path)
 
 
-def shuffled(one: Evaluation, seed: int = 0) -> Evaluation:
-    """The same predictions, images and classes in another order, groups otherwise numbered, files elsewhere."""
+def shuffled(original: Evaluation, seed: int = 0) -> Evaluation:
+    """Reorder images and classes, renumber groups and move files of an evaluation."""
     rng = np.random.default_rng(seed)
-    rows, columns = rng.permutation(len(one.paths)), rng.permutation(len(one.classes))
-    said, inverse = one.predictions, np.argsort(columns)
+    rows, columns = rng.permutation(len(original.paths)), rng.permutation(len(original.classes))
+    predictions, inverse = original.predictions, np.argsort(columns)
     return replace(
-        one,
-        classes=tuple(one.classes[number] for number in columns),
-        paths=[f"moved/{one.paths[row]}" for row in rows],
-        sha256s=[one.sha256s[row] for row in rows],
-        relatives=one.relatives[rows],
+        original,
+        classes=tuple(original.classes[number] for number in columns),
+        paths=[f"moved/{original.paths[row]}" for row in rows],
+        sha256s=[original.sha256s[row] for row in rows],
+        relatives=original.relatives[rows],
         predictions=Predictions(
-            inverse[said.y[rows]],
-            said.proba[:, rows][:, :, columns],
-            inverse[said.predicted[:, rows]],
-            said.groups[rows] + 5,
-            None if said.positive is None else int(inverse[said.positive]),
+            inverse[predictions.y[rows]],
+            predictions.proba[:, rows][:, :, columns],
+            inverse[predictions.predicted[:, rows]],
+            predictions.groups[rows] + 5,
+            None if predictions.positive is None else int(inverse[predictions.positive]),
         ),
     )
 
 
 @pytest.mark.parametrize("classes", [TWO, ("a", "b", "c")])
 def test_rows_are_paired_by_image_and_class_whatever_their_order(classes: tuple[str, ...]) -> None:
-    one = evaluation(classes=classes, repeats=2)
+    original = evaluation(classes=classes, repeats=2)
     copies = replace(
-        one, sha256s=["aa", "aa", *one.sha256s[2:]]
+        original, sha256s=["aa", "aa", *original.sha256s[2:]]
     )  # the same bytes, labelled differently
-    for each in (one, copies):
-        got = shuffled(each).like(each)
+    for reference in (original, copies):
+        got = shuffled(reference).like(reference)
         for name in vars(got):
-            assert np.array_equal(getattr(got, name), getattr(each.predictions, name)), name
+            assert np.array_equal(getattr(got, name), getattr(reference.predictions, name)), name
 
 
 def test_other_images_under_the_same_test_id_are_refused() -> None:
-    one = evaluation()
-    for other in (
-        replace(one, sha256s=["0" * 64, *one.sha256s[1:]]),
-        replace(one, predictions=replace(one.predictions, y=1 - one.predictions.y)),
-        replace(one, classes=("healthy", "glioma")),
+    original = evaluation()
+    for changed in (
+        replace(original, sha256s=["0" * 64, *original.sha256s[1:]]),
+        replace(original, predictions=replace(original.predictions, y=1 - original.predictions.y)),
+        replace(original, classes=("healthy", "glioma")),
         evaluation(n=30),
     ):
         with pytest.raises(
             FreezeframeError, match="the same test id 0123456789ab but not the same images"
         ):
-            other.like(one)
+            changed.like(original)
 
 
 # The command.
 
 
 def add(head: str, *evaluations: Evaluation, number: int = 0, **columns: str) -> str:
-    """A run with its predictions and a row for each test set; returns its id."""
+    """Write a run: its predictions and a row for each test set; return its id."""
     run_id = f"20261124-12000{number}-{head}-abcdef"
     folder = Path("runs", run_id)
     folder.mkdir(parents=True)
@@ -318,10 +329,10 @@ def add(head: str, *evaluations: Evaluation, number: int = 0, **columns: str) ->
             "head": head,
             "layer": "block5_pool",
             "pooling": "avg",
-            "test_id": each.test_id,
+            "test_id": tested.test_id,
         }
         | columns
-        for each in evaluations
+        for tested in evaluations
     ]
     append_rows("leaderboard.csv", rows)
     return run_id
@@ -342,8 +353,8 @@ def test_two_runs_and_a_bad_one(tmp_path: Path) -> None:
     good, like = evaluation(0, n=300), evaluation(1, n=300)
     guesses = evaluation(2, n=300, noise=50, leaked=9)
     ids = [
-        add(head, each, number=i)
-        for i, (head, each) in enumerate([("knn", guesses), ("svm", good), ("mlp", like)])
+        add(head, evaluated, number=i)
+        for i, (head, evaluated) in enumerate([("knn", guesses), ("svm", good), ("mlp", like)])
     ]
     result = compare(*ids)
     assert result.exit_code == 0, result.output
@@ -372,15 +383,17 @@ def test_two_runs_and_a_bad_one(tmp_path: Path) -> None:
     assert lines[13] == f"on navoneel, {first} is better than knn (accuracy, p < 0.001)"
     assert lines[14] == f"on navoneel, {second} is better than knn (accuracy, p < 0.001)"
     assert (
-        f"on the 291 clean images of navoneel, {first} is better than knn (clean accuracy, p < 0.001)"
-        in lines[15:]
+        f"on the 291 clean images of navoneel, {first} is better than knn (clean accuracy, p < "
+        f"0.001)" in lines[15:]
     )
     assert [re.findall(r" (300|291) ", line) for line in lines[2:11]] == [["300"]] * 6 + [
         ["291"]
     ] * 3
     assert result.stderr == (
-        "warning: 9 of 300 test images of navoneel, external have a relative among the training images of knn (3 the "
-        "same bytes, 3 nearly the same picture, 3 the same group): a score on all of them says nothing about unseen "
+        "warning: 9 of 300 test images of navoneel, external have a relative among the training "
+        "images of knn (3 the "
+        "same bytes, 3 nearly the same picture, 3 the same group): a score on all of them says "
+        "nothing about unseen "
         "images\n"
     )
     records = [
@@ -400,21 +413,22 @@ def test_two_runs_and_a_bad_one(tmp_path: Path) -> None:
     } == {"accuracy", "roc_auc", "brier", "clean_brier"}
 
 
-def test_images_that_no_run_knows_may_be_too_few(tmp_path: Path) -> None:
-    def known(seed: int, from_: int) -> Evaluation:
+def test_too_few_images_clean_for_all_runs_are_not_compared(tmp_path: Path) -> None:
+    def leaking_rows(seed: int, from_: int) -> Evaluation:
         related = np.where((np.arange(60) >= from_) & (np.arange(60) < from_ + 30), "bytes", "")
         return replace(evaluation(seed), relatives=related)
 
-    result = compare(add("svm", known(0, 0)), add("mlp", known(1, 26), number=1))
+    result = compare(add("svm", leaking_rows(0, 0)), add("mlp", leaking_rows(1, 26), number=1))
     assert result.exit_code == 0, result.output
     assert "clean" not in result.stdout
     assert result.stderr.splitlines()[-1] == (
-        "warning: 4 of 60 test images of navoneel, external have no relative in the training of any run, as far as is "
+        "warning: 4 of 60 test images of navoneel, external have no relative in the training of "
+        "any run, as far as is "
         "known: too few to compare"
     )
 
 
-def test_predictions_of_older_versions_are_not_taken_for_clean(tmp_path: Path) -> None:
+def test_predictions_of_older_versions_do_not_count_as_clean(tmp_path: Path) -> None:
     old, new = evaluation(0, n=90, noise=50), evaluation(1, n=90, leaked=9)
     ids = [add("svm", old), add("mlp", new, number=1)]
     path = Path("runs", ids[0], "predictions.csv")
@@ -426,7 +440,8 @@ def test_predictions_of_older_versions_are_not_taken_for_clean(tmp_path: Path) -
     assert "clean" not in result.stdout
     assert "9 and ?" in result.stdout
     assert (
-        "warning: svm was fitted by an older version, which noticed only byte-identical copies: whether 90 of 90 test "
+        "warning: svm was fitted by an older version, which noticed only byte-identical copies: "
+        "whether 90 of 90 test "
         "images of navoneel, external leak is not known; fit again\n"
     ) in result.stderr
     records = json.loads(compare(*ids, "--format", "json").stdout)
@@ -434,14 +449,16 @@ def test_predictions_of_older_versions_are_not_taken_for_clean(tmp_path: Path) -
     assert {(record["first_unknown"], record["second_unknown"]) for record in records} == {(0, 90)}
 
 
-def test_images_of_which_a_run_knows_nothing_are_not_compared_as_clean(tmp_path: Path) -> None:
-    some = replace(evaluation(0, n=90), relatives=np.where(np.arange(90) < 40, "unknown", ""))
-    result = compare(add("svm", some), add("mlp", evaluation(1, n=90, leaked=41), number=1))
+def test_images_with_unknown_relatives_are_not_compared_as_clean(tmp_path: Path) -> None:
+    partly = replace(evaluation(0, n=90), relatives=np.where(np.arange(90) < 40, "unknown", ""))
+    result = compare(add("svm", partly), add("mlp", evaluation(1, n=90, leaked=41), number=1))
     assert "on the 49 clean images of navoneel, " in result.stdout
     assert re.search(r" 49 +(41 and \?|\? and 41) ", result.stdout)
     assert (
-        "warning: whether 40 of 90 test images of navoneel, external have a relative among the training images of svm "
-        "is not known: its stores do not tell what all images look like; run extract-features again, then fit again\n"
+        "warning: whether 40 of 90 test images of navoneel, external have a relative among the "
+        "training images of svm "
+        "is not known: its stores do not tell what all images look like; run extract-features "
+        "again, then fit again\n"
     ) in result.stderr
 
 
@@ -464,78 +481,78 @@ def test_the_predictions_of_a_run_give_its_scores_again(make_store: MakeStore) -
     rows = read_rows("leaderboard.csv")
     assert [row["head"] for row in rows] == ["knn", "majority"]
     for row in rows:
-        found = read_predictions(Path("runs", row["run_id"]))[row["test_id"]]
-        assert len(found.paths) == int(row["n_test"]) == 120
-        scores = point_values(found.predictions)
+        read_back = read_predictions(Path("runs", row["run_id"]))[row["test_id"]]
+        assert len(read_back.paths) == int(row["n_test"]) == 120
+        scores = point_values(read_back.predictions)
         for name in METRIC_NAMES:
             assert scores[name] == pytest.approx(
                 float(row[name] or "nan"), abs=1e-6, nan_ok=True
             ), name
-    said = compare(*(row["run_id"] for row in rows)).stdout
-    assert "knn is better than majority (accuracy, p" in said
+    text = compare(*(row["run_id"] for row in rows)).stdout
+    assert "knn is better than majority (accuracy, p" in text
 
 
 def test_a_run_is_a_folder_or_an_id_or_its_beginning(tmp_path: Path) -> None:
-    one, two = add("svm", evaluation(0)), add("mlp", evaluation(1), number=1)
-    want = compare(one, two).stdout
+    svm, mlp = add("svm", evaluation(0)), add("mlp", evaluation(1), number=1)
+    want = compare(svm, mlp).stdout
     assert "A - B (95 %)" in want
     for first, second in (
-        (f"runs/{one}", f"runs/{two}/"),
-        (one[:15], two[:15]),
-        (tmp_path / "runs" / one, two),
+        (f"runs/{svm}", f"runs/{mlp}/"),
+        (svm[:15], mlp[:15]),
+        (tmp_path / "runs" / svm, mlp),
     ):
         assert compare(first, second).stdout == want
     shutil.move("runs", "else")
-    assert compare(one, two, "--runs", "else").stdout == want
+    assert compare(svm, mlp, "--runs", "else").stdout == want
     Path("board").mkdir()
     shutil.move("leaderboard.csv", "board/l.csv")
     shutil.move("else", "board/runs")
-    assert compare(one, two, "--leaderboard", "board/l.csv").stdout == want
+    assert compare(svm, mlp, "--leaderboard", "board/l.csv").stdout == want
     assert (
-        "cannot be told apart" in compare(f"board/runs/{one}", f"board/runs/{two}").stdout
+        "cannot be told apart" in compare(f"board/runs/{svm}", f"board/runs/{mlp}").stdout
     )  # without a leaderboard
-    shutil.copy(f"board/runs/{two}/predictions.csv", "mine.csv")
-    assert "mine" in compare(f"board/runs/{one}/predictions.csv", "mine.csv").stdout
+    shutil.copy(f"board/runs/{mlp}/predictions.csv", "mine.csv")
+    assert "mine" in compare(f"board/runs/{svm}/predictions.csv", "mine.csv").stdout
     shutil.copytree("board/runs", "board2")
     assert (
-        f"board2/{one}" in compare(f"board/runs/{one}", f"board2/{one}").stdout
+        f"board2/{svm}" in compare(f"board/runs/{svm}", f"board2/{svm}").stdout
     )  # two runs of one name
 
 
 def test_runs_of_one_head_are_told_apart_by_features_or_id() -> None:
-    one, two = add("svm", evaluation(0)), add("svm", evaluation(1), number=1, pooling="flat")
-    three = add("svm", evaluation(2), number=2)
-    assert "svm block5_pool flat" in compare(one, two).stdout
-    assert one in compare(one, three).stdout
+    first, second = add("svm", evaluation(0)), add("svm", evaluation(1), number=1, pooling="flat")
+    third = add("svm", evaluation(2), number=2)
+    assert "svm block5_pool flat" in compare(first, second).stdout
+    assert first in compare(first, third).stdout
 
 
-def test_what_cannot_be_compared_is_told_in_one_line() -> None:
-    one, two = add("svm", evaluation(0)), add("mlp", evaluation(1), number=1)
-    other = add("knn", evaluation(0, test_id="f" * 12, test_set="edureka"), number=2)
+def test_errors_of_compare_are_one_line() -> None:
+    svm, mlp = add("svm", evaluation(0)), add("mlp", evaluation(1), number=1)
+    knn = add("knn", evaluation(0, test_id="f" * 12, test_set="edureka"), number=2)
     fails(
-        rf"share no test images.*: {one} on navoneel \(external, 60 images\); {other} on edureka",
+        rf"share no test images.*: {svm} on navoneel \(external, 60 images\); {knn} on edureka",
         1,
-        one,
-        other,
+        svm,
+        knn,
     )
     fails("two runs are needed for a comparison, got only x", 2, "x")
-    fails("'2026' is the beginning of 3 run ids: .*; give more of one", 2, "2026", one)
-    fails(r"'x' is neither a run's folder nor a run id, .* of leaderboard\.csv", 2, "x", one)
+    fails("'2026' is the beginning of 3 run ids: .*; give more of one", 2, "2026", svm)
+    fails(r"'x' is neither a run's folder nor a run id, .* of leaderboard\.csv", 2, "x", svm)
     fails(
-        r"'x' is neither .* of none\.csv, which has none", 2, "x", one, "--leaderboard", "none.csv"
+        r"'x' is neither .* of none\.csv, which has none", 2, "x", svm, "--leaderboard", "none.csv"
     )
-    fails(f"{one} is named twice", 2, one, f"runs/{one}")
-    fails("--metric must be one of accuracy, .*, got 'beauty'", 2, one, two, "--metric", "beauty")
+    fails(f"{svm} is named twice", 2, svm, f"runs/{svm}")
+    fails("--metric must be one of accuracy, .*, got 'beauty'", 2, svm, mlp, "--metric", "beauty")
     fails("Missing argument", 2)
-    shutil.rmtree(f"runs/{two}")
-    fails(rf"runs/{two}: no predictions here", 1, one, two)
+    shutil.rmtree(f"runs/{mlp}")
+    fails(rf"runs/{mlp}: no predictions here", 1, svm, mlp)
 
 
 @pytest.mark.parametrize("metric", ["f1", "brier", "auc", "mcc"])
-def test_another_metric_decides_when_it_is_asked_for(metric: str) -> None:
-    one = add("svm", evaluation(0, n=200, noise=3.0))
-    two = add("mlp", evaluation(1, n=200), number=1)
-    result = compare(one, two, "--metric", metric, "--format", "json")
+def test_the_requested_metric_decides(metric: str) -> None:
+    svm = add("svm", evaluation(0, n=200, noise=3.0))
+    mlp = add("mlp", evaluation(1, n=200), number=1)
+    result = compare(svm, mlp, "--metric", metric, "--format", "json")
     assert result.exit_code == 0, result.output
     records = json.loads(result.stdout)
     named = {"auc": "roc_auc"}.get(metric, metric)
@@ -544,8 +561,8 @@ def test_another_metric_decides_when_it_is_asked_for(metric: str) -> None:
     )
     first = records[0]
     assert (first["first_run"], first["second_run"]) == (
-        two,
-        one,
+        mlp,
+        svm,
     )  # the better one first, also where less is better
     assert first["difference"] == pytest.approx(first["first"] - first["second"])
     assert (first["difference"] < 0) == (metric == "brier")
@@ -578,12 +595,14 @@ def test_every_shared_test_set_is_compared_in_every_format(tmp_path: Path) -> No
 
 def test_a_threshold_that_was_chosen_counts(tmp_path: Path) -> None:
     """The accuracy is that of the predicted classes in the file, not of the likeliest ones."""
-    one = evaluation(0)
+    likeliest = evaluation(0)
     never = replace(
-        one,
-        predictions=replace(one.predictions, predicted=np.zeros_like(one.predictions.predicted)),
+        likeliest,
+        predictions=replace(
+            likeliest.predictions, predicted=np.zeros_like(likeliest.predictions.predicted)
+        ),
     )
-    ids = [add("svm", one), add("mlp", never, number=1)]
+    ids = [add("svm", likeliest), add("mlp", never, number=1)]
     accuracy, auc = json.loads(compare(*ids, "--format", "json").stdout)
     assert accuracy["second"] == 0.5
     assert accuracy["p"] < 0.001
@@ -591,11 +610,11 @@ def test_a_threshold_that_was_chosen_counts(tmp_path: Path) -> None:
 
 
 def test_a_hostile_file_does_no_harm(tmp_path: Path) -> None:
-    one, two = add("svm", evaluation(0)), add("mlp", evaluation(1), number=1)
-    for path in (Path("runs", run_id, "predictions.csv") for run_id in (one, two)):
+    svm, mlp = add("svm", evaluation(0)), add("mlp", evaluation(1), number=1)
+    for path in (Path("runs", run_id, "predictions.csv") for run_id in (svm, mlp)):
         path.write_text(path.read_text().replace("navoneel", "\x1b[31mnavoneel"))
-    Path("runs", one, "predictions.csv").write_text(
-        Path("runs", one, "predictions.csv").read_text().replace("navoneel", "\x1b[31mx")
+    Path("runs", svm, "predictions.csv").write_text(
+        Path("runs", svm, "predictions.csv").read_text().replace("navoneel", "\x1b[31mx")
     )
     for output in ("table", "markdown", "json"):
-        assert "\x1b" not in compare(one, two, "--format", output).output
+        assert "\x1b" not in compare(svm, mlp, "--format", output).output

@@ -1,4 +1,4 @@
-"""Paired comparisons: against other implementations and published numbers, and how often they err."""
+"""Paired tests: other implementations, published numbers, and simulated error rates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .test_intervals import draw_heads, of_scores, ovarian
 def noisy(
     y: np.ndarray, share_right: float, seed: int, groups: np.ndarray | None = None
 ) -> Predictions:
-    """Right for about that share of the rows."""
+    """Make predictions that are right for about that share of the rows."""
     rng = np.random.default_rng(seed)
     right = rng.random(len(y)) < share_right
     return of_scores(y, np.where(right == y, 1, -1) * rng.uniform(0.01, 0.5, len(y)) + 0.5, groups)
@@ -37,19 +37,21 @@ def test_accuracies_of_independent_rows_are_compared_by_mcnemar(
 
     y = np.random.default_rng(seed).integers(0, 2, n)
     a, b = noisy(y, first, seed), noisy(y, second, seed + 1)
-    right = [(each.predicted[0] == y).astype(int) for each in (a, b)]
+    right = [(head.predicted[0] == y).astype(int) for head in (a, b)]
     table = np.histogram2d(*right, bins=2, range=[[0, 1], [0, 1]])[0]
-    found = compare(a, b, "accuracy")
-    assert found.p == pytest.approx(mcnemar(table, exact=True).pvalue)
-    assert found.test == "exact McNemar"
-    assert found.difference == pytest.approx((table[1, 0] - table[0, 1]) / n)
-    assert found.low < found.high
-    assert -1 <= found.low <= found.difference <= found.high <= 1
+    result = compare(a, b, "accuracy")
+    assert result.p == pytest.approx(mcnemar(table, exact=True).pvalue)
+    assert result.test == "exact McNemar"
+    assert result.difference == pytest.approx((table[1, 0] - table[0, 1]) / n)
+    assert result.low < result.high
+    assert -1 <= result.low <= result.difference <= result.high <= 1
 
 
 @settings(max_examples=50)
 @given(st.lists(st.integers(-9, 9), min_size=1, max_size=9))
-def test_p_is_the_share_of_signs_that_bring_as_much(differences: list[int]) -> None:
+def test_p_is_the_share_of_sign_choices_with_at_least_that_difference(
+    differences: list[int],
+) -> None:
     sums = [
         abs(sum(sign * size for sign, size in zip(signs, differences, strict=True)))
         for signs in itertools.product([1, -1], repeat=len(differences))
@@ -81,20 +83,20 @@ def test_groups_are_swapped_as_a_whole() -> None:
     y = np.repeat([0, 1], 12)
     groups = np.arange(24) // 4
     good, bad = of_scores(y, y * 1.0, groups), of_scores(y, 1 - y * 1.0, groups)
-    found = compare(good, bad, "accuracy")
-    assert found.p == pytest.approx(2 / 2**6)
-    assert found.test == "exact sign flips of groups"
-    assert (found.first, found.second, found.difference) == (1, 0, 1)
+    result = compare(good, bad, "accuracy")
+    assert result.p == pytest.approx(2 / 2**6)
+    assert result.test == "exact sign flips of groups"
+    assert (result.first, result.second, result.difference) == (1, 0, 1)
     singles = compare(of_scores(y, y * 1.0), of_scores(y, 1 - y * 1.0), "accuracy")
-    assert found.low < singles.low
+    assert result.low < singles.low
 
 
 def test_right_answers_of_all_repeats_are_counted() -> None:
     y = np.repeat([0, 1], 3)
     good, bad = np.column_stack([1 - y, y]) * 0.8 + 0.1, np.column_stack([y, 1 - y]) * 0.8 + 0.1
     a, b = (Predictions.of(y, np.stack(proba), positive=1) for proba in ([good, good], [bad, good]))
-    found = compare(a, b, "accuracy")
-    assert (found.difference, found.p) == pytest.approx((0.5, 2 / 2**6))
+    result = compare(a, b, "accuracy")
+    assert (result.difference, result.p) == pytest.approx((0.5, 2 / 2**6))
     with pytest.raises(ParameterError, match="numbers of repeats differ"):
         compare(a, Predictions.of(y, good, positive=1), "accuracy")
 
@@ -107,19 +109,19 @@ def test_areas_are_compared_as_published_of_ovarian_cancer() -> None:
         ("albumin", (0.0108, -0.1761, 0.1976, 0.9102)),
         ("protein", (-0.0780, -0.2830, 0.1271, 0.4561)),
     ):
-        found = compare(ovarian(test), ovarian("K-G"), "roc_auc")
-        assert (found.difference, found.low, found.high, found.p) == pytest.approx(
+        result = compare(ovarian(test), ovarian("K-G"), "roc_auc")
+        assert (result.difference, result.low, result.high, result.p) == pytest.approx(
             published, abs=5e-5
         )
-        assert found.test == "DeLong"
+        assert result.test == "DeLong"
 
 
 def test_areas_without_scatter() -> None:
     y = np.repeat([0, 1], 20)
     perfect, constant = of_scores(y, y * 1.0), of_scores(y, np.full(40, 0.5))
-    found = compare(perfect, constant, "roc_auc")
-    assert found.p < 1e-3
-    assert 0 < found.low < 0.5 < found.high
+    result = compare(perfect, constant, "roc_auc")
+    assert result.p < 1e-3
+    assert 0 < result.low < 0.5 < result.high
     same = compare(perfect, of_scores(y, y * 0.6), "roc_auc")
     assert (same.difference, same.p) == (0, 1)
 
@@ -130,44 +132,44 @@ def test_differences(metric: str, groups: str) -> None:
     (good,) = draw_heads(np.random.default_rng(0), 150, 0.95, groups=groups)
     rng = np.random.default_rng(1)
     bad = of_scores(good.y, rng.random(150), good.groups)
-    found, turned = compare(good, bad, metric), compare(bad, good, metric)
-    assert found.difference == point_values(good)[metric] - point_values(bad)[metric]
-    assert found.low <= found.difference <= found.high
-    assert not found.low <= 0 <= found.high
-    assert 0 < found.p < 0.05
-    if found.test == "paired bootstrap":
-        assert found.p >= 1 / 2001
-    assert (turned.first, turned.difference) == (found.second, -found.difference)
-    assert turned.p == pytest.approx(found.p)
-    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low), abs=0.02)
+    result, turned = compare(good, bad, metric), compare(bad, good, metric)
+    assert result.difference == point_values(good)[metric] - point_values(bad)[metric]
+    assert result.low <= result.difference <= result.high
+    assert not result.low <= 0 <= result.high
+    assert 0 < result.p < 0.05
+    if result.test == "paired bootstrap":
+        assert result.p >= 1 / 2001
+    assert (turned.first, turned.difference) == (result.second, -result.difference)
+    assert turned.p == pytest.approx(result.p)
+    assert (turned.low, turned.high) == pytest.approx((-result.high, -result.low), abs=0.02)
     same = compare(good, good, metric)
     assert (same.difference, same.p) == (0, 1)
 
 
-def test_what_is_not_defined_is_nan() -> None:
+def test_undefined_differences_are_nan() -> None:
     y = np.ones(5, int)
     a, b = of_scores(y, np.linspace(0.2, 0.9, 5)), of_scores(y, np.linspace(0.4, 0.8, 5))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for metric in ("roc_auc", "mcc", "specificity"):
-            found = compare(a, b, metric)
-            assert np.isnan([found.difference, found.low, found.high, found.p]).all()
+            result = compare(a, b, metric)
+            assert np.isnan([result.difference, result.low, result.high, result.p]).all()
         for metric in METRIC_NAMES:
             compare(of_scores(y[:1], np.array([0.6])), of_scores(y[:1], np.array([0.4])), metric)
 
 
-def test_heads_of_other_rows_are_refused() -> None:
+def test_heads_with_different_rows_are_refused() -> None:
     y = np.array([0, 1, 1, 0])
     a = of_scores(y, np.array([0.1, 0.6, 0.7, 0.8]))
-    for other, what in (
+    for stranger, quantity in (
         (of_scores(1 - y, a.proba[0, :, 1]), "test rows"),
         (of_scores(y[:3], a.proba[0, :3, 1]), "test rows"),
         (Predictions.of(y, np.full((4, 3), 1 / 3), positive=1), "test rows"),
         (of_scores(y, a.proba[0, :, 1], np.array([0, 0, 1, 2])), "groups"),
         (Predictions.of(y, a.proba), "positive classes"),
     ):
-        with pytest.raises(ParameterError, match=f"but their {what} differ"):
-            compare(a, other, "accuracy")
+        with pytest.raises(ParameterError, match=f"but their {quantity} differ"):
+            compare(a, stranger, "accuracy")
     with pytest.raises(ParameterError, match=r"metric must be one of accuracy, .*, got 'f2'"):
         compare(a, a, "f2")
 
@@ -202,15 +204,15 @@ def test_a_difference_can_be_shown() -> None:
 @pytest.mark.parametrize("groups", ["", "patients", "mixed"])
 @pytest.mark.parametrize(("n", "auc"), [(200, 0.85), (400, 0.92)])
 def test_equally_good_heads_are_seldom_told_apart(n: int, auc: float, groups: str) -> None:
-    """2,000 pairs of heads: each test at 5 % errs in about 5 %, and intervals of the difference hold 0 in 95 %."""
+    """Each test at 5 % separates about 5 % of 2,000 pairs; 95 % of the intervals hold 0."""
     rng = np.random.default_rng(31)
     rejected, held = dict.fromkeys(COMPARED, 0), dict.fromkeys(COMPARED, 0)
     for seed in range(2000):
         a, b = draw_heads(rng, n, auc, n_heads=2, groups=groups)
         for metric in COMPARED:
-            found = compare(a, b, metric, seed=seed, n_resamples=300)
-            rejected[metric] += found.p <= 0.05
-            held[metric] += found.low <= 0 <= found.high
+            result = compare(a, b, metric, seed=seed, n_resamples=300)
+            rejected[metric] += result.p <= 0.05
+            held[metric] += result.low <= 0 <= result.high
     print(n, auc, groups, {metric: f"{100 * n / 2000:.1f}" for metric, n in rejected.items()})
     # McNemar's exact test is cautious by nature (47 and 74 discordant rows on average). So is the
     # test of calibration errors: those of resamples scatter more than those of new rows.

@@ -1,4 +1,4 @@
-"""95 % intervals: against published numbers, other implementations, and how often they hold the truth."""
+"""95 % intervals: published numbers, other implementations, and simulated coverage."""
 
 from __future__ import annotations
 
@@ -31,18 +31,19 @@ PROPORTIONS = ("accuracy", "sensitivity", "specificity", "ppv", "npv")
 # where surgery helped. As printed in the SAS/STAT User's Guide, The LOGISTIC Procedure, "Comparing
 # Receiver Operating Characteristic Curves".
 OVARIAN_TEXT = """
-    3.0 5.8 10 0  3.2 6.3 5 1  3.9 6.8 3 1  2.8 4.8 6 0  3.2 5.8 3 1  0.9 4.0 5 0  2.5 5.7 8 0  1.6 5.6 5 1
-    3.8 5.7 5 1  3.7 6.7 6 1  3.2 5.4 4 1  3.8 6.6 6 1  4.1 6.6 5 1  3.6 5.7 5 1  4.3 7.0 4 1  3.6 6.7 4 0
-    2.3 4.4 6 1  4.2 7.6 4 0  4.0 6.6 6 0  3.5 5.8 6 1  3.8 6.8 7 1  3.0 4.7 8 0  4.5 7.4 5 1  3.7 7.4 5 1
-    3.1 6.6 6 1  4.1 8.2 6 1  4.3 7.0 5 1  4.3 6.5 4 1  3.2 5.1 5 1  2.6 4.7 6 1  3.3 6.8 6 0  1.7 4.0 7 0
-    3.7 6.1 5 1  3.3 6.3 7 1  4.2 7.7 6 1  3.5 6.2 5 1  2.9 5.7 9 0  2.1 4.8 7 1  2.8 6.2 8 0  4.0 7.0 7 1
-    3.3 5.7 6 1  3.7 6.9 5 1  3.6 6.6 5 1
+    3.0 5.8 10 0  3.2 6.3 5 1  3.9 6.8 3 1  2.8 4.8 6 0  3.2 5.8 3 1  0.9 4.0 5 0  2.5 5.7 8 0
+    1.6 5.6 5 1  3.8 5.7 5 1  3.7 6.7 6 1  3.2 5.4 4 1  3.8 6.6 6 1  4.1 6.6 5 1  3.6 5.7 5 1
+    4.3 7.0 4 1  3.6 6.7 4 0  2.3 4.4 6 1  4.2 7.6 4 0  4.0 6.6 6 0  3.5 5.8 6 1  3.8 6.8 7 1
+    3.0 4.7 8 0  4.5 7.4 5 1  3.7 7.4 5 1  3.1 6.6 6 1  4.1 8.2 6 1  4.3 7.0 5 1  4.3 6.5 4 1
+    3.2 5.1 5 1  2.6 4.7 6 1  3.3 6.8 6 0  1.7 4.0 7 0  3.7 6.1 5 1  3.3 6.3 7 1  4.2 7.7 6 1
+    3.5 6.2 5 1  2.9 5.7 9 0  2.1 4.8 7 1  2.8 6.2 8 0  4.0 7.0 7 1  3.3 5.7 6 1  3.7 6.9 5 1
+    3.6 6.6 5 1
 """
 OVARIAN = np.array(OVARIAN_TEXT.split(), dtype=float).reshape(-1, 4)
 
 
 def of_scores(y: np.ndarray, scores: np.ndarray, groups: np.ndarray | None = None) -> Predictions:
-    """Of class 1, by scores between 0 and 1."""
+    """Make predictions of class 1 from scores between 0 and 1."""
     return Predictions.of(y, np.column_stack([1 - scores, scores]), groups=groups, positive=1)
 
 
@@ -66,15 +67,19 @@ def draw_heads(
     overconfidence: float = 1.5,
     positives: float = 0.4,
 ) -> list[Predictions]:
-    """Equally good heads on the same rows; their scores are normal, correlate by a half, and are too sure.
+    """Draw equally good heads on the same rows.
+
+    Their scores are normal, correlate by a half, and are too sure.
 
     Args:
-        n: rows.
+        rng: draws everything.
+        n: number of rows.
         auc: the area under each head's true curve.
-        groups: none; "patients", of 1 to 5 rows of one class whose scores correlate by a half; or
-            such groups of "mixed" classes.
-        overconfidence: what the true log odds are multiplied by.
-        positives: the share of class 1.
+        n_heads: number of heads.
+        groups: "" for none; "patients", of 1 to 5 rows of one class whose scores correlate by a
+            half; or such groups of "mixed" classes.
+        overconfidence: factor of the true log odds.
+        positives: share of class 1.
     """
     from scipy.special import expit, logit, ndtri
 
@@ -99,13 +104,13 @@ def draw_heads(
 
 @cache
 def true_values(auc: float, overconfidence: float) -> dict[str, float]:
-    """What the heads of `draw_heads` score on 2,000,000 rows."""
+    """Compute the scores of the heads of `draw_heads` on 2,000,000 rows."""
     rng = np.random.default_rng(0)
-    found = [
+    draws = [
         point_values(*draw_heads(rng, 500_000, auc, overconfidence=overconfidence))
         for _ in range(4)
     ]
-    return {name: float(np.mean([values[name] for values in found])) for name in METRIC_NAMES}
+    return {name: float(np.mean([values[name] for values in draws])) for name in METRIC_NAMES}
 
 
 # ---- proportions
@@ -127,8 +132,8 @@ def test_proportions_of_independent_rows_have_wilson_s_interval(n: int, seed: in
     ):
         got = proportion_interval(predictions, name)
         if counted.any():
-            wanted = proportion_confint((hits & counted).sum(), counted.sum(), method="wilson")
-            assert got == pytest.approx(wanted, abs=1e-12)
+            expected = proportion_confint((hits & counted).sum(), counted.sum(), method="wilson")
+            assert got == pytest.approx(expected, abs=1e-12)
         else:
             assert np.isnan(got).all()
 
@@ -226,7 +231,7 @@ def test_area_is_that_published_of_subarachnoid_haemorrhage() -> None:
 
 
 def pairs_won(y: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """1 for each pair of a positive and a negative in which the positive has the higher score, a tie 1/2."""
+    """Return 1 for each pair whose positive has the higher score, 1/2 for a tie."""
     first, second = scores[y == 1][:, None], scores[y == 0]
     return (first > second) + (first == second) / 2
 
@@ -279,14 +284,14 @@ def test_area_of_several_classes_and_repeats_is_a_mean() -> None:
     y = rng.integers(0, 3, 60)
     proba = rng.dirichlet(np.ones(3), (2, 60))
     mean = area_under_curve(Predictions.of(y, proba))
-    each = [
+    areas = [
         area_under_curve(of_scores((y == number).astype(int), proba[repeat, :, number]))
         for number in range(3)
         for repeat in range(2)
     ]
-    assert mean.value == pytest.approx(np.mean([area.value for area in each]))
+    assert mean.value == pytest.approx(np.mean([area.value for area in areas]))
     np.testing.assert_allclose(
-        mean.influences, np.mean([area.influences for area in each], axis=0), atol=1e-15
+        mean.influences, np.mean([area.influences for area in areas], axis=0), atol=1e-15
     )
 
 
@@ -330,7 +335,7 @@ def test_bca_is_scipy_s() -> None:
     from scipy.stats import bootstrap as scipy_s
 
     losses = np.random.default_rng(0).exponential(size=200)
-    wanted = scipy_s(
+    expected = scipy_s(
         (losses,), np.mean, n_resamples=20_000, rng=np.random.default_rng(1)
     ).confidence_interval
 
@@ -341,7 +346,7 @@ def test_bca_is_scipy_s() -> None:
     assert (resampled["mean"].shape, left_out["mean"].shape) == ((20_000,), (200,))
     got = bca_interval(float(losses.mean()), resampled["mean"], left_out["mean"], 200)
     # `tail` makes ours wider by 1 %.
-    assert got == pytest.approx(tuple(wanted), abs=0.03 * (wanted.high - wanted.low))
+    assert got == pytest.approx(tuple(expected), abs=0.03 * (expected.high - expected.low))
 
 
 def test_bootstrap_t_of_losses() -> None:
@@ -352,10 +357,10 @@ def test_bootstrap_t_of_losses() -> None:
     mean, error = losses.mean(), losses.std() / 10
     drawn = losses[rng.integers(0, 100, (20_000, 100))]
     low, high = np.quantile((drawn.mean(axis=1) - mean) / (drawn.std(axis=1) / 10), [0.025, 0.975])
-    wanted = (mean - high * error, mean - low * error)
+    expected = (mean - high * error, mean - low * error)
     # `tail` makes ours wider by 2 %.
     assert intervals(head, n_resamples=20_000)["brier"] == pytest.approx(
-        wanted, abs=0.05 * (wanted[1] - wanted[0])
+        expected, abs=0.05 * (expected[1] - expected[0])
     )
     # Always right, sure, and once badly wrong: the upper end is far, but not beyond measure.
     scores = head.y * 0.999 + 0.0005
@@ -365,14 +370,14 @@ def test_bootstrap_t_of_losses() -> None:
     assert 0.15 < high < 1
 
 
-def test_whole_groups_are_drawn_and_left_out() -> None:
+def test_groups_are_drawn_and_omitted_as_a_whole() -> None:
     groups = np.array([7, 3, 3, 9, 7, 7])
 
     def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
         return {"weights": weights}
 
     drawn, left_out = (
-        found["weights"] for found in bootstrap(measure, groups, seed=0, n_resamples=500)
+        measured["weights"] for measured in bootstrap(measure, groups, seed=0, n_resamples=500)
     )
     for weights in (drawn, left_out):
         assert (weights[:, [0, 0, 1]] == weights[:, [4, 5, 2]]).all()
@@ -401,14 +406,14 @@ def test_little_memory_is_needed() -> None:
     assert peak < 100e6
 
 
-def test_of_one_group_nothing_can_be_resampled() -> None:
+def test_one_group_cannot_be_resampled() -> None:
     (predictions,) = draw_heads(np.random.default_rng(0), 20, 0.9)
-    found = intervals(
+    ends = intervals(
         Predictions.of(predictions.y, predictions.proba, groups=np.zeros(20, int), positive=1)
     )
-    resampled = [name for name, interval in found.items() if np.isnan(interval).all()]
+    resampled = [name for name, interval in ends.items() if np.isnan(interval).all()]
     assert set(resampled) == set(METRIC_NAMES) - set(PROPORTIONS) - {"roc_auc"}
-    low, high = found["roc_auc"]
+    low, high = ends["roc_auc"]
     assert (high - low) > 0.7
 
 
@@ -417,27 +422,27 @@ def test_no_perfect_score_is_beyond_doubt(n_classes: int) -> None:
     y = np.arange(60) % n_classes
     proba = np.eye(n_classes)[y] * 0.8 + 0.2 / n_classes
     positive = 1 if n_classes == 2 else None
-    found = intervals(Predictions.of(y, proba, positive=positive))
+    ends = intervals(Predictions.of(y, proba, positive=positive))
     copies = intervals(
         Predictions.of(y, proba, positive=positive, groups=np.arange(60) // (2 * n_classes))
     )
     for name in set(METRIC_NAMES) - {"log_loss", "brier", "ece"}:
-        low, high = found[name]
+        low, high = ends[name]
         assert high == pytest.approx(1)
         assert 0.8 < low < 0.99, name
         assert copies[name][0] < low
 
 
-def test_error_of_a_calibrated_head_may_be_nothing() -> None:
+def test_the_interval_of_a_calibrated_head_s_error_begins_at_0() -> None:
     rng = np.random.default_rng(0)
     scores = rng.random(300)
     calibrated, sure = (
         of_scores((rng.random(300) < scores).astype(int), scores),
         of_scores(rng.integers(0, 2, 300), scores),
     )
-    found = intervals(calibrated)["ece"]
-    assert found[0] == 0
-    assert found[1] >= point_values(calibrated)["ece"]
+    ends = intervals(calibrated)["ece"]
+    assert ends[0] == 0
+    assert ends[1] >= point_values(calibrated)["ece"]
     # Without any bearing on the truth the mean confidence of 75 % is 25 % too high.
     low, high = intervals(sure)["ece"]
     assert 0.15 < low < 0.25 < high
@@ -449,14 +454,14 @@ def test_error_of_a_calibrated_head_may_be_nothing() -> None:
 def coverage(
     n: int, auc: float, groups: str, names: Sequence[str], overconfidence: float = 1.5
 ) -> dict[str, float]:
-    """Share of 2,000 simulated test sets whose interval holds the true value."""
+    """Return the share of 2,000 simulated test sets whose interval holds the true value."""
     truth, rng = true_values(auc, overconfidence), np.random.default_rng(21)
     held = dict.fromkeys(names, 0)
     for seed in range(2000):
         (head,) = draw_heads(rng, n, auc, groups=groups, overconfidence=overconfidence)
-        found = intervals(head, seed=seed, n_resamples=1000)
+        ends = intervals(head, seed=seed, n_resamples=1000)
         for name in names:
-            held[name] += found[name][0] <= truth[name] <= found[name][1]
+            held[name] += ends[name][0] <= truth[name] <= ends[name][1]
     print(
         n, auc, groups, overconfidence, {name: f"{count / 20:.1f}" for name, count in held.items()}
     )
@@ -477,30 +482,32 @@ def coverage(
     ],
 )
 def test_intervals_hold_the_truth_as_often_as_they_say(n: int, auc: float, groups: str) -> None:
-    found = coverage(n, auc, groups, METRIC_NAMES)
-    assert {name: share for name, share in found.items() if not 0.93 <= share <= 0.97} == {}
+    shares = coverage(n, auc, groups, METRIC_NAMES)
+    assert {name: share for name, share in shares.items() if not 0.93 <= share <= 0.97} == {}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("groups", ["", "patients"])
 def test_a_calibrated_head_s_error_is_held(groups: str) -> None:
-    found = coverage(300, 0.90, groups, ["ece"], overconfidence=1)
-    assert 0.94 <= found["ece"] <= 0.99
+    shares = coverage(300, 0.90, groups, ["ece"], overconfidence=1)
+    assert 0.94 <= shares["ece"] <= 0.99
 
 
 @pytest.mark.slow
 def test_intervals_of_repeated_cross_validation_hold_the_truth() -> None:
-    """Three noisy opinions of the same rows; the truth is that of a single one."""
+    """Three noisy heads score the same rows; the truth is the value of a single one."""
     truth, rng = true_values(0.9, 1.5), np.random.default_rng(5)
     held = dict.fromkeys(METRIC_NAMES, 0)
     for seed in range(2000):
         heads = draw_heads(rng, 200, 0.9, n_heads=3)
         head = Predictions.of(
-            heads[0].y, np.concatenate([each.proba for each in heads]), positive=1
+            heads[0].y,
+            np.concatenate([head_of_repeat.proba for head_of_repeat in heads]),
+            positive=1,
         )
-        found = intervals(head, seed=seed, n_resamples=1000)
+        ends = intervals(head, seed=seed, n_resamples=1000)
         for name in METRIC_NAMES:
-            held[name] += found[name][0] <= truth[name] <= found[name][1]
+            held[name] += ends[name][0] <= truth[name] <= ends[name][1]
     shares = {name: count / 2000 for name, count in held.items()}
     # Proportions are taken for those of one opinion, so that their intervals are on the wide side.
     assert all(shares[name] >= 0.95 for name in PROPORTIONS)

@@ -1,4 +1,4 @@
-"""The leaderboard: appending, schemas, hostile cells, ranks, and how it is shown."""
+"""The leaderboard: appending, schemas, hostile cells, ranks, and tables."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ for i in range(50):
 
 
 def appending(path: Path, number: int) -> subprocess.Popen[str]:
-    """A process that appends 50 rows."""
+    """Start a process that appends 50 rows."""
     row = json.dumps(some_row("") | {"roc_auc": ""})
     command = [sys.executable, "-c", APPENDING, str(path), str(number), row]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -96,7 +96,7 @@ def test_a_killed_process_leaves_whole_rows_and_no_lock(tmp_path: Path) -> None:
     assert [row["run_id"] for row in rows].count("after") == 5
 
 
-def test_other_files_are_not_touched(tmp_path: Path) -> None:
+def test_files_that_are_no_leaderboard_are_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     for content in ("a,b\n1,2\n", "schema,run_id", ",".join(COLUMNS[:-1]) + "\n", "\x00\xff"):
         path.write_bytes(content.encode("latin-1"))
@@ -150,7 +150,7 @@ def test_a_file_whose_end_is_missing_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_appending_does_not_read_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With ten thousand of them it takes as long as copying the file."""
+    """Appending to ten thousand rows takes as long as copying the file."""
     path = tmp_path / "l.csv"
     append_rows(path, [some_row("first")])
     monkeypatch.setattr(leaderboard, "csv_lines", None)
@@ -238,7 +238,7 @@ def test_a_leaderboard_of_schema_4_is_read_for_ever(tmp_path: Path) -> None:
 
 
 def test_every_schema_has_literal_columns_and_a_golden_file() -> None:
-    """A schema that was released never changes: whoever adds a column takes the next number."""
+    """A schema that was released never changes: a new column takes the next number."""
     assert set(COLUMNS_BY_SCHEMA) >= set(range(1, SCHEMA))
     assert SCHEMAS[COLUMNS] == SCHEMA
     assert len(SCHEMAS) == SCHEMA
@@ -349,14 +349,14 @@ def test_appending_to_an_older_schema_keeps_the_old_file(
     rows = read_rows(path)
     assert rows[:-2] == before
     assert [row["run_id"] for row in rows[-2:]] == ["new", "newer"]
-    kept = tmp_path / f"l.csv.schema-{schema}-2"
-    assert kept.read_bytes() == golden.read_bytes()
-    assert {file.stat().st_mode & 0o777 for file in (path, kept)} == {0o640}
+    backup = tmp_path / f"l.csv.schema-{schema}-2"
+    assert backup.read_bytes() == golden.read_bytes()
+    assert {file.stat().st_mode & 0o777 for file in (path, backup)} == {0o640}
     assert (tmp_path / f"l.csv.schema-{schema}").read_text() == "somebody's"
     assert len(list(tmp_path.iterdir())) == 4  # these three and the lock
 
 
-def test_an_upgrade_that_was_killed_is_made_again_without_a_second_copy(tmp_path: Path) -> None:
+def test_a_killed_upgrade_is_repeated_without_a_second_copy(tmp_path: Path) -> None:
     path = Path(shutil.copy(GOLDEN, tmp_path / "l.csv"))
     shutil.copy(GOLDEN, tmp_path / "l.csv.schema-1")
     (tmp_path / ".l.csv.new").write_text("half a")
@@ -456,7 +456,9 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         ("schema", "1", "schema is '1' in line 2"),
     ],
 )
-def test_a_damaged_row_is_told(tmp_path: Path, name: str, value: str, message: str) -> None:
+def test_a_damaged_cell_is_named_with_its_line(
+    tmp_path: Path, name: str, value: str, message: str
+) -> None:
     path = tmp_path / "l.csv"
     path.write_text(
         csv_line(COLUMNS)
@@ -466,7 +468,7 @@ def test_a_damaged_row_is_told(tmp_path: Path, name: str, value: str, message: s
         read_rows(path)
 
 
-def test_damaged_rows_of_schema_1_are_told(tmp_path: Path) -> None:
+def test_damaged_cells_of_schema_1_are_named(tmp_path: Path) -> None:
     path = tmp_path / "l.csv"
     for old, new, message in (
         ('"[""healthy"", ""tumour""]"', "[" * 5000, "classes is '\\[{20}'"),
@@ -493,7 +495,7 @@ def test_any_text_is_read_back_and_is_no_formula(texts: list[str]) -> None:
     assert all(float(cell) is not None for cell in cells if cell[:1] in set("+-"))
 
 
-def test_names_that_a_spreadsheet_would_obey_come_back(tmp_path: Path) -> None:
+def test_names_that_a_spreadsheet_would_compute_are_read_back(tmp_path: Path) -> None:
     path = tmp_path / "l.csv"
     names = [
         '=HYPERLINK("http://x","y")',
@@ -531,8 +533,8 @@ def test_a_leaderboard_that_a_spreadsheet_saved_is_still_one(tmp_path: Path) -> 
 CLASSES = ("healthy", "tumour")
 
 
-def said(n: int, wrong: int, positive: int | None = 1) -> Predictions:
-    """Predictions of n images of two classes in turn, the first `wrong` of which are wrong."""
+def predictions_with_errors(n: int, wrong: int, positive: int | None = 1) -> Predictions:
+    """Make predictions of n images, classes in turn; the first `wrong` images are wrong."""
     y = np.arange(n) % 2
     sure = np.linspace(0.6, 0.99, n)
     proba = np.where(np.arange(n) < wrong, 1 - sure, sure)
@@ -553,7 +555,7 @@ def add_run(
     leaked: int = 0,
     **columns: Any,
 ) -> str:
-    """A run with its predictions and its row, whose scores are made up but for the accuracy; returns its id."""
+    """Write a run and return its id; all its scores are made up, but for the accuracy."""
     run_id = columns.pop("run_id", f"20261124-120000-{head}-{wrong:06x}")
     run = folder / "runs" / run_id
     run.mkdir(parents=True, exist_ok=True)
@@ -561,7 +563,14 @@ def add_run(
     related = np.where(np.arange(n) < leaked, "bytes", "")
     sha256s = [f"{i:064x}" for i in range(n)]
     evaluation = Evaluation(
-        test_id, "brain", "hold-out 20%", CLASSES, paths, sha256s, said(n, wrong), related
+        test_id,
+        "brain",
+        "hold-out 20%",
+        CLASSES,
+        paths,
+        sha256s,
+        predictions_with_errors(n, wrong),
+        related,
     )
     write_predictions(run / "predictions.csv", [evaluation])
     accuracy = (n - wrong) / n
@@ -603,8 +612,13 @@ def show(folder: Path, *arguments: str) -> Result:
 
 
 def places(folder: Path, metric: str = "accuracy") -> list[list[tuple[str, int | None, str]]]:
-    found = rank_rows(read_rows(folder / "leaderboard.csv"), metric, RunFolders(folder / "runs"))
-    return [[(place.row["head"], place.rank, place.standing) for place in each] for each in found]
+    test_sets = rank_rows(
+        read_rows(folder / "leaderboard.csv"), metric, RunFolders(folder / "runs")
+    )
+    return [
+        [(place.row["head"], place.rank, place.standing) for place in ranked]
+        for ranked in test_sets
+    ]
 
 
 def test_ranks_within_a_test_set_and_who_cannot_be_told_from_the_best(tmp_path: Path) -> None:
@@ -643,7 +657,7 @@ def test_where_less_is_better_the_least_is_first(tmp_path: Path) -> None:
         assert [head for head, _, _ in places(tmp_path, metric)[0]] == ["b", "c", "a"]
 
 
-def test_clean_scores_rank_by_what_is_left_without_relatives(tmp_path: Path) -> None:
+def test_clean_scores_rank_by_images_without_relatives(tmp_path: Path) -> None:
     add_run(
         tmp_path, "knows", 40, leaked=20, clean_accuracy=0.75
     )  # its first 20 errors are on what it was fitted on
@@ -673,8 +687,8 @@ def test_a_run_that_is_better_on_the_shared_clean_images_is_not_called_worse(
     assert places(tmp_path, "clean_accuracy") == [[("a", 1, "best"), ("b", 2, "untested")]]
     shown = show(tmp_path, "--sort", "clean_accuracy").stdout
     assert (
-        "?  not tested against the best: predictions are missing, or the score is not defined; or too few"
-        in shown
+        "?  not tested against the best: predictions are missing, or the score is not defined; "
+        "or too few" in shown
     )
     assert "or on these the best is the worse one" in shown
     _, second = json.loads(show(tmp_path, "--sort", "clean_accuracy", "--format", "json").stdout)
@@ -693,7 +707,7 @@ def test_runs_whose_common_clean_images_are_too_few_are_not_tested(tmp_path: Pat
     assert [standing for _, _, standing in places(tmp_path)[0]] == ["best", "equal"]
 
 
-def test_test_sets_stand_below_each_other_the_largest_first(tmp_path: Path) -> None:
+def test_the_largest_test_set_comes_first(tmp_path: Path) -> None:
     add_run(tmp_path, "small", 1, n=20, test_id="a" * 12, time="2026-11-24T12:00:00+00:00")
     add_run(tmp_path, "late", 1, n=20, test_id="b" * 12, time="2026-11-25T12:00:00+00:00")
     add_run(tmp_path, "large", 30, n=60, test_id="c" * 12)
@@ -707,7 +721,7 @@ def test_test_sets_stand_below_each_other_the_largest_first(tmp_path: Path) -> N
     assert titles == ["brain, hold-out 20%: 60 images", *["brain, hold-out 20%: 20 images"] * 2]
 
 
-def test_rows_of_schema_1_are_ranked_by_what_they_know(tmp_path: Path) -> None:
+def test_rows_of_schema_1_are_ranked_by_the_columns_that_they_have(tmp_path: Path) -> None:
     shutil.copy(GOLDEN, tmp_path / "leaderboard.csv")
     assert places(tmp_path) == [
         [("logreg", 1, "best")],
@@ -731,18 +745,18 @@ def test_rows_of_schema_1_are_ranked_by_what_they_know(tmp_path: Path) -> None:
 def test_every_schema_is_shown_in_every_format(tmp_path: Path, golden: Path) -> None:
     shutil.copy(golden, tmp_path / "leaderboard.csv")
     rows = read_rows(golden)
-    found = json.loads(show(tmp_path, "--format", "json").stdout)
+    records = json.loads(show(tmp_path, "--format", "json").stdout)
     again = list(csv.DictReader(io.StringIO(show(tmp_path, "--format", "csv").stdout)))
-    for shown in (found, again):
+    for shown in (records, again):
         assert sorted((row["run_id"], row["test_id"]) for row in shown) == sorted(
             (row["run_id"], row["test_id"]) for row in rows
         )
-    assert {row["schema"] for row in found} == {SCHEMA}
+    assert {row["schema"] for row in records} == {SCHEMA}
     assert all(
         tuple(row) == (*COLUMNS, "rank", "p_vs_best", "indistinguishable")
-        for row in (*found, *again)
+        for row in (*records, *again)
     )
-    speeds = {(row["epochs"], row["train_images_per_second"]) for row in found}
+    speeds = {(row["epochs"], row["train_images_per_second"]) for row in records}
     assert speeds >= {(None, None)}
     assert len(speeds) == (2 if golden == GOLDEN_4 else 1)
     for output in ("table", "markdown"):
@@ -760,7 +774,7 @@ def test_every_schema_is_shown_in_every_format(tmp_path: Path, golden: Path) -> 
         ({"n_test_leaking": 0, "n_test_clean": 100}, "0", False),
     ],
 )
-def test_what_is_not_known_to_leak_is_not_shown_as_none(
+def test_unknown_leaks_are_not_shown_as_none(
     tmp_path: Path, columns: dict[str, Any], expected: str, explained: bool
 ) -> None:
     add_run(tmp_path, "a", 1, **columns)
@@ -769,14 +783,14 @@ def test_what_is_not_known_to_leak_is_not_shown_as_none(
     assert ('leaked "?" or "+"' in shown) == explained
 
 
-def test_missing_and_broken_predictions_are_told_apart(tmp_path: Path) -> None:
+def test_broken_predictions_are_warned_of_and_missing_ones_are_not(tmp_path: Path) -> None:
     add_run(tmp_path, "best", 0)
-    gone, broken, other, odd = (
+    gone, broken, changed, odd = (
         add_run(tmp_path, head, 1) for head in ("gone", "broken", "other", "odd")
     )
     shutil.rmtree(tmp_path / "runs" / gone)
     (tmp_path / "runs" / broken / "predictions.csv").write_text("x\n")
-    path = tmp_path / "runs" / other / "predictions.csv"
+    path = tmp_path / "runs" / changed / "predictions.csv"
     path.write_text(
         path.read_text().replace("healthy/2.png", "healthy/2000.png").replace(f"{2:064x}", "f" * 64)
     )
@@ -803,9 +817,9 @@ def test_runs_may_be_elsewhere(tmp_path: Path) -> None:
     assert "1 =" in show(tmp_path, "--runs", str(tmp_path / "kept")).stdout
 
 
-def test_what_a_whole_network_started_from_is_told(tmp_path: Path) -> None:
-    known = '{"weights": "imagenet"}'
-    for head, text in (("a", known), ("b", "[1]"), ("c", "no JSON"), ("d", "[" * 9999)):
+def test_the_start_of_a_whole_network_is_shown(tmp_path: Path) -> None:
+    imagenet = '{"weights": "imagenet"}'
+    for head, text in (("a", imagenet), ("b", "[1]"), ("c", "no JSON"), ("d", "[" * 9999)):
         add_run(tmp_path, head, 1, hyperparameters=text)
     shown = show(tmp_path).stdout
     assert "a, imagenet  block5_pool" in shown
@@ -824,8 +838,8 @@ def test_leaks_and_random_weights_are_marked(tmp_path: Path) -> None:
     assert "b, sigmoid, at 0.31" in shown
     assert "block5_pool avg, random" in shown
     assert (
-        "leaked: test images with a relative among the training images; a score on them says nothing"
-        in shown
+        "leaked: test images with a relative among the training images; a score on them says "
+        "nothing" in shown
     )
     assert 'leaked "?"' not in shown
     assert (
@@ -839,8 +853,8 @@ def test_leaks_and_random_weights_are_marked(tmp_path: Path) -> None:
     add_run(tmp_path, "c", 1, leaked=7, n_test_leaking="", **dict.fromkeys(CLEAN_COLUMNS, ""))
     shown = show(tmp_path).stdout
     assert (
-        'leaked "?" or "+": unknown, or unknown for some images; older versions, and stores made by '
-        "them, notice byte-identical copies only" in shown
+        'leaked "?" or "+": unknown, or unknown for some images; older versions, and stores made '
+        "by them, notice byte-identical copies only" in shown
     )
     assert re.search(r" c +block5_pool avg +99\.0 \(94\.0-103\.0\) +- .* 7\+ of 100 ", shown)
     assert "random: the backbone's weights are random" in shown
@@ -870,7 +884,7 @@ def test_csv_and_json_have_all_columns_and_the_ranks(tmp_path: Path) -> None:
     assert second["indistinguishable"] is False
 
 
-def test_what_networks_alone_know_is_empty_for_others(tmp_path: Path) -> None:
+def test_columns_of_networks_are_empty_for_heads_on_features(tmp_path: Path) -> None:
     place = COLUMNS.index("fit_seconds")
     assert COLUMNS[place + 1 : place + 3] == ("epochs", "train_images_per_second")
     add_run(tmp_path, "logreg", 2)
@@ -882,12 +896,12 @@ def test_what_networks_alone_know_is_empty_for_others(tmp_path: Path) -> None:
         (row["epochs"], row["train_images_per_second"])
         for row in read_rows(tmp_path / "leaderboard.csv")
     ] == cells
-    found = json.loads(show(tmp_path, "--format", "json").stdout)
-    assert [(row["epochs"], row["train_images_per_second"]) for row in found] == [
+    records = json.loads(show(tmp_path, "--format", "json").stdout)
+    assert [(row["epochs"], row["train_images_per_second"]) for row in records] == [
         (None, None),
         (12, 1234.5),
     ]
-    assert type(found[1]["epochs"]) is int
+    assert type(records[1]["epochs"]) is int
     for output in ("table", "markdown"):  # which have no column of them
         assert "epochs" not in show(tmp_path, "--format", output).stdout
         assert "1234" not in show(tmp_path, "--format", output).stdout
@@ -951,7 +965,7 @@ def test_clean_scores_find_room_in_a_narrow_terminal(
     assert re.search(r"99\.2 \(94\.2-103\.2\) +99\.2 +252", shown)
 
 
-def test_only_the_best_are_shown_unless_all_are_wanted(tmp_path: Path) -> None:
+def test_only_the_best_rows_are_shown_without_all(tmp_path: Path) -> None:
     for number in range(25):
         add_run(tmp_path, f"head{number}", number)
     assert "100 images, the best 20 of 25 rows (--all shows all)" in show(tmp_path).stdout
@@ -960,7 +974,7 @@ def test_only_the_best_are_shown_unless_all_are_wanted(tmp_path: Path) -> None:
     assert len(json.loads(show(tmp_path, "--format", "json").stdout)) == 25
 
 
-def test_what_a_terminal_would_obey_is_spelled_out(tmp_path: Path) -> None:
+def test_control_characters_are_spelled_out(tmp_path: Path) -> None:
     bad = "\x1b[31mred\n"
     add_run(tmp_path, bad, 1, run_id="x", layer=bad, test_set=bad, split=bad, weights=bad)
     for arguments in ((), ("--format", "markdown"), ("--format", "json")):

@@ -1,4 +1,4 @@
-"""The metrics' values, against scikit-learn and by hand."""
+"""Values of the metrics, compared with scikit-learn and with results worked out by hand."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from freezeframe.classify.scores.weighted_metrics import ECE_BINS, WeightedMetri
 from freezeframe.classify.task.positive import guess_positive
 
 
-def some(
+def random_predictions(
     n_classes: int, n: int, seed: int, *, ties: bool = False, n_repeats: int = 1
 ) -> Predictions:
-    """Random predictions in which every class has a row; of two classes, class 1 is the positive one."""
+    """Draw predictions in which every class has a row; of two classes, class 1 is positive."""
     rng = np.random.default_rng(seed)
     y = np.concatenate([np.arange(n_classes), rng.integers(0, n_classes, n)])
     proba = rng.dirichlet(np.ones(n_classes), (n_repeats, len(y)))
@@ -36,7 +36,7 @@ problems = given(st.integers(2, 4), st.integers(2, 60), st.integers(0, 10**6), s
 
 
 def calibration_error(y: np.ndarray, proba: np.ndarray, weights: np.ndarray) -> float:
-    """As Guo et al. (2017) write it."""
+    """Compute the expected calibration error by the formula of Guo et al. (2017)."""
     confidence, right = proba.max(axis=1), proba.argmax(axis=1) == y
     error = 0.0
     for m in range(1, ECE_BINS + 1):
@@ -49,16 +49,16 @@ def calibration_error(y: np.ndarray, proba: np.ndarray, weights: np.ndarray) -> 
 def test_metrics_equal_scikit_learn_s(n_classes: int, n: int, seed: int, ties: bool) -> None:
     from sklearn import metrics
 
-    predictions = some(n_classes, n, seed, ties=ties)
+    predictions = random_predictions(n_classes, n, seed, ties=ties)
     weights = np.random.default_rng(seed).integers(0, 4, len(predictions.y)).astype(float)
-    # Every class keeps some weight: what is not defined scikit-learn only warns about.
+    # Every class keeps some weight: scikit-learn only warns of undefined metrics.
     weights[:n_classes] += 1
     values = WeightedMetrics(predictions)(np.stack([np.ones(len(weights)), weights]))
     assert list(values) == list(METRIC_NAMES)
     y, proba, predicted = predictions.y, predictions.proba[0], predictions.predicted[0]
     average = "binary" if n_classes == 2 else "macro"
     for number, w in enumerate((np.ones(len(weights)), weights)):
-        got = {name: found[number] for name, found in values.items()}
+        got = {name: by_resample[number] for name, by_resample in values.items()}
         w = {"sample_weight": w}
         assert got["accuracy"] == pytest.approx(metrics.accuracy_score(y, predicted, **w))
         assert got["balanced_accuracy"] == pytest.approx(
@@ -94,7 +94,7 @@ def test_metrics_equal_scikit_learn_s(n_classes: int, n: int, seed: int, ties: b
 def test_each_class_against_the_rest(n_classes: int, n: int, seed: int, ties: bool) -> None:
     from sklearn.metrics import precision_score, recall_score
 
-    predictions = some(n_classes, n, seed, ties=ties)
+    predictions = random_predictions(n_classes, n, seed, ties=ties)
     y, predicted = predictions.y, predictions.predicted[0]
     got = point_values(predictions)
 
@@ -102,8 +102,8 @@ def test_each_class_against_the_rest(n_classes: int, n: int, seed: int, ties: bo
         assert callable(score_of)
         chosen = [1] if n_classes == 2 else range(n_classes)
         ours = [((y == number) != rest, (predicted == number) != rest) for number in chosen]
-        each = [score_of(truth, called, zero_division=np.nan) for truth, called in ours]
-        defined = [value for value in each if not np.isnan(value)]
+        values = [score_of(truth, called, zero_division=np.nan) for truth, called in ours]
+        defined = [value for value in values if not np.isnan(value)]
         return float(np.mean(defined)) if defined else float("nan")
 
     assert got["specificity"] == pytest.approx(mean(recall_score, rest=True), nan_ok=True)
@@ -124,19 +124,19 @@ def test_probabilities_and_predicted_classes_are_kept_apart() -> None:
 
 
 def test_repeats_are_scored_one_by_one_and_averaged() -> None:
-    both = some(3, 40, seed=1, n_repeats=2)
-    each = [point_values(Predictions.of(both.y, proba)) for proba in both.proba]
+    both = random_predictions(3, 40, seed=1, n_repeats=2)
+    of_repeats = [point_values(Predictions.of(both.y, proba)) for proba in both.proba]
     for name, value in point_values(both).items():
-        assert value == pytest.approx((each[0][name] + each[1][name]) / 2)
+        assert value == pytest.approx((of_repeats[0][name] + of_repeats[1][name]) / 2)
 
 
-def test_classes_that_get_no_answer_in_one_repeat() -> None:
+def test_a_class_that_one_repeat_never_predicts() -> None:
     y = np.array([0, 0, 1, 1])
     proba = np.array([[[0.9, 0.1]] * 4, [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.1, 0.9]]])
     assert point_values(Predictions.of(y, proba, positive=1))["ppv"] == pytest.approx(2 / 3)
 
 
-def test_positive_0_turns_sensitivity_round() -> None:
+def test_positive_0_swaps_sensitivity_and_specificity() -> None:
     y, proba = np.array([0, 0, 0, 1]), np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]])
     as_one, as_zero = (score(Predictions.of(y, proba, positive=number)) for number in (1, 0))
     for end in ("", "_low", "_high"):
@@ -149,7 +149,7 @@ def test_positive_0_turns_sensitivity_round() -> None:
     )
 
 
-def test_what_is_not_defined_is_nan() -> None:
+def test_undefined_metrics_are_nan() -> None:
     got = score(Predictions.of(np.array([1, 1]), np.array([[0.2, 0.8], [0.6, 0.4]]), positive=1))
     undefined = {"specificity", "mcc", "roc_auc"}
     assert {name for name in METRIC_NAMES if np.isnan(got[name])} == undefined
@@ -165,7 +165,7 @@ def test_what_is_not_defined_is_nan() -> None:
     assert no_positives["npv"] == 1
 
 
-def test_a_head_that_always_says_the_same() -> None:
+def test_a_head_that_always_predicts_the_same() -> None:
     y, proba = np.array([0, 1, 1, 1]), np.tile([0.25, 0.75], (4, 1))
     got = point_values(Predictions.of(y, proba, positive=1))
     assert (got["mcc"], got["roc_auc"], got["average_precision"], got["balanced_accuracy"]) == (

@@ -1,0 +1,80 @@
+"""The split of a training store: by its own splits, else by a hold-out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...data.splits import hold_out
+from ...errors import FreezeframeError
+from .part import HeldOutPart, Part
+
+
+@dataclass(frozen=True)
+class StoreSplit:
+    """The rows of one store, split into a training part and test sets.
+
+    Attributes:
+        train: the training part.
+        validation: True for the rows of it that validate, of shape (n_train,).
+        tests: the test sets.
+    """
+
+    train: Part
+    validation: NDArray[np.bool_]
+    tests: tuple[HeldOutPart, ...]
+
+    @classmethod
+    def unvalidated(cls, train: Part, *tests: HeldOutPart) -> StoreSplit:
+        """Split without validation rows."""
+        return cls(train, np.zeros(len(train.rows), dtype=bool), tests)
+
+
+def split_store(whole: Part, *, further_tests: bool, test_size: float, seed: int) -> StoreSplit:
+    """Split the training store by its own splits, else by a hold-out.
+
+    Args:
+        whole: all rows of the store.
+        further_tests: True if there are test stores or cross-validation.
+        test_size: share of the hold-out.
+        seed: seed of the hold-out.
+    """
+    path = whole.store.path
+    splits = whole.store.splits[whole.rows]
+    names = sorted(set(map(str, splits)) - {""})
+    if names and "train" not in names:
+        raise FreezeframeError(
+            f"{path}: its images are split into {', '.join(names)}, but none are for training; "
+            "name one split train"
+        )
+    if names:
+        split = _split_by_names(whole, splits, further_tests)
+        if split.tests or further_tests:
+            return split
+        whole = split.train
+    if further_tests:
+        return StoreSplit.unvalidated(whole)
+    if len(set(whole.labels)) < 2:
+        raise FreezeframeError(
+            f"{path}: two classes are needed, all its images are {str(whole.labels[0])!r}"
+        )
+    train, test = hold_out(whole.labels, whole.groups, test_size=test_size, seed=seed)
+    held_out = HeldOutPart(whole.take(test), f"hold-out {test_size:.0%}")
+    return StoreSplit.unvalidated(whole.take(train), held_out)
+
+
+def _split_by_names(whole: Part, splits: NDArray[np.str_], further_tests: bool) -> StoreSplit:
+    """Split the rows of a store by the names of their splits, of shape (n_rows,)."""
+    train = splits == "train"
+    validation = splits == "validation"
+    test = splits == "test"
+    # Without a test set the validation split is the test, so it must not choose anything.
+    if not test.any() and not further_tests and validation.any():
+        held_out = HeldOutPart(whole.take(validation), "validation")
+        return StoreSplit.unvalidated(whole.take(train), held_out)
+    tests = (HeldOutPart(whole.take(test), "test"),) if test.any() else ()
+    # Rows of the test split or of none are not trained on.
+    used = train | validation
+    return StoreSplit(whole.take(used), validation[used], tests)
