@@ -57,7 +57,7 @@ OPTIONS = ["--layer", "block1_pool", "--weights", "random", "--dtype", "float16"
 
 @pytest.fixture
 def scans(folder: Path) -> Path:
-    """The small noise images, and among them a picture three times, a broken file and a copy as another format."""
+    """Add to the noise images: a picture in three variants, a broken file, a copy as BMP."""
     y, x = np.mgrid[:90, :120]
     spots = 120 + 60 * np.sin(x / 9) * np.cos(y / 7) + (x > 70) * 50
     picture = Image.fromarray(spots.clip(0, 255).astype(np.uint8))
@@ -70,7 +70,7 @@ def scans(folder: Path) -> Path:
 
 
 def as_version_1(path: Path) -> Path:
-    """Make a store one of version 1: by its index, which is what counts."""
+    """Turn a store into one of version 1 by its index, which is all that readers use."""
     data = path.read_bytes()
     line, _, rest = data.partition(b"\n")
     name, _, length, _ = line.split()
@@ -98,12 +98,12 @@ def no_comparing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def groups(store: FeatureStore) -> list[int]:
-    """The numbers that a store should have."""
+    """Compute the numbers of groups that a store should have."""
     rows, numbers = store.rows(), np.zeros(len(store), int)
-    found = duplicates.duplicate_groups(
+    numbers_of_groups = duplicates.duplicate_groups(
         store.sha256s[rows].tolist(), store.pixels[rows].tolist(), store.thumbnails(rows)
     )
-    numbers[rows] = found + 1
+    numbers[rows] = numbers_of_groups + 1
     return numbers.tolist()
 
 
@@ -123,9 +123,9 @@ def test_fingerprints_and_groups_are_those_of_the_files(
         if row == broken:
             assert (store.pixels[row], store.duplicates[row]) == ("", 0)
             continue
-        wanted = fingerprint(read_image(scans / path))
-        assert store.pixels[row] == wanted.pixels
-        np.testing.assert_array_equal(store.thumbnails([row])[0], wanted.thumbnail)
+        expected = fingerprint(read_image(scans / path))
+        assert store.pixels[row] == expected.pixels
+        np.testing.assert_array_equal(store.thumbnails([row])[0], expected.thumbnail)
     assert store.duplicates.tolist() == groups(store)
     number = dict(zip(store.paths.tolist(), store.duplicates.tolist(), strict=True))
     assert (
@@ -142,7 +142,7 @@ def test_fingerprints_and_groups_are_those_of_the_files(
 def test_a_worker_writes_the_fingerprint_before_it_answers(
     scans: Path, tmp_path: Path, make_store: MakeStore
 ) -> None:
-    """So also of a row whose pixels were seen, and which is not computed."""
+    """This holds also for a row that is not computed because its pixels were seen before."""
     path, image = make_store("a.h5", ["x", "y"], pending=1), scans / "tumour" / "picture.png"
     with StoreWriter(path) as writer:
         engine = SimpleNamespace(input_size=(224, 224))
@@ -153,27 +153,25 @@ def test_a_worker_writes_the_fingerprint_before_it_answers(
             np.testing.assert_array_equal(
                 file["rows/thumbnail"][1], fingerprint(read_image(image)).thumbnail
             )
-    assert FeatureStore(path).pixels.tolist() == [
-        "",
-        "",
-    ]  # of a row that is not done they may be half written
+    # In a row that is not done they may be half written.
+    assert FeatureStore(path).pixels.tolist() == ["", ""]
 
 
-def test_fingerprints_are_on_the_disk_before_a_row_is_said_to_be_done(
+def test_fingerprints_are_on_the_disk_before_a_row_is_marked_as_done(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, events = tmp_path / "a.h5", list[str]()
     create_store(
         path, {name: ["a", "b"] for name in IDENTITY_COLUMNS}, {"l": (1, 1, 2)}, PROVENANCE
     )
-    found = fingerprint(read_image(scans / "tumour" / "picture.png"))
+    expected = fingerprint(read_image(scans / "tumour" / "picture.png"))
     features = {"l": np.ones((1, 1, 1, 2), np.float32)}
     batch = Batch(
         rows=[0],
         sizes=[(1, 2)],
         features=features,
         same=[(1, 0, (1, 2))],
-        fingerprints={0: found, 1: found},
+        fingerprints={0: expected, 1: expected},
     )
     with StoreWriter(path) as writer:
         places = {extent.offset: name for name, extent in writer.layout.datasets.items()}
@@ -186,12 +184,12 @@ def test_fingerprints_are_on_the_disk_before_a_row_is_said_to_be_done(
             ],
         )
         monkeypatch.setattr(os, "fsync", lambda handle: (events.append("flush"), sync(handle))[1])
-        write_behind(writer, (each for each in [batch]), ExtractionProgress(2), None)
+        write_behind(writer, (item for item in [batch]), ExtractionProgress(2), None)
     for row in (0, 1):
         done = events.index(f"rows/status {row}")
         assert "flush" in events[events.index(f"rows/pixels {row}") : done]
         assert "flush" in events[events.index(f"rows/thumbnail {row}") : done]
-    assert FeatureStore(path).pixels.tolist() == [found.pixels] * 2
+    assert FeatureStore(path).pixels.tolist() == [expected.pixels] * 2
 
 
 def test_late_fingerprints_and_groups_are_written_so_that_a_torn_write_is_seen(
@@ -261,17 +259,19 @@ def test_groups_are_looked_for_again_only_when_something_changed(
         whole = path.read_bytes()
         assert extract_features(read_manifest(scans), path, MNN).store.fingerprinted
         assert path.read_bytes() == whole
-    with h5py.File(path, "r+") as file:  # as a power cut may leave what is being written
+    # A power cut during the write can leave this.
+    with h5py.File(path, "r+") as file:
         file["rows/duplicates"][5] = 0
     assert extract_features(read_manifest(scans), path, MNN).store.duplicates.tolist() == before
     (scans / "healthy" / "mirrored.png").rename(scans / "healthy" / "00 first.png")
-    told: list[str] = []
+    steps: list[str] = []
     done = extract_features(
-        read_manifest(scans), path, MNN, afterwards=lambda what, *_: told.append(what)
+        read_manifest(scans), path, MNN, afterwards=lambda step, *_: steps.append(step)
     )
-    assert (done.computed, done.reused) == (1, 28)  # the broken file is looked at again
+    # The broken file is read again.
+    assert (done.computed, done.reused) == (1, 28)
     assert done.store.duplicates.tolist() == groups(done.store) != before
-    assert set(told) == {"comparing images"}
+    assert set(steps) == {"comparing images"}
 
 
 def test_a_finished_store_of_version_1_is_brought_to_version_2_without_computing(
@@ -340,7 +340,7 @@ def test_a_store_of_version_1_with_damaged_rows_is_not_mixed_with_other_librarie
 ) -> None:
     path = tmp_path / "a.h5"
     new = extract_features(read_manifest(scans), path, MNN).store
-    wanted = new.fingerprint
+    fingerprint_before = new.fingerprint
     as_version_1(path)
     with h5py.File(path, "r+") as file:
         file["layers/block1_pool"][3, 5, 5] = 1
@@ -354,7 +354,7 @@ def test_a_store_of_version_1_with_damaged_rows_is_not_mixed_with_other_librarie
     assert path.read_bytes() == old
     done = extract_features(read_manifest(scans), path, MNN)
     assert (done.computed, done.reused) == (1, 28)
-    assert done.store.fingerprint == wanted
+    assert done.store.fingerprint == fingerprint_before
     assert done.store.duplicates.tolist() == new.duplicates.tolist()
 
 
@@ -373,9 +373,8 @@ def test_a_store_of_version_1_that_was_not_finished_is_finished_as_version_2(
         no_backbone(patch)
         with pytest.raises(StoreError, match="made with version_pillow"):
             extract_features(read_manifest(scans), path, KERAS)
-    with pytest.raises(
-        KeyboardInterrupt
-    ):  # what is computed before another stop is not computed twice
+    # Rows that are computed before a second stop are not computed again.
+    with pytest.raises(KeyboardInterrupt):
         extract_features(read_manifest(scans), path, KERAS, progress=_stop)
     assert FeatureStore(path).format_version == 1
     begun = len(FeatureStore(tmp_path / ".a.h5.next").rows())
@@ -405,13 +404,11 @@ def test_other_images_take_their_rows_from_a_store_of_version_1(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-def test_killed_at_any_instant_there_is_the_old_store_or_the_new(
-    scans: Path, tmp_path: Path
-) -> None:
+def test_a_kill_at_any_instant_leaves_the_old_store_or_the_new(scans: Path, tmp_path: Path) -> None:
     path, chance = tmp_path / "a.h5", random.Random(0)
     extract_features(read_manifest(scans), path, MNN)
     old = as_version_1(path).read_bytes()
-    wanted = FeatureStore(path).fingerprint
+    fingerprint_before = FeatureStore(path).fingerprint
     code = _HANGS.replace("duplicates.duplicate_groups = hang", 'print("go", flush=True)')
     seen = set()
     for _ in range(8):
@@ -425,7 +422,7 @@ def test_killed_at_any_instant_there_is_the_old_store_or_the_new(
         process.wait()
         store = FeatureStore(path)
         assert store.complete
-        assert store.fingerprint == wanted
+        assert store.fingerprint == fingerprint_before
         assert store.format_version == 2 or path.read_bytes() == old
         seen.add(store.format_version)
     assert extract_features(read_manifest(scans), path, MNN).store.fingerprinted
@@ -433,7 +430,7 @@ def test_killed_at_any_instant_there_is_the_old_store_or_the_new(
 
 
 def lose(patch: pytest.MonkeyPatch, name: str) -> None:
-    """A file cannot be read again; the first time it could."""
+    """Make a file unreadable when it is read for the second time."""
     read = recognising.decode_source
 
     def fail(source: ImageSource) -> Any:
@@ -444,24 +441,28 @@ def lose(patch: pytest.MonkeyPatch, name: str) -> None:
     patch.setattr(recognising, "decode_source", fail)
 
 
-def test_a_file_that_cannot_be_read_again_is_told_and_made_up_for(
+def test_a_file_that_cannot_be_read_again_is_reported_and_read_by_the_next_run(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, manifest = tmp_path / "a.h5", read_manifest(scans)
     command = ["extract-features", str(scans), "--output", str(path), *OPTIONS]
     first = CliRunner().invoke(cli, command, prog_name="freezeframe")
-    line = "28 images are 24 different pictures: copies, also saved again, cropped, mirrored or turned, count once"
+    line = (
+        "28 images are 24 different pictures: "
+        "copies, also saved again, cropped, mirrored or turned, count once"
+    )
     assert f"{line} (freezeframe audit shows them)\n" in first.stderr
     as_version_1(path)
     with monkeypatch.context() as patch:
         lose(patch, "picture.png")
         again = CliRunner().invoke(cli, command, prog_name="freezeframe")
-        no_comparing(patch)  # the next run has nothing new to compare
+        # The next run has nothing new to compare.
+        no_comparing(patch)
         assert len(extract_features(manifest, path, MNN).unrecognised) == 1
     assert again.exit_code == 0
     assert (
-        "1 images could not be read again, first tumour/picture.png: cannot be read (No such file or directory); "
-        "copies of them are not recognised\n"
+        "1 images could not be read again, first tumour/picture.png: "
+        "cannot be read (No such file or directory); copies of them are not recognised\n"
     ) in again.stderr
     assert "different pictures" not in again.stderr
     store = FeatureStore(path)
@@ -475,7 +476,7 @@ def test_a_file_that_cannot_be_read_again_is_told_and_made_up_for(
     assert (done.unrecognised, done.store.fingerprinted, done.store.pictures) == ([], True, 24)
 
 
-def test_a_file_that_changed_is_not_what_was_computed(scans: Path, tmp_path: Path) -> None:
+def test_a_file_that_changed_gets_no_fingerprint(scans: Path, tmp_path: Path) -> None:
     path, manifest = tmp_path / "a.h5", read_manifest(scans)
     extract_features(manifest, path, MNN)
     as_version_1(path)
@@ -484,9 +485,9 @@ def test_a_file_that_changed_is_not_what_was_computed(scans: Path, tmp_path: Pat
     assert done.unrecognised == [("tumour/03.png", "changed since it was listed")]
 
 
-def fingerprinted(make_store: MakeStore, name: str, labels: list[str], **how: Any) -> Path:
-    """A store with made-up fingerprints of all its done rows."""
-    path, rng = make_store(name, labels, **how), np.random.default_rng(len(labels))
+def fingerprinted(make_store: MakeStore, name: str, labels: list[str], **options: Any) -> Path:
+    """Make a store with made-up fingerprints of all its done rows."""
+    path, rng = make_store(name, labels, **options), np.random.default_rng(len(labels))
     rows = FeatureStore(path).rows()
     with StoreWriter(path) as writer:
         thumbnails = rng.integers(0, 256, (len(labels), 64, 64)).astype(np.uint8)
@@ -497,7 +498,9 @@ def fingerprinted(make_store: MakeStore, name: str, labels: list[str], **how: An
     return path
 
 
-def test_what_is_copied_and_merged(make_store: MakeStore, tmp_path: Path) -> None:
+def test_fingerprints_are_copied_and_merged_but_groups_are_not(
+    make_store: MakeStore, tmp_path: Path
+) -> None:
     a = FeatureStore(fingerprinted(make_store, "a.h5", ["x", "y", "x", "y"], failed=1))
     assert (a.fingerprinted, a.pictures, a.duplicates.tolist()) == (True, 2, [1, 1, 2, 0])
     b = FeatureStore(make_store("b.h5", ["p", "q"]))
@@ -506,16 +509,15 @@ def test_what_is_copied_and_merged(make_store: MakeStore, tmp_path: Path) -> Non
     np.testing.assert_array_equal(merged.thumbnails([0, 2]), a.thumbnails([0, 2]))
     np.testing.assert_array_equal(merged.thumbnails(merged.pixels != ""), a.thumbnails(a.rows()))
     assert merged.thumbnails([]).shape == (0, 64, 64)
-    assert (
-        merged.duplicates.tolist() == [0] * 6
-    )  # the groups of each do not know the other's images
+    # The groups of one store do not cover the images of the other.
+    assert merged.duplicates.tolist() == [0] * 6
     assert not merged.fingerprinted
     for rows in ([3], [0, 4], [5]):
         with pytest.raises(StoreError, match=r"not done|has no thumbnail of [pq]/"):
             merged.thumbnails(rows)
 
 
-def test_a_copied_row_keeps_nothing_of_what_was_begun_there(make_store: MakeStore) -> None:
+def test_copying_clears_a_fingerprint_that_was_begun(make_store: MakeStore) -> None:
     source = FeatureStore(make_store("a.h5", ["x", "y"]))
     path = make_store("b.h5", ["x", "y"], pending=2)
     with StoreWriter(path) as writer:
@@ -525,7 +527,7 @@ def test_a_copied_row_keeps_nothing_of_what_was_begun_there(make_store: MakeStor
     assert FeatureStore(path).pixels.tolist() == ["", ""]
 
 
-def test_info_tells_how_many_pictures(make_store: MakeStore) -> None:
+def test_info_shows_the_number_of_pictures(make_store: MakeStore) -> None:
     for path, number, text in (
         (
             fingerprinted(make_store, "a.h5", ["x", "y", "x"]),
@@ -535,9 +537,9 @@ def test_info_tells_how_many_pictures(make_store: MakeStore) -> None:
         (make_store("b.h5", ["x", "y"]), None, "unknown; extract-features"),
         (GOLDEN / "store-v1.h5", None, "unknown; extract-features"),
     ):
-        told = CliRunner().invoke(cli, ["store", "info", str(path), "--json"])
-        assert json.loads(told.stdout)["pictures"] == number
-        assert json.loads(told.stdout)["format_version"] == (1 if "v1" in path.name else 2)
+        result = CliRunner().invoke(cli, ["store", "info", str(path), "--json"])
+        assert json.loads(result.stdout)["pictures"] == number
+        assert json.loads(result.stdout)["format_version"] == (1 if "v1" in path.name else 2)
         assert text in CliRunner().invoke(cli, ["store", "info", str(path)]).stdout
 
 
@@ -626,19 +628,21 @@ def test_the_cache_of_frozen_features_compares_no_images(
     [("group_column", "patient"), ("group_regex", r"patient-(\d+)")],
     ids=["column", "regex"],
 )
-def test_what_names_the_patient_is_passed_on(
+def test_options_that_name_the_patient_are_passed_on(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, value: str
 ) -> None:
-    asked: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
 
-    def read(source: Path, **how: Any) -> None:
-        asked.update(how)
+    def read(source: Path, **options: Any) -> None:
+        arguments.update(options)
         raise FreezeframeError("enough")
 
     monkeypatch.setattr("freezeframe.data.manifest.read_manifest", read)
     command = ["extract-features", str(scans), f"--{option.replace('_', '-')}", value]
     assert CliRunner().invoke(cli, command).exit_code == 1
-    assert {name: given for name, given in asked.items() if given is not None} == {option: value}
+    assert {name: setting for name, setting in arguments.items() if setting is not None} == {
+        option: value
+    }
 
 
 def test_golden_store_of_version_2() -> None:
@@ -653,7 +657,8 @@ def test_golden_store_of_version_2() -> None:
         for row in range(6)
     ]
     assert store.duplicates.tolist() == [1, 2, 0, 0, 1, 0]
-    assert not store.fingerprinted  # as after files could not be read again
+    # Some files could not be read again.
+    assert not store.fingerprinted
     y, x = np.mgrid[:64, :64]
     picture = ((3 * y + x) % 256).astype(np.uint8)
     np.testing.assert_array_equal(store.thumbnails([0, 4]), [picture, picture[::-1]])
