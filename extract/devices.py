@@ -1,4 +1,4 @@
-"""What this machine offers: GPU memory, CPU cores, installed packages."""
+"""The devices of this machine: GPU memory, CPU cores; and installed packages."""
 
 from __future__ import annotations
 

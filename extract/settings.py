@@ -161,7 +161,7 @@ class Settings:
         """Choose the engine of "auto": that of the existing store, or else the fastest here."""
         if existing in ("keras", "mnn"):
             return existing
-        # Whoever sets a backend, a batch size or a precision means Keras.
+        # A user who sets a backend, a batch size or a precision means Keras.
         means_keras = (
             os.environ.get("KERAS_BACKEND")
             or self.batch_size

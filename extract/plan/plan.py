@@ -43,7 +43,7 @@ class Plan:
         settings: resolved settings.
         output: path of the finished store.
         target: file that is written: `output`, or a file beside it that replaces it at the end.
-        existing: the store at `output`; None if there is none or it is overwritten.
+        existing: the store at `output`; None if it is missing or overwritten.
         begun: the unfinished store of these images at `target`, if it is not `output`; it is
             continued.
         donors: stores from which finished rows of the same files are copied, in this order.
@@ -146,17 +146,14 @@ def make_plan(
     _check_stores(task, existing, donors, manifest, settings)
 
     outdated_bytes = 0
-    unfinished = _Unfinished()
     if existing is not None and task == "upgrade" and existing.complete:
-        # What earlier runs computed may be of other versions, and no row of it is needed.
-        unfinished = _Unfinished(obsolete=(next_path(output),))
         n_bytes = copied_bytes(existing)
         if not has_room(output, n_bytes):
             task = "keep"
             outdated_bytes = n_bytes
-    elif task in ("upgrade", "replace"):
-        unfinished = _find_unfinished(output, manifest, settings)
-    donors = (*unfinished.donors, *([existing] if existing and task == "replace" else []), *donors)
+    unfinished = _find_unfinished(task, existing, output, manifest, settings)
+    old = [existing] if existing is not None and task == "replace" else []
+    donors = (*unfinished.donors, *old, *donors)
     n_reused, n_remaining = _count_rows(task, existing, unfinished.begun, donors, manifest)
     return Plan(
         task=task,
@@ -252,8 +249,19 @@ def _check_stores(
         check_same_collection(existing, manifest)
 
 
-def _find_unfinished(output: Path, manifest: Manifest, settings: Settings) -> _Unfinished:
+def _find_unfinished(
+    task: Task,
+    existing: FeatureStore | None,
+    output: Path,
+    manifest: Manifest,
+    settings: Settings,
+) -> _Unfinished:
     """Find the usable stores that earlier runs left unfinished beside the output."""
+    if task not in ("upgrade", "replace"):
+        return _Unfinished()
+    if task == "upgrade" and existing is not None and existing.complete:
+        # What earlier runs computed may be of other versions, and no row of it is needed.
+        return _Unfinished(obsolete=(next_path(output),))
     begun, obsolete_begun = _open_unfinished(next_path(output), settings)
     aside, obsolete_aside = _open_unfinished(set_aside_path(output), settings)
     obsolete = obsolete_begun + obsolete_aside

@@ -1,4 +1,4 @@
-"""From images to a store: right numbers, the same numbers whatever happens, and refusals."""
+"""Tests of the way from images to a store: right numbers, after any stop, and refusals."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from freezeframe.extract.settings import Settings
 
 VGG16 = BACKBONES["vgg16"]
 FAST = Settings(layers=("block1_pool",), weights="random", batch_size=4, dtype="float16")
-"""One block of a random network: right for everything but the numbers."""
+"""Settings of one block of a random network: enough for everything but the numbers."""
 
 
 @pytest.fixture(scope="module")
 def keras_vgg16() -> Iterator[object]:
-    """Keras's own VGG16 with the real weights: what our features must equal."""
+    """Keras's own VGG16 with the real weights, whose features ours must equal."""
     keras = keras_engine.import_keras()
     network = keras.applications.VGG16(include_top=False, weights=None, input_shape=(224, 224, 3))
     weights, _ = load_weights()
@@ -49,14 +49,14 @@ def keras_vgg16() -> Iterator[object]:
     del network
 
 
-def test_the_table_of_layers_is_keras_own(keras_vgg16: object) -> None:
+def test_the_table_of_layers_equals_that_of_keras(keras_vgg16: object) -> None:
     layers = {layer.name: tuple(layer.output.shape[1:]) for layer in keras_vgg16.layers[1:]}  # type: ignore[attr-defined]
     assert VGG16.layers == layers
     tensors = {tensor.path: tuple(tensor.shape) for tensor in keras_vgg16.weights}  # type: ignore[attr-defined]
     assert VGG16.tensors == tensors
 
 
-def test_features_equal_keras_own(folder: Path, tmp_path: Path, keras_vgg16: object) -> None:
+def test_features_equal_those_of_keras(folder: Path, tmp_path: Path, keras_vgg16: object) -> None:
     import keras
 
     # Ten images, two of them copies: more than a batch, and few enough for the whole network.
@@ -72,23 +72,21 @@ def test_features_equal_keras_own(folder: Path, tmp_path: Path, keras_vgg16: obj
         keras_vgg16.inputs,  # type: ignore[attr-defined]
         [keras_vgg16.get_layer(name).output for name in ("block3_pool", "block5_pool")],  # type: ignore[attr-defined]
     )
-    for name, wanted in zip(
+    for name, expected in zip(
         ("block3_pool", "block5_pool"), both.predict(prepared, verbose=0), strict=True
     ):
         got = store.features(name)
-        assert got.shape == wanted.shape == (10, *VGG16.layers[name])
-        assert np.linalg.norm(got - wanted) <= 1e-5 * np.linalg.norm(wanted)
+        assert got.shape == expected.shape == (10, *VGG16.layers[name])
+        assert np.linalg.norm(got - expected) <= 1e-5 * np.linalg.norm(expected)
 
 
-def test_an_image_s_features_depend_on_nothing_else() -> None:
+def test_features_depend_on_no_other_image() -> None:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (224, 224, 3)).astype(np.uint8) for _ in range(8)]
     engine = KerasEngine(VGG16, load_weights()[0], ("block3_pool", "block5_pool"), 8)
-    full, turned, alone = (
-        engine.forward(images),
-        engine.forward(images[::-1]),
-        engine.forward(images[2:3]),
-    )
+    full = engine.forward(images)
+    turned = engine.forward(images[::-1])
+    alone = engine.forward(images[2:3])
     for name in engine.layers:
         np.testing.assert_array_equal(full[name], turned[name][::-1])
         np.testing.assert_array_equal(full[name][2], alone[name][0])
@@ -107,23 +105,27 @@ def test_any_number_of_images_gives_the_same_rows(folder: Path, tmp_path: Path) 
     assert part.checksums("block1_pool").tolist() == whole.checksums("block1_pool")[rows].tolist()
 
 
-def test_what_is_recorded(folder: Path, tmp_path: Path) -> None:
+def test_provenance_records_the_settings(folder: Path, tmp_path: Path) -> None:
     store = extract_features(
         read_manifest(folder), tmp_path / "a.h5", FAST, command="extract-features x"
     ).store
-    made = store.provenance
-    assert made["weights_source"] == "random, seed 0"
-    assert made["backbone"] == "vgg16"
-    assert (made["preprocessing"], made["resize"], made["input_height"]) == (
+    provenance = store.provenance
+    assert provenance["weights_source"] == "random, seed 0"
+    assert provenance["backbone"] == "vgg16"
+    assert (provenance["preprocessing"], provenance["resize"], provenance["input_height"]) == (
         "caffe",
         "bilinear",
         224,
     )
-    assert (made["engine"], made["dtype"], made["batch_size"]) == ("keras", "float16", 4)
-    assert made["command"] == "extract-features x"
-    assert made["source"] == str(folder)
-    assert re.match(r"\d+\.\d+", made[f"version_{made['backend']}"])
-    assert re.match(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", made["created"])
+    assert (provenance["engine"], provenance["dtype"], provenance["batch_size"]) == (
+        "keras",
+        "float16",
+        4,
+    )
+    assert provenance["command"] == "extract-features x"
+    assert provenance["source"] == str(folder)
+    assert re.match(r"\d+\.\d+", provenance[f"version_{provenance['backend']}"])
+    assert re.match(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", provenance["created"])
     assert store.memmap("block1_pool").dtype == np.float16
     row = store.paths.tolist().index("healthy/05.png")
     assert (store.heights[row], store.widths[row]) == (25, 30)
@@ -142,7 +144,7 @@ def test_a_finished_store_is_recognised_without_a_backbone(
     assert (tmp_path / "a.h5").read_bytes() == before
 
 
-def test_stopped_anywhere_it_goes_on(folder: Path, tmp_path: Path) -> None:
+def test_a_stopped_run_is_continued(folder: Path, tmp_path: Path) -> None:
     whole = extract_features(read_manifest(folder), tmp_path / "whole.h5", FAST).store
 
     def stop(progress: ExtractionProgress) -> None:
@@ -190,7 +192,7 @@ def test_a_file_that_cannot_be_read_for_now_is_tried_again(folder: Path, tmp_pat
     assert extract_features(manifest, tmp_path / "a.h5", FAST).computed == 1
 
 
-def test_a_file_that_could_not_be_read_when_listed_is_failed(folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_could_not_be_read_when_listed_fails(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(
         "path,label\nscans/tumour/00.png,a\nscans/healthy/00.png,b\nnone.png,b\n"
     )
@@ -213,9 +215,8 @@ def test_a_missing_library_stops_the_run_and_condemns_no_image(
 
 def test_a_row_that_lost_its_checksum_is_computed_again(folder: Path, tmp_path: Path) -> None:
     whole = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST).store
-    with h5py.File(
-        tmp_path / "a.h5", "r+"
-    ) as file:  # as a power cut between two flushes may leave it
+    # As a power cut between two flushes may leave it.
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
         file["checksums/block1_pool"][5] = b""
     assert not FeatureStore(tmp_path / "a.h5").complete
     again = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
@@ -231,10 +232,10 @@ def test_a_row_that_lost_its_checksum_is_computed_again(folder: Path, tmp_path: 
         {"dtype_policy": "mixed_bfloat16"},
     ],
 )
-def test_the_user_s_keras_settings_change_nothing(setting: dict[str, str]) -> None:
+def test_keras_settings_of_the_user_change_nothing(setting: dict[str, str]) -> None:
     keras = keras_engine.import_keras()
     images = [np.random.default_rng(0).integers(0, 256, (224, 224, 3)).astype(np.uint8)] * 2
-    wanted = KerasEngine(VGG16, random_weights(0), ("block1_pool",), 2).forward(images)
+    expected = KerasEngine(VGG16, random_weights(0), ("block1_pool",), 2).forward(images)
     ((name, value),) = setting.items()
     before = getattr(keras.config, name)()
     getattr(keras.config, f"set_{name}")(value)
@@ -244,10 +245,10 @@ def test_the_user_s_keras_settings_change_nothing(setting: dict[str, str]) -> No
         assert getattr(after, "name", after) == value
     finally:
         getattr(keras.config, f"set_{name}")(before)
-    np.testing.assert_array_equal(got["block1_pool"], wanted["block1_pool"])
+    np.testing.assert_array_equal(got["block1_pool"], expected["block1_pool"])
 
 
-def test_a_file_changed_while_it_runs_is_told(folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_changes_during_the_run_fails(folder: Path, tmp_path: Path) -> None:
     manifest = read_manifest(folder)
     Image.new("RGB", (9, 9)).save(folder / "tumour" / "03.png")
     done = extract_features(manifest, tmp_path / "a.h5", FAST)
@@ -281,7 +282,7 @@ def _interrupt(_: ExtractionProgress) -> None:
     raise KeyboardInterrupt
 
 
-def test_other_libraries_may_not_finish_what_some_began(
+def test_a_store_is_not_continued_with_other_libraries(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
@@ -303,7 +304,7 @@ def test_another_collection_is_refused_unless_overwritten(folder: Path, tmp_path
 
 
 def _change(folder: Path) -> None:
-    """Remove an image, change one, add one that is new, rename one, move one to the other class."""
+    """Remove, change, add and rename an image, and move an image to the other class."""
     (folder / "tumour" / "00.png").unlink()
     Image.new("RGB", (31, 17), (1, 2, 3)).save(folder / "tumour" / "01.png")
     Image.new("RGB", (31, 17), (3, 2, 1)).save(folder / "tumour" / "99.png")
@@ -335,7 +336,7 @@ def test_relabelled_images_need_no_backbone(
     assert set(done.store.labels) == {"healthy", "tumor"}
 
 
-def test_a_new_store_that_was_not_finished_is_gone_on_with(folder: Path, tmp_path: Path) -> None:
+def test_an_unfinished_new_store_is_continued(folder: Path, tmp_path: Path) -> None:
     extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
     old = (tmp_path / "a.h5").read_bytes()
     for number in range(20):
@@ -343,10 +344,11 @@ def test_a_new_store_that_was_not_finished_is_gone_on_with(folder: Path, tmp_pat
     manifest = read_manifest(folder)
     with pytest.raises(KeyboardInterrupt):
         extract_features(manifest, tmp_path / "a.h5", FAST, progress=_interrupt)
-    assert (tmp_path / "a.h5").read_bytes() == old  # readable all the time
+    # The old store is readable all the time.
+    assert (tmp_path / "a.h5").read_bytes() == old
     done = extract_features(manifest, tmp_path / "a.h5", FAST)
     assert 0 < done.computed < 20
-    # Once more, and other images still: what was computed for the unfinished one is not lost.
+    # The images change again: what the unfinished store has is not lost.
     for number in range(20):
         Image.new("RGB", (9, 9), (0, number + 1, 0)).save(folder / "tumour" / f"again {number}.png")
     with pytest.raises(KeyboardInterrupt):
@@ -411,11 +413,11 @@ def test_a_damaged_row_of_an_earlier_store_is_computed(folder: Path, tmp_path: P
 
 def test_stopping_works_among_images_that_need_no_computing(folder: Path) -> None:
     engine = KerasEngine(VGG16, random_weights(0), ("block1_conv1",), 4)
-    asked: list[bool] = []
+    calls: list[bool] = []
 
     def stop() -> bool:
-        asked.append(True)
-        return len(asked) >= 300
+        calls.append(True)
+        return len(calls) >= 300
 
     sources = (ImageSource(row, folder / "healthy" / "00.png") for row in range(1000))
     batches = list(run(engine, sources, "nearest", seen=SeenPixels(), stop=stop))
@@ -443,7 +445,7 @@ def test_images_with_the_same_pixels_are_computed_once(folder: Path, tmp_path: P
     assert done.store.verify() == []
 
 
-def test_a_disk_without_room_is_told_before_anything_is_made(
+def test_a_disk_without_room_is_reported_before_a_store_is_made(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("usage", (), {"free": 10**8})
@@ -456,7 +458,8 @@ def test_a_disk_without_room_is_told_before_anything_is_made(
 
 
 def test_a_damaged_store_can_be_overwritten_but_nothing_else(folder: Path, tmp_path: Path) -> None:
-    manifest, path = read_manifest(folder), tmp_path / "a.h5"
+    manifest = read_manifest(folder)
+    path = tmp_path / "a.h5"
     extract_features(manifest, path, FAST)
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(StoreError, match=r"truncated|not what was written"):
@@ -546,7 +549,7 @@ def test_without_a_backend_the_error_names_the_extra(
         keras_engine.choose_keras_backend()
 
 
-def test_loading_keras_asks_nobody_for_keras(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_importing_keras_restores_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     keras_engine.import_keras()
     assert "KERAS_BACKEND" not in os.environ
@@ -583,7 +586,7 @@ def test_decoding_runs_ahead_but_not_far(folder: Path) -> None:
     assert rows == list(range(23))
 
 
-def test_no_thread_is_left_when_it_is_abandoned(folder: Path) -> None:
+def test_an_abandoned_run_leaves_no_thread(folder: Path) -> None:
     engine = KerasEngine(VGG16, random_weights(0), ("block1_conv1",), 2)
     before = threading.active_count()
     batches = run(
@@ -600,7 +603,7 @@ def test_no_thread_is_left_when_it_is_abandoned(folder: Path) -> None:
 
 
 def test_real_images(datasets: Path, tmp_path: Path) -> None:
-    """Some of each class of the real set, with the real weights."""
+    """Images of each class of the real set, with the real weights."""
     table = tmp_path / "some.csv"
     listed = [
         f"{datasets}/navoneel/{i.path},{i.label}"
@@ -611,4 +614,5 @@ def test_real_images(datasets: Path, tmp_path: Path) -> None:
     assert (done.computed, done.failed) == (11, [])
     features = done.store.features("block5_pool")
     assert np.isfinite(features).all()
-    assert 0.5 < (features == 0).mean() < 0.95  # a trained network's last features are sparse
+    # The last features of a trained network are sparse.
+    assert 0.5 < (features == 0).mean() < 0.95

@@ -1,4 +1,4 @@
-"""The transformer: right numbers for whatever form images have, nothing computed twice, and a cache that survives."""
+"""Tests of `FrozenFeatures`: right numbers, nothing computed twice, a cache that survives."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ Fast = partial(
     batch_size=4,
 )
 FastMnn = partial(Fast, engine="mnn", batch_size=None, workers=1)
-"""One block of a random network: right for everything but the numbers. TensorFlow starts too slowly for processes."""
+"""One block of a random network on mnn, since TensorFlow starts too slowly for processes."""
 
-Asked = list[int]
+Counts = list[int]
 
 
 @pytest.fixture
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where features go in the user's cache folder, in which there is nothing but models of MNN."""
+    """An empty folder of cached features; models of MNN are shared between tests."""
     shared = Path(os.environ["XDG_CACHE_HOME"]) / "freezeframe" / "mnn"
     shared.mkdir(parents=True, exist_ok=True)
     own = tmp_path / "cache" / "freezeframe"
@@ -69,13 +69,13 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """Of each extraction the number of its images."""
-    numbers: Asked = []
+def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
+    """The number of images of each extraction."""
+    numbers: Counts = []
 
-    def spy(manifest: Manifest, *args: Any, **how: Any) -> Any:
+    def spy(manifest: Manifest, *args: Any, **options: Any) -> Any:
         numbers.append(len(manifest.images))
-        return extract_features(manifest, *args, **how)
+        return extract_features(manifest, *args, **options)
 
     monkeypatch.setattr(feature_cache, "extract_features", spy)
     return numbers
@@ -83,7 +83,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[np.ndarray]]:
-    """Instead of a backbone, features that tell the content; gives images, by number the same."""
+    """Replaces the backbone: features are the digest's number. Returns n different images."""
     layer = BACKBONES["vgg16"].layers["block5_pool"]
 
     def draw(manifest: Manifest, path: Path, settings: Settings, **_: Any) -> Any:
@@ -91,7 +91,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[np.ndarray]]:
             name: [getattr(image, name) for image in manifest.images]
             for name in ("path", "sha256", "label")
         }
-        made = (
+        provenance = (
             checks.deciding_fields(settings)
             | checks.versions(settings)
             | {"command": "FrozenFeatures"}
@@ -100,7 +100,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[np.ndarray]]:
             path,
             columns | dict.fromkeys(("split", "group"), columns["label"]),
             {"block5_pool": layer},
-            made,
+            provenance,
         )
         with StoreWriter(path) as writer:
             for row, image in enumerate(manifest.images):
@@ -113,34 +113,35 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[np.ndarray]]:
 
 
 def no_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever wants to compute something fails."""
+    """Let every extraction fail."""
     monkeypatch.setattr(feature_cache, "extract_features", None)
     monkeypatch.setattr(extraction, "load_weights", None)
     monkeypatch.setattr(target, "load_weights", None)
 
 
 def stores(path: Path) -> list[FeatureStore]:
-    """The store of a cache and its shards."""
+    """Open the store of a cache and its shards."""
     return [
-        FeatureStore(each) for each in (path, *path.with_name(f"{path.name}.shards").glob("*.h5"))
+        FeatureStore(file) for file in (path, *path.with_name(f"{path.name}.shards").glob("*.h5"))
     ]
 
 
-def test_a_pipeline_is_cross_validated_and_each_image_computed_once(
-    folder: Path, cache_folder: Path, asked: Asked
+def test_cross_validation_computes_each_image_once(
+    folder: Path, cache_folder: Path, counts: Counts
 ) -> None:
     files = sorted(folder.glob("*/*.png"))
     labels = [file.parent.name for file in files]
     head = make_pipeline(Fast(), LogisticRegression(max_iter=1000))
     assert cross_val_score(head, files, labels, cv=3).min() > 0.9
-    assert sum(asked) == 23  # two of the files are the same
+    # Two of the 24 files are the same.
+    assert sum(counts) == 23
     (path,) = cache_folder.glob("*.h5")
     assert path.name.startswith("vgg16-block1_pool-")
     search = GridSearchCV(
         head, {"frozenfeatures__pooling": ["avg", "max"], "logisticregression__C": [0.1, 1.0]}, cv=2
     )
     assert search.fit([str(file) for file in files], labels).best_score_ > 0.9
-    assert sum(asked) == 23
+    assert sum(counts) == 23
 
 
 def test_processes_share_the_cache(folder: Path, tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_processes_share_the_cache(folder: Path, tmp_path: Path) -> None:
 def test_numbers_are_those_of_extract_features(
     folder: Path, tmp_path: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To the last bit, with the real weights; and a store made by `extract-features` is only read."""
+    """They are equal to the last bit; a store of `extract-features` is only read."""
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     for file in [
         *sorted((folder / "healthy").iterdir())[2:],
@@ -168,21 +169,22 @@ def test_numbers_are_those_of_extract_features(
     store = extract_features(
         read_manifest(folder), path, settings, workers=1, command="extract-features scans"
     ).store
-    before, files = path.read_bytes(), [folder / name for name in store.paths]
-    wanted = store.features("block5_pool", pooling="flat")
+    before = path.read_bytes()
+    files = [folder / name for name in store.paths]
+    expected = store.features("block5_pool", pooling="flat")
     computed = FrozenFeatures(workers=1).transform(files)
     assert computed.dtype == np.float32
-    np.testing.assert_array_equal(computed, wanted)
+    np.testing.assert_array_equal(computed, expected)
     shutil.rmtree(cache_folder)
     with monkeypatch.context() as without:
         no_backbone(without)
         np.testing.assert_array_equal(
-            FrozenFeatures(store=path).transform(files[::-1]), wanted[::-1]
+            FrozenFeatures(store=path).transform(files[::-1]), expected[::-1]
         )
     assert not cache_folder.exists()
     Image.new("RGB", (9, 9)).save(tmp_path / "new.png")
     more = FrozenFeatures(store=path, workers=1).transform([*files, tmp_path / "new.png"])
-    np.testing.assert_array_equal(more[:-1], wanted)
+    np.testing.assert_array_equal(more[:-1], expected)
     assert path.read_bytes() == before
     assert sorted(file.name for file in tmp_path.glob("labelled*")) == [
         "labelled.h5",
@@ -200,11 +202,11 @@ def test_numbers_are_those_of_extract_features(
         FrozenFeatures(store=path, layer="block4_pool").transform(files)
 
 
-def test_all_forms_of_the_same_images(folder: Path, tmp_path: Path, asked: Asked) -> None:
+def test_all_forms_of_the_same_images(folder: Path, tmp_path: Path, counts: Counts) -> None:
     files = sorted((folder / "tumour").glob("*.png"))[:5]
     frozen = Fast(store=tmp_path / "a.h5")
-    wanted = frozen.transform(files)
-    assert wanted.shape == (5, 64)
+    expected = frozen.transform(files)
+    assert expected.shape == (5, 64)
     names = [str(file) for file in files]
     for form in (
         names,
@@ -213,22 +215,22 @@ def test_all_forms_of_the_same_images(folder: Path, tmp_path: Path, asked: Asked
         np.array(names)[:, np.newaxis],
         np.array(files, dtype=object),
     ):
-        np.testing.assert_array_equal(frozen.transform(form), wanted)
+        np.testing.assert_array_equal(frozen.transform(form), expected)
     for frame in (
         pandas.Series(names, index=range(7, 12)),
         pandas.DataFrame({"path": files}),
         [[n] for n in names],
     ):
-        np.testing.assert_array_equal(frozen.transform(frame), wanted)
-    assert asked == [5]
+        np.testing.assert_array_equal(frozen.transform(frame), expected)
+    assert counts == [5]
     pixels = [read_image(file) for file in files]
-    np.testing.assert_array_equal(frozen.transform(pixels), wanted)
-    np.testing.assert_array_equal(frozen.transform([*pixels[:2], *files[2:]]), wanted)
-    assert asked == [5, 5]
+    np.testing.assert_array_equal(frozen.transform(pixels), expected)
+    np.testing.assert_array_equal(frozen.transform([*pixels[:2], *files[2:]]), expected)
+    assert counts == [5, 5]
     square = np.stack([image[:20, :20] for image in pixels])
     assert frozen.transform(square).shape == (5, 64)
     np.testing.assert_array_equal(frozen.transform([square[3]])[0], frozen.transform(square)[3])
-    assert asked == [5, 5, 5]
+    assert counts == [5, 5, 5]
 
 
 def test_grey_levels_are_those_of_files(tmp_path: Path) -> None:
@@ -246,57 +248,59 @@ def test_grey_levels_are_those_of_files(tmp_path: Path) -> None:
         for kind in ("deep", "float", "flat", "bits")
         for n in (0, 1)
     ]
-    wanted = frozen.transform([tmp_path / file for file in files])
+    expected = frozen.transform([tmp_path / file for file in files])
     arrays = [*deep, *(deep / 7.0), *flat[..., np.newaxis], *(flat > 70)]
-    np.testing.assert_array_equal(frozen.transform(arrays), wanted)
-    assert len(np.unique(wanted, axis=0)) == 6  # deep and float show the same
+    np.testing.assert_array_equal(frozen.transform(arrays), expected)
+    # The deep and the float images show the same.
+    assert len(np.unique(expected, axis=0)) == 6
 
 
 def test_nothing_is_computed_again(
-    folder: Path, tmp_path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = sorted(folder.glob("*/*.png"))
-    wanted = Fast(store=tmp_path / "a.h5").transform(files[:10])
+    expected = Fast(store=tmp_path / "a.h5").transform(files[:10])
     Fast(store=tmp_path / "a.h5").transform(files[5:20])
-    assert asked == [10, 10]
+    assert counts == [10, 10]
     no_backbone(monkeypatch)
     files[0].rename(folder / "renamed.dat")
     again = Fast(store=tmp_path / "a.h5").transform([files[9], folder / "renamed.dat", files[9]])
-    np.testing.assert_array_equal(again, wanted[[9, 0, 9]])
+    np.testing.assert_array_equal(again, expected[[9, 0, 9]])
     flat = Fast(store=tmp_path / "a.h5", pooling="flat").transform(files[1:2])
-    np.testing.assert_allclose(flat.reshape(-1, 64).mean(axis=0), wanted[1], rtol=1e-5)
+    np.testing.assert_allclose(flat.reshape(-1, 64).mean(axis=0), expected[1], rtol=1e-5)
 
 
 def test_the_cache_stays_in_few_files(
     tmp_path: Path, drawn: Callable[[int], list[np.ndarray]]
 ) -> None:
-    rng, images, known = np.random.default_rng(0), drawn(50), 0
-    written, frozen = [0], FrozenFeatures(store=tmp_path / "a.h5", pooling="max")
-    wanted: dict[int, float] = {}
+    rng = np.random.default_rng(0)
+    images = drawn(50)
+    n_known = 0
+    written = [0]
+    frozen = FrozenFeatures(store=tmp_path / "a.h5", pooling="max")
+    expected: dict[int, float] = {}
     copy = feature_cache.copy_rows
-    feature_cache.copy_rows, undo = (
-        lambda *a, **k: written.append(copy(*a, **k)) or written[-1],
-        copy,
-    )
+    feature_cache.copy_rows = lambda *a, **k: written.append(copy(*a, **k)) or written[-1]
+    undo = copy
     try:
-        while known < len(images):
+        while n_known < len(images):
             more = int(rng.integers(1, 4))
             numbers = [
-                *rng.choice(known, min(known, 3), replace=False).tolist(),
-                *range(known, min(50, known + more)),
+                *rng.choice(n_known, min(n_known, 3), replace=False).tolist(),
+                *range(n_known, min(50, n_known + more)),
             ]
             for number, row in zip(
                 numbers, frozen.transform([images[n] for n in numbers]), strict=True
             ):
-                assert wanted.setdefault(number, row[0]) == row[0] == row[511]
-            known = min(50, known + more)
+                assert expected.setdefault(number, row[0]) == row[0] == row[511]
+            n_known = min(50, n_known + more)
             sizes = sorted(len(store) for store in stores(tmp_path / "a.h5"))
-            assert sum(sizes) == known
-            assert len(sizes) <= 1 + math.log2(known)
+            assert sum(sizes) == n_known
+            assert len(sizes) <= 1 + math.log2(n_known)
             assert max(sizes) == len(FeatureStore(tmp_path / "a.h5"))
     finally:
         feature_cache.copy_rows = undo
-    assert len(set(wanted.values())) == 50
+    assert len(set(expected.values())) == 50
     assert sum(written) < 50 * math.log2(50)
     assert all(store.verify() == [] for store in stores(tmp_path / "a.h5"))
 
@@ -309,8 +313,8 @@ def test_a_join_that_fails_loses_nothing(
     with monkeypatch.context() as broken:
         copy = feature_cache.copy_rows
 
-        def fail(*args: Any, **how: Any) -> int:
-            copy(*args, **how)
+        def fail(*args: Any, **options: Any) -> int:
+            copy(*args, **options)
             raise OSError(28, "No space left on device")
 
         broken.setattr(feature_cache, "copy_rows", fail)
@@ -332,14 +336,16 @@ def test_a_join_that_fails_loses_nothing(
     assert [len(store) for store in stores(tmp_path / "a.h5")] == [30]
 
 
-def test_killed_at_any_instant_finished_images_are_kept(
-    folder: Path, tmp_path: Path, asked: Asked
+def test_a_killed_process_leaves_its_finished_images(
+    folder: Path, tmp_path: Path, counts: Counts
 ) -> None:
-    files, store = sorted(folder.glob("*/*.png")), tmp_path / "a.h5"
+    files = sorted(folder.glob("*/*.png"))
+    store = tmp_path / "a.h5"
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, store, *files[:20]], env=fast_environment()
     )
-    done, until = 0, time.monotonic() + 60
+    done = 0
+    until = time.monotonic() + 60
     while done < 4 and process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
         shards = list((tmp_path / "a.h5.shards").glob("*.h5"))
@@ -349,7 +355,7 @@ def test_killed_at_any_instant_finished_images_are_kept(
     done = len(FeatureStore(shards[0]).rows())
     assert 4 <= done < 20
     features = FastMnn(store=store).transform(files)
-    assert asked == [23 - done]
+    assert counts == [23 - done]
     np.testing.assert_array_equal(features, FastMnn(store=tmp_path / "b.h5").transform(files))
     assert sum(len(store.rows()) for store in stores(store)) == 23
 
@@ -361,41 +367,43 @@ from freezeframe import FrozenFeatures
 from freezeframe.extract import filling
 record = filling._record
 filling._record = lambda *parts: (time.sleep(0.2), record(*parts))
-frozen = FrozenFeatures(layer="block1_pool", pooling="avg", weights="random", engine="mnn", workers=1)
+frozen = FrozenFeatures(layer="block1_pool", pooling="avg", weights="random")
+frozen.set_params(engine="mnn", workers=1)
 features = frozen.set_params(store=sys.argv[1]).transform(sys.argv[2:])
 numpy.save(sys.argv[1] + f"-{len(sys.argv)}.npy", features)
 """
 
 
 def test_two_processes_at_once_both_succeed(folder: Path, tmp_path: Path) -> None:
-    files, store = sorted(folder.glob("*/*.png"))[:22], tmp_path / "a.h5"
+    files = sorted(folder.glob("*/*.png"))[:22]
+    store = tmp_path / "a.h5"
     parts = [files[:15], files[6:]]
     running = [
         subprocess.Popen([sys.executable, "-c", SCRIPT, store, *part], env=fast_environment())
         for part in parts
     ]
     assert [process.wait(timeout=120) for process in running] == [0, 0]
-    assert sum(len(store.rows()) for store in stores(store)) == 22  # none twice
-    wanted = FastMnn(store=tmp_path / "b.h5").transform(files)
-    for part, rows in zip(parts, (wanted[:15], wanted[6:]), strict=True):
+    assert sum(len(store.rows()) for store in stores(store)) == 22
+    expected = FastMnn(store=tmp_path / "b.h5").transform(files)
+    for part, rows in zip(parts, (expected[:15], expected[6:]), strict=True):
         np.testing.assert_array_equal(np.load(f"{store}-{len(part) + 2}.npy"), rows)
 
 
 def test_an_unreadable_image_is_named_and_the_others_are_kept(
-    folder: Path, tmp_path: Path, asked: Asked
+    folder: Path, tmp_path: Path, counts: Counts
 ) -> None:
     files = sorted((folder / "tumour").glob("*.png"))[:4]
     whole = files[1].read_bytes()
     files[1].write_bytes(whole[: len(whole) // 2])
     frozen = Fast(store=tmp_path / "a.h5")
     for _ in range(2):
-        with pytest.raises(ImageError) as told:
+        with pytest.raises(ImageError) as caught:
             frozen.transform(files)
-        assert str(told.value) == f"{files[1]}: PNG that is truncated"
-    assert asked == [4, 1]
+        assert str(caught.value) == f"{files[1]}: PNG that is truncated"
+    assert counts == [4, 1]
     files[1].write_bytes(whole)
     assert frozen.transform(files).shape == (4, 64)
-    assert asked == [4, 1, 1]
+    assert counts == [4, 1, 1]
     for name, content, reason in (
         ("empty.png", b"", "the file is empty"),
         ("text.png", b"no image", "not a JPEG, PNG, TIFF, BMP, GIF, WebP or DICOM file"),
@@ -409,7 +417,7 @@ def test_an_unreadable_image_is_named_and_the_others_are_kept(
     ):
         with pytest.raises(ImageError, match=f"^{path}: {reason}$"):
             frozen.transform([path])
-    assert len(asked) == 3
+    assert len(counts) == 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
@@ -450,7 +458,7 @@ GREY = np.zeros((2, 8, 8), np.uint8)
         (pandas.DataFrame({"a": ["a.png"], "b": ["b.png"]}), r"X\[0\] must be of shape"),
     ],
 )
-def test_what_is_no_list_of_images_is_refused(X: Any, message: str) -> None:
+def test_a_wrong_list_of_images_is_refused(X: Any, message: str) -> None:
     for method in (Fast().fit, Fast().transform):
         with pytest.raises(ParameterError, match=message):
             method(X)
@@ -499,7 +507,8 @@ def test_a_store_of_other_settings_is_refused(
     tmp_path: Path, drawn: Callable[[int], list[np.ndarray]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    images, path = drawn(3), tmp_path / "a.h5"
+    images = drawn(3)
+    path = tmp_path / "a.h5"
     FrozenFeatures(store=path).transform(images[:2])
     with pytest.raises(
         StoreError,
@@ -535,8 +544,9 @@ def test_different_settings_have_different_stores(
         assert len(list(cache_folder.glob("*.h5"))) == number
 
 
-def test_damage_is_told(tmp_path: Path, drawn: Callable[[int], list[np.ndarray]]) -> None:
-    images, path = drawn(3), tmp_path / "a.h5"
+def test_damage_is_reported(tmp_path: Path, drawn: Callable[[int], list[np.ndarray]]) -> None:
+    images = drawn(3)
+    path = tmp_path / "a.h5"
     FrozenFeatures(store=path).transform(images)
     whole = path.read_bytes()
     path.write_bytes(whole[:-1000] + bytes(1000))
@@ -567,7 +577,8 @@ def test_memory_is_the_output_and_one_block(
     frozen = FrozenFeatures(store=tmp_path / "a.h5")
     images = drawn(1)
     frozen.transform(images)
-    images = [images[0]] * 2000  # 200 MB of features
+    # 200 MB of features.
+    images = [images[0]] * 2000
     tracemalloc.start()
     features = frozen.transform(images)
     peak = tracemalloc.get_traced_memory()[1]
@@ -577,7 +588,7 @@ def test_memory_is_the_output_and_one_block(
 
 
 def test_content_is_the_digest_of_the_file(folder: Path, tmp_path: Path) -> None:
-    """So that stores made by `extract-features` know the images."""
+    """Stores of `extract-features` find the images by it."""
     file = folder / "tumour" / "00.png"
     Fast(store=tmp_path / "a.h5").transform([file])
     store = FeatureStore(tmp_path / "a.h5")

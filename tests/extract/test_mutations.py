@@ -1,4 +1,4 @@
-"""Mutated image files through the whole command, and what the mutations have found."""
+"""Tests of mutated image files, through the whole command and one by one."""
 
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ def test_a_thousand_mutated_files(tmp_path: Path) -> None:
     assert len(results.outcomes) == 1000
 
 
-def test_the_check_finds_what_is_wrong() -> None:
-    outcome, run = mutation.Outcome, mutation.Run
+def test_the_check_finds_every_problem() -> None:
+    outcome = mutation.Outcome
+    run = mutation.Run
     makers = {"plain": ("done", None), "empty": ("not done", None), "truncated": ("", None)}
     wrong = {
         "a": outcome("plain", "failed", "no reason at all"),
@@ -83,7 +84,7 @@ def test_the_check_finds_what_is_wrong() -> None:
     assert "2000 MB are more" in mutation.wrong_in_run(run(0, "", 1.0, 2000), good, large=False)[0]
 
 
-# What was found
+# Bugs that mutations showed
 
 
 @pytest.mark.skipif(
@@ -109,7 +110,8 @@ def test_large_images_take_few_bytes_a_pixel(name: str, bytes_a_pixel: int, tmp_
     code = (
         "import sys; from freezeframe import read_image;"
         "peak = lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]);"
-        "read_image(sys.argv[1]); before = peak(); read_image(sys.argv[2]); print(1024 * (peak() - before))"
+        "read_image(sys.argv[1]); before = peak(); read_image(sys.argv[2]);"
+        "print(1024 * (peak() - before))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "small"), str(tmp_path / "large")]
     taken = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -126,7 +128,8 @@ def test_pixels_do_not_depend_on_the_blocks(kind: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(pillow, "_BLOCK_PIXELS", 999)
     monkeypatch.setattr(limits, "_BLOCK_LEVELS", 777)
     assert all(
-        np.array_equal(decode_image(file.data), one) for file, one in zip(files, whole, strict=True)
+        np.array_equal(decode_image(file.data), scan)
+        for file, scan in zip(files, whole, strict=True)
     )
 
 
@@ -141,13 +144,14 @@ def test_scans_are_counted_before_they_are_decoded() -> None:
 
 def test_scans_of_single_colours_are_counted_too() -> None:
     data = mutation.encoded(Image.new("RGB", (60, 40)), "JPEG").data
-    scan, frame = data.index(b"\xff\xda"), data.index(b"\xff\xc0") + 5
-    one = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + data[scan + 14 : -2]
+    scan = data.index(b"\xff\xda")
+    frame = data.index(b"\xff\xc0") + 5
+    scan = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + data[scan + 14 : -2]
     large = data[:frame] + (9000).to_bytes(2, "big") * 2 + data[frame + 4 : scan]
-    assert "9000 x 9000 pixels in 500 scans" in refused(large + one * 500 + b"\xff\xd9")
+    assert "9000 x 9000 pixels in 500 scans" in refused(large + scan * 500 + b"\xff\xd9")
 
 
-def test_what_is_appended_to_a_photo_is_no_scan() -> None:
+def test_appended_bytes_are_no_scan() -> None:
     data = GOOD["plain"][0].data
     assert np.array_equal(decode_image(data + b"\xff\xda" * 1_000_000), decode_image(data))
 
@@ -170,7 +174,7 @@ def test_a_file_too_long_is_not_read(tmp_path: Path) -> None:
         read_image(path)
 
 
-def test_a_drawn_png_is_what_pillow_reads() -> None:
+def test_a_drawn_png_equals_what_pillow_reads() -> None:
     for file in GOOD["16-bit or float"] + GOOD["plain"]:
         if file.ending == ".png":
             with Image.open(BytesIO(file.data)) as image:

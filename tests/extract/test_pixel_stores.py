@@ -1,4 +1,4 @@
-"""Stores of the images themselves: exact pixels, what other stores have, and nothing loaded for it."""
+"""Tests of stores of the images themselves: exact pixels, without a deep-learning library."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ UNKNOWN: list[Any] = [
 
 @pytest.fixture
 def scans(folder: Path) -> Path:
-    """The folder of noise images; some are JPEG, one of them grey, and one is a mirrored copy of another."""
+    """The noise images with JPEG files, a grey one, and a picture with its mirrored copy."""
     for number in range(3):
         path = folder / "healthy" / f"{number:02}.png"
         Image.open(path).convert("L" if number == 2 else "RGB").save(
@@ -122,26 +122,26 @@ def test_other_names_are_refused_in_one_line(name: Any) -> None:
     assert find_backbone("vgg16") is BACKBONES["vgg16"]
 
 
-def test_what_it_is_resolved_to_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resolving_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "nonsense")
     for module in (keras_engine, mnn_engine):
         monkeypatch.setattr(module, "find_spec", lambda name: None)
-    wanted = Settings(
+    expected = Settings(
         backbone="pixels-250", layers=("pixels",), weights="none", engine="none", batch_size=32
     )
-    for asked in (
+    for change in (
         {},
         {"engine": "none"},
         {"batch_size": 32},
         {"weights": "random", "seed": 3},
         {"weights": "w.h5"},
     ):
-        resolved = Settings(backbone="pixels-250", layers=("pixels",), **asked).resolved(
+        resolved = Settings(backbone="pixels-250", layers=("pixels",), **change).resolved(
             {"engine": "keras"}
         )
-        assert resolved == resolved.resolved() == wanted
-    assert wanted.backend == "cpu"
-    assert deciding_fields(wanted) == {
+        assert resolved == resolved.resolved() == expected
+    assert expected.backend == "cpu"
+    assert deciding_fields(expected) == {
         "backbone": "pixels-250",
         "weights_digest": hashlib.sha256().hexdigest(),
         "preprocessing": "none",
@@ -154,7 +154,7 @@ def test_what_it_is_resolved_to_needs_no_library(monkeypatch: pytest.MonkeyPatch
         "precision": "float32",
         "batch_size": 32,
     }
-    assert sorted(versions(wanted)) == ["version_freezeframe", "version_pillow"]
+    assert sorted(versions(expected)) == ["version_freezeframe", "version_pillow"]
 
 
 @pytest.mark.parametrize(
@@ -173,12 +173,12 @@ def test_what_it_is_resolved_to_needs_no_library(monkeypatch: pytest.MonkeyPatch
         ({"engine": "tea"}, "engine must be one of auto, keras, mnn, none, got 'tea'"),
     ],
 )
-def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> None:
+def test_settings_that_do_not_fit_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         Settings(**{"backbone": "pixels-32", "layers": ("pixels",)} | change)
 
 
-def test_the_engine_gives_the_images() -> None:
+def test_the_engine_returns_the_images() -> None:
     images = list(np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8))
     engine = start_engine(PIXELS.resolved(), {}, ("pixels",))
     features = engine.forward(images)
@@ -196,14 +196,18 @@ def test_the_store_holds_the_resized_images_exactly(
     store = done.store
     assert (len(store), done.progress.computed, done.progress.same, done.failed) == (26, 25, 1, [])
     assert store.memmap("pixels").dtype == dtype
-    wanted = np.stack([resized(scans / path) for path in store.paths])
-    assert wanted.min() < 70
-    assert wanted.max() > 240
-    np.testing.assert_array_equal(store.memmap("pixels"), wanted)
-    np.testing.assert_array_equal(store.features("pixels"), wanted)
+    expected = np.stack([resized(scans / path) for path in store.paths])
+    assert expected.min() < 70
+    assert expected.max() > 240
+    np.testing.assert_array_equal(store.memmap("pixels"), expected)
+    np.testing.assert_array_equal(store.features("pixels"), expected)
     assert store.verify() == []
-    made = store.provenance
-    assert (made["weights_source"], made["weights_seed"], made["engine"]) == ("none", 0, "none")
+    provenance = store.provenance
+    assert (provenance["weights_source"], provenance["weights_seed"], provenance["engine"]) == (
+        "none",
+        0,
+        "none",
+    )
 
 
 def test_every_level_fits_into_float16() -> None:
@@ -211,7 +215,7 @@ def test_every_level_fits_into_float16() -> None:
     assert (levels.astype(np.float16) == levels).all()
 
 
-def test_images_are_known_as_in_other_stores(scans: Path, tmp_path: Path) -> None:
+def test_images_are_recognised_as_in_other_stores(scans: Path, tmp_path: Path) -> None:
     with (tmp_path / "list.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "split", "group"])
@@ -228,18 +232,21 @@ def test_images_are_known_as_in_other_stores(scans: Path, tmp_path: Path) -> Non
         strict=True,
     ):
         assert column.tolist() == [getattr(image, name) for image in manifest.images]
-    found = [fingerprint(read_image(tmp_path / path)) for path in store.paths]
-    assert store.pixels.tolist() == [each.pixels for each in found]
+    fingerprints = [fingerprint(read_image(tmp_path / path)) for path in store.paths]
+    assert store.pixels.tolist() == [item.pixels for item in fingerprints]
     np.testing.assert_array_equal(
-        store.thumbnails(store.rows()), [each.thumbnail for each in found]
+        store.thumbnails(store.rows()), [item.thumbnail for item in fingerprints]
     )
     digests = store.sha256s.tolist(), store.pixels.tolist()
-    wanted = duplicate_groups(*digests, np.stack([each.thumbnail for each in found])) + 1
-    assert store.duplicates.tolist() == wanted.tolist()
-    assert store.pictures == 24  # one file is there twice, and one picture mirrored
+    expected = duplicate_groups(*digests, np.stack([item.thumbnail for item in fingerprints])) + 1
+    assert store.duplicates.tolist() == expected.tolist()
+    # One file is there twice, and one picture mirrored.
+    assert store.pictures == 24
 
 
-def test_stopped_it_goes_on(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_is_continued(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(PixelEngine, "batch_size", 4)
     whole = extract_features(read_manifest(scans), tmp_path / "whole.h5", PIXELS).store
 
@@ -287,7 +294,7 @@ def test_the_command_line_loads_no_deep_learning_library(scans: Path, tmp_path: 
         "except SystemExit as end: print('exit code', end.code)\n"
         f"print('loaded:', [name for name in {HEAVY} if name in sys.modules])\n"
     )
-    asked = [
+    change = [
         "extract-features",
         str(scans),
         "--backbone",
@@ -297,7 +304,7 @@ def test_the_command_line_loads_no_deep_learning_library(scans: Path, tmp_path: 
         "--dtype",
         "float16",
     ]
-    command = [sys.executable, "-c", code, *asked]
+    command = [sys.executable, "-c", code, *change]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert result.stdout.splitlines() == [
         "features.h5: 26 of 26 images, pixels 32 x 32 x 3",
@@ -329,7 +336,9 @@ def test_the_command_line_loads_no_deep_learning_library(scans: Path, tmp_path: 
         (["--engine", "none"], "error: engine none is for pixels-N; vgg16 has to be computed"),
     ],
 )
-def test_mistakes_are_told_in_one_line(folder: Path, arguments: list[str], message: str) -> None:
+def test_mistakes_are_reported_in_one_line(
+    folder: Path, arguments: list[str], message: str
+) -> None:
     result = CliRunner().invoke(cli, ["extract-features", str(folder), *arguments])
     assert result.exit_code == 2
     assert result.stderr.startswith(message)
@@ -340,13 +349,13 @@ def test_a_head_on_pixels_predicts_images(scans: Path, tmp_path: Path) -> None:
     store = extract_features(read_manifest(scans), tmp_path / "a.h5", PIXELS).store
     task = make_task(store, layer="pixels", pooling="flat")
     run = fit_classifier(task, "logreg", leaderboard=tmp_path / "leaderboard.csv")
-    known = list(csv.DictReader((run.folder / "predictions.csv").open()))
+    lines = list(csv.DictReader((run.folder / "predictions.csv").open()))
     model = load_model(run.folder / "model.safetensors")
     predicted = predict_images(
-        model, [*(scans / line["path"] for line in known), tmp_path / "none.png"], weights="w.h5"
+        model, [*(scans / line["path"] for line in lines), tmp_path / "none.png"], weights="w.h5"
     )
     assert predicted.pop().error == "no such file"
-    for line, prediction in zip(known, predicted, strict=True):
+    for line, prediction in zip(lines, predicted, strict=True):
         assert prediction.label == line["predicted"]
         assert prediction.probabilities["tumour"] == pytest.approx(
             float(line["p_tumour"]), abs=1e-6
@@ -360,8 +369,8 @@ def test_a_model_behind_an_impossible_backbone_is_refused(scans: Path, tmp_path:
     )
     model = load_model(run.folder / "model.safetensors")
 
-    def changed(**made: Any) -> FittedHead:
-        return FittedHead(**{**vars(model), "provenance": model.provenance | made})
+    def changed(**provenance: Any) -> FittedHead:
+        return FittedHead(**{**vars(model), "provenance": model.provenance | provenance})
 
     for number, name in enumerate(UNKNOWN):
         path = tmp_path / f"{number}.safetensors"
@@ -371,14 +380,14 @@ def test_a_model_behind_an_impossible_backbone_is_refused(scans: Path, tmp_path:
         ) as caught:
             load_model(path)
         assert "\n" not in str(caught.value)
-    for made in (
+    for provenance in (
         {"engine": "keras"},
         {"backbone": "vgg16"},
         {"batch_size": 5},
         {"precision": "float16"},
     ):
         with pytest.raises(ModelFileError, match="its provenance is of no use here"):
-            predict_images(changed(**made), [scans / "tumour" / "03.png"])
+            predict_images(changed(**provenance), [scans / "tumour" / "03.png"])
 
 
 @pytest.mark.parametrize("as_arrays", [False, True])
@@ -390,13 +399,13 @@ def test_frozen_features_of_pixels(
     paths = sorted(scans.glob("*/*"))
     X = [read_image(path) for path in paths] if as_arrays else paths
     assert frozen.n_features_out == 32 * 32 * 3
-    wanted = np.stack([resized(path).reshape(-1) for path in paths])
+    expected = np.stack([resized(path).reshape(-1) for path in paths])
     for _ in range(2):
-        np.testing.assert_array_equal(frozen.fit_transform(X), wanted)
+        np.testing.assert_array_equal(frozen.fit_transform(X), expected)
     (cache,) = (tmp_path / "cache" / "freezeframe" / "features").glob("*.h5")
     assert cache.name.startswith("pixels-32-pixels-")
     store = extract_features(read_manifest(scans), tmp_path / "a.h5", PIXELS).store
     again = FrozenFeatures(
         backbone="pixels-32", layer="pixels", pooling="avg", store=store.path
     ).transform(paths)
-    np.testing.assert_allclose(again, wanted.reshape(-1, 1024, 3).mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(again, expected.reshape(-1, 1024, 3).mean(axis=1), rtol=1e-5)

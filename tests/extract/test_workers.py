@@ -1,8 +1,9 @@
-"""The engine mnn: its numbers, its worker processes, and what happens when they die or are stopped."""
+"""Tests of the engine mnn: its numbers, and worker processes that die or are stopped."""
 
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import re
@@ -56,7 +57,7 @@ from ..conftest import PROVENANCE, MakeStore, fast_environment
 
 VGG16 = BACKBONES["vgg16"]
 SMALL = Settings(layers=("block1_pool",), weights="random", dtype="float16", engine="mnn")
-"""One block of a random network, on the engine mnn."""
+"""Settings of one block of a random network on the engine mnn."""
 
 
 def test_the_two_engines_agree_with_real_weights(tmp_path: Path) -> None:
@@ -65,33 +66,32 @@ def test_the_two_engines_agree_with_real_weights(tmp_path: Path) -> None:
         for path in sorted(make_demo_images(tmp_path / "demo", per_class=10).glob("*/*.???"))[::3]
     ]
     images += [np.random.default_rng(0).integers(0, 256, (224, 224, 3)).astype(np.uint8)]
-    layers, weights = ("block3_pool", "block5_pool"), load_weights()[0]
+    layers = ("block3_pool", "block5_pool")
+    weights = load_weights()[0]
     ours = MnnEngine(VGG16, mnn_model(VGG16, weights, layers), layers).forward(images)
     keras = KerasEngine(VGG16, weights, layers, len(images)).forward(images)
     for name in layers:
         assert ours[name].shape == keras[name].shape
         assert ours[name].dtype == np.float32
-        for one, other in zip(ours[name], keras[name], strict=True):
-            assert 0 < np.linalg.norm(one - other) < 5e-4 * np.linalg.norm(other)
+        for mnn_row, keras_row in zip(ours[name], keras[name], strict=True):
+            assert 0 < np.linalg.norm(mnn_row - keras_row) < 5e-4 * np.linalg.norm(keras_row)
 
 
 @pytest.mark.parametrize("layer", ["block1_conv1", "block1_pool", "block2_conv2"])
 def test_the_two_engines_agree_on_any_layer(layer: str) -> None:
-    weights, image = (
-        random_weights(3),
-        np.random.default_rng(1).integers(0, 256, (224, 224, 3)).astype(np.uint8),
-    )
+    weights = random_weights(3)
+    image = np.random.default_rng(1).integers(0, 256, (224, 224, 3)).astype(np.uint8)
     ours = MnnEngine(VGG16, mnn_model(VGG16, weights, (layer,)), (layer,)).forward([image])[layer]
     keras = KerasEngine(VGG16, weights, (layer,), 1).forward([image])[layer]
     assert np.linalg.norm(ours - keras) < 5e-4 * np.linalg.norm(keras)
 
 
-def test_an_image_s_features_depend_on_nothing_else(folder: Path, tmp_path: Path) -> None:
-    """Not on the number of workers, the other images, or the order."""
+def test_features_depend_on_no_other_image(folder: Path, tmp_path: Path) -> None:
+    """Nor do they depend on the number of workers or the order."""
     layers = replace(SMALL, layers=("block3_pool",))
     two = extract_features(read_manifest(folder), tmp_path / "two.h5", layers, workers=2).store
-    one = extract_features(read_manifest(folder), tmp_path / "one.h5", layers, workers=1).store
-    assert one.fingerprint == two.fingerprint
+    single = extract_features(read_manifest(folder), tmp_path / "one.h5", layers, workers=1).store
+    assert single.fingerprint == two.fingerprint
     for path in sorted((folder / "healthy").iterdir())[3:]:
         path.unlink()
     few = extract_features(read_manifest(folder), tmp_path / "few.h5", layers, workers=2).store
@@ -99,17 +99,22 @@ def test_an_image_s_features_depend_on_nothing_else(folder: Path, tmp_path: Path
     assert few.checksums("block3_pool").tolist() == two.checksums("block3_pool")[rows].tolist()
 
 
-def test_what_is_recorded(folder: Path, tmp_path: Path) -> None:
+def test_provenance_records_the_engine(folder: Path, tmp_path: Path) -> None:
     done = extract_features(read_manifest(folder), tmp_path / "a.h5", SMALL)
-    made = done.store.provenance
-    assert (made["engine"], made["backend"], made["precision"], made["batch_size"]) == (
+    provenance = done.store.provenance
+    assert (
+        provenance["engine"],
+        provenance["backend"],
+        provenance["precision"],
+        provenance["batch_size"],
+    ) == (
         "mnn",
         "cpu",
         "float32",
         1,
     )
-    assert made["version_mnn"][0].isdigit()
-    assert "version_keras" not in made
+    assert provenance["version_mnn"][0].isdigit()
+    assert "version_keras" not in provenance
     assert (done.progress.computed, done.progress.same, done.progress.broken) == (23, 1, 0)
     assert done.progress.seconds.shares()["forward"] > 0
     assert done.store.verify() == []
@@ -121,21 +126,21 @@ def test_a_head_on_its_features_predicts_images(folder: Path, tmp_path: Path) ->
     run = fit_classifier(
         make_task(store, pooling="avg"), "logreg", leaderboard=tmp_path / "leaderboard.csv"
     )
-    known = list(csv.DictReader((run.folder / "predictions.csv").open()))
+    lines = list(csv.DictReader((run.folder / "predictions.csv").open()))
     predicted = predict_images(
-        load_model(run.folder / "model.safetensors"), [folder / line["path"] for line in known]
+        load_model(run.folder / "model.safetensors"), [folder / line["path"] for line in lines]
     )
-    for line, prediction in zip(known, predicted, strict=True):
+    for line, prediction in zip(lines, predicted, strict=True):
         assert prediction.label == line["predicted"]
         assert prediction.probabilities["tumour"] == pytest.approx(
             float(line["p_tumour"]), abs=1e-6
         )
 
 
-def test_auto_takes_what_suits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_the_engine_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     monkeypatch.setattr(devices, "gpu_megabytes", lambda: 8_000)
-    # A GPU is of no use to TensorFlow's CPU build, which tests run with.
+    # TensorFlow's CPU build, with which tests run, cannot use a GPU.
     assert (Settings().resolved().engine, Settings().resolved().batch_size) == ("mnn", 1)
     assert Settings(batch_size=4).resolved().engine == "keras"
     assert Settings(precision="bfloat16").resolved().engine == "keras"
@@ -163,16 +168,17 @@ def test_auto_takes_what_suits(monkeypatch: pytest.MonkeyPatch) -> None:
         Settings(engine="onnx")
 
 
-def test_a_torn_model_in_the_cache_is_made_anew() -> None:
+def test_a_torn_model_in_the_cache_is_converted_again() -> None:
     model = mnn_model(VGG16, random_weights(0), ("block1_conv1",))
-    whole, made = model.read_bytes(), model.stat().st_mtime_ns
-    assert mnn_model(VGG16, random_weights(0), ("block1_conv1",)).stat().st_mtime_ns == made
+    whole = model.read_bytes()
+    provenance = model.stat().st_mtime_ns
+    assert mnn_model(VGG16, random_weights(0), ("block1_conv1",)).stat().st_mtime_ns == provenance
     model.write_bytes(whole[:1000])
     assert len(mnn_model(VGG16, random_weights(0), ("block1_conv1",)).read_bytes()) == len(whole)
     assert [path.suffix for path in model.parent.glob(".*")] == []
 
 
-def test_a_converter_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_conversion_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mnn_engine, "_CONVERT", "raise SystemExit('no room')")
     with pytest.raises(
         FreezeframeError, match=r"MNN's converter failed \(no room\); take --engine keras"
@@ -181,19 +187,31 @@ def test_a_converter_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPa
 
 
 def worker_processes() -> list[int]:
-    """Process ids of the workers of this process."""
-    found = []
+    """Return the process ids of the workers of this process."""
+    processes = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            command, parent = (
-                (place / "cmdline").read_bytes(),
-                (place / "stat").read_text().rpartition(")")[2].split()[1],
-            )
+            command = (place / "cmdline").read_bytes()
+            parent = (place / "stat").read_text().rpartition(")")[2].split()[1]
         except OSError:
             continue
         if workers.WORKER_MODULE.encode() in command and int(parent) == os.getpid():
-            found.append(int(place.name))
-    return found
+            processes.append(int(place.name))
+    return processes
+
+
+def test_the_worker_module_can_be_run() -> None:
+    """A move of the file changes the name, and this test notices a name that does not run."""
+    spec = importlib.util.find_spec(workers.WORKER_MODULE)
+    assert spec is not None
+    assert spec.origin == str(Path(workers.__file__).with_name("process.py"))
+    answer = subprocess.run(
+        [sys.executable, "-P", "-m", workers.WORKER_MODULE],
+        input=b'{"store": "none.h5", "backbone": "vgg16", "model": "m", "layers": []}\n',
+        capture_output=True,
+    )
+    assert answer.returncode == 0
+    assert json.loads(answer.stdout)["kind"] == "StoreError"
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the processes in /proc")
@@ -217,7 +235,7 @@ def test_a_worker_that_dies_is_replaced(folder: Path, tmp_path: Path) -> None:
 
 
 class FakeWorker:
-    """Computes nothing; dies of rows as often as `deadly` says."""
+    """A worker that computes nothing, and dies of a row as often as `deadly` lists."""
 
     deadly: ClassVar[dict[int, int]] = {}
     started = 0
@@ -233,8 +251,9 @@ class FakeWorker:
         if isinstance(message, dict):
             self.row = message["row"]
             self.answers.append(
+                # Two rows have the same pixels.
                 {"pixels": f"{self.row // 2:02x}", "size": [1, 2]}
-            )  # two rows have the same pixels
+            )
         elif message == "compute":
             self.answers.append({"checksums": {"l": "c"}, "size": [1, 2], "seconds": [0, 0, 0]})
 
@@ -266,12 +285,13 @@ def test_a_row_is_retried_once_and_then_failed(monkeypatch: pytest.MonkeyPatch) 
     job = Job(Path("a.h5"), "vgg16", Path("m"), ("l",), "bilinear")
     whole = collected(WorkerPool(job, (ImageSource(row, Path("x")) for row in range(10)), 1))
     assert whole.failed == [(6, "the process computing it died, twice (signal 9)")]
-    assert whole.rows == [0, 2, 4, 7, 8]  # 7 has the pixels of 6, and is computed since 6 was not
+    # Row 7 has the pixels of row 6, and is computed since 6 was not.
+    assert whole.rows == [0, 2, 4, 7, 8]
     assert [(row, first) for row, first, _ in whole.same] == [(1, 0), (3, 2), (5, 4), (9, 8)]
     assert FakeWorker.started == 4
 
 
-def test_stopping_hands_out_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_pool_hands_out_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "Worker", FakeWorker)
     job = Job(Path("a.h5"), "vgg16", Path("m"), ("l",), "bilinear")
     taken: list[int] = []
@@ -287,7 +307,8 @@ def test_stopping_hands_out_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rows_wait_for_the_one_with_the_same_pixels() -> None:
     size = {"size": [3, 4]}
-    gather, batch = workers.OutcomeGatherer(SeenPixels()), Batch()
+    gather = workers.OutcomeGatherer(SeenPixels())
+    batch = Batch()
     gather.add(batch, Outcome(5, size, b"p", first=1))
     gather.add(batch, Outcome(6, size, b"p", first=5))
     gather.add(batch, Outcome(7, size, b"q", first=2))
@@ -304,7 +325,7 @@ def test_rows_wait_for_the_one_with_the_same_pixels() -> None:
 
 
 class WritingWorker(FakeWorker):
-    """Writes features that tell the pixels apart into a store; dies before it answers, or between the two answers."""
+    """A worker that writes features which differ with the pixels; it may die at any message."""
 
     pixels: ClassVar[list[int]] = []
 
@@ -313,7 +334,8 @@ class WritingWorker(FakeWorker):
             self.row = message["row"]
             self.answers.append({"pixels": f"{self.pixels[self.row]:02x}", "size": [1, 2]})
         elif message == "compute":
-            value = self.pixels[self.row] or np.inf  # what shows nothing overflows
+            # Pixels 0 make features that overflow.
+            value = self.pixels[self.row] or np.inf
             with StoreWriter(self.job.store) as writer:
                 checksums = writer.put(self.row, {"l": np.full((1, 1, 2), value, np.float32)})
             self.answers.append({"checksums": checksums, "size": [1, 2], "seconds": [0, 0, 0]})
@@ -334,10 +356,12 @@ def test_no_row_is_lost_or_mixed_up_whatever_dies(
     deadly: dict[int, int],
     count: int,
 ) -> None:
-    path, n = tmp_path / "a.h5", len(pixels)
+    path = tmp_path / "a.h5"
+    n = len(pixels)
     rows = {name: [f"{name} {row}" for row in range(n)] for name in IDENTITY_COLUMNS}
     create_store(path, rows, {"l": (1, 1, 2)}, PROVENANCE)
-    job, progress = Job(path, "vgg16", Path("m"), ("l",), "bilinear"), ExtractionProgress(n)
+    job = Job(path, "vgg16", Path("m"), ("l",), "bilinear")
+    progress = ExtractionProgress(n)
     with monkeypatch.context() as patch:
         patch.setattr(workers, "Worker", WritingWorker)
         patch.setattr(WritingWorker, "pixels", pixels)
@@ -351,16 +375,14 @@ def test_no_row_is_lost_or_mixed_up_whatever_dies(
     for row in store.rows():
         assert (store.features("l", [row]) == pixels[row]).all()
     for row in np.flatnonzero(store.status == 2):
-        died, twin = (
-            deadly.get(int(row), 0) >= 2,
-            any(deadly.get(r, 0) >= 2 for r in range(n) if pixels[r] == pixels[row]),
-        )
+        died = deadly.get(int(row), 0) >= 2
+        twin = any(deadly.get(r, 0) >= 2 for r in range(n) if pixels[r] == pixels[row])
         assert pixels[row] == 0 or died or twin, store.reasons[row]
     assert progress.finished == n
 
 
 def test_copies_of_a_row_that_failed_fail_with_it(tmp_path: Path) -> None:
-    """As the engine keras tells it: an image whose features overflow, and another with the same pixels."""
+    """The engine keras reports it: features overflow, and another image has the same pixels."""
     path = tmp_path / "a.h5"
     create_store(
         path, {name: ["a", "b", "c"] for name in IDENTITY_COLUMNS}, {"l": (1, 1, 2)}, PROVENANCE
@@ -368,7 +390,7 @@ def test_copies_of_a_row_that_failed_fail_with_it(tmp_path: Path) -> None:
     features = {"l": np.array([[[[np.inf, 1]]], [[[2, 3]]]], np.float32)}
     batch = Batch(rows=[0, 2], sizes=[(1, 2)] * 2, features=features, same=[(1, 0, (1, 2))])
     with StoreWriter(path) as writer:
-        write_behind(writer, (each for each in [batch]), ExtractionProgress(3), None)
+        write_behind(writer, (item for item in [batch]), ExtractionProgress(3), None)
     store = FeatureStore(path)
     assert store.status.tolist() == [2, 2, 1]
     assert store.reasons.tolist() == ["its features are not finite as float32"] * 2 + [""]
@@ -405,12 +427,11 @@ def test_a_worker_that_hangs_is_killed_and_replaced(
     assert done.store.complete
 
 
-def test_a_worker_that_does_not_start_is_told_in_one_line(
-    tmp_path: Path, make_store: MakeStore
-) -> None:
+def test_a_failed_start_is_reported_in_one_line(tmp_path: Path, make_store: MakeStore) -> None:
     with pytest.raises(
         FreezeframeError,
-        match=r"the engine mnn does not start \(exit code 1: .*Invalid model file.*\); take --engine",
+        match=r"the engine mnn does not start \(exit code 1: .*Invalid model file.*\); "
+        "take --engine",
     ):
         Worker().start(
             Job(
@@ -433,7 +454,8 @@ def test_an_error_of_the_reader_leaves_no_worker(folder: Path, tmp_path: Path) -
 
     with pytest.raises(StoreError, match="enough") as caught:
         extract_features(read_manifest(folder), tmp_path / "a.h5", SMALL, progress=fail)
-    assert worker_processes() == []  # although the error, and with it every frame, is still held
+    # The error, and with it every frame, is still referenced.
+    assert worker_processes() == []
     assert caught.tb is not None
 
 
@@ -459,7 +481,7 @@ def wait_for_rows(path: Path, count: int) -> None:
         pytest.param("keras", signal.SIGINT, marks=pytest.mark.slow),
     ],
 )
-def test_stopped_by_a_signal_it_ends_in_good_order(
+def test_a_signal_ends_the_run_in_good_order(
     tmp_path: Path, folder: Path, engine: str, number: signal.Signals
 ) -> None:
     for count in range(150):
@@ -486,12 +508,12 @@ def test_stopped_by_a_signal_it_ends_in_good_order(
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=fast_environment())
     wait_for_rows(tmp_path / "a.h5", 10)
     process.send_signal(number)
-    _, told = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert told.endswith(
+    assert stderr.endswith(
         "finished images are kept; run the same command again to continue\nerror: stopped\n"
     )
-    assert "Traceback" not in told
+    assert "Traceback" not in stderr
     store = FeatureStore(tmp_path / "a.h5")
     finished = int((store.status == 1).sum())
     assert 10 <= finished < 174
