@@ -37,10 +37,12 @@ def gpu_megabytes() -> int:
 
     No library is loaded.
     """
+    # An empty list or -1 hides all GPUs from CUDA, but not from nvidia-smi.
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
     if hidden or not shutil.which("nvidia-smi"):
         return 0
     query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    # A driver that does not answer means that there is no usable GPU.
     with suppress(OSError, ValueError, IndexError, subprocess.SubprocessError):
         answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
         return int(answer.stdout.split()[0])

@@ -109,6 +109,7 @@ def extract_features(
         FeatureStore('features.h5': 253 done, 0 failed, 0 pending; block5_pool (7, 7, 512))
     """
     output = Path(output).resolve()
+    # The plan is made under the lock: nobody changes the store behind it.
     with store_lock(output):
         plan = make_plan(
             manifest, output, settings, overwrite=overwrite, reuse=reuse, workers=workers
@@ -145,6 +146,7 @@ def carry_out(
     """
     if plan.task == "keep" and plan.existing is not None:
         return replace(_result(plan.existing, 0), outdated=plan.outdated_bytes)
+    # Until the last line of this function `output` is the old store.
     weights, reused = _prepare(plan, command)
     start = time.perf_counter()
     counts = _fill_pending(plan, weights, stop, progress)
@@ -160,9 +162,11 @@ def _prepare(plan: Plan, command: str) -> tuple[Weights | None, int]:
     Returns:
         The weights, if they were loaded; and the number of rows that were copied.
     """
+    # They could be taken for the new store.
     for path in plan.obsolete:
         path.unlink(missing_ok=True)
     donors = list(plan.donors)
+    # An unfinished store of other images gives its place to the new store.
     if plan.displaced is not None:
         aside = plan.displaced.path.replace(set_aside_path(plan.output))
         donors[donors.index(plan.displaced)] = FeatureStore(aside)
@@ -189,6 +193,7 @@ def _fill_pending(
     if store.complete:
         return ExtractionProgress(0)
     settings = plan.settings
+    # A full disk should show before hours of computing, not after them.
     check_room(store)
     if not weights:
         weights, _ = load_weights(settings.weights, settings.seed, settings.network)
@@ -202,6 +207,7 @@ def _fill_pending(
             stop=stop_request,
             progress=progress,
         )
+    # A request in the very last batch came too late to stop anything.
     if stop_request() and counts.finished < counts.total:
         raise KeyboardInterrupt
     return counts
@@ -210,6 +216,7 @@ def _fill_pending(
 def _check_finished(plan: Plan, counts: ExtractionProgress) -> None:
     """Raise `StoreError` if files could not be read this time, or rows are still pending."""
     if counts.unread:
+        # These rows stay pending, for example when a network drive is away.
         row, reason = counts.unread[0]
         raise StoreError(
             f"{plan.output}: {len(counts.unread)} images could not be read this time, first "

@@ -94,6 +94,7 @@ def fill(
         counts = ExtractionProgress(len(writer.pending))
         rows = []
         for row in map(int, writer.pending):
+            # Without a checksum the file could not even be read when it was listed.
             if manifest.images[row].sha256:
                 rows.append(row)
             else:
@@ -126,6 +127,7 @@ def start_engine(
     layers = backbone.sort_layers(layers)
     if settings.engine == "none":
         return PixelEngine(backbone, layers)
+    # MNN's Python binding computes on one core: so it gets processes.
     if settings.engine == "mnn":
         return MnnEngine(backbone, mnn_model(backbone, weights, layers), layers)
     return KerasEngine(backbone, weights, layers, settings.batch_size or 1, settings.precision)
@@ -169,6 +171,7 @@ def write_behind(
 
     def settle(n_waiting: int) -> None:
         while len(waiting) > n_waiting:
+            # An error of the writing thread is raised here.
             waiting.popleft().result()
             if progress is not None:
                 progress(counts)
@@ -202,12 +205,14 @@ def _record(
     for row, sums, size in zip(batch.rows, checksums, batch.sizes, strict=True):
         writer.finish(row, sums, size)
     if batch.same:
+        # The first row of these pixels is finished by now.
         copied = [writer.copy(first, row) for row, first, _ in batch.same]
         writer.flush()
         for (row, _, size), sums in zip(batch.same, copied, strict=True):
             writer.finish(row, sums, size)
     for row, reason in batch.failed:
         writer.fail(row, reason)
+    # Counts change only when the batch is on the disk.
     counts.computed += len(batch.rows)
     counts.same += len(batch.same)
     counts.broken += len(batch.failed)

@@ -43,12 +43,15 @@ def recognise(
     Raises:
         StoreError: the store cannot be written.
     """
+    # A second run has nothing to do.
     if store.fingerprinted:
         return []
     with StoreWriter(store.path) as writer:
         unread = _add_fingerprints(store, manifest, writer, progress)
+        # The store is opened again, with the fingerprints that were just written.
         store = FeatureStore(store.path)
         rows = store.rows()[store.pixels[store.rows()] != ""]
+        # Group 0 means not grouped yet: one such row is enough to group all again.
         if not store.duplicates[rows].all():
             writer.put_duplicates(_number_groups(store, rows, progress))
     return unread
@@ -67,6 +70,7 @@ def _add_fingerprints(
             for row in block:
                 image = manifest.images[row]
                 sources.append(ImageSource(row, manifest.root / image.path, image.sha256))
+            # A file that is missing now may be back next time: its row keeps no fingerprint.
             fingerprints = {}
             for row, result in zip(block, pool.map(_read_fingerprint, sources), strict=True):
                 if isinstance(result, str):

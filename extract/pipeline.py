@@ -130,6 +130,7 @@ class SeenPixels:
     def first(self, digest: bytes, row: int) -> int:
         """Return the first row with these pixels: an earlier one, or else `row` itself."""
         with self._lock:
+            # One step under the lock: of two threads only one becomes the first.
             return self._rows.setdefault(digest, row)
 
     def forget(self, digest: bytes) -> None:
@@ -158,6 +159,7 @@ def load_image(source: ImageSource, input_size: tuple[int, int], resize: str) ->
     """
     image = decode_source(source)
     pixels = resize_image(image, *input_size, resize)
+    # Of the resized pixels, since the engine sees nothing else.
     digest = hashlib.sha256(np.ascontiguousarray(pixels).data).digest()
     return LoadedImage(pixels, (image.shape[0], image.shape[1]), digest, fingerprint(image))
 
@@ -210,6 +212,7 @@ def run(
     waiting_since = time.perf_counter()
     for row, future in _decoded_ahead(engine, sources, resize):
         _sort_in(batch, images, row, future, seen)
+        # A long series of copies or broken files must be written now and then, too.
         if len(images) == engine.batch_size or len(batch) >= MOST_A_BATCH:
             yield _forward(engine, batch, images, waiting_since)
             batch = Batch()
@@ -231,6 +234,7 @@ def _sort_in(
     """Add a decoded image to those to compute, or note why it needs or allows no computing."""
     try:
         loaded = future.result()
+    # A broken file is a lasting failure; an unreadable one may be readable next time.
     except ImageError as error:
         batch.failed.append((row, str(error)))
         return
@@ -268,6 +272,7 @@ def _decoded_ahead(
             for source in sources:
                 future = pool.submit(load_image, source, engine.input_size, resize)
                 waiting.append((source.row, future))
+                # More images ahead would only take memory.
                 if len(waiting) > 2 * engine.batch_size:
                     yield waiting.popleft()
             while waiting:

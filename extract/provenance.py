@@ -52,6 +52,7 @@ def versions(settings: Settings) -> dict[str, str]:
         settings: resolved settings.
     """
     fields = {"version_freezeframe": VERSION}
+    # Pillow decodes and resizes: its version decides pixels.
     libraries = {"pillow": ["pillow"]}
     if settings.engine == "mnn":
         libraries["mnn"] = ["MNN"]

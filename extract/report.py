@@ -63,6 +63,7 @@ def extract_and_report(
     try:
         extraction = _extract(manifest, output, settings, **options)
     except KeyboardInterrupt:
+        # The traceback of a Ctrl-C says nothing; this line says what to do.
         log("finished images are kept; run the same command again to continue")
         raise
     for line in unreadable_lines(extraction, output):
@@ -70,6 +71,7 @@ def extract_and_report(
     result(result_line(extraction, n_images, output))
     for line in summary_lines(extraction):
         log(line)
+    # The store is finished and stays; only the exit code says that too many failed.
     share = 100 * len(extraction.failed) / n_images
     if share > max_failed:
         raise FreezeframeError(
@@ -81,6 +83,7 @@ def extract_and_report(
 
 def _extract(manifest: Manifest, output: Path, settings: Settings, **options: Any) -> Extraction:
     """Run `extract_features` with a progress bar; signals stop it in good order."""
+    # The rate counts from here, with the start of the engine.
     start = time.perf_counter()
     with progress_bar("extracting", "images,") as bar:
 
@@ -96,6 +99,7 @@ def _extract(manifest: Manifest, output: Path, settings: Settings, **options: An
             manifest,
             output,
             settings,
+            # Provenance records the command, quoted so that it can be run again.
             command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             stop=stop_on_signals,
             progress=show_batch,
@@ -187,6 +191,7 @@ def _speed_lines(extraction: Extraction) -> list[str]:
         line += f", {counts.same} of them with the same pixels as another"
     if not counts.computed:
         return [line]
+    # Shares come with the largest first.
     (slowest, share), *rest = counts.seconds.shares().items()
     stages = ", ".join(f"{stage} {stage_share:.0%}" for stage, stage_share in rest)
     return [line, f"limited by {STAGES[slowest]}: {share:.0%} of the time ({stages})"]

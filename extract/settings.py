@@ -61,6 +61,7 @@ class Settings:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
+        # An unknown backbone fails first, since other values depend on it.
         network = self.network
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
@@ -139,6 +140,7 @@ class Settings:
         Raises:
             MissingExtraError: the engine is not installed.
         """
+        # Settings of weights do not count here: equal stores get equal provenance.
         if not self.network.tensors:
             return replace(
                 self, engine="none", batch_size=PixelEngine.batch_size, weights="none", seed=0
@@ -152,6 +154,7 @@ class Settings:
             return replace(self, engine=engine, batch_size=MnnEngine.batch_size)
         choose_keras_backend()
         size = self.batch_size
+        # A store that is continued keeps its batch size, which decides the low bits.
         if not size and provenance.get("engine") == engine:
             size = provenance.get("batch_size")
         size = size or fitting_batch_size(usable_gpu_megabytes())

@@ -49,6 +49,7 @@ def stop_on_signals() -> Iterator[Stop]:
         return
 
     def note(number: int, frame: FrameType | None) -> None:
+        # The user pressed Ctrl-C a second time and does not want to wait.
         if stop.requested:
             raise KeyboardInterrupt
         stop.requested = True

@@ -92,11 +92,13 @@ def _vgg16() -> Backbone:
     blocks = [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)]
     for block, (convolutions, channels) in enumerate(blocks, 1):
         for number in range(1, convolutions + 1):
+            # Names are those of Keras, so that its weights files are read by them.
             name = f"block{block}_conv{number}"
             layers[name] = (size, size, channels)
             tensors[f"{name}/kernel"] = (3, 3, channels_below, channels)
             tensors[f"{name}/bias"] = (channels,)
             channels_below = channels
+        # A pooling halves both sides.
         size //= 2
         layers[f"block{block}_pool"] = (size, size, channels)
     return Backbone(
@@ -138,6 +140,7 @@ def find_backbone(name: str) -> Backbone:
     if isinstance(name, str):
         if name in BACKBONES:
             return BACKBONES[name]
+        # A number with a leading zero would give one backbone two names.
         match = re.fullmatch("pixels-([1-9][0-9]{0,3})", name)
         if match and int(match[1]) <= MAX_PIXEL_SIZE:
             return _pixels(int(match[1]))

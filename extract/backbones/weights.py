@@ -41,6 +41,7 @@ def weights_digest(weights: Mapping[str, NDArray[Any]]) -> str:
         '8de8cd75'
     """
     digest = hashlib.sha256()
+    # The order of tensors in a file must not change the digest.
     for name in sorted(weights):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(weights[name], dtype="<f4").tobytes())
@@ -97,6 +98,7 @@ def reload_weights(provenance: Mapping[str, Any], origin: str = "imagenet") -> W
         WeightsError: the weights are missing, or differ from those of the store.
         MissingExtraError: reading an ONNX file needs the extra `offline`.
     """
+    # Random weights are drawn again from the seed; no file has them.
     random = str(provenance["weights_source"]).startswith("random")
     backbone = find_backbone(provenance["backbone"])
     weights, source = load_weights(
@@ -201,6 +203,7 @@ def _read_onnx(path: Path, backbone: Backbone) -> Weights:
 
 def _keras_path(file: str) -> Path:
     """Return the path at which Keras caches a file."""
+    # As Keras does it, but without importing Keras.
     home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
     return Path(home) / "models" / file
 

@@ -73,6 +73,7 @@ def content(picture: Picture, settings: Settings) -> bytes:
         ImageError: the file cannot be read, or is no image.
     """
     if isinstance(picture, Path):
+        # Only the first bytes are checked here; a broken image fails when it is computed.
         with suppress(ImageError, OSError, ValueError, MemoryError):
             data = read_image_bytes(picture)
             if image_kind(data[:HEAD_BYTES]):
@@ -82,6 +83,7 @@ def content(picture: Picture, settings: Settings) -> bytes:
         raise ImageError(f"{printable(str(picture))}: changed while it was read")
     from PIL import Image as pillow  # noqa: N813
 
+    # Resizing comes first: images that look the same to the backbone share a row.
     pixels = resize_image(_to_rgb(picture), *settings.network.input_size, settings.resize)
     file = BytesIO()
     pillow.fromarray(pixels).save(file, "BMP")
@@ -140,6 +142,7 @@ class FeatureCache:
         """
         try:
             self._shards.mkdir(parents=True, exist_ok=True)
+            # Unlike `store_lock`, this waits: processes of a cross-validation share the cache.
             with filelock.FileLock(f"{self.path}.lock"):
                 yield
         except OSError as error:
@@ -162,6 +165,7 @@ class FeatureCache:
                 with others.
         """
         places = self._find(sha256s)
+        # The same image may be requested several times.
         if len(places) < len(set(sha256s)):
             return None
         numbers_by_store: dict[FeatureStore, list[int]] = {}
@@ -174,6 +178,7 @@ class FeatureCache:
         step = max(1, READ_BYTES // (4 * math.prod(shape)))
         for store, numbers in numbers_by_store.items():
             with nullcontext() if store in self._read_only else _cache_advice():
+                # Layers are large: pooling block by block keeps the memory small.
                 for start in range(0, len(numbers), step):
                     part = numbers[start : start + step]
                     rows = [places[sha256s[number]][1] for number in part]
@@ -217,6 +222,7 @@ class FeatureCache:
     ) -> list[tuple[str, str]]:
         """Compute images into a new shard; return (name, reason) of those that cannot be read."""
         shard = self._shards / f"{secrets.token_hex(8)}.h5"
+        # A process that was killed may have left its files.
         self._clear()
         self._pixels.mkdir()
         try:
@@ -266,6 +272,7 @@ class FeatureCache:
         """
         if isinstance(picture, Path):
             with suppress(UnicodeEncodeError):
+                # A store keeps paths as UTF-8; a file name of other bytes raises here.
                 return str(picture.absolute()).encode().decode()
         (self._pixels / sha256).write_bytes(content(picture, self.settings))
         return sha256
@@ -283,6 +290,7 @@ class FeatureCache:
         The largest is at `path`.
         """
         sizes = {store: len(store.rows()) for store in self._stores()}
+        # A process that was killed early leaves a shard without finished rows.
         for store in [store for store, size in sizes.items() if not size]:
             store.path.unlink()
             del sizes[store]
@@ -294,6 +302,7 @@ class FeatureCache:
             counts = [sizes[store] for store in stores]
             too_small = [i for i in range(len(stores)) if i == 0 or counts[i] <= sum(counts[:i])]
             joined = stores[: 1 + max(too_small)]
+        # The first shard becomes the main store without a copy.
         if len(joined) == 1 and not main:
             joined[0].path.replace(self.path)
         elif len(joined) > 1:

@@ -197,8 +197,10 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         path = Path(self.store).resolve() if self.store is not None else None
         if path is not None and path.exists():
             provenance = read_layout(path).provenance
+            # The type is no parameter here: it is that of the store.
             settings = replace(settings, dtype=provenance["dtype"])
         settings = settings.resolved(provenance)
+        # A store of `extract-features` is somebody's work: it is never written to.
         if path is None or provenance is None or provenance.get("command") == COMMAND:
             return FeatureCache(path or default_path(settings), settings)
         read_only = FeatureStore(path)
@@ -212,6 +214,7 @@ def _pictures(X: Any) -> list[Picture]:
         raise ParameterError(
             f"X must be a list of paths or of images, got one path; give [{os.fspath(X)!r}]"
         )
+    # A pandas Series or DataFrame would iterate over labels or columns.
     values = X.to_numpy() if hasattr(X, "to_numpy") else X
     shape = getattr(values, "shape", (1,))
     # An array (height, width, 3) could be taken for that many rows of grey images.

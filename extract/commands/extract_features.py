@@ -122,10 +122,12 @@ def extract_features(
     After a stop or a crash, run the same command again to continue. When images were added, removed
     or changed, it computes only the new ones.
     """
+    # Imports wait for the command, so that --help is quick.
     from ...data.manifest import read_manifest
     from ..report import extract_and_report
     from ..settings import Settings
 
+    # Wrong options must fail before the images are read.
     settings = Settings(**options)
     if source is None:
         from ...data.demo.images import demo_folder

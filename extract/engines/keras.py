@@ -34,6 +34,7 @@ def choose_keras_backend() -> str:
         MissingExtraError: Keras or a backend is not installed.
     """
     backend = os.environ.get("KERAS_BACKEND")
+    # An empty variable counts as not set, as in Keras.
     if not backend:
         backend = next((name for name in KERAS_BACKENDS if find_spec(name)), None)
     if backend is not None and backend not in KERAS_BACKENDS:
@@ -120,6 +121,7 @@ class KerasEngine:
         Returns:
             For each layer float32 of shape (n_images, height, width, channels).
         """
+        # Short batches are padded with black images.
         batch = np.zeros((self.batch_size, *images[0].shape), np.uint8)
         batch[: len(images)] = images
         outputs = self._model.predict_on_batch(batch)
@@ -151,6 +153,7 @@ def _build(
         }
         model = keras.Model(images, outputs)
     for layer in model.layers:
+        # Poolings and the input have no weights.
         if layer.weights:
             layer.set_weights([weights[f"{layer.name}/kernel"], weights[f"{layer.name}/bias"]])
     model.trainable = False
@@ -173,6 +176,7 @@ def make_deterministic() -> None:
     TensorFlow's setting holds for the rest of the process, and forbids random numbers without a
     seed: only a command may call this. JAX needs no setting; PyTorch was not tried.
     """
+    # JAX computes reproducibly on a CPU by itself.
     if import_keras().backend.backend() == "tensorflow" and not _tensorflow_sees_a_gpu():
         import tensorflow
 
@@ -192,6 +196,7 @@ def _own_defaults(keras: ModuleType, precision: str) -> Iterator[None]:
     floatx = config.floatx()
     data_format = config.image_data_format()
     policy = config.dtype_policy()
+    # The user's keras.json, or the program around us, may have set others.
     config.set_floatx("float32")
     config.set_image_data_format("channels_last")
     config.set_dtype_policy(precision)

@@ -32,4 +32,5 @@ class PixelEngine:
         Args:
             images: uint8 RGB arrays of the backbone's input size, (height, width, 3) each.
         """
+        # Stores keep floats; float16 represents 0 to 255 exactly.
         return {name: np.stack(images).astype(np.float32) for name in self.layers}

@@ -34,6 +34,7 @@ def silenced(*descriptors: int) -> Iterator[None]:
                 os.dup2(nowhere.fileno(), descriptor)
         yield
     finally:
+        # Also after an error the terminal works again.
         for descriptor, copy in copies.items():
             os.dup2(copy, descriptor)
             os.close(copy)

@@ -140,6 +140,7 @@ def make_plan(
     existing = _open_existing(output, overwrite)
     settings = (settings or Settings()).resolved(existing.provenance if existing else None)
     donors = tuple(_open_donor(path, output) for path in reuse)
+    # It is checked here since the engine of "auto" is known only now.
     if workers and settings.engine != "mnn":
         raise ParameterError(f"workers are for the engine mnn, not for {settings.engine}")
     task = _choose_task(existing, manifest)
@@ -226,6 +227,7 @@ def _choose_task(existing: FeatureStore | None, manifest: Manifest) -> Task:
     """Choose the task by what exists; "keep" is decided later."""
     if existing is None:
         return "create"
+    # Other labels, splits or another order need a new store, too.
     if not has_images(existing, manifest):
         return "replace"
     return "continue" if existing.format_version == STORE_FORMAT_VERSION else "upgrade"
@@ -300,6 +302,7 @@ def _count_rows(
         pending = list(range(len(manifest.images)))
     else:
         pending = (continued.status == PENDING).nonzero()[0].tolist()
+    # All other rows of the continued store are finished.
     n_pending = len(pending)
     if existing is not None and task == "upgrade":
         # An upgrade copies failed rows, too.

@@ -38,6 +38,7 @@ def check_alike(
         StoreError: the message names the field that differs.
     """
     fields = deciding_fields(settings)
+    # Other versions may change the last bits; they matter only where rows are added.
     if with_versions:
         fields |= versions(settings)
     for name, requested in fields.items():
@@ -60,6 +61,7 @@ def has_images(store: FeatureStore, manifest: Manifest) -> bool:
         return False
     columns = (store.paths, store.sha256s, store.labels, store.splits, store.groups)
     for name, column in zip(IDENTITY_COLUMNS, columns, strict=True):
+        # Block by block, or a million rows would be Python strings at once.
         for start in range(0, len(store), ROWS_A_COMPARISON):
             part = slice(start, start + ROWS_A_COMPARISON)
             if column[part].tolist() != [getattr(image, name) for image in manifest.images[part]]:
@@ -74,6 +76,7 @@ def check_same_collection(store: FeatureStore, manifest: Manifest) -> None:
     """
     sha256s = {image.sha256 for image in manifest.images}
     n_common = sum(sha256 in sha256s for sha256 in store.sha256s.tolist())
+    # A collection that lost some images is still the same; half is a wide margin.
     if 2 * n_common < len(store):
         raise StoreError(
             f"{store.path}: of its {len(store)} images only {n_common} are among those given; "
@@ -92,6 +95,7 @@ def check_room(store: FeatureStore) -> None:
 
 def stored_row_bytes(store: FeatureStore) -> int:
     """Return the bytes on the disk of one row of a store; see `row_bytes`."""
+    # All layers of a store have one type.
     itemsize = store.memmap(next(iter(store.layers))).itemsize
     return row_bytes(store.layers.values(), itemsize)
 

@@ -40,6 +40,7 @@ def create_pending(plan: Plan, command: str) -> Weights:
     backbone = settings.network
     shapes = {name: backbone.layers[name] for name in plan.layers}
     itemsize = np.dtype(LAYER_DTYPES[settings.dtype]).itemsize
+    # The file is sparse: without this check the disk would fill up much later.
     check_free(plan.target, len(images) * row_bytes(shapes.values(), itemsize))
     weights, source = load_weights(settings.weights, settings.seed, backbone)
     history = {
@@ -49,6 +50,7 @@ def create_pending(plan: Plan, command: str) -> Weights:
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    # All columns that never change are written now.
     rows = {name: [getattr(image, name) for image in images] for name in IDENTITY_COLUMNS}
     provenance = deciding_fields(settings) | versions(settings) | history
     create_store(plan.target, rows, shapes, provenance)
@@ -105,6 +107,7 @@ def fill_from_donors(target: Path, donors: Sequence[FeatureStore]) -> int:
     store = FeatureStore(target)
     n_copied = 0
     for donor in donors:
+        # By content, not by path: files may have been renamed or moved.
         available = rows_by_content(donor)
         with StoreWriter(target) as writer:
             rows = []

@@ -139,11 +139,13 @@ class Worker:
     def receive(self, seconds: float = IMAGE_SECONDS) -> dict[str, Any]:
         """Wait for an answer; kill a worker that takes too long."""
         assert self._process.stdout is not None
+        # A pipe has no timeout: another thread ends the worker, which ends the read.
         alarm = threading.Timer(seconds, self._kill_late)
         alarm.daemon = True
         alarm.start()
         line = self._process.stdout.readline()
         alarm.cancel()
+        # A worker that dies in the middle of an answer leaves half a line.
         if not line.endswith(b"\n"):
             self._raise_died()
         answer: dict[str, Any] = json.loads(line)
@@ -225,6 +227,7 @@ class WorkerPool:
             yield from self._batches()
         finally:
             with self._lock:
+                # Threads that wait for a worker wake up when it is killed.
                 self._abandoned = True
                 for worker in self._workers.values():
                     worker.kill()
@@ -238,6 +241,7 @@ class WorkerPool:
         since = time.monotonic()
         while running:
             try:
+                # Slow images, too, are written at least once a second.
                 rest = since + SECONDS_A_BATCH - time.monotonic()
                 outcome = self._outcomes.get(timeout=max(0.0, rest))
             except queue.Empty:

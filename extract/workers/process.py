@@ -43,6 +43,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     try:
         writer = StoreWriter(job["store"])
         engine = MnnEngine(find_backbone(job["backbone"]), Path(job["model"]), job["layers"])
+    # The parent raises it again: a missing model, say, stops all workers.
     except FreezeframeError as error:
         answer(_error_message(error))
         return
@@ -100,6 +101,7 @@ def compute_row(
 
 def main() -> None:
     """Serve on standard input and output; what libraries print goes to standard error."""
+    # MNN prints to standard output, which would mix with the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve(sys.stdin.buffer, answers)
