@@ -76,7 +76,7 @@ def extract_features(
 
     If images were added, removed, changed or relabelled, a new store is built beside the old one
     from its rows, and replaces it when it is finished. So is a store of an earlier format: none of
-    its images is computed again. `make_plan` shows all this beforehand.
+    its images is computed again. `make_plan` plans all this beforehand.
 
     After the last image near-duplicates are grouped. If a run is stopped before that, the next run
     does it, and needs no backbone for it.
@@ -112,9 +112,9 @@ def extract_features(
     # The plan is made under the lock: nobody changes the store behind it.
     with store_lock(output):
         plan = make_plan(
-            manifest, output, settings, overwrite=overwrite, reuse=reuse, workers=workers
+            output, manifest, settings, overwrite=overwrite, reuse=reuse, workers=workers
         )
-        extraction = carry_out(plan, command=command, stop=stop, progress=progress)
+        extraction = carry_out(plan, manifest, command=command, stop=stop, progress=progress)
         # A store that is kept in an earlier format has no place for groups.
         if plan.task == "keep" or not groups or extraction.store.fingerprinted:
             return extraction
@@ -126,6 +126,7 @@ def extract_features(
 
 def carry_out(
     plan: Plan,
+    manifest: Manifest,
     *,
     command: str = "",
     stop: StopContext = leave_signals,
@@ -137,6 +138,7 @@ def carry_out(
 
     Args:
         plan: from `make_plan`; nothing has changed on the disk since.
+        manifest: the images of the plan.
         command: command line that provenance records.
         stop: context in which rows are computed.
         progress: called after every batch.
@@ -147,16 +149,16 @@ def carry_out(
     if plan.task == "keep" and plan.existing is not None:
         return replace(_result(plan.existing, 0), outdated=plan.outdated_bytes)
     # Until the last line of this function `output` is the old store.
-    weights, reused = _prepare(plan, command)
+    weights, reused = _prepare(plan, manifest, command)
     start = time.perf_counter()
-    counts = _fill_pending(plan, weights, stop, progress)
+    counts = _fill_pending(plan, manifest, weights, stop, progress)
     seconds = time.perf_counter() - start
-    _check_finished(plan, counts)
+    _check_finished(plan, manifest, counts)
     plan.target.replace(plan.output)
     return replace(_result(FeatureStore(plan.output), reused), progress=counts, seconds=seconds)
 
 
-def _prepare(plan: Plan, command: str) -> tuple[Weights | None, int]:
+def _prepare(plan: Plan, manifest: Manifest, command: str) -> tuple[Weights | None, int]:
     """Make the target and copy finished rows into it.
 
     Returns:
@@ -176,7 +178,7 @@ def _prepare(plan: Plan, command: str) -> tuple[Weights | None, int]:
         reused = upgrade_store(plan.existing, plan.target)
         check_upgraded(plan)
     elif plan.task != "continue" and plan.begun is None:
-        weights = create_pending(plan, command)
+        weights = create_pending(plan, manifest, command)
     reused += fill_from_donors(plan.target, donors)
     # Only now all useful rows of earlier runs are in the target.
     for path in (next_path(plan.output), set_aside_path(plan.output)):
@@ -186,7 +188,11 @@ def _prepare(plan: Plan, command: str) -> tuple[Weights | None, int]:
 
 
 def _fill_pending(
-    plan: Plan, weights: Weights | None, stop: StopContext, progress: OnBatch | None
+    plan: Plan,
+    manifest: Manifest,
+    weights: Weights | None,
+    stop: StopContext,
+    progress: OnBatch | None,
 ) -> ExtractionProgress:
     """Compute the pending rows of the target, if there are any."""
     store = FeatureStore(plan.target)
@@ -200,7 +206,7 @@ def _fill_pending(
     with stop() as stop_request:
         counts = fill(
             store,
-            plan.manifest,
+            manifest,
             settings,
             weights,
             workers=plan.workers,
@@ -213,14 +219,14 @@ def _fill_pending(
     return counts
 
 
-def _check_finished(plan: Plan, counts: ExtractionProgress) -> None:
+def _check_finished(plan: Plan, manifest: Manifest, counts: ExtractionProgress) -> None:
     """Raise `StoreError` if files could not be read this time, or rows are still pending."""
     if counts.unread:
         # These rows stay pending, for example when a network drive is away.
         row, reason = counts.unread[0]
         raise StoreError(
             f"{plan.output}: {len(counts.unread)} images could not be read this time, first "
-            f"{plan.manifest.images[row].path}: {reason}; all others are finished, "
+            f"{manifest.images[row].path}: {reason}; all others are finished, "
             "run the same command again to retry"
         )
     n_pending = int((FeatureStore(plan.target).status == PENDING).sum())

@@ -11,16 +11,19 @@ from typing import Literal
 from ...data.manifest import Manifest
 from ...errors import ParameterError, StoreError
 from ...features.index import begins_as_store
-from ...features.layout import DONE, PENDING, STORE_FORMAT_VERSION
+from ...features.layout import IDENTITY_COLUMNS, PENDING, STORE_FORMAT_VERSION
 from ...features.store import FeatureStore
 from ..settings import Settings
 from .preflight import (
+    OUTPUT_ADVICE,
     check_alike,
-    check_same_collection,
-    has_images,
+    copied_bytes,
     has_room,
-    stored_row_bytes,
+    rows_by_content,
 )
+
+ROWS_A_COMPARISON = 65536
+"""Rows that are compared at a time; a million at once would take 760 MB."""
 
 Task = Literal["create", "continue", "replace", "upgrade", "keep"]
 """Tasks of an extraction:
@@ -34,12 +37,26 @@ Task = Literal["create", "continue", "replace", "upgrade", "keep"]
 
 
 @dataclass(frozen=True)
+class RowCounts:
+    """The rows of a plan that are still to be filled.
+
+    Attributes:
+        reused: rows to copy; a damaged row is computed instead.
+        remaining: rows to compute.
+    """
+
+    reused: int
+    remaining: int
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The steps of an extraction; `print(plan)` shows them.
+    """The steps of an extraction; `describe` shows them.
+
+    Rows are counted only on request: for a large collection it takes longer than the plan.
 
     Attributes:
         task: see `Task`.
-        manifest: the images.
         settings: resolved settings.
         output: path of the finished store.
         target: file that is written: `output`, or a file beside it that replaces it at the end.
@@ -50,14 +67,11 @@ class Plan:
         displaced: the donor that is at `target`, and is moved to `set_aside_path` first.
         obsolete: files of earlier runs that are removed before anything is written.
         layers: layers of the finished store, from the network's first to its last.
-        n_reused: rows to be copied; a damaged row is computed instead.
-        n_remaining: rows to be computed.
         outdated_bytes: bytes that an upgrade needs, for which there is no room; else 0.
         workers: processes of the engine mnn; None takes one a core.
     """
 
     task: Task
-    manifest: Manifest
     settings: Settings
     output: Path
     target: Path
@@ -67,28 +81,54 @@ class Plan:
     displaced: FeatureStore | None
     obsolete: tuple[Path, ...]
     layers: tuple[str, ...]
-    n_reused: int
-    n_remaining: int
     outdated_bytes: int = 0
     workers: int | None = None
-
-    def __str__(self) -> str:
-        existing = repr(self.existing) if self.existing is not None else "nothing"
-        lines = [
-            f"{self.output}: {self.task}",
-            f"  exists: {existing}",
-            f"  reused: {self.n_reused} images",
-            f"  computed: {self.n_remaining} images",
-            f"  written: {'nothing' if self.finished else self.target}",
-        ]
-        return "\n".join(lines)
 
     @property
     def finished(self) -> bool:
         """True if no row is copied or computed, and no file is written."""
-        if self.task == "keep":
-            return True
-        return self.task == "continue" and not self.n_reused and not self.n_remaining
+        if self.existing is None or self.task not in ("continue", "keep"):
+            return False
+        return self.existing.complete
+
+    def count_rows(self, manifest: Manifest) -> RowCounts:
+        """Count the rows to copy and to compute.
+
+        Args:
+            manifest: the images of the plan.
+        """
+        # The store that is continued has the images of the manifest, in its order.
+        continued = self.existing if self.task in ("continue", "keep") else self.begun
+        if continued is None:
+            pending = list(range(len(manifest.images)))
+        else:
+            pending = (continued.status == PENDING).nonzero()[0].tolist()
+        n_pending = len(pending)
+        if self.existing is not None and self.task == "upgrade":
+            # An upgrade copies failed rows, too.
+            pending = [row for row in pending if self.existing.status[row] == PENDING]
+        available: set[str] = set()
+        for donor in self.donors:
+            available.update(rows_by_content(donor))
+        remaining = sum(manifest.images[row].sha256 not in available for row in pending)
+        return RowCounts(n_pending - remaining, remaining)
+
+    def describe(self, manifest: Manifest) -> str:
+        """Return the plan as text: what exists, is copied, is computed and is written.
+
+        Args:
+            manifest: the images of the plan.
+        """
+        counts = self.count_rows(manifest)
+        existing = repr(self.existing) if self.existing is not None else "nothing"
+        lines = [
+            f"{self.output}: {self.task}",
+            f"  exists: {existing}",
+            f"  reused: {counts.reused} images",
+            f"  computed: {counts.remaining} images",
+            f"  written: {'nothing' if self.finished else self.target}",
+        ]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -102,8 +142,8 @@ class _Unfinished:
 
 
 def make_plan(
-    manifest: Manifest,
     output: str | os.PathLike[str],
+    manifest: Manifest,
     settings: Settings | None = None,
     *,
     overwrite: bool = False,
@@ -113,8 +153,8 @@ def make_plan(
     """Plan an extraction; nothing is written or removed.
 
     Args:
-        manifest: the images.
         output: the store.
+        manifest: the images.
         settings: what to compute; by default block5_pool of VGG16 with ImageNet weights.
         overwrite: replace the existing store instead of continuing it.
         reuse: other stores; rows of the same files are copied from them.
@@ -128,7 +168,8 @@ def make_plan(
 
     Examples:
         >>> from freezeframe.data.manifest import read_manifest
-        >>> print(make_plan(read_manifest("brain-mri"), "features.h5"))  # doctest: +SKIP
+        >>> manifest = read_manifest("brain-mri")                        # doctest: +SKIP
+        >>> print(make_plan("features.h5", manifest).describe(manifest))  # doctest: +SKIP
         /home/ada/features.h5: create
           exists: nothing
           reused: 0 images
@@ -155,10 +196,8 @@ def make_plan(
     unfinished = _find_unfinished(task, existing, output, manifest, settings)
     old = [existing] if existing is not None and task == "replace" else []
     donors = (*unfinished.donors, *old, *donors)
-    n_reused, n_remaining = _count_rows(task, existing, unfinished.begun, donors, manifest)
     return Plan(
         task=task,
-        manifest=manifest,
         settings=settings,
         output=output,
         target=next_path(output) if task in ("upgrade", "replace") else output,
@@ -168,8 +207,6 @@ def make_plan(
         displaced=unfinished.displaced,
         obsolete=unfinished.obsolete,
         layers=tuple(existing.layers) if existing else settings.sorted_layers,
-        n_reused=n_reused,
-        n_remaining=n_remaining,
         outdated_bytes=outdated_bytes,
         workers=workers,
     )
@@ -183,20 +220,6 @@ def next_path(output: Path) -> Path:
 def set_aside_path(output: Path) -> Path:
     """Return the path of an unfinished store of other images, whose rows are still useful."""
     return output.with_name(f".{output.name}.before")
-
-
-def copied_bytes(store: FeatureStore) -> int:
-    """Return the bytes that the finished rows of a store take in a new one."""
-    return len(store.rows()) * stored_row_bytes(store)
-
-
-def rows_by_content(store: FeatureStore) -> dict[str, int]:
-    """Return the finished rows of a store by the SHA-256 of their files."""
-    return {
-        str(store.sha256s[row]): int(row)
-        for row in (store.status == DONE).nonzero()[0]
-        if store.sha256s[row]
-    }
 
 
 def _open_existing(output: Path, overwrite: bool) -> FeatureStore | None:
@@ -228,9 +251,23 @@ def _choose_task(existing: FeatureStore | None, manifest: Manifest) -> Task:
     if existing is None:
         return "create"
     # Other labels, splits or another order need a new store, too.
-    if not has_images(existing, manifest):
+    if not _has_images(existing, manifest):
         return "replace"
     return "continue" if existing.format_version == STORE_FORMAT_VERSION else "upgrade"
+
+
+def _has_images(store: FeatureStore, manifest: Manifest) -> bool:
+    """Return True if the rows of a store are the images of a manifest, in its order."""
+    if len(store) != len(manifest.images):
+        return False
+    columns = (store.paths, store.sha256s, store.labels, store.splits, store.groups)
+    for name, column in zip(IDENTITY_COLUMNS, columns, strict=True):
+        # Block by block, or a million rows would be Python strings at once.
+        for start in range(0, len(store), ROWS_A_COMPARISON):
+            part = slice(start, start + ROWS_A_COMPARISON)
+            if column[part].tolist() != [getattr(image, name) for image in manifest.images[part]]:
+                return False
+    return True
 
 
 def _check_stores(
@@ -248,7 +285,22 @@ def _check_stores(
     for donor in donors:
         check_alike(donor, settings, with_versions=True)
     if existing is not None and task == "replace":
-        check_same_collection(existing, manifest)
+        _check_same_collection(existing, manifest)
+
+
+def _check_same_collection(store: FeatureStore, manifest: Manifest) -> None:
+    """Raise `StoreError` if less than half of a store's images are in the manifest.
+
+    It protects a store from being replaced by that of another folder.
+    """
+    sha256s = {image.sha256 for image in manifest.images}
+    n_common = sum(sha256 in sha256s for sha256 in store.sha256s.tolist())
+    # A collection that lost some images is still the same; half is a wide margin.
+    if 2 * n_common < len(store):
+        raise StoreError(
+            f"{store.path}: of its {len(store)} images only {n_common} are among those given; "
+            f"{OUTPUT_ADVICE}"
+        )
 
 
 def _find_unfinished(
@@ -268,7 +320,7 @@ def _find_unfinished(
     aside, obsolete_aside = _open_unfinished(set_aside_path(output), settings)
     obsolete = obsolete_begun + obsolete_aside
     donors = () if aside is None else (aside,)
-    if begun is None or has_images(begun, manifest):
+    if begun is None or _has_images(begun, manifest):
         return _Unfinished(begun, None, donors, obsolete)
     # The images changed once more. Of two unfinished stores the one with more rows is kept.
     if aside is None or len(aside.rows()) < len(begun.rows()):
@@ -286,29 +338,3 @@ def _open_unfinished(
     except StoreError:
         return None, (path,)
     return store, ()
-
-
-def _count_rows(
-    task: Task,
-    existing: FeatureStore | None,
-    begun: FeatureStore | None,
-    donors: Sequence[FeatureStore],
-    manifest: Manifest,
-) -> tuple[int, int]:
-    """Count the rows that are copied and the rows that are computed."""
-    # The store that is continued has the images of the manifest, in its order.
-    continued = existing if task in ("continue", "keep") else begun
-    if continued is None:
-        pending = list(range(len(manifest.images)))
-    else:
-        pending = (continued.status == PENDING).nonzero()[0].tolist()
-    # All other rows of the continued store are finished.
-    n_pending = len(pending)
-    if existing is not None and task == "upgrade":
-        # An upgrade copies failed rows, too.
-        pending = [row for row in pending if existing.status[row] == PENDING]
-    available: set[str] = set()
-    for donor in donors:
-        available.update(rows_by_content(donor))
-    n_remaining = sum(manifest.images[row].sha256 not in available for row in pending)
-    return n_pending - n_remaining, n_remaining

@@ -7,9 +7,8 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ...data.manifest import Manifest
 from ...errors import StoreError
-from ...features.layout import IDENTITY_COLUMNS, PENDING, ROW_SHAPES
+from ...features.layout import DONE, PENDING, ROW_SHAPES
 from ...features.store import FeatureStore
 from ..provenance import deciding_fields, versions
 from ..settings import Settings
@@ -17,14 +16,11 @@ from ..settings import Settings
 FREE_BYTES = 64 * 2**20
 """Bytes that stay free on the disk when a store is made."""
 
-ROWS_A_COMPARISON = 65536
-"""Rows that are compared at a time; a million at once would take 760 MB."""
-
-_ADVICE = "give another --output, or --overwrite to start again"
+OUTPUT_ADVICE = "give another --output, or --overwrite to start again"
 
 
 def check_alike(
-    store: FeatureStore, settings: Settings, *, with_versions: bool, advice: str = _ADVICE
+    store: FeatureStore, settings: Settings, *, with_versions: bool, advice: str = OUTPUT_ADVICE
 ) -> None:
     """Raise `StoreError` if a store was made with other settings.
 
@@ -53,35 +49,6 @@ def check_alike(
             raise StoreError(
                 f"{store.path}: made with layers {layers}, asked for {layer}; {advice}"
             )
-
-
-def has_images(store: FeatureStore, manifest: Manifest) -> bool:
-    """Return True if the rows of a store are the images of a manifest, in its order."""
-    if len(store) != len(manifest.images):
-        return False
-    columns = (store.paths, store.sha256s, store.labels, store.splits, store.groups)
-    for name, column in zip(IDENTITY_COLUMNS, columns, strict=True):
-        # Block by block, or a million rows would be Python strings at once.
-        for start in range(0, len(store), ROWS_A_COMPARISON):
-            part = slice(start, start + ROWS_A_COMPARISON)
-            if column[part].tolist() != [getattr(image, name) for image in manifest.images[part]]:
-                return False
-    return True
-
-
-def check_same_collection(store: FeatureStore, manifest: Manifest) -> None:
-    """Raise `StoreError` if less than half of a store's images are in the manifest.
-
-    It protects a store from being replaced by that of another folder.
-    """
-    sha256s = {image.sha256 for image in manifest.images}
-    n_common = sum(sha256 in sha256s for sha256 in store.sha256s.tolist())
-    # A collection that lost some images is still the same; half is a wide margin.
-    if 2 * n_common < len(store):
-        raise StoreError(
-            f"{store.path}: of its {len(store)} images only {n_common} are among those given; "
-            f"{_ADVICE}"
-        )
 
 
 def check_room(store: FeatureStore) -> None:
@@ -124,3 +91,17 @@ def check_free(path: Path, n_bytes: int) -> None:
             f"{path}: its features need {n_bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free here; "
             "make room, give another --output, fewer layers or --dtype float16"
         )
+
+
+def copied_bytes(store: FeatureStore) -> int:
+    """Return the bytes that the finished rows of a store take in a new one."""
+    return len(store.rows()) * stored_row_bytes(store)
+
+
+def rows_by_content(store: FeatureStore) -> dict[str, int]:
+    """Return the finished rows of a store by the SHA-256 of their files."""
+    return {
+        str(store.sha256s[row]): int(row)
+        for row in (store.status == DONE).nonzero()[0]
+        if store.sha256s[row]
+    }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...data.manifest import Manifest
 from ...data.output.terminal import printable
 from ...errors import StoreError
 from ...features.copying import copy_rows
@@ -17,15 +18,16 @@ from ...features.store import FeatureStore
 from ...features.writer import StoreWriter
 from ..backbones.weights import Weights, load_weights
 from ..provenance import deciding_fields, versions
-from .plan import Plan, copied_bytes, rows_by_content
-from .preflight import check_alike, check_free, row_bytes
+from .plan import Plan
+from .preflight import check_alike, check_free, copied_bytes, row_bytes, rows_by_content
 
 
-def create_pending(plan: Plan, command: str) -> Weights:
+def create_pending(plan: Plan, manifest: Manifest, command: str) -> Weights:
     """Create a plan's target with all rows pending.
 
     Args:
         plan: the plan.
+        manifest: the images.
         command: command line that provenance records.
 
     Returns:
@@ -36,7 +38,7 @@ def create_pending(plan: Plan, command: str) -> Weights:
         WeightsError: the weights are missing or not the pinned ones.
     """
     settings = plan.settings
-    images = plan.manifest.images
+    images = manifest.images
     backbone = settings.network
     shapes = {name: backbone.layers[name] for name in plan.layers}
     itemsize = np.dtype(LAYER_DTYPES[settings.dtype]).itemsize
@@ -46,7 +48,7 @@ def create_pending(plan: Plan, command: str) -> Weights:
     history = {
         "weights_source": source,
         "weights_seed": settings.seed,
-        "source": printable(str(plan.manifest.source.resolve())),
+        "source": printable(str(manifest.source.resolve())),
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }

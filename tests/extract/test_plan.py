@@ -12,7 +12,7 @@ from freezeframe import FeatureStore, ParameterError, StoreError
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.filling import ExtractionProgress
-from freezeframe.extract.plan.plan import Plan, make_plan
+from freezeframe.extract.plan.plan import Plan, RowCounts, make_plan
 from freezeframe.extract.settings import Settings
 
 from ..features.test_store_fingerprints import as_version_1
@@ -32,7 +32,7 @@ def files(folder: Path) -> dict[str, str]:
 def plan_for(folder: Path, output: Path, settings: Settings = PIXELS, **options: object) -> Plan:
     """Make a plan, and check that no file changes."""
     before = files(output.parent)
-    plan = make_plan(read_manifest(folder), output, settings, **options)  # type: ignore[arg-type]
+    plan = make_plan(output, read_manifest(folder), settings, **options)  # type: ignore[arg-type]
     assert files(output.parent) == before
     return plan
 
@@ -70,11 +70,11 @@ def test_a_new_store(folder: Path, tmp_path: Path) -> None:
     plan = plan_for(folder, output)
     assert (plan.task, plan.existing, plan.begun) == ("create", None, None)
     assert (plan.output, plan.target) == (output, output)
-    assert (plan.n_reused, plan.n_remaining) == (0, 24)
+    assert plan.count_rows(read_manifest(folder)) == RowCounts(reused=0, remaining=24)
     assert (plan.layers, plan.donors, plan.obsolete) == (("pixels",), (), ())
     assert plan.settings.engine == "none"
     assert not plan.finished
-    assert str(plan).splitlines() == [
+    assert plan.describe(read_manifest(folder)).splitlines() == [
         f"{output}: create",
         "  exists: nothing",
         "  reused: 0 images",
@@ -82,7 +82,7 @@ def test_a_new_store(folder: Path, tmp_path: Path) -> None:
         f"  written: {output}",
     ]
     done = extract_features(read_manifest(folder), output, PIXELS)
-    assert (done.reused, done.computed) == (plan.n_reused, plan.n_remaining)
+    assert (done.reused, done.computed) == (0, 24)
 
 
 def test_an_unfinished_store_is_continued(
@@ -94,19 +94,22 @@ def test_an_unfinished_store_is_continued(
     plan = plan_for(folder, output)
     assert (plan.task, plan.target) == ("continue", output)
     assert plan.existing is not None
-    assert (plan.n_reused, plan.n_remaining) == (0, 24 - finished)
+    assert plan.count_rows(read_manifest(folder)) == RowCounts(0, 24 - finished)
     assert not plan.finished
-    assert f"  exists: FeatureStore('{output}': {finished} done" in str(plan)
-    assert extract_features(read_manifest(folder), output, PIXELS).computed == plan.n_remaining
+    assert f"  exists: FeatureStore('{output}': {finished} done" in plan.describe(
+        read_manifest(folder)
+    )
+    assert extract_features(read_manifest(folder), output, PIXELS).computed == 24 - finished
 
 
 def test_a_finished_store_needs_nothing(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "a.h5"
     extract_features(read_manifest(folder), output, PIXELS)
     plan = plan_for(folder, output)
-    assert (plan.task, plan.n_reused, plan.n_remaining) == ("continue", 0, 0)
+    assert plan.task == "continue"
+    assert plan.count_rows(read_manifest(folder)) == RowCounts(0, 0)
     assert plan.finished
-    assert str(plan).endswith("\n  written: nothing")
+    assert plan.describe(read_manifest(folder)).endswith("\n  written: nothing")
 
 
 def test_added_images_are_computed_beside_the_old_store(folder: Path, tmp_path: Path) -> None:
@@ -116,9 +119,9 @@ def test_added_images_are_computed_beside_the_old_store(folder: Path, tmp_path: 
         Image.new("RGB", (9, 9), (number, 0, 0)).save(folder / "tumour" / f"new {number}.png")
     plan = plan_for(folder, output)
     assert (plan.task, plan.target) == ("replace", next_file(output))
-    assert (plan.n_reused, plan.n_remaining) == (24, 3)
+    assert plan.count_rows(read_manifest(folder)) == RowCounts(24, 3)
     assert plan.donors == (plan.existing,)
-    assert f"  written: {next_file(output)}" in str(plan)
+    assert f"  written: {next_file(output)}" in plan.describe(read_manifest(folder))
     done = extract_features(read_manifest(folder), output, PIXELS)
     assert (done.reused, done.computed) == (24, 3)
     assert not next_file(output).exists()
@@ -141,7 +144,7 @@ def test_an_unfinished_new_store_is_continued_or_set_aside(
     )
     assert again.begun is not None
     assert (again.begun.path, again.target) == (next_file(output), next_file(output))
-    assert (again.n_reused, again.n_remaining) == (0, 36 - finished)
+    assert again.count_rows(read_manifest(folder)) == RowCounts(0, 36 - finished)
 
     # The images change once more: what the unfinished store has is not lost.
     (folder / "healthy" / "00.png").unlink()
@@ -150,9 +153,10 @@ def test_an_unfinished_new_store_is_continued_or_set_aside(
     assert changed.displaced is not None
     assert changed.displaced.path == next_file(output)
     assert [donor.path for donor in changed.donors] == [next_file(output), output]
-    assert (changed.n_reused, changed.n_remaining) == (finished - 1, 36 - finished)
+    counts = changed.count_rows(read_manifest(folder))
+    assert counts == RowCounts(finished - 1, 36 - finished)
     done = extract_features(read_manifest(folder), output, PIXELS)
-    assert (done.reused, done.computed) == (changed.n_reused, changed.n_remaining)
+    assert (done.reused, done.computed) == (counts.reused, counts.remaining)
     assert list(tmp_path.glob(".a.h5*")) == []
 
 
@@ -180,7 +184,8 @@ def test_a_finished_store_of_an_earlier_format_is_upgraded(folder: Path, tmp_pat
     plan = plan_for(folder, output)
     assert (plan.task, plan.target) == ("upgrade", next_file(output))
     # The broken image is copied with its reason.
-    assert (plan.n_reused, plan.n_remaining, plan.outdated_bytes) == (25, 0, 0)
+    assert plan.count_rows(read_manifest(folder)) == RowCounts(25, 0)
+    assert plan.outdated_bytes == 0
     assert not plan.finished
     assert extract_features(read_manifest(folder), output, PIXELS).reused == 25
 
@@ -203,7 +208,8 @@ def test_rows_of_other_stores_are_reused(folder: Path, tmp_path: Path) -> None:
     extract_features(read_manifest(folder), tmp_path / "a.h5", PIXELS)
     Image.new("RGB", (9, 9)).save(folder / "tumour" / "new.png")
     plan = plan_for(folder, tmp_path / "b.h5", reuse=[tmp_path / "a.h5"])
-    assert (plan.task, plan.n_reused, plan.n_remaining) == ("create", 24, 1)
+    assert plan.task == "create"
+    assert plan.count_rows(read_manifest(folder)) == RowCounts(24, 1)
     with pytest.raises(ParameterError, match=r"is the output itself.*remove it from --reuse"):
         plan_for(folder, tmp_path / "a.h5", reuse=[tmp_path / "a.h5"])
 
@@ -211,7 +217,8 @@ def test_rows_of_other_stores_are_reused(folder: Path, tmp_path: Path) -> None:
 def test_an_overwritten_store_is_created(folder: Path, tmp_path: Path) -> None:
     extract_features(read_manifest(folder), tmp_path / "a.h5", PIXELS)
     plan = plan_for(folder, tmp_path / "a.h5", overwrite=True)
-    assert (plan.task, plan.existing, plan.n_remaining) == ("create", None, 24)
+    assert (plan.task, plan.existing) == ("create", None)
+    assert plan.count_rows(read_manifest(folder)) == RowCounts(0, 24)
 
 
 def test_another_collection_is_refused(folder: Path, tmp_path: Path) -> None:
