@@ -146,9 +146,9 @@ def test_scans_of_single_colours_are_counted_too() -> None:
     data = mutation.encoded(Image.new("RGB", (60, 40)), "JPEG").data
     scan = data.index(b"\xff\xda")
     frame = data.index(b"\xff\xc0") + 5
-    scan = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + data[scan + 14 : -2]
+    grey_scan = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + data[scan + 14 : -2]
     large = data[:frame] + (9000).to_bytes(2, "big") * 2 + data[frame + 4 : scan]
-    assert "9000 x 9000 pixels in 500 scans" in refused(large + scan * 500 + b"\xff\xd9")
+    assert "9000 x 9000 pixels in 500 scans" in refused(large + grey_scan * 500 + b"\xff\xd9")
 
 
 def test_appended_bytes_are_no_scan() -> None:

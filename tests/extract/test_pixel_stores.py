@@ -386,7 +386,7 @@ def test_a_model_behind_an_impossible_backbone_is_refused(scans: Path, tmp_path:
         {"batch_size": 5},
         {"precision": "float16"},
     ):
-        with pytest.raises(ModelFileError, match="its provenance is of no use here"):
+        with pytest.raises(ModelFileError, match="its provenance is damaged or unknown here"):
             predict_images(changed(**provenance), [scans / "tumour" / "03.png"])
 
 
