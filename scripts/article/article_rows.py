@@ -94,7 +94,7 @@ def first_seed(rows: Iterable[Row], split: str) -> Row | None:
 
 
 def held_out(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows of the leak-free hold-out that most runs were tested on."""
+    """Return the rows of the hold-out that keeps copies apart that most runs were tested on."""
     tested = [row for row in rows if row["split"].startswith(LEAK_FREE) and row["accuracy"]]
     commonest = Counter(row["test_id"] for row in tested).most_common(1)
     return [row for row in tested if row["test_id"] == commonest[0][0]]
@@ -131,7 +131,7 @@ def approaches(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def best_of_each(rows: Iterable[Row]) -> dict[str, Row]:
-    """Return the most accurate row of each approach on the leak-free hold-out, best first."""
+    """Return the most accurate row of each approach on that hold-out, best first."""
     best: dict[str, Row] = {}
     for row in sorted(held_out(rows), key=lambda row: -float(row["accuracy"])):
         best.setdefault(approach(row), row)
@@ -139,7 +139,7 @@ def best_of_each(rows: Iterable[Row]) -> dict[str, Row]:
 
 
 def five_models(rows: Iterable[Row]) -> dict[str, Row]:
-    """Return the rows of the article's models on the leak-free hold-out, best first."""
+    """Return the rows of the article's models on that hold-out, best first."""
     tested = held_out(rows)
     models = {arch: first_seed(of_arch(tested, arch), LEAK_FREE) for arch in ARTICLE}
     present = {arch: row for arch, row in models.items() if row is not None}

@@ -49,11 +49,12 @@ LIBRARIES = (
 """Libraries whose versions are shown."""
 
 CHOSEN = (
-    "The most accurate run of each approach on the leak-free hold-out. They were chosen by the "
+    "The most accurate run of each approach on the hold-out that keeps copies apart. "
+    "They were chosen by the "
     "images that test them, which makes the p-values somewhat too small."
 )
 ONE_SEED = (
-    "On the leak-free hold-out, one seed each. "
+    "On the hold-out that keeps copies apart, one seed each. "
     "These tests do not show what other seeds would change."
 )
 
