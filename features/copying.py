@@ -57,6 +57,7 @@ def copy_rows(
     _check_rows(source, rows, writer, to)
     pairs = [(int(row), int(target)) for row, target in zip(rows, to, strict=True)]
     copied = 0
+    # Everything was checked before the first write, except the features themselves.
     for block in _blocks_of_done_rows(source, pairs, writer):
         copied += _copy_block(source, block, writer, skip_damaged=skip_damaged)
     for row, target in pairs:
@@ -133,6 +134,7 @@ def _check_rows(
 ) -> None:
     """Raise ParameterError unless each row exists and goes to a pending row of the same image."""
     digests = writer.layout.rows["sha256"].map(writer.path)
+    # The dtype is set because an empty list has dtype float in NumPy.
     numbers = np.asarray(rows, dtype=np.intp)
     targets = np.asarray(to, dtype=np.intp)
     if numbers.shape != targets.shape or numbers.ndim != 1:
@@ -146,6 +148,7 @@ def _check_rows(
             )
     if len(np.unique(targets)) != len(targets) or not np.isin(targets, writer.pending).all():
         raise ParameterError(f"{writer.path}: rows can only be copied to pending rows, one to each")
+    # A damaged digest may not be ASCII; it then matches no image.
     expected = np.char.decode(digests[targets], "ascii", "replace")
     differing = np.flatnonzero(source.sha256s[numbers] != expected)
     if differing.size:

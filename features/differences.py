@@ -83,6 +83,7 @@ def difference(a: FeatureStore, b: FeatureStore) -> StoreDifference:
     paths_b = {path for path, _ in rows_b}
     only_a = [key[0] for key in rows_a if key not in rows_b]
     only_b = [key[0] for key in rows_b if key not in rows_a]
+    # A dict keeps the order of the fields, unlike a set.
     fields = dict.fromkeys([*a.provenance, *b.provenance])
     differences = {
         "provenance differs": _field_lines(a, b, [n for n in fields if n in DECIDING_FIELDS]),
@@ -163,6 +164,7 @@ def _feature_lines(a: FeatureStore, b: FeatureStore, pairs: Sequence[tuple[int, 
     lines = []
     for layer in a.layers:
         if layer in b.layers:
+            # Equal checksums mean equal features; nothing else needs to be read.
             of_a = a.checksums(layer)
             of_b = b.checksums(layer)
             lines += [

@@ -67,6 +67,7 @@ def export(
         raise ParameterError(
             "an archive keeps all layers unpooled; layer and pooling are for npz and Parquet"
         )
+    # Layers are in the order of the network, so the last is the deepest.
     layer = layer or list(store.layers)[-1]
     # Raises before anything is written if the layer or the pooling is unknown.
     pool(store.memmap(layer)[:0], pooling)
@@ -128,6 +129,7 @@ def _write_npz(
     shape = (len(rows), *pool(store.memmap(layer)[:0], pooling).shape[1:])
     with zipfile.ZipFile(path, "w") as archive:
         with _open_member(archive, "features") as file:
+            # The header first: the shape is known, so the blocks can follow one by one.
             np.lib.format.write_array_header_1_0(
                 file, {"descr": "<f4", "fortran_order": False, "shape": shape}
             )
@@ -173,6 +175,7 @@ def _write_parquet(
             columns = _parquet_columns(store, numbers, block)
             group.append(pyarrow.record_batch(columns, schema=schema))
             finished += len(numbers)
+            # Pooled blocks are small, and readers are slow on many small groups.
             if sum(batch.nbytes for batch in group) >= _GROUP_BYTES or finished == len(rows):
                 writer.write_table(pyarrow.Table.from_batches(group).combine_chunks())
                 group = []

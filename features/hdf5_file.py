@@ -68,9 +68,11 @@ class DeferredErrorFile(io.RawIOBase):
         begin = self._position
         end = begin + len(view)
         try:
+            # After one error nothing more goes to the disk, so that reads stay consistent.
             self.check()
             self._file.seek(begin)
             while view:
+                # A write may be partial, for example just before the disk is full.
                 written = self._file.write(view)
                 view = view[written:]
         except OSError as error:
@@ -87,6 +89,7 @@ class DeferredErrorFile(io.RawIOBase):
         length = max(0, min(len(view), self._size - start))
         self._file.seek(start)
         on_disk = self._file.read(length) or b""
+        # Beyond its end on the disk the file reads as zeros, like a sparse file.
         view[:length] = on_disk.ljust(length, b"\0")
         for offset, data in self._unwritten:
             begin = max(offset, start)

@@ -96,10 +96,13 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
 
 def _read_layout(path: Path) -> Layout:
     with path.open("rb") as file:
+        # The first line fits into the smallest user block, whatever the file is.
         head = file.read(USER_BLOCK_BYTES)
         line, _, begun = head.partition(b"\n")
         version, length, digest = _parse_line(line, head)
+        # Most indexes are longer than that: read the rest, and no more than the line claims.
         text = (begun + file.read(max(0, length - len(begun))))[:length]
+        # The size of the open file, not of a file that replaces it meanwhile.
         status = os.fstat(file.fileno())
     if hashlib.sha256(text).hexdigest() != digest:
         raise StoreError("damaged: its index is not what was written")
@@ -135,6 +138,7 @@ def _parse_line(line: bytes, head: bytes) -> tuple[int, int, str]:
             f"format version {int(version[1])} is unknown to this freezeframe, "
             f"which reads {readable}"
         )
+    # Seven digits bound the memory that a hostile file can make us read.
     rest = re.fullmatch(rb"(\d{1,7}) ([0-9a-f]{64})", line[version.end() :])
     if not rest:
         raise StoreError("damaged: its first line is not what was written")
@@ -146,6 +150,7 @@ def _parse_index(index: Any, version: int) -> Layout:
     datasets = {
         name: _parse_extent(name, place, columns) for name, place in index["datasets"].items()
     }
+    # Values of other types could be lists or null; no field of the format is.
     provenance = {
         name: value
         for name, value in index["provenance"].items()
@@ -157,6 +162,7 @@ def _parse_index(index: Any, version: int) -> Layout:
 def _parse_extent(full_name: str, place: Any, columns: Mapping[str, str]) -> Extent:
     """Parse the place of one dataset; raise StoreError unless its type is as in FORMAT.md."""
     type_name, shape, offset = place
+    # `type(...) is int` refuses true, which is an int in Python.
     if not shape or not all(type(size) is int and size > 0 for size in [*shape, offset]):
         raise StoreError(f"damaged: {full_name} has shape {shape} at byte {offset}")
     group, _, name = full_name.partition("/")
@@ -165,6 +171,7 @@ def _parse_extent(full_name: str, place: Any, columns: Mapping[str, str]) -> Ext
     else:
         expected = {"rows": columns, "checksums": {name: f"S{DIGEST_BYTES}"}}[group][name]
         if expected == "S":
+            # At most eight digits: a longer string could not be in any file.
             fits = bool(re.fullmatch(r"\|S[1-9]\d{0,7}", type_name))
         else:
             fits = type_name == np.dtype(expected).str
@@ -196,6 +203,7 @@ def _check_layout(layout: Layout) -> None:
         value = layout.provenance.get(name)
         if type(value) is not kind:
             raise StoreError(f"damaged: its provenance has {value!r} for {name}")
+    # All layers have one dtype, so the first one stands for all.
     stored = next(iter(layout.layers.values())).dtype.str
     claimed = layout.provenance["dtype"]
     if LAYER_DTYPES.get(str(claimed)) != stored:
@@ -204,6 +212,7 @@ def _check_layout(layout: Layout) -> None:
 
 def _check_places(extents: list[Extent], index_bytes: int, file_bytes: int) -> None:
     """Raise StoreError unless all datasets are between the index and the end, without overlap."""
+    # Sorted by place, datasets overlap only if two neighbours do.
     in_order = sorted(extents, key=lambda extent: extent.offset)
     if in_order[0].offset < index_bytes or any(a.end > b.offset for a, b in pairwise(in_order)):
         raise StoreError("damaged: its datasets overlap")

@@ -22,7 +22,10 @@ STORE_FORMAT = "freezeframe-features"
 STORE_FORMAT_VERSION = 2
 """The version that is written; `COLUMNS_BY_VERSION` holds the versions that are read."""
 
-PENDING, DONE, FAILED = 0, 1, 2
+# Values of `/rows/status`.
+PENDING = 0
+DONE = 1
+FAILED = 2
 STATUS_NAMES = {DONE: "done", FAILED: "failed", PENDING: "pending"}
 REASON_BYTES = 200
 DIGEST_BYTES = 64
@@ -127,6 +130,7 @@ class Extent:
 
     def map(self, path: str | os.PathLike[str]) -> np.memmap[Any, np.dtype[Any]]:
         """Map the dataset of the store at `path` into memory, read-only."""
+        # "r": a reader must not be able to change a store by accident.
         return np.memmap(path, self.dtype, "r", self.offset, self.shape)
 
 
@@ -203,6 +207,7 @@ def user_block_bytes(n_bytes: int) -> int:
 
 def file_identity(status: os.stat_result) -> tuple[int, int]:
     """Return the numbers that distinguish a file from a later file of the same name."""
+    # A replaced file has the same path, but another inode.
     return status.st_dev, status.st_ino
 
 
@@ -216,6 +221,7 @@ def identity_digest(columns: Mapping[str, NDArray[Any]]) -> str:
         The digest, hexadecimal.
     """
     digest = hashlib.sha256()
+    # The order of the columns is part of the format.
     for name in IDENTITY_COLUMNS:
         digest.update(np.ascontiguousarray(columns[name]).data)
     return digest.hexdigest()

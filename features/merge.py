@@ -52,11 +52,13 @@ def merge(
     out = Path(out)
     if not paths:
         raise ParameterError("there must be at least one store to merge")
+    # Refused here at once, not after all stores were read.
     check_output(out)
     stores = [FeatureStore(path) for path in paths]
     for store in stores[1:]:
         _check_same(stores[0], store)
     _check_paths(stores)
+    # Rows are copied into a temporary file, so `out` is never half a store.
     with store_lock(out), new_file(out) as unfinished:
         _create(unfinished, stores, command)
         with StoreWriter(unfinished) as writer:

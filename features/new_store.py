@@ -97,6 +97,7 @@ def _initial_columns(
         if name in IDENTITY_COLUMNS:
             columns[full_name] = _encode_text(rows[name], dtype)
         elif full_name not in ROW_SHAPES:
+            # Zero is right for every column: pending, unknown, or an empty string.
             columns[full_name] = np.zeros(n, dtype)
     for name in layers:
         columns[f"checksums/{name}"] = np.zeros(n, f"S{DIGEST_BYTES}")
@@ -143,8 +144,10 @@ def _write_store(
     # take the largest that they can be.
     room = user_block_bytes(len(index(dict.fromkeys(specs, 2**63))))
     offsets = _write_hdf5(path, columns, specs, provenance, room)
+    # Plain file I/O: HDF5 cannot write into its own user block.
     with path.open("r+b") as handle:
         handle.write(index(offsets))
+        # The file is renamed next; its bytes must be on the disk by then.
         handle.flush()
         os.fsync(handle.fileno())
 
@@ -157,6 +160,7 @@ def _write_hdf5(
     user_block: int,
 ) -> dict[str, int]:
     """Write the HDF5 file; return the offset of each dataset in it."""
+    # FORMAT.md wants a file that HDF5 1.8 reads, and datasets at multiples of 64 bytes.
     options = {"userblock_size": user_block, "alignment_threshold": 64, "alignment_interval": 64}
     with (
         DeferredErrorFile(path) as raw,
@@ -183,7 +187,10 @@ def _create_dataset(
     """Create a contiguous dataset whose space is allocated at once, but not filled."""
     kind = h5py.string_dtype("utf-8", dtype.itemsize) if dtype.kind == "S" else dtype
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    # A contiguous dataset is one block of bytes, which can be mapped.
     plist.set_layout(h5py.h5d.CONTIGUOUS)
+    # Its place must be final now, as the index holds it.
     plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    # Without fill values, layers stay holes in the file until rows are filled.
     plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     return file.create_dataset(name, shape, kind, dcpl=plist)

@@ -64,6 +64,7 @@ class FeatureRows:
         self._file = file
         # Selections of these rows share the array, so no row is checked twice.
         self._checked = checked
+        # No rows are pooled, which gives the shape without reading.
         self.shape: tuple[int, ...] = (len(rows), *pool(file.layer(layer)[:0], pooling).shape[1:])
 
     def __len__(self) -> int:
@@ -86,6 +87,7 @@ class FeatureRows:
         """Read some of these rows, selected as for `take`, of shape (n, n_features)."""
         rows = self.rows[numbers]
         features = np.empty((len(rows), *self.shape[1:]), np.float32)
+        # Block by block: pooling before the next block keeps memory small.
         for part, block in self._read(rows):
             features[part] = block
         return features
@@ -119,6 +121,7 @@ class FeatureRows:
         if self.pooling != "flat":
             yield slice(0, self.shape[1]), self[:]
             return
+        # A row is spread over all panels, so its checksum can only be compared at the end.
         digests = None if self._checked[self.rows].all() else [hashlib.sha256() for _ in self.rows]
         width = max(_MIN_PANEL_COLUMNS, BLOCK_BYTES // (_FLOAT32_BYTES * max(1, len(self))))
         for start in range(0, self.shape[1], width):
@@ -133,6 +136,7 @@ class FeatureRows:
 
     def _read_panel(self, columns: slice, digests: list[Any] | None) -> NDArray[np.float32]:
         """Read some columns of all rows, and add their bytes to the rows' digests."""
+        # The map is closed on return: its pages do not stay in the process.
         data = self._file.layer(self.layer)
         flat = data.reshape(len(data), self.shape[1])
         panel = np.empty((len(self), columns.stop - columns.start), np.float32)
@@ -148,6 +152,7 @@ class FeatureRows:
         step = max(1, BLOCK_BYTES // row_bytes)
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
+            # Indexing by an array copies, so the map is closed before the block is used.
             block = self._file.layer(self.layer)[part]
             self._check_block(part, block)
             yield slice(start, start + len(part)), pool(block, self.pooling)
@@ -160,6 +165,7 @@ class FeatureRows:
         checksums = self._file.checksums(self.layer, rows[unchecked])
         for i, checksum in zip(unchecked, checksums, strict=True):
             self._check(rows[i], row_checksum(block[i]), checksum)
+        # A hostile store can have valid checksums of NaN.
         self._check_finite(block, rows)
         self._checked[rows] = True
 

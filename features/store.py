@@ -28,7 +28,7 @@ from .layout import (
     row_checksum,
 )
 from .rows import FeatureRows
-from .store_file import Rows, StoreFile
+from .store_file import RowSelection, StoreFile
 
 if TYPE_CHECKING:
     import pandas
@@ -87,6 +87,7 @@ class FeatureStore:
         self.reasons = self._read_reasons()
         self.widths: NDArray[np.uint32] = np.array(self._file.column("width"))
         self.heights: NDArray[np.uint32] = np.array(self._file.column("height"))
+        # Text columns and sizes are small; layers and thumbnails stay in the file.
         self._pixels = self._read_done_rows("pixels", f"S{DIGEST_BYTES}")
         self.duplicates: NDArray[np.uint32] = self._read_done_rows("duplicates", "<u4")
 
@@ -123,7 +124,7 @@ class FeatureStore:
             return None
         return len(np.unique(self.duplicates[self.status == DONE]))
 
-    def thumbnails(self, rows: Rows) -> NDArray[np.uint8]:
+    def thumbnails(self, rows: RowSelection) -> NDArray[np.uint8]:
         """Read images of some rows, small and grey.
 
         Args:
@@ -175,7 +176,7 @@ class FeatureStore:
     def memmap(self, layer: str) -> np.memmap[Any, np.dtype[Any]]:
         """Map a layer into memory, read-only, of shape (n, height, width, channels).
 
-        It has the store's dtype. Rows that are not done hold undefined values.
+        It has the store's dtype. RowSelection that are not done hold undefined values.
 
         Raises:
             ParameterError: the store has no such layer.
@@ -183,7 +184,7 @@ class FeatureStore:
         return self._file.layer(layer)
 
     def features(
-        self, layer: str, rows: Rows | None = None, pooling: str | None = None
+        self, layer: str, rows: RowSelection | None = None, pooling: str | None = None
     ) -> NDArray[np.float32]:
         """Read the features of some rows, as float32.
 
@@ -200,7 +201,7 @@ class FeatureStore:
         return self.select(layer, rows, pooling)[:]
 
     def select(
-        self, layer: str, rows: Rows | None = None, pooling: str | None = None
+        self, layer: str, rows: RowSelection | None = None, pooling: str | None = None
     ) -> FeatureRows:
         """Select the features of some rows as a matrix that is read on request.
 
@@ -213,7 +214,7 @@ class FeatureStore:
         return FeatureRows(self._file, layer, numbers, pooling, np.zeros(len(self), dtype=bool))
 
     def blocks(
-        self, layer: str, rows: Rows, pooling: str | None = None
+        self, layer: str, rows: RowSelection, pooling: str | None = None
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
         """Read the features of some rows in order, about 64 MB at a time.
 
@@ -247,7 +248,7 @@ class FeatureStore:
                     progress(finished, total)
         return mismatches
 
-    def checksums(self, layer: str, rows: Rows | None = None) -> NDArray[np.str_]:
+    def checksums(self, layer: str, rows: RowSelection | None = None) -> NDArray[np.str_]:
         """Read the SHA-256 of the feature bytes of all rows, or of some.
 
         Returns:
@@ -263,6 +264,7 @@ class FeatureStore:
         digest.update(json.dumps(fields, sort_keys=True).encode())
         for name in (*IDENTITY_COLUMNS, "status"):
             digest.update(f"\n{name}\n".encode() + self._file.column(name).tobytes())
+        # The checksums stand for the features, which are far too large to hash each time.
         for name in sorted(self.layers):
             digest.update(f"\n{name}\n".encode() + self._file.raw_checksums(name).tobytes())
         return digest.hexdigest()
@@ -289,7 +291,7 @@ class FeatureStore:
             }
         )
 
-    def _done_numbers(self, rows: Rows) -> NDArray[np.intp]:
+    def _done_numbers(self, rows: RowSelection) -> NDArray[np.intp]:
         """Convert a selection to row numbers; raise if it is not valid or a row is not done."""
         selection = np.asarray(rows)
         if selection.dtype == bool:
@@ -308,6 +310,7 @@ class FeatureStore:
                 f"rows must lie between 0 and {len(self) - 1}, "
                 f"got {selection.min()} to {selection.max()}"
             )
+        # An empty list has dtype float in NumPy, so the type is set here.
         numbers: NDArray[np.intp] = selection.astype(np.intp)
         if (self.status[numbers] != DONE).any():
             raise StoreError(f"{self.path}: some of the requested rows are not done")

@@ -14,7 +14,7 @@ from ..errors import ParameterError, StoreError
 from .index import read_layout
 from .layout import IDENTITY_COLUMNS, Extent, file_identity, identity_digest
 
-Rows = Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
+RowSelection = Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
 """Row numbers, or a boolean of shape (n,)."""
 
 
@@ -80,9 +80,10 @@ class StoreFile:
         self._check_layer(layer)
         return self._map(self.layout.checksums[layer])
 
-    def checksums(self, layer: str, rows: Rows | None = None) -> NDArray[np.str_]:
+    def checksums(self, layer: str, rows: RowSelection | None = None) -> NDArray[np.str_]:
         """Read the checksums of all rows or of some, hexadecimal; empty where a row is not done."""
         raw = self.raw_checksums(layer)
+        # A damaged checksum may not be ASCII; it then matches no digest.
         return np.char.decode(np.array(raw if rows is None else raw[rows]), "ascii", "replace")
 
     def _check_layer(self, name: str) -> None:
@@ -91,7 +92,7 @@ class StoreFile:
             raise ParameterError(f"{self.path} has no layer {name!r}; it has {names}")
 
     def _map(self, extent: Extent) -> np.memmap[Any, np.dtype[Any]]:
-        # Rows of two stores must not mix when another process replaces the file.
+        # RowSelection of two stores must not mix when another process replaces the file.
         if file_identity(self.path.stat()) != self.layout.file:
             raise StoreError(
                 f"{self.path}: replaced by another store since it was opened; open it again"

@@ -40,6 +40,7 @@ def store_lock(path: str | os.PathLike[str]) -> Iterator[None]:
     Raises:
         StoreError: another process holds the lock, or the folder cannot be written.
     """
+    # timeout=0: report the other writer at once instead of waiting for it.
     lock = filelock.FileLock(f"{os.fspath(path)}.lock", timeout=0)
     try:
         lock.acquire()
@@ -59,6 +60,7 @@ def write_at(file: io.FileIO, offset: int, data: bytes | memoryview) -> None:
     """Write all of `data` at an offset; with `os.pwrite`, several threads may do so at once."""
     view = memoryview(data)
     while view:
+        # pwrite has no position in the file that threads would share.
         if hasattr(os, "pwrite"):
             written = os.pwrite(file.fileno(), view, offset)
         else:
@@ -121,6 +123,7 @@ class StoreWriter:
             self.put(row, {name: features[name][i] for name in features})
             for i, row in enumerate(rows)
         ]
+        # Features must be on the disk before any row says that it is done.
         self.flush()
         for row, row_checksums, size in zip(rows, checksums, sizes, strict=False):
             self.finish(row, row_checksums, size)
@@ -137,6 +140,7 @@ class StoreWriter:
             dtype; nothing is written then.
         """
         layers = {name: self._stored_features(name, features[name]) for name in self.layout.layers}
+        # A score must never rest on inf or NaN; float16 overflows above 65504.
         if not all(np.isfinite(array).all() for array in layers.values()):
             return {}
         for name, array in layers.items():
@@ -205,6 +209,7 @@ class StoreWriter:
             self.fail(row, f"its features are not finite as {dtype}{advice}")
             return
         height, width = size
+        # The status comes last: it makes the row count.
         for name, checksum in checksums.items():
             self._put(self.layout.checksums[name], row, checksum.encode())
         self._put(self.layout.rows["height"], row, np.array(height, "<u4").tobytes())
@@ -264,6 +269,7 @@ class StoreWriter:
                 f"{layer}: the features of a row have shape {features.shape}, "
                 f"the store holds {extent.shape[1:]}"
             )
+        # `put` reports an overflow as a failed row; a warning of NumPy would add nothing.
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(features, dtype=extent.dtype)
 

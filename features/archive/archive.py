@@ -60,7 +60,9 @@ def write_archive(store: FeatureStore, path: Path, progress: Progress | None = N
         reason = " ".join(str(error).split())[:150]
         raise StoreError(f"{store.path}: cannot be archived ({reason})") from None
     with path.open("r+b") as handle:
+        # Null bytes fill the user block to its end.
         handle.write(index.encode().ljust(room, b"\0"))
+    # No lock is held while the archive is written, so check afterwards.
     _check_unchanged(store, index)
     with path.open("rb") as handle:
         for _ in archived_rows(handle, read_index(path), store):

@@ -55,6 +55,7 @@ class Decoder:
         check_row(extent)
         shape = (1, *extent.shape[1:])
         self._extent = extent
+        # rdcc_nbytes=0: a chunk cache would hide the chunk that was just written.
         self._file = h5py.File(io.BytesIO(), "w", rdcc_nbytes=0)
         self._data = self._file.create_dataset(
             "row", shape, extent.dtype, chunks=shape, **compression()
@@ -101,6 +102,7 @@ def is_sound_chunk(chunk: bytes, row_bytes: int, itemsize: int) -> bool:
         return False
     uncompressed = row_bytes % (8 * itemsize)
     n_blocks = -(-(row_bytes - uncompressed) // block_bytes)
+    # The two lengths above take the first 12 bytes.
     place = 12
     for _ in range(n_blocks):
         if place + 4 > len(chunk):

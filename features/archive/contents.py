@@ -31,6 +31,7 @@ def pieces_outside_layers(layout: Layout, file_bytes: int) -> list[Piece]:
     for extent in sorted(layout.layers.values(), key=lambda extent: extent.offset):
         pieces.append((begin, extent.offset - begin))
         begin = extent.end
+    # The last piece is what follows the last layer.
     pieces.append((begin, file_bytes - begin))
     return [(offset, length) for offset, length in pieces if length]
 

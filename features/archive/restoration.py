@@ -61,6 +61,7 @@ def restore(
                 target.write(features)
                 if progress is not None:
                     progress(finished, total)
+        # Read the features back from the disk before the store gets its name.
         if store.verify():
             raise StoreError(
                 f"{out}: what was read back is not what was written; check the disk for errors"
@@ -73,6 +74,7 @@ def _restore_pieces(source: IO[bytes], target: IO[bytes], index: ArchiveIndex) -
     archive_bytes = os.fstat(source.fileno()).st_size
     if index.store + sum(length for _, length in index.pieces) > archive_bytes:
         raise StoreError(f"{source.name}: truncated: it should be longer")
+    # This sets the length; what is not written stays a hole.
     target.truncate(index.file_bytes)
     source.seek(index.store)
     digest = hashlib.sha256()

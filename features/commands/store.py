@@ -206,6 +206,7 @@ def _pictures_text(pictures: int | None) -> str:
 
 
 def _print_columns(lines: Mapping[str, str]) -> None:
+    # Long values, such as the command, may fold.
     columns = table("", "")
     columns.show_header = False
     columns.columns[1].no_wrap = False
