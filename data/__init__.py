@@ -1,1 +1,1 @@
-"""Image folders, decoding, splits and the built-in demo set. Stands on the ground: imports no other room."""
+"""Image folders, decoding, splits, copies, the demo set, and how results are shown and written."""

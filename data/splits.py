@@ -31,7 +31,7 @@ _SEED_STEP = 7919
 
 
 def join_groups(*keys: Sequence[Hashable]) -> NDArray[np.intp]:
-    """Number the groups of rows, where rows that share any key are in one group.
+    """Assign numbers to the groups of rows, where rows that share any key are in one group.
 
     Args:
         keys: sequences of length n (SHA-256 of the files, group names, ...); an empty string joins
@@ -271,5 +271,5 @@ def split_groups(
 
 
 def _renumber(groups: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Number the groups of some rows from 0 on, without gaps."""
+    """Assign new numbers to the groups of some rows, from 0 on, without gaps."""
     return np.unique(groups, return_inverse=True)[1].reshape(-1)

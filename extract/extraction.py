@@ -55,7 +55,7 @@ class Extraction:
         return self.progress.finished
 
 
-def extract_features(
+def extract_features(  # noqa: PLR0913
     manifest: Manifest,
     output: str | os.PathLike[str],
     settings: Settings | None = None,

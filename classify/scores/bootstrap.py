@@ -231,7 +231,7 @@ def unseen_errors(predictions: Predictions, seed: int, n_resamples: int) -> dict
     n_classes = predictions.n_classes
     counts = np.bincount(y, minlength=n_classes)
     present = np.flatnonzero(counts)
-    # Rows are taken for another class with rows; if there is none, for any class.
+    # Rows are taken for another class with rows; without such a class, for any class.
     targets = present if len(present) > 1 else np.arange(n_classes)
     matrices = np.zeros((n_resamples, n_classes, n_classes))
     error = np.zeros((n_resamples, n_classes))

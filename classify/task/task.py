@@ -62,7 +62,7 @@ class Task:
         return _classes_of(self.train)
 
 
-def make_task(
+def make_task(  # noqa: PLR0913
     store: FeatureStore,
     *,
     layer: str | None = None,

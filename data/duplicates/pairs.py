@@ -242,7 +242,7 @@ def duplicate_groups(
     threshold: float = THRESHOLD,
     progress: Progress | None = None,
 ) -> NDArray[np.intp]:
-    """Number the groups of images that show the same picture.
+    """Assign numbers to the groups of images that show the same picture.
 
     Images of the same bytes, of the same pixels, or of nearly the same picture are one group.
 

@@ -20,14 +20,14 @@ _cell_limit_lock = Lock()
 
 
 def defuse(text: str) -> str:
-    """Put an apostrophe before text that a spreadsheet would compute, as OWASP advises.
+    r"""Put an apostrophe before text that a spreadsheet would compute, as OWASP advises.
 
     Names of image folders end up in cells, and a folder may come from anyone. `restore_text`
     removes the apostrophe.
 
     Examples:
         >>> defuse('=HYPERLINK("http://x")'), defuse("-0.5"), defuse("it's")
-        ('\\'=HYPERLINK("http://x")', '-0.5', "it's")
+        ('\'=HYPERLINK("http://x")', '-0.5', "it's")
     """
     return f"'{text}" if FORMULA.match(text) else text
 

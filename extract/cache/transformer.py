@@ -66,7 +66,7 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         array([0.96, 0.98, 0.94, 1.  , 0.96])
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         backbone: str = "vgg16",
         layer: str = "block5_pool",
