@@ -256,4 +256,4 @@ _SOURCES: dict[str, Callable[[Backbone], Path | None]] = {
     "the package {backbone.published.package_label}": _offline_package,
     "Keras's download": _keras_download,
 }
-"""Where ImageNet weights are looked for, in this order, by the label that provenance records."""
+"""Places of ImageNet weights, tried in this order, by the label that provenance records."""

@@ -26,7 +26,7 @@ ROWS_A_COMPARISON = 65536
 """Rows that are compared at a time; a million at once would take 760 MB."""
 
 Task = Literal["create", "continue", "replace", "upgrade", "keep"]
-"""Tasks of an extraction:
+"""The task of an extraction.
 
 - create: make a new store.
 - continue: compute what is pending in the existing store; it may be finished.

@@ -29,7 +29,7 @@ BAD_NAMES = frozenset(
 
 BAD_WORDS = re.compile(
     r"\b(told(?! (?:apart|from)\b)|be had|anew|lest|stands(?! for\b)|lies|goes on|of use|it is of"
-    r"|such as are|there is none|as they are|is known to be|whoever)\b",
+    r"|such as are|there is none|as they are(?=[.,;:])|is known to be|whoever)\b",
     re.IGNORECASE,
 )
 """Words that prose does without: another says the same and is easier to read."""

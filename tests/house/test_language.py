@@ -126,6 +126,9 @@ def test_a_bad_beginning_is_noticed(code: str, line: str, bad: bool) -> None:
     ("text", "bad"),
     [
         ("# Skipped files are told.", 1),
+        ("# Names are shown as they are.", 1),
+        ("# Files vanish as soon as they are written.", 0),
+        ("# The two cannot be told apart.", 0),
         ('"""Return the rows that stand there anew."""', 1),
         ("click.option('--cv', help='Of use where it stands first.')", 2),
         ("raise ValueError(f'{path}: there is none, whoever looks')", 2),
