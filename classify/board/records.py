@@ -12,7 +12,7 @@ from ...data.output.csv import csv_line, defuse
 from ..runs.schema import COLUMNS, INTEGERS, NUMBERS
 from .comparison import RunPair
 from .ranking import RankedRow
-from .wording import conclusion
+from .sentences import conclusion
 
 RANKED_COLUMNS = (*COLUMNS, "rank", "p_vs_best", "indistinguishable")
 """Columns of a ranked row: those of the leaderboard, and its place among its test set."""

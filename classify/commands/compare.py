@@ -69,8 +69,8 @@ def compare(
 def _print_pairs(pairs: Sequence[RunPair], metric: str, markdown: bool) -> None:
     """Print a table for each test set, and below it the conclusions of the requested metric."""
     from ..board.columns import as_markdown, as_table, as_text, fit_columns
+    from ..board.sentences import conclusion, pair_title
     from ..board.tables import pair_columns
-    from ..board.wording import conclusion, pair_title
     from ..scores.clean import plain_metric
 
     screen = console()

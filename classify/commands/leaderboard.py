@@ -76,8 +76,8 @@ def _print_test_sets(
         most: number of rows of a test set to print; None: all.
     """
     from ..board.columns import Column, as_markdown, as_table, as_text, fit_columns
+    from ..board.sentences import legend, title_of_test_set
     from ..board.tables import ranked_columns
-    from ..board.wording import legend, title_of_test_set
 
     screen = console()
     shown = [place for ranked in test_sets for place in ranked[:most]]
