@@ -67,7 +67,7 @@ def test_rows_are_only_copied_where_they_belong(make_store: MakeStore, tmp_path:
         create_store(tmp_path / "c.h5", rows, {"block9": (1, 1, 1)}, PROVENANCE)
         create_store(tmp_path / "d.h5", rows, {"block5_pool": (2, 1, 5)}, PROVENANCE)
     with StoreWriter(target) as writer:
-        for rows, to, message in [
+        for numbers, to, message in [
             ([0], [1], "x/0.png cannot be copied to the row of another image"),
             ([0, 1], [0], r"one length, got \(2,\) and \(1,\)"),
             ([0, 0], [0, 0], "one to each"),
@@ -75,7 +75,7 @@ def test_rows_are_only_copied_where_they_belong(make_store: MakeStore, tmp_path:
             ([0], [-1], "to must lie between 0 and 5"),
         ]:
             with pytest.raises(ParameterError, match=message):
-                copy_rows(source, rows, writer, to)
+                copy_rows(source, numbers, writer, to)
         copy_rows(source, [], writer, [])
         copy_rows(source, [1], writer, [1])
     with (
