@@ -209,7 +209,10 @@ def wilson(share: float, n: float) -> Interval:
     z2 = ndtri(ALPHA / 2) ** 2
     middle = share + z2 / (2 * n)
     half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n)))
-    return float((middle - half) / (1 + z2 / n)), float((middle + half) / (1 + z2 / n))
+    low = (middle - half) / (1 + z2 / n)
+    high = (middle + half) / (1 + z2 / n)
+    # Rounding may leave an end of 0 or 1 slightly outside.
+    return max(float(low), 0.0), min(float(high), 1.0)
 
 
 def _bootstrap_intervals(

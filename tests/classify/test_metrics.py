@@ -180,6 +180,7 @@ def test_a_head_that_always_predicts_the_same() -> None:
 
 @settings(max_examples=40)
 @example(n=2, n_classes=4, n_repeats=1, n_groups=2, sure=False, seed=159)
+@example(n=10, n_classes=2, n_repeats=1, n_groups=5, sure=False, seed=0)
 @given(
     st.integers(1, 30),
     st.integers(2, 4),
