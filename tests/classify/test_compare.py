@@ -253,7 +253,7 @@ def test_what_is_no_file_of_predictions_is_refused(
         read_predictions(path)
 
 
-def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     path = tmp_path / "predictions.csv"
     with pytest.raises(
         FreezeframeError, match=r"predictions\.csv: no predictions here; fit-classifier makes them"

@@ -38,10 +38,12 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def comments_and_docstrings(file: Path) -> list[str]:
-    """Return what a file of tests says to its readers."""
+def words_of_tests(file: Path) -> list[str]:
+    """Return what a file of tests says to its readers, the names of its tests included."""
     texts = [node.value for node in house.docstrings(tree_of(file))]
-    return [*texts, *house.comments(file.read_text(encoding="utf-8"))]
+    names = [name for name in house.defined(tree_of(file)) if name.startswith("test_")]
+    comments = house.comments(file.read_text(encoding="utf-8"))
+    return [*texts, *comments, *(name.replace("_", " ") for name in names)]
 
 
 @pytest.mark.parametrize("file", WITH_CODE, ids=name_of)
@@ -60,8 +62,8 @@ def test_docstrings_comments_and_messages_use_plain_words(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", sorted({*TESTS} - OWN_LISTS), ids=name_of)
-def test_docstrings_and_comments_of_tests_use_plain_words(file: Path) -> None:
-    assert house.bad_words(comments_and_docstrings(file)) == []
+def test_names_docstrings_and_comments_of_tests_use_plain_words(file: Path) -> None:
+    assert house.bad_words(words_of_tests(file)) == []
 
 
 @pytest.mark.parametrize("page", [*PAGES, *SHELL_SCRIPTS], ids=name_of)

@@ -81,7 +81,6 @@ NOUNS_IN_ING = {
     "pooling",
     "ranking",
     "training",
-    "wording",
 }
 HEAVY = ("tensorflow", "keras", "jax", "torch", "onnx")
 
