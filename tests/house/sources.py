@@ -76,6 +76,7 @@ def imported_files(file: Path, root: Path = ROOT) -> set[Path]:
     return imported
 
 
+@cache
 def arrows(root: Path = ROOT) -> dict[Path, dict[str, set[str]]]:
     """Return, for each folder, which of its places import which others.
 

@@ -143,9 +143,24 @@ def test_a_word_to_avoid_is_noticed(text: str, bad: int) -> None:
     assert len(house.bad_words(house.prose(text))) == bad
 
 
-def test_the_figures_of_a_checkout_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    house.main([str(ROOT)])
+def test_the_figures_of_a_checkout_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "README.md").write_text("# Small\n\nRun pip install small.\n")
+    (tmp_path / "errors.py").write_text('"""What fails."""\nSIZE = 1\n')
+    code = "# Why.\nSIZE = 2\ntold, rest = 1, SIZE\nprint(told)\nprint(rest)\n"
+    (tmp_path / "data" / "rows.py").write_text(code)
+    house.main([str(tmp_path)])
     lines = [re.split(r"  +", line) for line in capsys.readouterr().out.splitlines()]
     figures = {heading: value for heading, value, *_ in lines}
-    assert figures["package: files, lines"].startswith(f"{len(package_files())}, ")
-    assert 0 < float(figures["comments per 100 lines of code"]) < 50
+    assert figures["data: files, lines"] == "1, 5"
+    assert figures["package: files, lines"] == "2, 7"
+    assert figures["comments per 100 lines of code"] == "20.0"
+    assert figures["tuple assignments per 1,000 lines of code"] == "200.0"
+    assert figures["names to avoid: uses"] == "2"
+    assert figures["names to avoid: definitions"] == "1 (told 1)"
+    assert figures["docstrings that begin badly"] == "1"
+    assert figures["names of several classes or constants"] == "1 (SIZE)"
+    assert figures["README: words, lines"] == "6, 3"
+    assert figures["README: line of the first pip install"] == "3"
