@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 THUMBNAIL = 64
 """Side of a thumbnail in pixels.
 
-It is enough to distinguish a slice of a head from the next one, and takes 4 kB an image."""
+This is enough to distinguish a slice of a head from the next one. It takes 4 kB an image."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,10 +19,10 @@ class Fingerprint:
     """The digest and the thumbnail of one image.
 
     Attributes:
-        pixels: SHA-256 of the decoded image, hexadecimal: of "height x width" and its RGB bytes.
-            Images that two formats store without loss share it.
-        thumbnail: the whole image in grey levels, uint8 of shape (THUMBNAIL, THUMBNAIL), whatever
-            its sides are.
+        pixels: SHA-256 of "height x width" and the RGB bytes of the decoded image, hexadecimal.
+            An image that two formats store without loss has the same value in both.
+        thumbnail: the whole image in grey levels, uint8 of shape (THUMBNAIL, THUMBNAIL); its
+            proportions are not kept.
     """
 
     pixels: str
@@ -43,6 +43,7 @@ def fingerprint(image: NDArray[np.uint8]) -> Fingerprint:
     from PIL import Image
 
     height, width = image.shape[:2]
+    # The size is part of the digest: images of other shapes can have the same bytes.
     digest = hashlib.sha256(f"{height} x {width}".encode())
     digest.update(np.ascontiguousarray(image).data)
     # "L" is Pillow's luma (ITU-R 601-2); "box" is the mean over the covered pixels.

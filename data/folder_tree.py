@@ -17,7 +17,7 @@ from .formats.table import HEAD_BYTES, IMAGE_ENDINGS, image_kind
 from .splits import SPLIT_NAMES
 
 Skipped = list[tuple[str, str]]
-"""Paths that are no images of the tree, each with the reason."""
+"""Paths that are skipped because they are no images of the tree, each with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _image_files(root: Path, skipped: Skipped) -> list[tuple[PurePosixPath, str]
     for path in _walk(root, skipped):
         relative = _relative_text(path, root)
         sha256, problem = _check_file(path)
-        # Manifests and stores keep paths as text, and could not name the file again.
+        # Manifests and stores keep paths as text; this name could not be written as text.
         if relative != path.relative_to(root).as_posix():
             problem = "its name is not valid UTF-8; rename it"
         if problem:
@@ -83,7 +83,7 @@ def _walk(root: Path, skipped: Skipped) -> Iterator[Path]:
     Links are followed, but no folder is walked more than once; real folders come before links.
     """
     pending = deque([root])
-    # A link to a folder above the root would bring in the files beside the root.
+    # A link to a folder above the root would add the files beside the root.
     visited = {_identity(folder) for folder in root.resolve().parents}
     while pending:
         folder = pending.popleft()
@@ -103,7 +103,7 @@ def _walk(root: Path, skipped: Skipped) -> Iterator[Path]:
             path = Path(entry.path)
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 skipped.append((_relative_text(path, root), "hidden"))
-            # Real folders go first: a link to one of them is then a repetition.
+            # Real folders go first, so that a link to one of them is skipped, not the folder.
             elif entry.is_dir(follow_symlinks=False):
                 pending.appendleft(path)
             elif entry.is_dir():
@@ -136,7 +136,7 @@ def _check_file(path: Path) -> tuple[str, str]:
         with path.open("rb") as file:
             if image_kind(file.read(HEAD_BYTES)) is None and not named_as_image:
                 return "", "not an image"
-            # The digest is of the whole file.
+            # The digest covers the whole file, so reading starts again at byte 0.
             file.seek(0)
             return hashlib.file_digest(file, "sha256").hexdigest(), ""
     except OSError as error:
@@ -177,8 +177,8 @@ def _has_splits(root: Path, folders: set[tuple[str, ...]]) -> bool:
     nested = {folder[0] for folder in folders if len(folder) > 1}
     named = {top for top in tops if top.lower() in SPLIT_NAMES}
     splits = {SPLIT_NAMES[top.lower()] for top in named & nested}
-    # A class may be called "test", too. Folders below "train", or below two names of splits, show
-    # that the names mean splits.
+    # A class may have the name "test", too. The names mean splits if "train", or two of them,
+    # hold folders.
     if not ("train" in splits or len(splits) > 1 or (splits and named == tops)):
         if len(tops) > 1 and named == tops:
             raise ManifestError(
@@ -196,7 +196,7 @@ def _has_splits(root: Path, folders: set[tuple[str, ...]]) -> bool:
 
 
 def _drop_nested_copies(root: Path, images: list[TreeImage], skipped: Skipped) -> list[TreeImage]:
-    """Drop copies of the tree inside itself.
+    """Return the images without those in a copy of the tree inside itself.
 
     Some published folders hold `FOLDER/yes`, `FOLDER/no` and once more `FOLDER/all/yes`,
     `FOLDER/all/no`. A folder is a copy, and no class, if most of its images repeat images of other

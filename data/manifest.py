@@ -22,7 +22,7 @@ from .output.csv import csv_line
 from .splits import SPLIT_NAMES, Split
 
 GROUP_COLUMN = "group"
-"""Column of a CSV that names the group of each image, unless another is requested."""
+"""Default column of a CSV that names the group of each image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class Image:
     """One image of a manifest, with its label, split and group.
 
     Attributes:
-        path: relative to the manifest's root, with "/" between parts.
+        path: path relative to the manifest's root, with "/" between parts.
         sha256: SHA-256 of the file, hexadecimal; "" if it cannot be read.
         label: name of its class.
         split: "train", "validation", "test" or "".
-        group: images of one group stay on one side of a split; "" for none.
+        group: name of its group, whose images stay on one side of a split; "" for none.
     """
 
     path: str
@@ -77,14 +77,14 @@ def read_manifest(
     """List the images of a folder tree or a CSV file.
 
     A folder is `FOLDER/<class>/...` or `FOLDER/{train,val,test}/<class>/...`. A CSV has a header
-    and the columns `path,label[,split][,group]`; its paths are relative to its own folder. Images
-    without a group that are DICOM files are grouped by their patient; see `patient_group`.
+    and the columns `path,label[,split][,group]`; its paths are relative to its own folder. A DICOM
+    file without a group is grouped by its patient; see `patient_group`.
 
     Args:
         source: the folder or CSV file.
         group_column: column of the CSV that names the group, instead of `group`.
-        group_regex: regular expression that is searched in each path. Its first non-empty group, or
-            else the whole match, names the group of an image that has none yet.
+        group_regex: regular expression that is searched in each path. It names the group of an
+            image that has none yet: by its first non-empty group, or by the whole match.
         require_groups: raise an error if the column is missing, or the regular expression matches
             no path. If False, such images have no group.
         least_classes: the smallest number of classes to accept.
@@ -151,9 +151,9 @@ def manifest_lines(
 
 
 def _group_names(manifest: Manifest, groups: NDArray[np.intp]) -> list[str]:
-    """Name each group: by the one name that its images have, or else by its number.
+    """Return the name of each group: the only name that its images have, or else its number.
 
-    A group of one image without a name is called "".
+    A group of one image without a name gets the name "".
     """
     existing: dict[int, set[str]] = defaultdict(set)
     for image, group in zip(manifest.images, groups.tolist(), strict=True):
@@ -187,6 +187,7 @@ def _check_classes(manifest: Manifest, least_classes: int) -> None:
     source = manifest.source
     message = f"{source}: all {len(manifest.images)} images are of one class, {label!r}; "
     message += "two are needed"
+    # The user may have passed the folder above the one with the classes.
     if (source / label).is_dir():
         message += f" (is {source / label} the folder you mean?)"
     raise ManifestError(message)
@@ -195,7 +196,7 @@ def _check_classes(manifest: Manifest, least_classes: int) -> None:
 def _add_groups(
     manifest: Manifest, expression: re.Pattern[str] | None, require_groups: bool
 ) -> Manifest:
-    """Add groups to images that have none: by the expression, else by the patient in the file."""
+    """Add groups to images without one: by the expression, or by the patient in the file."""
     images = []
     # An expression without any match is most likely a mistake.
     n_matches = 0
@@ -239,7 +240,7 @@ def _read_csv(source: Path, group_column: str, require_groups: bool) -> Manifest
             for row in reader:
                 place = f"{source}, line {reader.line_num}"
                 image = _read_csv_row(row, source.parent, place, group_column)
-                # Equal lines are harmless; contradicting lines are not.
+                # Two equal lines mean the same; of two different lines, one must be wrong.
                 listed = images.setdefault(image.path, image)
                 if listed != image:
                     raise ManifestError(
@@ -289,7 +290,7 @@ def _read_csv_row(row: dict[str, str | None], root: Path, place: str, group_colu
         raise ManifestError(f"{place}: path and label must not be empty")
     if "\0" in "".join(text for text in row.values() if isinstance(text, str)):
         raise ManifestError(f"{place}: holds a null byte; remove it")
-    # Reading would wait for a pipe. These two functions of os.path never raise an error.
+    # Reading a pipe would wait for ever. Unlike pathlib, these functions never raise an error.
     if os.path.exists(root / path) and not os.path.isfile(root / path):  # noqa: PTH110, PTH113
         raise ManifestError(f"{place}: {path} is not a regular file; list image files only")
     split = (row.get("split") or "").strip()

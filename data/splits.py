@@ -1,4 +1,4 @@
-"""Splits of images into training, validation, test and folds, in which no group is cut."""
+"""Splits of images into training, validation, test and folds that keep each group together."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ ATTEMPTS = 100
 The first one is nearly always enough."""
 
 _SEED_STEP = 7919
+"""Distance of the seeds of two attempts; a prime, so that small seeds do not repeat each other."""
 
 
 def join_groups(*keys: Sequence[Hashable]) -> NDArray[np.intp]:
@@ -48,7 +49,7 @@ def join_groups(*keys: Sequence[Hashable]) -> NDArray[np.intp]:
     from scipy.sparse.csgraph import connected_components
 
     n = len(keys[0])
-    # Each row is tied to the first row that has the same key; groups are the connected components.
+    # Each row is joined to the first row with the same key; groups are the connected components.
     left: list[int] = []
     right: list[int] = []
     for column in keys:
@@ -75,9 +76,9 @@ def hold_out(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Hold out a stratified test part that cuts no group.
 
-    In random order, each group goes to the test part if that brings its class counts nearer to
-    their targets. So large groups are as likely to be tested as small ones, and shares are as
-    close as the groups allow.
+    It takes the groups in random order. A group goes to the test part if that brings the class
+    counts there nearer to their targets. So large groups are as likely to be tested as small ones,
+    and shares are as close as the groups allow.
 
     Args:
         labels: class of each row, of shape (n,).
@@ -104,7 +105,7 @@ def hold_out(
     # Rows of each class in each group, of shape (n_groups, n_classes).
     members = np.zeros((int(groups.max()) + 1, len(names)), dtype=int)
     np.add.at(members, (groups, codes), 1)
-    # At least one test row of each class.
+    # The test part needs at least one row of each class.
     targets = np.maximum(1.0, test_size * members.sum(axis=0))
     rng = np.random.default_rng(seed)
     for _ in range(ATTEMPTS):
@@ -126,8 +127,8 @@ def _draw_test_groups(
 
     Args:
         members: rows of each class in each group, of shape (n_groups, n_classes).
-        targets: test rows of each class to aim at, of shape (n_classes,).
-        rng: generator of the order.
+        targets: target number of test rows of each class, of shape (n_classes,).
+        rng: generator of the random order.
     """
     in_test = np.zeros(len(members), dtype=bool)
     missing = targets
@@ -135,7 +136,7 @@ def _draw_test_groups(
         if np.abs(missing - members[group]).sum() < np.abs(missing).sum():
             in_test[group] = True
             missing = missing - members[group]
-    # A class that one side lacks gets its smallest group there.
+    # If one side lacks a class, move the smallest group of that class there.
     for code in range(members.shape[1]):
         holders = np.flatnonzero(members[:, code])
         if len(set(in_test[holders])) < 2 <= len(holders):
@@ -155,13 +156,13 @@ def grouped_folds(
     n_folds: int = 5,
     seed: int = 0,
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Deal rows into stratified folds that cut no group (scikit-learn's `StratifiedGroupKFold`).
+    """Split rows into stratified folds that cut no group (scikit-learn's `StratifiedGroupKFold`).
 
     Args:
         labels: class of each row, of shape (n,).
         groups: group number of each row, of shape (n,).
         n_folds: number of folds, at least 2.
-        seed: seed of the order in which groups are dealt.
+        seed: seed of the random order of the groups.
 
     Returns:
         For each fold the row numbers to fit on and those to score on; every class is in both.
@@ -205,8 +206,8 @@ class Split:
     Attributes:
         sides: "train", "validation", "test", or "" for all images if none is held out; of shape
             (n,).
-        folds: number of the fold that an image is scored in, from 1 on; 0 for images in no fold; of
-            shape (n,).
+        folds: number of the fold in which an image is scored, from 1 on; 0 for images in no fold;
+            of shape (n,).
     """
 
     sides: NDArray[np.str_]
@@ -222,20 +223,20 @@ def split_groups(
     n_folds: int = 0,
     seed: int = 0,
 ) -> Split:
-    """Deal groups into a training, validation and test part, and into folds.
+    """Split groups into a training, validation and test part, and into folds.
 
-    Each class is dealt as evenly as the groups allow.
+    Each part gets nearly the same shares of the classes, as far as the groups allow.
 
     Args:
         labels: class of each image, of shape (n,).
         groups: group number of each image, of shape (n,); images of one number stay together.
         test: share of all images for the test part; 0 for none.
         validation: share of all images for the validation part; 0 for none.
-        n_folds: number of cross-validation folds of the images that are not tested; 0 for none.
+        n_folds: number of cross-validation folds of the images outside the test part; 0 for none.
         seed: seed of all random orders.
 
     Raises:
-        ParameterError: the shares leave nothing to train on, or nothing is requested.
+        ParameterError: the shares leave nothing to train on, or there are no shares and no folds.
         FreezeframeError: a class has too few groups.
 
     Examples:
@@ -251,6 +252,7 @@ def split_groups(
         raise ParameterError("nothing to split: give a share to test on, or folds")
     names = np.asarray(labels)
     sides = np.full(len(labels), "train" if test or validation else "", dtype="U10")
+    # Each hold-out takes its images from the rest, so its share is of the rest, too.
     rest = np.arange(len(labels))
     rest_share = 1.0
     for side, share in (("test", test), ("validation", validation)):

@@ -1,4 +1,4 @@
-"""The audit of one or several image sets: images that show the same, and where they are."""
+"""The audit of one or several image sets: images that show the same picture, and their sets."""
 
 from __future__ import annotations
 
@@ -31,19 +31,21 @@ from .image_set import ImageSet, group_names, rename_classes, with_unique_names
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """The result of an audit. Its images are numbered through, set by set.
+    """The result of an audit. Its images have numbers from 0 on, through all sets.
+
+    A part is one split of one set.
 
     Attributes:
         sets: each is compared with those before it; a training set comes first.
-        pairs: images that show the same. Copies are paired with the first of their content in
-            their part (a split of a set), and the first of each part with those of the other
-            parts. A pair of level `GROUP` joins two pictures of one patient or given group on two
-            sides that nothing else links.
+        pairs: images that show the same picture. In each part, copies are paired with the first
+            image of their content. The first images of two parts are paired, too. A pair of level
+            `GROUP` joins two pictures of one patient or given group on two sides that no other
+            pair joins.
         pictures: group number of each image, intp of shape (n,). Images of one group show the
-            same, directly or through others.
+            same picture, directly or through other images.
         groups: group number of each image, intp of shape (n,). Images of one group show the same
-            or are of one patient or given group; no split should cut it.
-        threshold: score from which on two thumbnails count as one picture.
+            picture, or are of one patient or given group; no split should cut it.
+        threshold: two thumbnails with at least this score count as one picture.
     """
 
     sets: tuple[ImageSet, ...]
@@ -53,7 +55,7 @@ class Audit:
     threshold: float
 
     def column(self, name: str) -> list[str]:
-        """Return a column of `ImageSet`, for all images."""
+        """Return the values of one attribute of `ImageSet` for the images of all sets."""
         return [text for images in self.sets for text in getattr(images, name)]
 
     @cached_property
@@ -103,7 +105,7 @@ class Audit:
         second_set, second_split = self._parts[pair.second]
         if first_set != second_set:
             return True
-        # An image without a split is on no side.
+        # An image without a split is on no side, so no split separates its pair.
         return "" not in (first_split, second_split) and first_split != second_split
 
     def is_conflict(self, pair: ImagePair) -> bool:
@@ -113,6 +115,7 @@ class Audit:
         """
         first = self._parts[pair.first][0]
         second = self._parts[pair.second][0]
+        # Two sets may name their classes differently, which is no conflict.
         comparable = first == second or self.comparable(first, second)
         differ = self.labels[pair.first] != self.labels[pair.second]
         return comparable and pair.level != GROUP and differ
@@ -133,20 +136,21 @@ def audit(
     cache: bool = True,
     progress: Progress | None = None,
 ) -> Audit:
-    """Find images that show the same, within and across sets.
+    """Find images that show the same picture, within one set and across sets.
 
     Args:
         sets: each is compared with those before it; a training set comes first.
-        threshold: score from which on two thumbnails count as one picture; see `near_pairs`.
+        threshold: two thumbnails with at least this score count as one picture; see `near_pairs`.
             Above 1, only copies are found.
         classes: new names of labels, as {old: new}, where two sets name them differently.
-        alike: more pairs, as numbers of images through all sets and their score: of similar
-            features, say.
+        alike: more pairs, for example of similar features: the numbers of two images, and their
+            score.
         cache: see `remembered_near_pairs`.
-        progress: called with the compared pairs of thumbnails and all pairs to compare.
+        progress: called with the number of compared pairs of thumbnails, and of all pairs.
 
     Raises:
-        ParameterError: no image has a class that is to be renamed, or the threshold is not above 0.
+        ParameterError: `classes` renames a class that no image has, or the threshold is not above
+            0.
 
     Examples:
         >>> from freezeframe.data.demo.images import make_demo_images
@@ -162,7 +166,7 @@ def audit(
     sets = [rename_classes(images, classes or {}) for images in with_unique_names(sets)]
     sha256s = [text for images in sets for text in images.sha256s]
     pixels = [text for images in sets for text in images.pixels]
-    # Images of one content are one node of what follows: only the first of each is compared.
+    # Copies have one content: comparing the first of them is enough.
     copies = join_groups(sha256s, pixels)
     pairs = [*copy_pairs(sets, copies, sha256s)]
     pairs += near_duplicate_pairs(
@@ -173,19 +177,20 @@ def audit(
         for a, b, score in alike
         if copies[a] != copies[b]
     ]
+    # Two images can be a pair by several kinds of evidence.
     pairs = strongest(pairs)
     # Pictures are chains of pairs: A like B and B like C make one picture.
     firsts = copies[[pair.first for pair in pairs]]
     seconds = copies[[pair.second for pair in pairs]]
     pictures = merge_groups(copies, firsts, seconds)
     groups = join_groups(pictures.tolist(), *group_names(sets))
-    # Only pairs of groups that no picture links already are added.
+    # A group needs a pair of its own only where no shared picture joins its parts.
     pairs += group_pairs(sets, pictures, groups)
     return Audit(tuple(sets), in_order(pairs), pictures, groups, threshold)
 
 
 def _check_classes(sets: Sequence[ImageSet], classes: Mapping[str, str]) -> None:
-    """Raise ParameterError if no image has a class that is to be renamed."""
+    """Raise ParameterError if `classes` renames a class that no image has."""
     labels = {label for images in sets for label in images.labels}
     for name in classes:
         if name not in labels:

@@ -22,7 +22,7 @@ class Crossing:
     """Images of one part that have a relative in another part.
 
     Attributes:
-        part: name of the part, "test images of scans" say.
+        part: name of the part, for example "test images of scans".
         reference: name of the part that its images are compared with.
         n: number of images of the part.
         levels: number of images with a relative in the reference, by their strongest evidence.
@@ -42,7 +42,7 @@ class Crossing:
 
 
 class Relations:
-    """The evidence of an audit, in the form that crossings are counted from.
+    """The evidence of an audit, by kind, for counting crossings.
 
     Args:
         sha256s: digest of each file, of length n; "" if unknown.
@@ -78,14 +78,15 @@ class Relations:
         """Count the images of a part that have a relative in the reference.
 
         Args:
-            part: its name.
-            reference: its name.
+            part: name of the part.
+            reference: name of the reference.
             rows: numbers of the part's images.
             among: numbers of the reference's images.
         """
         levels: Counter[int] = Counter()
         related: list[int] = []
         remaining = rows.tolist()
+        # A set is searched in constant time, an array is not.
         reference_rows = set(among.tolist())
         # Each image counts once, by its strongest evidence.
         for level, column in self._columns:
@@ -101,7 +102,7 @@ class Relations:
     def _picture_level(self, row: int, reference_rows: set[int]) -> int:
         """Return the strongest evidence of an image's pairs with the reference.
 
-        It is `NEAR` for an image that is related through other images only.
+        An image that is related only through other images has the evidence `NEAR`.
         """
         levels = [
             pair.level
@@ -114,7 +115,7 @@ class Relations:
 def find_crossings(sets: Sequence[ImageSet], relations: Relations) -> Iterator[Crossing]:
     """Compare all parts that must not share an image.
 
-    These are the splits of each set, and each set and those before it.
+    The splits of each set are compared, then each set with every set before it.
     """
     splits = np.array([split for images in sets for split in images.splits])
     numbers = np.repeat(np.arange(len(sets)), [len(images) for images in sets])

@@ -1,4 +1,4 @@
-"""The findings of an audit in sentences, for the terminal and the page."""
+"""The findings of an audit in sentences, for the terminal and the report page."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def headlines(audit: Audit) -> list[tuple[str, str]]:
         ("LEAK", _crossing_sentence(crossing)) for crossing in audit.crossings if crossing.n_related
     ]
     conflicts = [pair.first for pair in audit.pairs if audit.is_conflict(pair)]
+    # Ten copies with two labels are many pairs but one picture, so pictures are counted.
     if conflicts:
         pictures = np.unique(audit.pictures[conflicts])
         images = int(np.isin(audit.pictures, pictures).sum())
@@ -44,7 +45,7 @@ def headlines(audit: Audit) -> list[tuple[str, str]]:
 
 
 def _crossing_sentence(crossing: Crossing) -> str:
-    """Say how many images of a part have a relative in the reference, by evidence."""
+    """Return a sentence on the images of a part with a relative in the reference, by evidence."""
     levels = ", ".join(f"{n} {LEVEL_NAMES[level]}" for level, n in crossing.levels.items())
     # An image of the same patient does not occur twice, so it is called a relative.
     verb = "have a relative in" if GROUP in crossing.levels else "also occur in"
@@ -129,9 +130,11 @@ def expected_leak(groups: NDArray[np.intp], test_size: float = TEST_SIZE) -> flo
         0.4
     """
     _, numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    # The mean is over images: a large group counts with each of its images.
     return float(np.mean(1 - test_size ** (sizes[numbers] - 1.0)))
 
 
 def _share(share: float) -> str:
-    """Write a share in per cent; with a decimal, if it is near none or all."""
+    """Format a share in per cent; with a decimal, if it is near none or all."""
+    # Without the decimal, 0.4 % would look like none and 99.6 % like all.
     return f"{100 * share:.0f} %" if 0.01 < share < 0.99 else f"{100 * share:.1f} %"

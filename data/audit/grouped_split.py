@@ -57,6 +57,7 @@ class GroupedSplit:
         counts = []
         for side in ("train", "validation", "test", ""):
             rows = self.split.sides == side
+            # A split may have no validation part, or no sides at all.
             if rows.any():
                 classes = {name: int((labels[rows] == name).sum()) for name in names}
                 n_groups = len(np.unique(self.audit.groups[rows]))
@@ -82,10 +83,11 @@ def split_images(
         manifest: the images; their earlier splits are ignored.
         facts: of each image, from `inspect_images`.
         test: share of the images to test on; 0 for none.
-        validation: share of the images to choose by; 0 for none.
-        n_folds: number of folds of the images that are not tested; 0 for none.
+        validation: share of the images for choosing among heads; 0 for none.
+        n_folds: number of cross-validation folds of the images outside the test part; 0 for none.
         seed: seed of the split.
-        threshold: score from which two thumbnails count as one picture; None: `THRESHOLD`.
+        threshold: two thumbnails with at least this score count as one picture; None takes
+            `THRESHOLD`.
         cache: see `audit`.
         progress: called with the number of compared pairs of thumbnails, and of all pairs.
 
@@ -100,10 +102,10 @@ def split_images(
     unreadable = tuple(image.path for image, fact in pairs if not fact.fingerprint)
     if len({image.label for image in images}) < 2:
         raise FreezeframeError(
-            f"{manifest.source}: images of fewer than two classes can be read, "
-            "so there is nothing to split"
+            f"{manifest.source}: fewer than two classes have readable images; "
+            "add readable images of another class"
         )
-    # Without fingerprints, copies of an unreadable image could not be detected.
+    # An unreadable image has no fingerprint: its copies could end on the other side.
     manifest = replace(manifest, images=images)
     readable = [fact for fact in facts if fact.fingerprint]
     audited = audit(

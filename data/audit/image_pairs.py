@@ -1,4 +1,4 @@
-"""Pairs of images that show the same, with the evidence for each."""
+"""Pairs of images that show the same picture, with the evidence for each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..output.terminal import Progress
 from .image_set import ImageSet, select_thumbnails
 
 LEVEL_NAMES = ("same bytes", "same pixels", "nearly the same", "similar features", "same group")
-"""Kinds of evidence that two images belong on one side of a split, the strongest first.
+"""Kinds of evidence that two images must be on one side of a split, the strongest first.
 
 The names are written into audit.csv.
 """
@@ -28,14 +28,15 @@ SetPart = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class ImagePair:
-    """Two images that show the same.
+    """Two images that show the same picture, and the evidence for it.
 
     Attributes:
         first: number of an image in the audit.
         second: number of an image in the audit, above `first`.
         level: place in `LEVEL_NAMES` of the strongest evidence.
-        score: 1 for the same pixels, else the likeness of the two.
-        symmetry: place in `SYMMETRY_NAMES` that lays the second over the first.
+        score: 1 for the same pixels, else the likeness of the two images.
+        symmetry: place in `SYMMETRY_NAMES` of the symmetry that lays the second image over the
+            first.
     """
 
     first: int
@@ -53,7 +54,7 @@ def parts_of(sets: Sequence[ImageSet]) -> list[SetPart]:
 def copy_pairs(
     sets: Sequence[ImageSet], copies: NDArray[np.intp], sha256s: Sequence[str]
 ) -> Iterator[ImagePair]:
-    """Pair copies: with the first of their content in their part, and the firsts of two parts.
+    """Pair each copy with the first one in its part, and the first copies of two parts.
 
     Args:
         sets: the sets of the audit.
@@ -61,7 +62,7 @@ def copy_pairs(
         sha256s: digest of each file.
     """
     for members in _rows_by_part(sets, copies).values():
-        # All pairs of a large family would be too many; these join it all the same.
+        # All pairs of many copies would be too many; these pairs join the same images.
         pairs = [(rows[0], row) for rows in members.values() for row in rows[1:]]
         pairs += combinations([rows[0] for rows in members.values()], 2)
         for a, b in pairs:
@@ -78,7 +79,7 @@ def near_duplicate_pairs(
     cache: bool,
     progress: Progress | None,
 ) -> Iterator[ImagePair]:
-    """Pair pictures that are nearly the same: the first of each content in each part.
+    """Pair images that are nearly the same: the first image of each content in each part.
 
     Args:
         sets: the sets of the audit.
@@ -106,6 +107,7 @@ def _near_duplicate(a: int, b: int, score: float, symmetry: int) -> ImagePair:
     """Return a pair in ascending order; `symmetry` lays b over a."""
     if a < b:
         return ImagePair(a, b, NEAR, score, symmetry)
+    # With the images exchanged, the inverse symmetry lays the second over the first.
     return ImagePair(b, a, NEAR, score, inverse(symmetry))
 
 
@@ -121,6 +123,7 @@ def group_pairs(
     """
     for members in _rows_by_part(sets, groups).values():
         for a, b in combinations(members.values(), 2):
+            # A shared picture has its own pair, with stronger evidence.
             if set(pictures[a].tolist()).isdisjoint(pictures[b].tolist()):
                 yield ImagePair(min(a[0], b[0]), max(a[0], b[0]), GROUP)
 
@@ -128,7 +131,7 @@ def group_pairs(
 def _rows_by_part(
     sets: Sequence[ImageSet], numbers: NDArray[np.intp]
 ) -> dict[int, dict[SetPart, list[int]]]:
-    """Return the images of each group number, by the parts they are in."""
+    """Return the numbers of the images, by their group number and then by their part."""
     rows: dict[int, dict[SetPart, list[int]]] = defaultdict(lambda: defaultdict(list))
     for row, (number, part) in enumerate(zip(numbers.tolist(), parts_of(sets), strict=True)):
         rows[number][part].append(row)
@@ -136,10 +139,10 @@ def _rows_by_part(
 
 
 def strongest(pairs: Sequence[ImagePair]) -> list[ImagePair]:
-    """Keep the strongest evidence of each two images.
+    """Keep one pair of each two images: the one with the strongest evidence.
 
     Args:
-        pairs: of one level after another, the strongest first.
+        pairs: pairs by level, the strongest level first.
     """
     # In reverse order, a stronger level overwrites a weaker one.
     by_images = {(pair.first, pair.second): pair for pair in reversed(pairs)}

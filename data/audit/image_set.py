@@ -16,7 +16,7 @@ from ..inspection.facts import ImageFacts
 from ..manifest import Manifest
 
 PATIENT_GROUP = re.compile("patient-[0-9a-f]{16}")
-"""Name of a group that was made from a PatientID: a digest, which means the same in all sets."""
+"""Name of a group that `patient_group` made: a digest, which means the same in all sets."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +32,8 @@ class ImageSet:
         groups: group of each image; "" for none.
         pixels: digests of the decoded pixels; "" for images that cannot be read.
         thumbnails: uint8 of shape (n, THUMBNAIL, THUMBNAIL); meaningless where `pixels` is empty.
-        root: folder that paths are relative to; None if the files are not at hand.
-        groups_are_common: True if a name in `groups` means the same in other sets, too.
+        root: folder that paths are relative to; None if the folder is unknown.
+        groups_are_common: True if a name in `groups` means the same group in other sets, too.
     """
 
     name: str
@@ -55,6 +55,7 @@ class ImageSet:
             manifest: the images.
             inspected: their facts from `inspect_images`, in the same order.
         """
+        # Unreadable images keep an empty digest and a black thumbnail.
         pixels = [""] * len(inspected)
         thumbnails = np.zeros((len(inspected), THUMBNAIL, THUMBNAIL), np.uint8)
         for row, facts in enumerate(inspected):
@@ -100,8 +101,8 @@ def group_names(sets: Sequence[ImageSet]) -> tuple[list[str], list[str]]:
     """Return two names for the group of each image; "" for none.
 
     Returns:
-        Names that hold within one set, and names that hold in all sets: digests of a PatientID,
-        and groups of sets whose `groups_are_common`.
+        Names that are unique to one set; and names that all sets share, which are digests of a
+        PatientID and groups of sets whose `groups_are_common`.
     """
     own = []
     common = []
@@ -122,6 +123,7 @@ def select_thumbnails(sets: Sequence[ImageSet], rows: NDArray[np.intp]) -> NDArr
         rows: numbers of images, ascending.
     """
     starts = np.cumsum([0, *(len(images) for images in sets)])
+    # The empty part gives the result its shape if there are no rows.
     parts = [np.empty((0, THUMBNAIL, THUMBNAIL), np.uint8)]
     for images, start, end in zip(sets, starts[:-1], starts[1:], strict=True):
         inside = rows[(rows >= start) & (rows < end)]

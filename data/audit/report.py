@@ -37,7 +37,7 @@ _PICTURE_GAP = 4
 def write_report(audit: Audit, output: Path) -> Path:
     """Write the report of an audit into a folder and return the path of its page.
 
-    The page is written last, so that it never shows less than the CSV files beside it.
+    The page is written last: if it exists, the CSV files beside it are complete.
     """
     output.mkdir(parents=True, exist_ok=True)
     write_whole(output / "audit.csv", "".join(audit_csv(audit)))
@@ -49,6 +49,7 @@ def write_report(audit: Audit, output: Path) -> Path:
 
 def audit_csv(audit: Audit) -> Iterator[str]:
     """Yield the lines of audit.csv: one for each pair, leaks first, then conflicts."""
+    # Image a is the first of the pair, image b the second.
     sides = [f"{name}_{side}" for side in "ab" for name in ("set", "path", "label", "split")]
     yield csv_line(("leak", "conflict", "level", "score", "symmetry", *sides, "picture"))
     # The sort is stable: within each block, pairs stay in the order of their evidence.
@@ -61,6 +62,7 @@ def audit_csv(audit: Audit) -> Iterator[str]:
             "yes" if audit.is_leak(pair) else "",
             "yes" if audit.is_conflict(pair) else "",
             LEVEL_NAMES[pair.level],
+            # Images of one group are no copies, so their pictures have no score.
             "" if pair.level == GROUP else f"{pair.score:.4f}",
             SYMMETRY_NAMES[pair.symmetry] if pair.level == NEAR else "",
             *map(defuse, names),
@@ -89,7 +91,7 @@ def _image_names(audit: Audit, row: int) -> tuple[str, str, str, str]:
 
 
 def page(audit: Audit) -> str:
-    """Return the page: headlines, counts, and pairs side by side."""
+    """Return the HTML of the page: headlines, counts, and pairs side by side."""
     n_copies = sum(pair.level < NEAR for pair in audit.pairs)
     n_near = sum(pair.level in (NEAR, FEATURES) for pair in audit.pairs)
     body = [
@@ -105,6 +107,7 @@ def page(audit: Audit) -> str:
         *(pages.paragraph(text) for text in remarks(audit)),
     ]
     for title, pairs in _kinds(audit):
+        # A page with thousands of pictures would be too large for a browser.
         shown = _select(audit, pairs)
         if len(shown) < len(pairs):
             limit = f"at most {PAIRS_SHOWN_OF_PICTURE} of a picture"
@@ -123,7 +126,7 @@ def page(audit: Audit) -> str:
 
 def _kinds(audit: Audit) -> Iterator[tuple[str, list[ImagePair]]]:
     """Yield the kinds of pairs that the page shows, with their titles."""
-    # People have to judge near-duplicates, the least similar first.
+    # A person has to judge near-duplicates; the least similar are the most doubtful.
     near = sorted(
         (pair for pair in audit.pairs if pair.level in (NEAR, FEATURES)),
         key=lambda pair: pair.score,
@@ -137,7 +140,8 @@ def _kinds(audit: Audit) -> Iterator[tuple[str, list[ImagePair]]]:
 
 
 def _select(audit: Audit, pairs: Sequence[ImagePair]) -> list[ImagePair]:
-    """Return the first pairs, few of each picture: fifty copies make a thousand pairs."""
+    """Return the first pairs, at most `PAIRS_SHOWN_OF_PICTURE` of each picture."""
+    # Fifty copies of one picture make a thousand pairs, which would fill the page.
     shown_of: Counter[int] = Counter()
     selected = []
     for pair in pairs:
@@ -182,7 +186,7 @@ def _side_by_side(audit: Audit, pair: ImagePair) -> bytes:
 def _small_image(audit: Audit, row: int, symmetry: int) -> Image.Image:
     """Return a small version of an image, under a symmetry.
 
-    If its file is not at hand, or has changed since, its thumbnail is used instead.
+    If its file is missing or has changed, its thumbnail is used instead.
     """
     from PIL import Image
 
@@ -195,9 +199,10 @@ def _small_image(audit: Audit, row: int, symmetry: int) -> Image.Image:
         .resize((_PICTURE_SIDE, _PICTURE_SIDE))
     )
     if images.root is not None:
+        # A report without one picture is better than no report.
         with suppress(FreezeframeError, OSError):
             data = read_image_bytes(images.root / images.paths[place])
-            # Another file may have this name by now.
+            # The file may have been replaced after the audit.
             if hashlib.sha256(data).hexdigest() == images.sha256s[place]:
                 small = Image.fromarray(decode_image(data))
     small.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))

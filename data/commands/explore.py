@@ -1,4 +1,4 @@
-"""The command `freezeframe explore`."""
+"""The command `freezeframe explore`: a report on the images of a folder or list."""
 
 from __future__ import annotations
 
@@ -29,23 +29,25 @@ UNREADABLE_PRINTED = 20
 def explore(source: Path, output: Path, no_cache: bool) -> None:
     """Summarise the images of FOLDER or CSV before anything is computed from them.
 
-    Prints how many images each class has, their formats, modes, sizes and brightness, which files
-    cannot be read, and whether format, mode or size alone give the class away. The report has a
-    page (index.html), its plots and contact sheets (PNG), and one line for each image
+    Prints the number of images of each class, their formats, modes, sizes and brightness. Lists
+    the files that cannot be read. Warns if format, mode or size alone give the class away. The
+    report has a page (index.html), its plots and contact sheets (PNG), and one line for each image
     (explore.csv).
     """
+    # Imports wait for the command, so that --help is quick.
     from ..explore.report import write_report
     from ..explore.summary import explore as summarise
     from ..inspection.inspect import inspect_images
     from ..manifest import read_manifest
     from ..output.html import refuse_output_within
 
+    # Checked first: reading the images may take minutes.
     refuse_output_within(source, output)
     manifest = read_manifest(source, least_classes=1)
     with progress_bar("inspecting", "images") as progress:
         inspected = inspect_images(manifest, cache=not no_cache, progress=progress)
     result = summarise(manifest, inspected)
-    # The report is written first: a failure leaves no summary that promises one.
+    # The report is written first, so that no summary is printed if writing fails.
     page = write_report(result, output)
     _print(result)
     click.echo(printable(f"report: {page}"))
@@ -65,6 +67,7 @@ def _print(result: Exploration) -> None:
     if result.skipped:
         click.echo(printable(f"skipped files: {result.skipped}"), err=True)
     _print_unreadable(result)
+    # Warnings come last, where a reader of the terminal sees them.
     for text in result.warnings:
         click.echo(printable(f"warning: {text}"), err=True)
 
@@ -75,6 +78,7 @@ def _print_classes(result: Exploration) -> None:
 
     columns = table()
     for number, name in enumerate(CLASS_HEADINGS):
+        # Only text may fold onto a second line; a folded number could be misread.
         numeric = number in NUMERIC_COLUMNS
         columns.add_column(
             name, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..audit.grouped_split import GroupedSplit
 
 MAX_UNREADABLE = 3
-"""Number of unreadable images to print; the list of the others is shortened."""
+"""Most unreadable images that the command prints by name."""
 
 
 @click.command()
@@ -26,7 +26,7 @@ MAX_UNREADABLE = 3
     default="manifest.csv",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="List to write.",
+    help="Path of the new list, a CSV file.",
 )
 @click.option(
     "--test", default=0.2, show_default=True, help="Share of the images to test on; 0 for none."
@@ -35,14 +35,14 @@ MAX_UNREADABLE = 3
     "--validation",
     default=0.0,
     show_default=True,
-    help="Share of the images to choose by; 0 for none.",
+    help="Share of the images for choosing among heads; 0 for none.",
 )
 @click.option(
     "--folds",
     default=0,
     show_default=True,
     metavar="FOLDS",
-    help="Number of cross-validation folds of the images that are not tested; 0 for none.",
+    help="Number of cross-validation folds of the images outside the test part; 0 for none.",
 )
 @click.option(
     "--seed",
@@ -54,7 +54,7 @@ MAX_UNREADABLE = 3
 @click.option(
     "--threshold",
     type=click.FloatRange(0.5, 1),
-    help="Score from which two thumbnails count as one picture; see freezeframe audit. "
+    help="Least score at which two thumbnails count as one picture; see freezeframe audit. "
     "[default: 0.85]",
 )
 @group_options
@@ -73,9 +73,11 @@ def split(
 ) -> None:
     """List the images in FOLDER or CSV with a split that cuts no group.
 
-    Copies, near-duplicates and images of one patient or study stay on one side. Classes are dealt
-    evenly. Earlier splits are replaced. extract-features and other tools read the list.
+    Copies, near-duplicates and images of one patient or study stay on one side. Each side has
+    nearly the same shares of the classes. Earlier splits are replaced. extract-features and other
+    tools read the list.
     """
+    # Imports wait for the command, so that --help is quick.
     from ..audit.grouped_split import split_images
     from ..inspection.inspect import inspect_images
     from ..manifest import manifest_lines, read_manifest
@@ -101,6 +103,7 @@ def split(
             cache=not no_cache,
             progress=progress,
         )
+    # Paths in the list are relative to its own folder.
     lines = manifest_lines(result.manifest, result.audit.groups, result.split, folder)
     write_whole(output, "".join(lines))
     _print(result, output)
@@ -113,6 +116,7 @@ def _print(result: GroupedSplit, output: Path) -> None:
         text = f"{counts.side or 'all'}: {counts.n_images} images in {counts.n_groups} groups"
         click.echo(printable(f"{text} ({counts_by_name(counts.classes)})"))
     if result.split.folds.any():
+        # Fold 0 means an image in no fold, so counting starts with fold 1.
         sizes = ", ".join(str(size) for size in np.bincount(result.split.folds)[1:])
         click.echo(f"folds: {sizes} images")
     click.echo(printable(f"list: {output}; no group is on two sides"))
@@ -121,7 +125,7 @@ def _print(result: GroupedSplit, output: Path) -> None:
         if len(result.unreadable) > MAX_UNREADABLE:
             names += " ..."
         click.echo(printable(f"skipped, unreadable: {names}"), err=True)
-    # Leaks are gone after the split, but labels that contradict each other are not.
+    # The new split removes leaks, but not contradicting labels.
     for kind, text in headlines(result.audit):
         if kind == "CONFLICT":
             click.echo(f"warning: {text}; freezeframe audit lists them", err=True)

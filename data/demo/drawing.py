@@ -1,4 +1,4 @@
-"""The drawing of one synthetic head slice, with or without a lesion."""
+"""Drawings of synthetic head slices, with or without a lesion."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ class _Blob(NamedTuple):
 def draw_slice(rng: np.random.Generator, lesion: bool) -> NDArray[np.uint8]:
     """Draw one head slice.
 
-    The class decides only whether the lesion is painted. Equal generators give the same head, noise
-    and artefacts with and without it, and they advance by the same number of draws.
+    Only the lesion depends on the class. Equal generators give the same head, noise and artefacts
+    with and without a lesion, and they advance by the same number of draws.
 
     Args:
         rng: generator of all random choices.
-        lesion: paint a lesion.
+        lesion: True to paint a lesion.
 
     Returns:
         Grey levels of shape (height, width), 160 to 300 pixels a side.
@@ -81,7 +81,7 @@ def draw_slice(rng: np.random.Generator, lesion: bool) -> NDArray[np.uint8]:
 
 
 def _ramp(values: Grid, width: float) -> Grid:
-    """Rise linearly from 0 where `values` are below -width/2 to 1 where they are above width/2."""
+    """Return 0 where values are below -width/2, 1 where above width/2, and a line between."""
     return np.asarray(np.clip(values / width + 0.5, 0.0, 1.0))
 
 
@@ -234,7 +234,7 @@ def _paint_skull(rng: np.random.Generator, tissue: _Tissue, picture: Grid, rho: 
 
 
 def _blob(rng: np.random.Generator) -> _Blob:
-    """Draw place and outline of a lesion, also for slices without one."""
+    """Draw place and outline of a lesion."""
     angle = rng.uniform(0.0, 2 * np.pi)
     distance = 0.64 * math.sqrt(rng.uniform(0.03, 1.0))
     waves = tuple(

@@ -1,9 +1,9 @@
 """The demo set: drawings that look like axial MRI head slices, with and without a lesion.
 
-It is for users without data. No patient was ever involved: a seeded generator draws every picture,
-and a result on them means nothing for medicine. All but the lesion is drawn from the same
-distributions for both classes. So size, file format, brightness and artefacts give no class away;
-some lesions are too faint to be detected.
+It is for users without data. A seeded generator draws every picture: no patient is involved, and a
+result on these pictures means nothing for medicine. Everything except the lesion has the same
+distributions in both classes, so size, file format, brightness and artefacts give no class away.
+Some lesions are too faint to be detected.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..version import VERSION
 from .drawing import draw_slice
 
 DEMO_VERSION = 1
-"""Raise it whenever `draw_slice` or `make_demo_images` draws another picture from the same seed."""
+"""Increase it when `draw_slice` or `make_demo_images` draws another picture from the same seed."""
 
 CLASSES = ("no_lesion", "lesion")
 PER_CLASS = 120
@@ -87,13 +87,13 @@ def make_demo_images(
 def demo_folder() -> Path:
     """Return the demo set in the user's cache folder.
 
-    It is drawn on first use, and again if files were lost from it.
+    The set is drawn on first use, and drawn again if files are missing.
     """
     folder = cache_folder() / f"demo-{DEMO_VERSION}"
     if _is_complete(folder):
         return folder
     if folder.exists():
-        # Moved away first, so that no process takes the remains for the set.
+        # Moved away first, so that no process uses the incomplete folder.
         remains = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
         # Another process may move it first.
         with suppress(FileNotFoundError):
@@ -122,6 +122,7 @@ def _whole_folder(out: Path) -> Iterator[Path]:
     )
     if out.exists() and not _is_empty_folder(out):
         raise conflict
+    # A random name, so that two processes can draw the same set at once.
     folder = out.with_name(f".{out.name}-{secrets.token_hex(4)}")
     folder.mkdir(parents=True)
     try:
@@ -151,6 +152,7 @@ def _draw_all(folder: Path, per_class: int, seed: int) -> None:
     notice = NOTICE.format(
         version=VERSION, demo=DEMO_VERSION, seed=seed, per_class=per_class, copies=n_copies
     )
+    # This generator draws nothing else, so the copies do not change the drawings.
     rng = np.random.default_rng([seed, per_class, 3])
     originals = rng.choice(n_drawn, size=n_copies, replace=False)
     for number, original in enumerate(originals, start=n_drawn + 1):

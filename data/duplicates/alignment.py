@@ -1,14 +1,14 @@
-"""Scores of pairs of thumbnails, after the second is laid over the first as well as possible.
+"""Scores of pairs of thumbnails, with the second aligned to the first.
 
-1. Correlate the two under each of the eight symmetries, at all small shifts, coarsely, at 16 x 16
-   pixels.
+1. Correlate the two thumbnails under each of the eight symmetries, at all small shifts. This step
+   is coarse: it takes 16 x 16 pixels.
 2. If they already agree, that is their score. If not, shift and scale the second along each axis
    until it fits best, and score it again. The fit takes Gauss-Newton steps (Lucas and Kanade 1981)
    and allows a gain and an offset of the grey levels.
 
 The score is the correlation of *local* structure. A blurred copy is subtracted, which removes slow
 changes; the rest is divided by its local size. So skulls and dark surroundings, which all heads
-share, weigh no more than the inside of a head, and neither contrast nor brightness matters.
+share, weigh no more than the inside of a head. Contrast and brightness do not matter.
 
 References:
     Lucas and Kanade (1981): An iterative image registration technique. IJCAI, 674-679.
@@ -31,16 +31,18 @@ FloatArray = NDArray[np.floating[Any]]
 """An array of float32; NumPy's types do not follow float32 through products."""
 
 SYMMETRIES_TRIED = 4
-"""Symmetries that are compared closely, the likeliest; heads look nearly the same under four."""
+"""Number of the likeliest symmetries that are compared closely.
+
+Heads look nearly the same under four of them."""
 
 COARSE_SIDE = 16
 MEDIUM_SIDE = 32
 
 LEAST_COARSE_SCORE = 0.4
-"""Pairs whose best coarse correlation is below this are not compared closely."""
+"""Least coarse correlation of a pair that is compared closely."""
 
 GIVE_UP_MARGIN = 0.15
-"""The fit ends at 32 x 32 pixels if the score there is below `enough` by more than this."""
+"""The fit of a pair stops if its score at 32 x 32 pixels is below `enough` by more than this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,7 @@ class Likeness:
     Attributes:
         score: correlation of the structure of each pair, -1 to 1, of shape (n_pairs,); -1 for
             pairs that were not compared closely.
-        symmetry: number of the symmetry under which the second was compared, of shape (n_pairs,).
+        symmetry: place in `SYMMETRY_NAMES` of the symmetry with that score, of shape (n_pairs,).
     """
 
     score: FloatArray
@@ -63,10 +65,10 @@ def compare(thumbnails: NDArray[np.uint8], pairs: NDArray[np.intp], enough: floa
     Args:
         thumbnails: uint8 of shape (n, side, side).
         pairs: numbers of thumbnails, of shape (n_pairs, 2).
-        enough: a pair that reaches this score without a fit is not fitted; a pair that is far from
-            it at medium resolution is given up.
+        enough: a pair that reaches this score without a fit is not fitted. A pair whose score is
+            far below it at medium resolution is not fitted further.
     """
-    # A thumbnail of many pairs is prepared once.
+    # A thumbnail in many pairs is prepared only once.
     used, places = np.unique(pairs, return_inverse=True)
     first, second = places.reshape(pairs.shape).T
     grey = thumbnails[used].astype(np.float32)
@@ -95,7 +97,7 @@ def _coarse_peaks(
 
     side = images.shape[-1]
     n = len(first)
-    # All eight symmetries map the window to itself, so that it is applied once.
+    # All eight symmetries map the window to itself, so applying it once is enough.
     fade = np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2
     faded = _fade(images, np.outer(fade, fade).astype(np.float32))
     # Shifts of up to an eighth of the side; negative ones wrap around to the end.
@@ -133,7 +135,7 @@ def _compare_closely(
         shifts: see `_coarse_peaks`.
         enough: see `compare`.
     """
-    # Structure turns with the picture, so that it is computed before the symmetries.
+    # Structure turns with the picture, so it is computed once, before the symmetries.
     detail = structure(grey)
     likeliest = np.argsort(-peaks, axis=1, kind="stable")[:, :SYMMETRIES_TRIED]
     score = np.full(len(first), -1, np.float32)
@@ -158,17 +160,17 @@ def _compare_closely(
 def _fit_scores(
     first: FloatArray, second: FloatArray, shifts: FloatArray, enough: float
 ) -> FloatArray:
-    """Fit the second picture of each pair to the first and return the scores; -1 if far too low.
+    """Fit the second picture of each pair to the first; return the scores, -1 if far too low.
 
     Args:
         first: of shape (n_pairs, side, side).
-        second: under its symmetry, of shape (n_pairs, side, side).
-        shifts: where the fit starts, of shape (n_pairs, 2).
+        second: turned by its symmetry, of shape (n_pairs, side, side).
+        shifts: shifts at which the fit starts, of shape (n_pairs, 2).
         enough: see `compare`.
     """
     ones = np.ones(len(first))
     pose = np.stack([ones, -shifts[:, 0], ones, -shifts[:, 1]], axis=1)
-    # From coarse to fine: a blurred picture leads the steps from farther away.
+    # From coarse to fine: with a blurred picture the steps find a pose that is farther away.
     first_medium = shrink(first, MEDIUM_SIDE)
     second_medium = shrink(second, MEDIUM_SIDE)
     soft = blur_matrix(MEDIUM_SIDE, 1.0)
@@ -212,7 +214,7 @@ def _fit(
 ) -> NDArray[np.float64]:
     """Take Gauss-Newton steps towards the pose in which the second picture fits the first best.
 
-    A gain and an offset of the grey levels are fitted, too, and dropped.
+    The steps fit a gain and an offset of the grey levels, too, but do not return them.
 
     Args:
         first: of shape (n_pairs, side, side).

@@ -9,7 +9,7 @@ PRINCIPAL_DIMENSIONS = 12
 """Dimensions of the search tree. Two points are never farther apart in these than in all."""
 
 NEAREST_ROWS = 128
-"""At most so many neighbours of a row are looked at, the nearest by the principal dimensions."""
+"""Most neighbours of a row that are compared, the nearest by the principal dimensions."""
 
 # Distances of unit vectors are rounded; the search radius is larger by this.
 _ROUNDING = 1e-3
@@ -73,7 +73,7 @@ def _candidates(
 def _principal(units: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rotate points to their principal directions and keep the first ones.
 
-    Distances can only shrink by this, so that the tree misses no pair.
+    A rotation keeps distances, and dropping dimensions can only shrink them: no pair is missed.
     """
     from scipy.linalg import eigh
 

@@ -1,16 +1,16 @@
-"""An index of thumbnails that finds the pairs worth comparing, so that not all need be compared.
+"""An index of thumbnails that finds the pairs worth comparing.
 
-A thumbnail is faded out towards its borders, and the magnitudes of its low Fourier frequencies are
-computed: they hardly change when a picture is shifted. With both signs and both axes of a frequency
-in order of size, they are the same under all eight symmetries.
+Comparing all pairs of a large collection would take too long. The index works in three steps.
 
-The collection itself shows how crops and changes of brightness move them. A sample of its
-thumbnails is edited; the index keeps the linear discriminants (Fisher) of the differences that
-edits make against the differences between pictures. In their space, edits have unit variance.
-
-Crops scale a picture, so each is indexed several times: whole, and as crops of it would be. A k-d
-tree over the first dimensions finds neighbours, and all dimensions decide. The radii hold nearly
-all edits of the sample.
+1. Spectra. A thumbnail is faded out towards its borders, then the magnitudes of its low Fourier
+   frequencies are computed. They hardly change when a picture is shifted. Sorting the magnitudes
+   that symmetries exchange makes them equal under all eight symmetries.
+2. Discriminants. The index edits a sample of the thumbnails: it crops them and changes their
+   brightness. Then it computes linear discriminants (Fisher), which separate differences made by
+   edits from differences between pictures. In their space, edits have unit variance.
+3. Search. A crop scales a picture, so each picture is indexed whole and as several crops. A k-d
+   tree over the first dimensions finds neighbours; then all dimensions decide. The search radii
+   hold nearly all edits of the sample.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from numpy.typing import NDArray
 from .alignment import FloatArray, resampling_matrices, shrink
 
 MOST_WITHOUT_INDEX = 200
-"""Up to so many pictures need no index: all their pairs are candidates."""
+"""Most pictures whose pairs are all compared, without an index."""
 
 MOST_NEIGHBOURS = 128
-"""At most so many points near a picture are looked at, the nearest.
+"""Most points near a picture that are compared, the nearest.
 
-So time grows with the number of pictures, not with its square.
+This limit makes the time grow with the number of pictures, not with its square.
 """
 
 SLACK = 2.0
 """Slack of the approximate search, as a share of the distance.
 
-The farthest neighbour may be farther by this than that of an exact search.
+A neighbour may be farther away, by this share, than the one that an exact search returns.
 """
 
 SAMPLE = 500
-"""Pictures that are edited to learn how edits move them."""
+"""Number of pictures that are edited, to measure how edits change their spectra."""
 
 DIMENSIONS = 32
 
 TREE_DIMENSIONS = 12
-"""Dimensions of the k-d tree: with more it would have to look at nearly all pictures."""
+"""Dimensions of the k-d tree; with more, a search would visit nearly all pictures."""
 
 RADIUS_QUANTILE = 0.99
 """Share of the sample's edits that a radius holds."""
@@ -56,21 +56,21 @@ SAMPLE_CROPS = ((0.95, 0.95), (0.95, 0.95), (0.92, 0.92), (0.9, 0.9), (0.9, 0.9)
 """Shares of height and width that the sample's crops leave."""
 
 _FREQUENCIES = 8
-# So many pixels show these frequencies.
+# Pixels a side that are enough for these frequencies.
 _SPECTRUM_SIDE = 32
 _PICTURES_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, eq=False)
 class ThumbnailIndex:
-    """Points of pictures, in a space where the edits of a picture are near to it.
+    """An index of pictures: points in a space where a picture and its edits are close together.
 
     Attributes:
         points: float32 of shape (len(CROP_SHARES), n, DIMENSIONS), for the whole pictures and
             their crops; the dimension that separates best comes first. Edits have unit variance in
             each dimension.
-        radius: nearly all edits of a picture are this near to it, or to one of its crops.
-        tree_radius: the same by the first `TREE_DIMENSIONS` alone.
+        radius: distance within which nearly all edits of a picture, or of its crops, are.
+        tree_radius: the same distance in the first `TREE_DIMENSIONS` alone.
     """
 
     points: FloatArray
@@ -79,7 +79,7 @@ class ThumbnailIndex:
 
     @classmethod
     def fit(cls, thumbnails: NDArray[np.uint8]) -> ThumbnailIndex:
-        """Learn from thumbnails and index them.
+        """Compute the discriminants of thumbnails and index the thumbnails.
 
         Args:
             thumbnails: of shape (n, side, side), more than one, none of them blank.
@@ -96,7 +96,7 @@ class ThumbnailIndex:
         grey = thumbnails[rows].astype(np.float32)
         differences = _edit_differences(grey, features[:, rows]).astype(np.float64)
         within = differences.T @ differences / len(differences)
-        # The matrix is shrunk towards its diagonal: pictures meet more edits than the sample's.
+        # The matrix is shrunk towards its diagonal: real edits vary more than the sample's.
         ridge = 1e-6 * max(np.trace(within), 1e-9)
         within += 0.3 * np.diag(np.diag(within)) + ridge * np.eye(len(within))
         between = np.cov(features[0].T.astype(np.float64))
@@ -115,7 +115,7 @@ class ThumbnailIndex:
     def candidates(
         self, rows: NDArray[np.intp], sides: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.intp], bool]:
-        """Find pairs of pictures that may show the same.
+        """Find pairs of pictures that are close enough to be compared.
 
         Args:
             rows: numbers of the pictures to pair, ascending.
@@ -124,7 +124,7 @@ class ThumbnailIndex:
 
         Returns:
             Numbers of pictures, of shape (n_pairs, 2), the smaller first; sorted, each pair once.
-            And True if a picture has more neighbours than are looked at.
+            And True if a picture has more neighbours than `MOST_NEIGHBOURS`.
         """
         if sides is None:
             return self._neighbours(rows, rows)
@@ -202,7 +202,7 @@ def _features(thumbnails: NDArray[np.uint8]) -> FloatArray:
             crops = grey if share == 1 else _crop(grey, (share, share), np.zeros((2, 1)))
             rows[part] = spectra(crops)
 
-    # One thread of linear algebra for each of ours: more would compete for the cores.
+    # Each of our threads uses one thread of linear algebra: more would compete for the cores.
     with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as pool:
         for _ in pool.map(fill, _slices(len(thumbnails))):
             pass
@@ -214,9 +214,10 @@ def _edit_differences(grey: FloatArray, features: FloatArray) -> FloatArray:
 
     Args:
         grey: pictures of shape (n, side, side).
-        features: their spectra, of shape (len(CROP_SHARES), n, 128); a crop is compared with the
-            most similar of these.
+        features: their spectra, of shape (len(CROP_SHARES), n, 128). Each edit is compared with
+            the indexed crop of the most similar size.
     """
+    # A fixed seed: the same images always have the same index.
     rng = np.random.default_rng(1)
     edits = []
     for shares in SAMPLE_CROPS:

@@ -21,15 +21,15 @@ from .alignment import Likeness, compare
 from .index import MOST_WITHOUT_INDEX, ThumbnailIndex, all_pairs
 
 THRESHOLD = 0.85
-"""Score from which on two thumbnails count as one picture, from -1 to 1.
+"""Least score at which two thumbnails count as one picture, from -1 to 1.
 
 `scripts/checks/duplicate_check.py` measures how well it separates edits from look-alikes.
 """
 
 BLANK = 1.0
-"""A thumbnail shows nothing if the standard deviation of its grey levels is below this.
+"""Standard deviation of the grey levels below which a thumbnail is blank.
 
-It is paired with equal thumbnails only.
+A blank thumbnail is paired with equal thumbnails only.
 """
 
 _PAIRS_AT_ONCE = 512
@@ -43,8 +43,8 @@ class NearPairs:
         first, second: numbers of thumbnails, first < second, intp of shape (n_pairs,), in ascending
             order.
         score: likeness of each pair, float32 of shape (n_pairs,), at most 1.
-        symmetry: number in `SYMMETRY_NAMES` that lays the second over the first, intp of shape
-            (n_pairs,).
+        symmetry: place in `SYMMETRY_NAMES` of the symmetry that lays the second over the first,
+            intp of shape (n_pairs,).
     """
 
     first: NDArray[np.intp]
@@ -65,11 +65,12 @@ def near_pairs(
 ) -> NearPairs:
     """Find pairs of thumbnails that show the same picture.
 
-    Pairs are found if a picture was compressed again, resized, made brighter, cropped a little,
-    mirrored or turned by quarter turns.
+    It finds a picture again after compression, resizing, a change of brightness, a small crop, a
+    mirror image, or quarter turns.
 
     Args:
-        thumbnails: of `Fingerprint`, uint8 of shape (n, 64, 64), of images whose pixels differ.
+        thumbnails: thumbnails of images whose pixels differ, uint8 of shape (n, 64, 64); see
+            `Fingerprint`.
         threshold: least score of a pair, up to 1; above 1, only equal thumbnails are paired.
         sides: a number for each thumbnail, of shape (n,); with sides, only pairs across two sides
             are searched.
@@ -102,7 +103,7 @@ def near_pairs(
 def _equal_pairs(
     thumbnails: NDArray[np.uint8], sides: NDArray[np.intp] | None
 ) -> tuple[NearPairs, NDArray[np.intp]]:
-    """Pair each thumbnail with the first equal one; with sides, with the first on each other side.
+    """Pair each thumbnail with the first equal one, or with the first on each other side.
 
     Returns:
         The pairs; and the numbers of the first thumbnail of each content, ascending.
@@ -133,8 +134,8 @@ class _Search:
     """The input of a search for near-duplicates; see `near_pairs`.
 
     Attributes:
-        rows: numbers of the thumbnails that are searched, in the order of the index.
-        index: of those thumbnails; None if they are few.
+        rows: numbers of the thumbnails to search, in the order of the index.
+        index: index of these thumbnails; None if they are few.
     """
 
     thumbnails: NDArray[np.uint8]
@@ -148,10 +149,10 @@ class _Search:
         """Return pairs worth comparing, as numbers of thumbnails.
 
         Args:
-            places: in `rows`, ascending.
+            places: places in `rows`, ascending.
 
         Returns:
-            Pairs, of shape (n_pairs, 2); and True if there may be more of them.
+            Pairs, of shape (n_pairs, 2); and True if there may be more pairs.
         """
         sides = None if self.sides is None else self.sides[self.rows]
         if self.index is None or len(places) <= MOST_WITHOUT_INDEX:
@@ -163,8 +164,9 @@ class _Search:
 def _rounds(search: _Search) -> Iterator[NearPairs]:
     """Find pairs among all rows; then, in crowded sets, among a few rows of each group.
 
-    Only the nearest neighbours of a picture are candidates. Two large families of one picture, the
-    originals and their crops, say, do not meet before each family is thinned out.
+    Only the nearest neighbours of a picture are candidates. A picture may have many copies and
+    many crops, where each copy's nearest neighbours are only other copies. A copy and a crop become
+    candidates when only a few rows of each group remain.
     """
     n = len(search.thumbnails)
     places = np.arange(len(search.rows))
@@ -182,7 +184,7 @@ def _rounds(search: _Search) -> Iterator[NearPairs]:
         if search.sides is not None or not crowded or not len(near):
             return
         groups = merge_groups(groups, groups[near.first], groups[near.second])
-        # One pair is enough to join two families, so a few rows of each go into the next round.
+        # One pair is enough to join two groups, so the next round takes a few rows of each.
         fewer = _thin_out(groups[search.rows])
         if len(fewer) == len(places):
             return
@@ -208,8 +210,8 @@ def _compare_in_blocks(search: _Search, pairs: NDArray[np.intp]) -> NearPairs:
 
     parts = []
     finished = 0
-    # NumPy releases the interpreter lock. One thread of linear algebra for each of ours: more
-    # would compete for the cores.
+    # NumPy releases the interpreter lock. Each of our threads uses one thread of linear algebra:
+    # more would compete for the cores.
     with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as pool:
         for block, likeness in pool.map(compare_block, range(0, len(pairs), _PAIRS_AT_ONCE)):
             near = likeness.score >= search.threshold

@@ -17,7 +17,7 @@ from .pairs import THRESHOLD, NearPairs, near_pairs
 from .symmetries import SYMMETRY_NAMES
 
 PAIRS_VERSION = 1
-"""Raise it whenever `near_pairs` would find other pairs of the same thumbnails."""
+"""Increase it when `near_pairs` finds other pairs of the same thumbnails."""
 
 REMEMBERED_FILES = 50
 """Most files in the cache; the least recently used are deleted first."""
@@ -35,7 +35,7 @@ def remembered_near_pairs(
 ) -> NearPairs:
     """Find near-duplicates like `near_pairs`, or read them from the user's cache folder.
 
-    Only the very same thumbnails and options are read from the cache. A cache that is damaged, or
+    A cached result is used only for equal thumbnails and options. A cache that is damaged, or
     cannot be written, costs time and nothing else.
 
     Args:
@@ -78,7 +78,7 @@ def _read(path: Path, n: int) -> NearPairs | None:
             columns = {name: archive[name] for name in _DTYPES}
     except Exception:
         return None
-    # A file of this name with other contents is as useless as a damaged one.
+    # Another program may have written a file of this name with other contents.
     if any(column.dtype != _DTYPES[name] or column.ndim != 1 for name, column in columns.items()):
         return None
     if len({len(column) for column in columns.values()}) != 1:

@@ -39,7 +39,7 @@ def apply_symmetry(images: NDArray[np.generic], number: int) -> NDArray[np.gener
 
 
 def apply_symmetries(images: NDArray[np.float32], numbers: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Return square images, each under a symmetry of its own.
+    """Return square images, each turned by its own symmetry.
 
     Args:
         images: of shape (n, side, side).
@@ -57,7 +57,7 @@ def apply_symmetries(images: NDArray[np.float32], numbers: NDArray[np.intp]) -> 
 def inverse(number: int) -> int:
     """Return the symmetry that undoes another one.
 
-    A quarter turn is undone by three of them; every other symmetry undoes itself.
+    A quarter turn and three quarter turns undo each other; every other symmetry undoes itself.
 
     Examples:
         >>> [inverse(number) for number in range(8)]

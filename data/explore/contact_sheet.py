@@ -43,8 +43,8 @@ def contact_sheet(root: Path, images: pd.DataFrame, *, seed: int = 0) -> Image.I
 
     Args:
         root: the folder that paths are relative to.
-        images: readable ones; of more than `SHEET_IMAGES`, so many are chosen at random.
-        seed: of the choice.
+        images: readable images; if there are more than `SHEET_IMAGES`, a random sample is drawn.
+        seed: seed of the sample.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -61,7 +61,7 @@ def contact_sheet(root: Path, images: pd.DataFrame, *, seed: int = 0) -> Image.I
     sheet = Image.new("RGB", (_GAP + columns * step, _GAP + rows * line), _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.truetype(_font_file(), 11, layout_engine=ImageFont.Layout.BASIC)
-    # Decoding releases the interpreter lock, so that threads help.
+    # Decoding releases the interpreter lock, so threads make it faster.
     with ThreadPoolExecutor(4) as pool:
         tiles = pool.map(_tile, [root / path for path in paths])
         for number, (path, tile) in enumerate(zip(paths, tiles, strict=True)):
@@ -74,7 +74,7 @@ def contact_sheet(root: Path, images: pd.DataFrame, *, seed: int = 0) -> Image.I
 
 
 def _tile(path: Path) -> Image.Image:
-    """Return a picture within a square; an empty square if the file was lost meanwhile."""
+    """Return a picture within a square; an empty square if the file cannot be read any more."""
     from PIL import Image
 
     tile = Image.new("RGB", (_TILE, _TILE), _FRAME)
@@ -92,7 +92,7 @@ def _tile(path: Path) -> Image.Image:
 
 
 def _shorten(name: str, font: Any) -> str:
-    """Cut a name to the width of a tile, in its middle: its ends say more."""
+    """Shorten a name to the width of a tile: drop its middle, since its ends identify a file."""
     name = printable(name)
     if len(name) > _LONGEST_NAME:
         half = _LONGEST_NAME // 2

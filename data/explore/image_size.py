@@ -32,10 +32,10 @@ class Side:
 
     Attributes:
         name: "height" or "width".
-        most_frequent: the value of most images; the smallest of several.
+        most_frequent: the value that most images have; if there are several, the smallest.
         share: share of the images that have the most frequent value.
-        peak: the value where the smoothed distribution is highest, which one reads off a density
-            plot as "most frequent".
+        peak: the value where the smoothed distribution is highest; a reader of a density plot
+            would call it "most frequent".
         median: the median.
         low: the smallest value.
         high: the largest value.
@@ -104,10 +104,10 @@ def rounded_median(values: NDArray[np.intp] | NDArray[np.float64]) -> int:
 
 
 def input_size_advice(readable: pd.DataFrame, sides: Sequence[Side]) -> tuple[str, ...]:
-    """Advise on the input size of a network of one's own, and on what VGG16 does to the images.
+    """Return advice on the input size of a new network, and on what VGG16 does to the images.
 
-    A size that many images share is kept. Otherwise the medians are advised, at which as many
-    images are enlarged as shrunk.
+    If many images share a size, the advice is that size. Otherwise it is the medians: there, as
+    many images are enlarged as shrunk.
 
     Args:
         readable: images with the columns height and width.
@@ -140,7 +140,7 @@ def _vgg16_sentence(readable: pd.DataFrame) -> str:
     n = VGG16_SIDE
     largest = float(max(heights.max(), widths.max())) / n
     shrunk = rounded_percent(float(((heights > n) & (widths > n)).mean()))
-    # 1 for a square; how much a picture is squeezed when it becomes one.
+    # Ratio of the longer side to the shorter: how much a picture is squeezed into a square.
     ratios = np.maximum(heights / widths, widths / heights)
     distorted = rounded_percent(float((ratios > DISTORTED).mean()))
     by = f", the largest {largest:.1f}-fold" if largest > 1 else ""

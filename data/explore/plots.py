@@ -36,7 +36,7 @@ _TEXT_COLOUR = "#333333"
 def png(figure: Figure) -> bytes:
     """Return the PNG file of a figure."""
     file = BytesIO()
-    # Class names may be in scripts that the font lacks, of which matplotlib warns.
+    # Class names may be in scripts that the font lacks; matplotlib would warn of each letter.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
@@ -47,7 +47,7 @@ def plot_balance(classes: Sequence[ClassSummary]) -> Figure:
     """Plot how many images each class has, and how many of them cannot be read."""
     from matplotlib.ticker import MaxNLocator
 
-    # The largest class is on top: bars are drawn upwards.
+    # Bars are drawn upwards, so the largest class, the last one, is on top.
     shown = sorted(classes, key=lambda summary: summary.images)[-MOST_BARS:]
     figure, (axes,) = _figure(1, 7.5, 1.1 + 0.36 * max(2, len(shown)))
     rows = range(len(shown))
@@ -64,7 +64,7 @@ def plot_balance(classes: Sequence[ClassSummary]) -> Figure:
         count = f" {summary.images} ({summary.images / total:.0%})"
         axes.text(summary.images, row, count, va="center", color=_TEXT_COLOUR)
     _name_rows(axes, [summary.label for summary in shown])
-    # Room for the counts beside the bars.
+    # The counts beside the bars need room.
     axes.set_xlim(0, 1.18 * shown[-1].images)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(classes) > MOST_BARS:
@@ -91,7 +91,7 @@ def _plot_side(axes: Axes, readable: pd.DataFrame, side: Side) -> None:
     _by_class(axes, readable, side.name, bins)
     if side.low < side.high:
         at = np.linspace(side.low, side.high, 400)
-        # The curve has the area of the histogram.
+        # Scaled to the area of the histogram, so that curve and bars can be compared.
         curve = density(values, at) * len(values) * (bins[1] - bins[0])
         axes.plot(at, curve, color=_TEXT_COLOUR, linewidth=1.2)
     most_frequent = f"most frequent {side.most_frequent} ({side.share:.0%})"
@@ -100,12 +100,13 @@ def _plot_side(axes: Axes, readable: pd.DataFrame, side: Side) -> None:
     axes.set_xlabel(
         f"{side.name} in pixels ({side.low} to {side.high}); smoothed curve highest at {side.peak}"
     )
-    # Room for the marks.
+    # The texts of the marks need room above the bars.
     axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
 
 
 def plot_kinds(readable: pd.DataFrame) -> Figure:
     """Plot the shares of formats and of modes in each class."""
+    # Reversed, because bars are drawn upwards and the largest class belongs on top.
     labels = _by_frequency(readable["label"])[:MOST_BARS][::-1]
     figure, panels = _figure(2, 10.5, 1.5 + 0.36 * max(2, len(labels)))
     for axes, column in zip(panels, ("format", "mode"), strict=True):
@@ -124,6 +125,7 @@ def plot_kinds(readable: pd.DataFrame) -> Figure:
         axes.legend(
             frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=5, handlelength=1
         )
+    # The left panel has the names already.
     panels[1].tick_params(labelleft=False)
     return figure
 
@@ -144,7 +146,7 @@ def plot_light(readable: pd.DataFrame) -> Figure:
 def _figure(n: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """Make a figure of n panels in a row.
 
-    It is made without pyplot, which would keep the figure in memory and choose a window system.
+    pyplot is not used: it would keep the figure in memory and choose a window system.
     """
     from matplotlib.figure import Figure
 

@@ -24,7 +24,7 @@ UNREADABLE_ON_PAGE = 200
 """Most unreadable images on the page; explore.csv lists all."""
 
 MOST_SHEETS = 30
-"""Most contact sheets on the page; those of further classes are files beside it."""
+"""Most contact sheets on the page; the sheets of further classes are only files beside it."""
 
 NO_WARNINGS = "no warnings: every image can be read, and no format, mode or size gives a class away"
 
@@ -43,7 +43,10 @@ NUMERIC_COLUMNS = (1, 2, 3, 6, 7)
 
 
 def write_report(exploration: Exploration, output: Path) -> Path:
-    """Write the report into a folder and return the path of its page, which is written last."""
+    """Write the report into a folder and return the path of its page.
+
+    The page is written last: if it exists, the report is complete.
+    """
     output.mkdir(parents=True, exist_ok=True)
     write_whole(output / "explore.csv", images_csv(exploration.images))
     plot_files: dict[str, bytes] = {}
@@ -53,6 +56,7 @@ def write_report(exploration: Exploration, output: Path) -> Path:
     sheets: dict[str, bytes] = {}
     for label, name, content in _sheets(exploration):
         write_whole(output / name, content)
+        # The page holds its pictures, so many sheets would make it too large.
         if len(sheets) < MOST_SHEETS:
             sheets[label] = content
     page_path = output / "index.html"
@@ -80,6 +84,7 @@ def _plots(exploration: Exploration) -> Iterator[tuple[str, str, bytes]]:
     """Yield title, file name and content of each plot."""
     readable = exploration.readable
     yield "Classes", "classes.png", plots.png(plots.plot_balance(exploration.classes))
+    # Without a readable image the other plots would be empty.
     if not len(readable):
         return
     sizes = plots.plot_sizes(readable, exploration.sides)
@@ -94,8 +99,8 @@ def _sheets(exploration: Exploration) -> Iterator[tuple[str, str, bytes]]:
     for number, summary in enumerate(exploration.classes, 1):
         members = readable[readable["label"] == summary.label]
         if len(members):
-            # A label of a CSV may hold anything, even "../". The number keeps names apart that
-            # become the same.
+            # A label of a CSV may hold any characters, even "../", so they are replaced. The
+            # number keeps the file names of two classes different.
             safe = re.sub("[^A-Za-z0-9_-]+", "-", summary.label)[:40]
             sheet = contact_sheet(exploration.manifest.root, members)
             yield summary.label, f"images-{number:02}-{safe}.png", sheet_png(sheet)
@@ -104,10 +109,10 @@ def _sheets(exploration: Exploration) -> Iterator[tuple[str, str, bytes]]:
 def page(
     exploration: Exploration, plot_files: Mapping[str, bytes], sheets: Mapping[str, bytes]
 ) -> str:
-    """Return the page.
+    """Return the HTML of the page.
 
     Args:
-        exploration: what the page shows.
+        exploration: the result that the page shows.
         plot_files: content of each plot, by its title.
         sheets: content of each contact sheet, by its class.
     """
@@ -177,6 +182,7 @@ def _hint_section(exploration: Exploration) -> list[str]:
             _percent(hint.score),
             _interval(hint),
             _percent(hint.chance),
+            # A score that cannot be computed has a reason instead of a question.
             hint.rule or hint.missing,
         )
         for hint in exploration.hints
@@ -195,13 +201,13 @@ def _hint_section(exploration: Exploration) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    """Write a share in per cent: "74.1 %"; "-" if it is missing."""
+    """Format a share in per cent: "74.1 %"; "-" if it is missing."""
     text = percent(share)
     return text if text == NOT_DEFINED else f"{text} %"
 
 
 def _interval(hint: Hint) -> str:
-    """Write the interval of a score in per cent: "68.0 to 79.2"; "-" if it is missing."""
+    """Format the interval of a score in per cent: "68.0 to 79.2"; "-" if it is missing."""
     low = decimals(100 * hint.low, 1)
     return low if low == NOT_DEFINED else f"{low} to {decimals(100 * hint.high, 1)}"
 

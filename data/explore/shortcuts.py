@@ -1,8 +1,8 @@
 """Shortcuts to the label: format, colour mode or image size that gives a class away.
 
 A head that is trained on such images may learn the scanner's export settings instead of the
-finding. A small tree that sees only those columns shows how much there is to learn: it is scored on
-images that it was not fitted on.
+finding. A small decision tree that sees only these columns shows how much a head could learn from
+them. The tree is scored on images that it was not fitted on.
 
 References:
     R. G. Newcombe, "Interval estimation for the difference between independent proportions",
@@ -35,13 +35,13 @@ CLEARLY = 0.05
 TOGETHER = "format, mode and image size together"
 
 SURE = 0.95
-"""A format or mode is a telltale if this share of its images is of one class."""
+"""Least share of the images of a format or mode that are of one class, if it is a telltale."""
 
 FEW_IMAGES = 10
-"""Fewer images than this are too few for a telltale, or for a class to be learned."""
+"""Least number of images for a telltale, or for learning a class."""
 
 MOST_HINT_IMAGES = 50_000
-"""A larger set is sampled down to this: more images make no hint clearer."""
+"""Most images that are scored; a larger set is sampled, because more make no hint clearer."""
 
 # The normal quantile of a two-sided 95 % interval.
 _Z = 1.959964
@@ -58,7 +58,8 @@ class Hint:
         low: lower end of the score's 95 % interval.
         high: upper end of the score's 95 % interval.
         rule: the single question that separates the classes best, in words.
-        content: True if the columns belong to the picture, and may rightly give its class away.
+        content: True if the columns describe the picture itself, so that its class may rightly
+            depend on them.
         missing: the reason for a missing score, else "".
     """
 
@@ -95,6 +96,7 @@ class Hint:
             classes = f"{self.classes[0]} from {self.classes[1]}"
         else:
             classes = f"the {len(self.classes)} classes"
+        # The names of the columns are the subject of the sentence: "mode" or "format and mode".
         verb = "separate" if " and " in self.columns else "separates"
         alone = "" if self.columns.endswith("together") else " alone"
         result = (
@@ -130,10 +132,11 @@ def find_hints(images: pd.DataFrame, groups: NDArray[np.intp]) -> list[Hint]:
     images are skipped.
 
     Args:
-        images: readable ones, with the columns label, format, mode, height, width, brightness and
-            contrast.
+        images: readable images, with the columns label, format, mode, height, width, brightness
+            and contrast.
         groups: group number of each image, of shape (n,).
     """
+    # Every score uses the same images, so that scores can be compared.
     rows = _hint_rows(images, groups)
     images = images.iloc[rows]
     groups = groups[rows]
@@ -151,10 +154,10 @@ def find_hints(images: pd.DataFrame, groups: NDArray[np.intp]) -> list[Hint]:
 def telltales(images: pd.DataFrame, groups: NDArray[np.intp]) -> list[Telltale]:
     """Find formats and modes of few images that are nearly all of one class.
 
-    A balanced score hardly shows them.
+    A balanced score hardly changes for so few images, so `find_hints` does not show them.
 
     Args:
-        images: readable ones, with the columns label, format and mode.
+        images: readable images, with the columns label, format and mode.
         groups: group number of each image, of shape (n,).
     """
     results = []
@@ -169,7 +172,7 @@ def telltales(images: pd.DataFrame, groups: NDArray[np.intp]) -> list[Telltale]:
             n_independent = len(np.unique(groups[members]))
             if most / n < SURE or n_independent < FEW_IMAGES:
                 continue
-            # A class that nearly all images have is no surprise.
+            # If nearly all images are of that class, its share in this format says nothing.
             usual = float((labels == label).mean())
             if _wilson(most / n, n_independent)[0] > usual + CLEARLY:
                 count = f"all {n}" if most == n else f"{most} of {n}"
@@ -185,7 +188,7 @@ def _hint_rows(images: pd.DataFrame, groups: NDArray[np.intp]) -> NDArray[np.int
     """Select images of classes with at least two independent images, and not too many."""
     labels = images["label"].to_numpy(str)
     independent = {label: len(np.unique(groups[labels == label])) for label in np.unique(labels)}
-    # A class of one independent image cannot be fitted on and scored.
+    # One independent image cannot be in the training part and in the test part.
     rows = np.flatnonzero([independent[label] >= 2 for label in labels])
     if len(rows) > MOST_HINT_IMAGES:
         rows = np.sort(np.random.default_rng(0).choice(rows, MOST_HINT_IMAGES, replace=False))
@@ -193,7 +196,7 @@ def _hint_rows(images: pd.DataFrame, groups: NDArray[np.intp]) -> NDArray[np.int
 
 
 def _column_tables(images: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return tables of numbers that a tree can separate the classes by, with their names."""
+    """Return the tables of numbers that trees are fitted on, by name."""
     import pandas as pd
 
     formats = pd.get_dummies(images["format"], dtype=float, prefix="format", prefix_sep=" ")
@@ -228,7 +231,7 @@ def _hint(
     """Cross-validate a small tree on some columns.
 
     Args:
-        name: of the columns.
+        name: name of the columns.
         table: the columns, as numbers.
         labels: class of each image, of shape (n,).
         groups: group number of each image, of shape (n,).
@@ -236,6 +239,7 @@ def _hint(
     """
     values = table.to_numpy(float)
     predictions = np.empty_like(labels)
+    # Each image is predicted once, by a tree that never saw its group.
     for train, test in folds:
         predictions[test] = _tree(DEPTH).fit(values[train], labels[train]).predict(values[test])
     score, low, high = _balanced_accuracy(labels, predictions, groups)
@@ -251,7 +255,7 @@ def _hint(
 
 
 def _tree(depth: int) -> Any:
-    """Make a decision tree in which all classes weigh the same."""
+    """Return an unfitted decision tree in which all classes have the same weight."""
     from sklearn.tree import DecisionTreeClassifier
 
     return DecisionTreeClassifier(max_depth=depth, class_weight="balanced", random_state=0)
@@ -297,7 +301,7 @@ def _rule(table: pd.DataFrame, labels: NDArray[Any]) -> str:
     values = table.to_numpy(float)
     stump = _tree(1).fit(values, labels)
     tree = stump.tree_
-    # The columns are constant, so that no question can separate anything.
+    # A tree of one node has no question: the columns do not differ between the images.
     if tree.node_count == 1:
         return "the same for all"
     column = tree.feature[0]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _CLEARLY_BETTER = 0.02
+"""Least gain of all columns together over the best single one that is worth a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +91,13 @@ class Exploration:
     @property
     def skipped(self) -> str:
         """Counts of skipped files by reason: "hidden 3, not an image 1"; "" if there are none."""
+        # The text behind a colon is about a single file.
         reasons = Counter(reason.partition(":")[0] for _, reason in self.manifest.skipped)
         return counts_by_name(dict(reasons.most_common()))
 
     @property
     def warnings(self) -> list[str]:
-        """Sentences to look into before any score is believed."""
+        """Sentences on problems to solve before any score can be trusted."""
         lines = []
         if len(self.unreadable):
             lines.append(f"{len(self.unreadable)} of {len(self.images)} images cannot be read")
@@ -115,6 +117,7 @@ def _warning_hints(hints: Sequence[Hint]) -> dict[str, Hint]:
 
     All columns together are dropped if one of them is about as good alone.
     """
+    # The columns contain each other, so one cause would give two warnings.
     warning = {hint.columns: hint for hint in hints if hint.warns}
     together = warning.pop(TOGETHER, None)
     best = max((hint.score for hint in warning.values()), default=0)
@@ -136,8 +139,9 @@ def explore(manifest: Manifest, inspected: Sequence[ImageFacts]) -> Exploration:
     sha256s = [image.sha256 for image in manifest.images]
     patients = [image.group for image in manifest.images]
     pixels = [facts.fingerprint.pixels if facts.fingerprint else "" for facts in inspected]
-    # Copies and images of one patient must not be fitted on and scored at once.
+    # Otherwise a tree would be scored on copies of images that it was fitted on.
     groups = join_groups(sha256s, patients, pixels)[rows]
+    # Without readable images there are no sizes to summarise.
     names = ("height", "width") if len(rows) else ()
     sides = tuple(side(name, readable[name].to_numpy(np.intp)) for name in names)
     return Exploration(
@@ -206,5 +210,5 @@ def class_summaries(images: pd.DataFrame) -> tuple[ClassSummary, ...]:
 
 
 def _counts(values: pd.Series[str]) -> str:
-    """Write each value with its count, the most frequent first: "JPEG 12, PNG 3"."""
+    """Return each value with its count, the most frequent first: "JPEG 12, PNG 3"."""
     return counts_by_name(dict(Counter(values.to_list()).most_common()))

@@ -32,10 +32,10 @@ class DicomReader:
     def decode(self, data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
         """Decode the first frame of a DICOM file.
 
-        Grey pixels go through the modality LUT (rescale slope and intercept) and the first VOI
-        window, or the VOI LUT if there is no window. Without both, `scale_to_bytes` scales them;
-        pixel padding does not count. MONOCHROME1 is inverted. Colours (RGB, YBR, palette) are
-        reduced to 8 bits. Overlays, colour profiles and the windows that enhanced multi-frame
+        Grey pixels pass the modality LUT (rescale slope and intercept), then the first VOI window.
+        A file without a window can have a VOI LUT instead. Without both, `scale_to_bytes` scales
+        the pixels; it ignores pixel padding. MONOCHROME1 is inverted. Colours (RGB, YBR, palette)
+        are reduced to 8 bits. Overlays, colour profiles and the windows that enhanced multi-frame
         files keep for each frame are not applied.
 
         Args:
@@ -67,12 +67,12 @@ class DicomReader:
         header = dcmread(BytesIO(data))
         _check_header(header, max_pixels)
         pixels = pixel_array(header, index=0)
-        # An embedded JPEG has a header of its own. Broadcasting fails if its size is another.
+        # An embedded JPEG has its own header, and may claim another size: then this line raises.
         rgb = np.broadcast_to(_to_rgb(pixels, header), (header.Rows, header.Columns, 3))
         return np.array(np.clip(rgb, 0, 255), dtype=np.uint8, order="C")
 
     def mode(self, data: bytes) -> str:
-        """Return the photometric interpretation, "MONOCHROME2" say; "" if the file names none.
+        """Return the photometric interpretation, such as "MONOCHROME2"; "" if the file names none.
 
         Raises:
             MissingExtraError: pydicom is not installed.
@@ -111,7 +111,7 @@ def _check_header(header: Any, max_pixels: int) -> None:
     if "Rows" not in header or not any(name in header for name in _PIXEL_TAGS):
         raise ImageError("DICOM without pixels")
     check_size(header.Rows, header.Columns, max_pixels)
-    # pydicom's own error for a missing plugin is several lines long.
+    # Checked before decoding: pydicom's own error for a missing plugin is several lines long.
     packing = header.file_meta.TransferSyntaxUID
     if not get_decoder(packing).is_available:
         raise ImageError(
@@ -162,7 +162,7 @@ def _grey(pixels: NDArray[Any], header: Any) -> NDArray[np.uint8]:
         unit = _apply_lut(levels, header.VOILUTSequence[0], header.original_encoding[1])
     else:
         padding = header.get("PixelPaddingValue")
-        # Padding is often far outside the range of the picture.
+        # Padding is often far outside the range of the picture, which would become dark.
         if padding is not None:
             levels = np.where(pixels == padding, np.nan, levels)
         return scale_to_bytes(levels)

@@ -30,9 +30,9 @@ An image of `MAX_PIXELS` in 16 bits and three colours takes 600 MB."""
 RESIZE_METHODS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 _PATIENT_BYTES = 2**20
-"""Number of bytes, behind the head, that a patient's identifier is looked for in.
+"""Number of bytes after the head in which a patient's identifier is searched.
 
-Without private data, all that precedes the pixels is shorter."""
+Without private data, the part of a file before the pixels is shorter."""
 
 
 def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -65,7 +65,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
 
 def error_reason(error: BaseException) -> str:
-    """Return the reason why an image cannot be read, from the exception that reading it raised."""
+    """Return the reason why an image cannot be read, from the exception that was raised."""
     system_reason = error.strerror if isinstance(error, OSError) else None
     return system_reason or str(error) or "not enough memory"
 
@@ -84,7 +84,7 @@ def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
         raise ImageError("is a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file")
     with Path(path).open("rb") as file:
         head = file.read(HEAD_BYTES)
-        # A foreign file may have any size, and nobody needs the rest of it.
+        # A file of another kind may be huge, and its head already shows that it is no image.
         if not image_kind(head):
             return head
         if status.st_size > MAX_FILE_BYTES:
@@ -130,7 +130,9 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
 
 
 def image_mode(data: bytes) -> str:
-    """Return how an image file keeps its pixels, without decoding them.
+    """Return the mode of an image file, which says how its pixels are stored.
+
+    The pixels are not decoded.
 
     Args:
         data: content of the file.
@@ -151,8 +153,8 @@ def image_mode(data: bytes) -> str:
 def patient_group(path: str | os.PathLike[str]) -> str:
     """Return a group name for the patient of an image file, the same for all files of one patient.
 
-    It is a digest, so no list, store or report shows the identifier. A person who has a list of
-    identifiers can still find out which of them it is.
+    The name is a digest, so no list, store or report shows the identifier. It is not anonymous: a
+    person with a list of identifiers can compute their digests and compare.
 
     Returns:
         "patient-" and 16 hexadecimal digits; "" if the file names no patient, cannot be read, or
@@ -189,8 +191,8 @@ def resize_image(
 
     Args:
         image: uint8 RGB array of shape (old height, old width, 3).
-        height: of the result, in pixels.
-        width: of the result, in pixels.
+        height: height of the result, in pixels.
+        width: width of the result, in pixels.
         method: one of `RESIZE_METHODS`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Limits on image sizes, the error of every decoder, and deep grey levels scaled to bytes."""
+"""Limits on image sizes, a guard around decoders, and scaling of deep grey levels to bytes."""
 
 from __future__ import annotations
 
@@ -42,9 +42,10 @@ def scale_to_bytes(levels: NDArray[Any]) -> NDArray[np.uint8]:
         [0, 128, 255]
     """
     flat = levels.ravel()
-    # As float64, a large image of 16 bits would take several copies of four times its memory.
+    # In blocks: several float64 copies of a large 16-bit image would take much memory.
     blocks = [slice(start, start + _BLOCK_LEVELS) for start in range(0, flat.size, _BLOCK_LEVELS)]
     low, high = _finite_range(flat, blocks)
+    # A constant image is scaled between its value and zero.
     if low == high:
         low = min(low, 0.0)
         high = max(high, 0.0)
@@ -100,8 +101,8 @@ def decoder_guard(kind: str) -> Iterator[None]:
     """Turn every exception of a decoder into an ImageError; ignore warnings in this thread alone.
 
     The warning filter is process-wide, but it matches only in threads that decode. It is never
-    taken away again: each change of the filters makes Python forget which warnings it has shown,
-    so that they would appear once more after every image.
+    removed: each change of the filters makes Python forget which warnings it has shown, and show
+    them once more after every image.
 
     Args:
         kind: format of the file, for the message.
@@ -109,7 +110,7 @@ def decoder_guard(kind: str) -> Iterator[None]:
     Raises:
         ImageError: the decoder failed; the message is one line of at most 200 characters.
     """
-    # Other code may have put its filters before ours, so the place is checked each time.
+    # Other code may have put its filters before this one, so its place is checked each time.
     if not warnings.filters or warnings.filters[0][2] is not _AnyWarning:
         warnings.simplefilter("ignore", _AnyWarning)
     _thread.decoding = True
@@ -131,10 +132,12 @@ def decoder_guard(kind: str) -> Iterator[None]:
 
 
 class _DecodingCheck(type):
-    """Metaclass that asks, at each warning, whether the current thread decodes.
+    """Metaclass that checks, at each warning, whether the current thread decodes.
 
     `warnings.catch_warnings` is no alternative: it swaps the filters of all threads.
     """
+
+    # Python calls issubclass(category, _AnyWarning) to decide whether the filter matches.
 
     def __subclasscheck__(cls, category: type) -> bool:
         return getattr(_thread, "decoding", False)

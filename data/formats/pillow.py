@@ -1,6 +1,6 @@
 """Image files decoded to RGB arrays with Pillow.
 
-Pillow's plugins are called directly: `Image.open` would apply a size limit that the process shares.
+Pillow's plugins are called directly: `Image.open` applies a size limit of the whole process.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class PillowReader:
     """Reader of one format that Pillow decodes.
 
     Attributes:
-        plugin: name of the format in Pillow's modules and classes, "Jpeg" say.
+        plugin: name of the format in Pillow's modules and classes, for example "Jpeg".
         clean: function of the file's content, called before Pillow sees it.
         check: function of Pillow's image, the file's content and `max_pixels`, called before
             pixels are decoded; it raises ImageError for hostile files.
@@ -117,13 +117,13 @@ def strip_png(data: bytes) -> bytes:
 def check_jpeg_scans(image: Any, data: bytes, max_pixels: int) -> None:
     """Raise ImageError if a JPEG has so many scans that decoding would take hours.
 
-    A few kilobytes can hold thousands of scans, and each goes over all pixels.
+    A few kilobytes can hold thousands of scans, and decoding a scan touches all pixels.
     """
     # Pillow stops behind the header of the first scan. Thumbnails may precede it.
     pixels_start = image.fp.tell()
     header_bytes = pixels_start - data.rfind(b"\xff\xda", 0, pixels_start)
-    # A first scan of all colours is the only one. Phones append films, where the bytes of a scan
-    # header may occur by chance.
+    # A first scan with all colours is the only one. Then scans are not counted: phones append
+    # films, where the bytes of a scan header may occur by chance.
     if "progressive" in image.info or header_bytes < 8 + 2 * image.layers:
         scans = 1 + data.count(b"\xff\xda", pixels_start)
         if scans * image.height * image.width > _MAX_SCANS * max_pixels:
@@ -137,8 +137,8 @@ def _check_header(image: Image.Image, max_pixels: int) -> None:
     check_size(image.height, image.width, max_pixels)
     tags = getattr(image, "tag_v2", {})
     if _TILE_HEIGHT in tags or _TILE_WIDTH in tags:
-        # A tile may be larger than the image, and is decoded as a whole. A missing side is the
-        # image's.
+        # A tile may be larger than the image, and is decoded as a whole. If a tag is missing, the
+        # image's longer side replaces it.
         side = max(image.size)
         check_size(tags.get(_TILE_HEIGHT, side), tags.get(_TILE_WIDTH, side), max_pixels)
 

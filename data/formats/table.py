@@ -31,7 +31,7 @@ class Reader(Protocol):
         """
 
     def mode(self, data: bytes) -> str:
-        """Return how a file keeps its pixels, without decoding them."""
+        """Return the mode of a file's pixels, without decoding them."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class ImageFormat:
 
     Attributes:
         name: the format's name in messages and reports.
-        endings: of file names, in lower case. A file with such an ending is listed even if its
-            content is no image, so that damage is reported.
+        endings: endings of file names, in lower case. A file with such an ending is listed even
+            if its content is no image, so that damage is reported.
         magic: regular expression (DOTALL) that matches at the start of a file's first
             `HEAD_BYTES` bytes.
         reader: decodes the files.
         read_patient_id: function of a file's first bytes that returns the patient's identifier,
             or ""; None for formats without patients.
-        needs_plugins: True if what can be decoded depends on optional plugins.
+        needs_plugins: True if some files of this format need optional plugins.
     """
 
     name: str
@@ -82,7 +82,7 @@ IMAGE_FORMATS = (
         PillowReader("Tiff", applies_orientation=True),
     ),
     # Any text may begin with the letters BM, so the size of the header (12, 16, 40, 52, 56, 64, 108
-    # or 124) must follow. Of a truncated header, a part is enough.
+    # or 124) must follow. A truncated header may hold only a part of that size.
     ImageFormat(
         "BMP",
         (".bmp", ".dib"),
@@ -91,8 +91,8 @@ IMAGE_FORMATS = (
     ),
     ImageFormat("GIF", (".gif",), rb"GIF8[79]a", PillowReader("Gif")),
     ImageFormat("WebP", (".webp",), rb"RIFF.{4}WEBP", PillowReader("WebP")),
-    # Many DICOM files also begin with the head of a TIFF file, and few of them hold a TIFF image.
-    # The last row that matches wins.
+    # Many DICOM files also begin with the head of a TIFF file. `find_format` takes the last row
+    # that matches, so DICOM must come after TIFF.
     ImageFormat(
         "DICOM",
         (".dcm", ".dicom", ".ima"),

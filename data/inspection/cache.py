@@ -24,12 +24,14 @@ from ..version import VERSION
 from .facts import ImageFacts
 
 CACHE_VERSION = 1
-"""Raise it whenever other values are stored, or the facts about an unchanged file change."""
+"""Increase it when other values are stored, or when the facts about an unchanged file change."""
 
 MAX_CACHE_BYTES = 4 * 2**30
 """Size of a cache, about a million images, at which it is deleted and started again."""
 
 BATCH = 500
+"""Number of files in one query, and of facts in one write."""
+
 PATIENCE = 5.0
 """Seconds to wait for another process that writes."""
 
@@ -61,6 +63,7 @@ class InspectionCache:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Facts that other versions of the libraries computed are not used.
         self._made_by = _versions()
         self._pending: list[tuple[str, ImageFacts]] = []
         self._connection = _connect(path)

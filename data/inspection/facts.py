@@ -14,13 +14,13 @@ class ImageFacts:
     Attributes:
         fingerprint: digest and thumbnail of the pixels; None if the file cannot be read.
         kind: format by content ("PNG", "JPEG", ...); "" if it is unknown.
-        mode: how pixels are kept, see `image_mode`; "" if the file cannot be read.
+        mode: result of `image_mode`; "" if the file cannot be read.
         height: in pixels, after EXIF orientation is applied; 0 if the file cannot be read.
         width: in pixels, like `height`.
         brightness: mean grey level, from 0 to 255.
         contrast: standard deviation of the grey levels, from 0 to 127.5.
         n_bytes: size of the file.
-        reason: why the file cannot be read; "" if it can.
+        reason: the reason why the file cannot be read; "" if it can be read.
     """
 
     fingerprint: Fingerprint | None = None

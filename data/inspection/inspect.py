@@ -1,7 +1,7 @@
 """Inspection of images: format, mode, size, brightness, contrast and fingerprint of each.
 
-Each content is read and decoded once, by as many threads as there are cores. The facts are cached
-for the next time.
+Files with the same bytes are read and decoded once. One thread for each core does this work. A
+cache keeps the facts for the next run.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from .cache import InspectionCache, cache_path
 from .facts import ImageFacts
 
 IMAGES_PER_THREAD = 4
-"""Images in work, or finished and not yet taken, for each thread."""
+"""Images that are read ahead, for each thread."""
 
 MAX_THREADS = 16
-"""Limit on machines of many cores: each thread may decode an image of `MAX_PIXELS`."""
+"""Most threads, also with more cores: each may need memory for an image of `MAX_PIXELS`."""
 
 
 def inspect_images(
@@ -62,7 +62,7 @@ def inspect_files(
         >>> [facts.reason for facts in inspect_files([("scan.png", "")], cache=False)]
         ['No such file or directory']
     """
-    # A file of unknown SHA-256 counts as a content of its own.
+    # A file of unknown SHA-256 may differ from all others, so it gets a key that no other has.
     contents = [sha256 or f"file {number}" for number, (_, sha256) in enumerate(files)]
     copies = defaultdict[str, list[Path]](list)
     for content, (path, _) in zip(contents, files, strict=True):
@@ -76,7 +76,7 @@ def inspect_files(
         remaining = {content: paths for content, paths in copies.items() if content not in facts}
         for content, result, lasting in _inspect_contents(remaining):
             facts[content] = result
-            # Another attempt may change facts that are not lasting.
+            # Facts that a later attempt may change must not be cached.
             if store and lasting:
                 store.add(content, result)
             finished += len(copies[content])
@@ -92,7 +92,7 @@ def _open_cache(enabled: bool) -> AbstractContextManager[InspectionCache | None]
 def _inspect_contents(
     contents: dict[str, list[Path]],
 ) -> Iterator[tuple[str, ImageFacts, bool]]:
-    """Yield each content with its facts, and whether they may be cached; threads read ahead."""
+    """Yield each content with its facts, and True if they may be cached; threads read ahead."""
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from joblib import cpu_count
@@ -124,7 +124,7 @@ def _inspect_content(paths: list[Path], sha256: str) -> tuple[ImageFacts, bool]:
 
 
 def _inspect_file(path: Path, sha256: str) -> tuple[ImageFacts, bool]:
-    """Return the facts about a file, and whether they hold for every file of that SHA-256."""
+    """Return the facts about a file, and True if every file of that SHA-256 shares them."""
     row = None
     n_bytes = 0
     try:

@@ -22,8 +22,8 @@ _cell_limit_lock = Lock()
 def defuse(text: str) -> str:
     r"""Put an apostrophe before text that a spreadsheet would compute, as OWASP advises.
 
-    Names of image folders end up in cells, and a folder may come from anyone. `restore_text`
-    removes the apostrophe.
+    Cells hold the names of image folders, which may come from a stranger. `restore_text` removes
+    the apostrophe.
 
     Examples:
         >>> defuse('=HYPERLINK("http://x")'), defuse("-0.5"), defuse("it's")
@@ -34,11 +34,12 @@ def defuse(text: str) -> str:
 
 def restore_text(text: str) -> str:
     """Return the text that was passed to `defuse`."""
+    # An apostrophe before other text belongs to the text.
     return text[1:] if text.startswith("'") and FORMULA.match(text) else text
 
 
 def csv_line(cells: Iterable[str]) -> str:
-    """Write one line of CSV with its line end.
+    """Return one line of CSV with its line end.
 
     The csv module of Python 3.11 does not quote a lone carriage return; this function does.
     """

@@ -29,8 +29,8 @@ def whole_file(path: Path, *, temporary: Path | None = None) -> Iterator[Path]:
 
     Args:
         path: the file's final name; the folder must exist.
-        temporary: the temporary path, for callers who hold a lock on `path`. By default the name
-            is random, so that two processes can write the same file at once.
+        temporary: the temporary path, for a caller that holds a lock on `path`. By default its
+            name is random, so that two processes can write the same file at once.
 
     Raises:
         OSError: the file cannot be written.
@@ -50,6 +50,7 @@ def whole_file(path: Path, *, temporary: Path | None = None) -> Iterator[Path]:
     temporary.unlink(missing_ok=True)
     try:
         yield temporary
+        # Without this, a power cut after the renaming could leave an empty file.
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         if path.exists():
@@ -70,7 +71,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 Protected = Callable[[Path], bool]
-"""Returns True for a file that must not be overwritten, whatever the user asked for."""
+"""Returns True for a file that must not be overwritten, even if the user allows it."""
 
 
 def check_output(
@@ -86,6 +87,7 @@ def check_output(
     Raises:
         ParameterError: the path exists, and must not be overwritten or is not a regular file.
     """
+    # A link to a missing file counts as existing: replacing it would destroy the link.
     if not os.path.lexists(path):
         return
     if not overwrite:
@@ -117,12 +119,12 @@ def new_file(
             # Another process may have written a file of this name meanwhile.
             check_output(path, overwrite=overwrite, protected=protected)
     except (OSError, RuntimeError) as error:
-        # h5py reports a full disk by either of them.
+        # h5py reports a full disk as one or the other.
         raise StoreError(f"{path}: cannot be written ({_reason(error)})") from None
 
 
 def _reason(error: OSError | RuntimeError) -> str:
-    """Return the system's message of an error; HDF5 wraps it in a report of its own state."""
+    """Return the system's message of an error, without the report that HDF5 puts around it."""
     wrapped = re.search("error message = '([^']*)'", str(error))
     if wrapped:
         return wrapped[1]

@@ -1,6 +1,7 @@
 """Self-contained HTML pages.
 
-Figures are inlined and text is escaped; a page fetches nothing and runs no script.
+A page holds its figures, and its text is escaped. It fetches nothing and runs no script. The
+functions return HTML as text.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ figcaption { color: #666; font-size: .9em; overflow-wrap: anywhere; }
 """
 
 
-# A browser that meets an unescaped name still neither runs nor fetches anything.
+# A second defence: if a name is not escaped, the browser still runs and fetches nothing.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -59,7 +60,7 @@ def escape(text: object) -> str:
 
 
 def page(title: str, body: Iterable[str]) -> str:
-    """Write a whole page.
+    """Return the HTML of a whole page.
 
     Args:
         title: text; it is escaped.
@@ -86,18 +87,18 @@ def page(title: str, body: Iterable[str]) -> str:
 
 
 def heading(text: str) -> str:
-    """Write a heading within the page."""
+    """Return a heading within the page."""
     return f"<h2>{escape(text)}</h2>"
 
 
 def paragraph(text: str, *, quiet: bool = False) -> str:
-    """Write a paragraph; a quiet one is a remark, small and grey."""
+    """Return a paragraph; a quiet one is a remark, small and grey."""
     style = ' class="quiet"' if quiet else ""
     return f"<p{style}>{escape(text)}</p>"
 
 
 def facts(values: Iterable[tuple[str, object]]) -> str:
-    """Write large numbers for the top of the page, from pairs of a name and a value."""
+    """Return large numbers for the top of the page, from pairs of a name and a value."""
     cells = (
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in values
     )
@@ -105,7 +106,7 @@ def facts(values: Iterable[tuple[str, object]]) -> str:
 
 
 def warnings(texts: Sequence[str], *, none: str) -> str:
-    """Write a box that lists warnings; without warnings, a green box with the text `none`."""
+    """Return a box that lists warnings; without warnings, a green box with the text `none`."""
     if not texts:
         return f'<div class="fine">{escape(none)}</div>'
     items = "".join(f"<li>{escape(text)}</li>" for text in texts)
@@ -115,13 +116,14 @@ def warnings(texts: Sequence[str], *, none: str) -> str:
 def table(
     headings: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[int] = ()
 ) -> str:
-    """Write a table.
+    """Return a table.
 
     Args:
-        headings: one for each column.
-        rows: cells, as many as headings.
-        numbers: columns of numbers, from 0 on; they are aligned to the right.
+        headings: heading of each column.
+        rows: cells of each row, as many as headings.
+        numbers: places of the columns that hold numbers, from 0 on; they are aligned to the right.
     """
+    # Digits of the same place are then below each other.
     styles = [' class="number"' if column in numbers else "" for column in range(len(headings))]
 
     def line(cells: Sequence[object], tag: str) -> str:
@@ -140,12 +142,12 @@ def table(
 
 
 def figure(content: bytes, alt: str, caption: str = "") -> str:
-    """Write a figure whose picture is inlined.
+    """Return a figure that holds its picture.
 
     Args:
-        content: a PNG or JPEG file.
-        alt: a text for readers who do not see the picture.
-        caption: a text below the picture.
+        content: bytes of a PNG or JPEG file.
+        alt: text for readers who do not see the picture.
+        caption: text below the picture.
     """
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     # A JPEG file begins with these two bytes.
@@ -155,15 +157,16 @@ def figure(content: bytes, alt: str, caption: str = "") -> str:
 
 
 def gallery(figures: Iterable[str]) -> str:
-    """Write small figures beside each other."""
+    """Return small figures beside each other."""
     return f'<div class="gallery">{"".join(figures)}</div>'
 
 
 def refuse_output_within(source: Path, output: Path) -> None:
     """Raise ParameterError if a report would be written into a folder of images.
 
-    The next run would take the plots for images of a class.
+    The next run would read the plots as images of a class.
     """
+    # The images of a CSV are listed one by one, so new files beside them do no harm.
     if not source.is_dir():
         return
     # Links are followed, and samefile also recognises another spelling of a name.

@@ -1,4 +1,4 @@
-"""The terminal: one console, one progress bar, one way to write numbers."""
+"""The terminal: one console, one progress bar, and the formats of numbers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Progress = Callable[[int, int], None]
-"""Called with the number of finished things and the number of all things."""
+"""Function that is called with the number of finished things and the number of all things."""
 
 Status = Callable[[str], None]
-"""Called with one line of text that says what is being done."""
+"""Function that is called with one line of text that names the current step."""
 
 NOT_DEFINED = "-"
 """Text for a number that is missing or not defined."""
@@ -26,7 +26,7 @@ _UNLIMITED = 10_000
 
 
 def printable(text: str) -> str:
-    r"""Spell out characters that a terminal might obey.
+    r"""Replace control characters, which a terminal would obey, by their escape sequences.
 
     >>> printable("red\x1b[31m")
     'red\\x1b[31m'
@@ -35,13 +35,15 @@ def printable(text: str) -> str:
 
 
 def console() -> Console:
-    """Make the console for results, on standard output.
+    """Return a console for results, on standard output.
 
-    It takes names literally and never cuts a number off to fit a narrow terminal. A pipe or a
-    log has no width to fold to.
+    It prints names literally and never shortens a number to fit a narrow terminal. In a pipe or a
+    log, lines are not folded.
     """
+    # rich takes a moment to import, and many callers print nothing.
     from rich.console import Console
 
+    # Without markup: a name such as "[red]" must be printed, not obeyed.
     plain = Console(markup=False, emoji=False, highlight=False)
     width = max(plain.width, _NARROWEST) if plain.is_terminal else _UNLIMITED
     return Console(markup=False, emoji=False, highlight=False, width=width)
@@ -59,13 +61,13 @@ def message_console() -> Console:
 
 
 class ProgressBar:
-    """A progress bar on a terminal; nothing elsewhere. Made by `progress_bar`."""
+    """A progress bar on a terminal; elsewhere it shows nothing. `progress_bar` makes it."""
 
     def __init__(self, update: Callable[..., None]) -> None:
         self._update = update
 
     def __call__(self, finished: int, total: int) -> None:
-        """Show how many things are finished, and how many there are."""
+        """Show the number of finished things and the number of all things."""
         self._update(completed=finished, total=total)
 
     def describe(self, text: str, things: str = "") -> None:
@@ -78,8 +80,8 @@ def progress_bar(text: str, things: str = "") -> Iterator[ProgressBar]:
     """Show a progress bar while the block runs; see `ProgressBar`.
 
     Args:
-        text: what is being done.
-        things: what is counted, "images" say.
+        text: the current step, for example "inspecting".
+        things: name of the things that are counted, for example "images".
     """
     from rich.progress import (
         BarColumn,
@@ -96,6 +98,7 @@ def progress_bar(text: str, things: str = "") -> Iterator[ProgressBar]:
         TextColumn("{task.fields[things]} left"),
         TimeRemainingColumn(),
     )
+    # A log gets no bar: its control characters would fill the file.
     screen = message_console()
     with Bar(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task(text, total=None, things=things)
@@ -107,7 +110,7 @@ def progress_bar(text: str, things: str = "") -> Iterator[ProgressBar]:
 
 
 def table(*headings: str) -> Table:
-    """Make a table without lines, for `console`."""
+    """Return a table without lines, for `console`."""
     from rich.table import Table
 
     columns = Table(box=None, pad_edge=False)
@@ -122,37 +125,39 @@ def number(value: Any) -> float:
 
 
 def decimals(value: Any, n: int) -> str:
-    """Write a number with n decimals; "-" for one that is not defined."""
+    """Format a number with n decimals; "-" if it is not defined."""
     converted = number(value)
     return NOT_DEFINED if math.isnan(converted) else f"{converted:.{n}f}"
 
 
 def percent(value: Any) -> str:
-    """Write a share in per cent with one decimal: 96.8 for 0.968; "-" if it is not defined."""
+    """Format a share in per cent with one decimal: 96.8 for 0.968; "-" if it is not defined."""
     return decimals(100 * number(value), 1)
 
 
 def rounded_percent(share: float) -> str:
-    """Write a share in whole per cent, small ones with a decimal: "3 %", "0.4 %".
+    """Format a share in whole per cent, a small one with a decimal: "3 %", "0.4 %".
 
     "0 %" and "100 %" mean exactly none and all.
     """
     value = 100 * float(share)
+    # Rounding must not turn a small share into none, or nearly all into all.
     if 0 < value < 1:
         return f"{max(value, 0.1):.1f} %"
     return f"{min(round(value), 99) if value < 100 else 100} %"
 
 
 def megabytes(n_bytes: float) -> str:
-    """Write a size as 12.3 MB."""
+    """Format a number of bytes as megabytes: "12.3 MB"."""
     return f"{n_bytes / 1e6:.1f} MB"
 
 
 def counted(n: int, thing: str) -> str:
-    """Write a number with its noun: 1 image, 2 images."""
+    """Format a number with its noun: "1 image", "2 images"."""
     return f"{n} {thing}" + "s" * (n != 1)
 
 
 def counts_by_name(counts: dict[str, int]) -> str:
-    """Write counts with their names: "lesion 10, none 3"."""
+    """Format counts with their names: "lesion 10, none 3"."""
+    # Images without a split or class are counted under "".
     return ", ".join(f"{name or 'none'} {count}" for name, count in counts.items())
