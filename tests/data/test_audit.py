@@ -440,7 +440,7 @@ class TestSplit:
         process = run("split", training, cwd=tmp_path)
         assert process.returncode == 1
         assert process.stderr.splitlines()[-1].startswith("error: ")
-        assert "nothing to split" in process.stderr
+        assert "fewer than two classes have readable images; add readable images" in process.stderr
 
     def test_names_of_groups_are_written_to_the_list(self, tmp_path: Path) -> None:
         for number in range(24):
