@@ -1,4 +1,4 @@
-"""Copying finished rows of one store into another, bit for bit."""
+"""Copies of finished rows from one store to another, bit for bit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .writer import StoreWriter
 _COPY_BLOCK_BYTES = 64 * 2**20
 
 _RowPair = tuple[int, int]
-"""A row of the source, and the row that it becomes."""
+"""The number of a row in the source, and its number in the target."""
 
 
 def copy_rows(
@@ -27,37 +27,37 @@ def copy_rows(
     *,
     skip_damaged: bool = False,
 ) -> int:
-    """Copy rows of a store into pending rows of a store being written, about 64 MB at a time.
+    """Copy rows of a store into pending rows of another store, about 64 MB at a time.
 
-    Of a done row it copies the features, bit for bit and checked against their checksums, the size
-    and the fingerprint, if the source has one. Of a failed row it copies the reason. Pending rows
-    stay pending. The source may have more layers. Numbers of near-duplicate groups are not copied:
-    they depend on the other rows.
+    A done row gives its features, its size and its fingerprint, if the source has one. The features
+    are copied bit for bit and checked against their checksums. A failed row gives its reason.
+    Pending rows stay pending. The source may have more layers. Numbers of near-duplicate groups are
+    not copied: they depend on the other rows.
 
     Args:
-        source: the store that rows are copied from.
+        source: the store to copy from.
         rows: row numbers in the source, of length b.
-        writer: writer of the store that rows are copied into, under its lock.
-        to: row numbers in the new store, of length b. Row `to[i]` must be of the same image, by
-            SHA-256, as row `rows[i]`.
-        skip_damaged: leave rows pending whose features do not match their checksum, instead of
-            raising.
+        writer: writer of the store to copy into; the caller holds the lock of this store.
+        to: row numbers in the store to copy into, of length b. Row `to[i]` must be of the same
+            image, by SHA-256, as row `rows[i]`.
+        skip_damaged: True to leave a row pending if its features do not match their checksum,
+            instead of raising an error.
 
     Returns:
         Number of copied rows.
 
     Raises:
-        ParameterError: a layer is missing in the source or differs in shape or dtype; or a row does
+        ParameterError: a layer is missing in the source or differs in shape or dtype. Or a row does
             not exist, is a target twice, is of another image than its target, or its target is not
             pending.
         StoreError: features do not match their checksum (the message names the image), or the file
-            cannot be written. Rows that were copied before stay.
+            cannot be written. Rows that are already copied stay.
     """
     _check_layers(source, writer)
     _check_rows(source, rows, writer, to)
     pairs = [(int(row), int(target)) for row, target in zip(rows, to, strict=True)]
     copied = 0
-    # Everything was checked before the first write, except the features themselves.
+    # All checks but that of the features come first, so that a wrong call writes nothing.
     for block in _blocks_of_done_rows(source, pairs, writer):
         copied += _copy_block(source, block, writer, skip_damaged=skip_damaged)
     for row, target in pairs:
@@ -95,7 +95,7 @@ def _copy_block(
                 "extract them again with --overwrite"
             )
     numbers = [row for row, _ in sound]
-    # The writer flushes both before it marks the rows as done.
+    # Fingerprints come first: `write` flushes them with the features, then marks rows as done.
     _copy_fingerprints(source, sound, writer)
     writer.write(
         [target for _, target in sound],
@@ -114,6 +114,7 @@ def _copy_fingerprints(
     for (row, target), thumbnail in zip(fingerprinted, thumbnails, strict=True):
         writer.put_fingerprint(target, str(source.pixels[row]), thumbnail)
     for row, target in pairs:
+        # A writer that was killed may have left the fingerprint of another image there.
         if not source.pixels[row]:
             writer.forget_fingerprint(target)
 

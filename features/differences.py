@@ -56,8 +56,8 @@ class StoreDifference:
 
     Attributes:
         differences: one line per difference, by kind; only kinds that occur.
-        harmless: provenance that differs but decides no number: when, where, by which command,
-            with which versions.
+        harmless: provenance that differs but does not decide the numbers: time, folder, command
+            and versions.
     """
 
     differences: dict[str, list[str]]
@@ -65,7 +65,7 @@ class StoreDifference:
 
     @property
     def equal(self) -> bool:
-        """True if both have the same images, deciding provenance and features, in any order."""
+        """True if both have the same images, features and deciding provenance, in any order."""
         return not self.differences
 
 
@@ -79,6 +79,7 @@ def difference(a: FeatureStore, b: FeatureStore) -> StoreDifference:
     rows_a = _rows_by_key(a)
     rows_b = _rows_by_key(b)
     pairs = [(row, rows_b[key]) for key, row in rows_a.items() if key in rows_b]
+    # A path in both stores with other bytes is a changed file, not a new one.
     paths_a = {path for path, _ in rows_a}
     paths_b = {path for path, _ in rows_b}
     only_a = [key[0] for key in rows_a if key not in rows_b]
@@ -132,6 +133,7 @@ def _layer_lines(a: FeatureStore, b: FeatureStore) -> list[str]:
 
 
 def _shape_text(store: FeatureStore, layer: str) -> str:
+    # Text, so that a missing layer compares like any other difference.
     return " x ".join(map(str, store.layers[layer])) if layer in store.layers else "none"
 
 
@@ -139,6 +141,7 @@ def _column_lines(
     a: FeatureStore, b: FeatureStore, pairs: Sequence[tuple[int, int]]
 ) -> dict[str, list[str]]:
     """Compare labels, splits, groups and status of the rows that both stores have."""
+    # Lists are compared much faster than arrays, element by element.
     columns: dict[str, tuple[list[Any], list[Any]]] = {
         "labels": (a.labels.tolist(), b.labels.tolist()),
         "splits": (a.splits.tolist(), b.splits.tolist()),

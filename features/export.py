@@ -18,12 +18,12 @@ from .pooling import pool
 from .store import FeatureStore
 
 EXPORT_FORMATS = {"npz": ".npz", "parquet": ".parquet", "archive": ".h5"}
-"""Formats, and the ending of a file's name that selects each."""
+"""Formats, and the ending of a file's name that selects the format."""
 
 MOST_COLUMNS = 32768
-"""The most features of a Parquet table, where each is a column.
+"""Most features of a Parquet table, in which each feature is a column.
 
-Parquet describes each column in each row group, and readers get slow even below this limit.
+Parquet describes each column in each row group, and readers become slow even below this limit.
 """
 
 _GROUP_BYTES = 64 * 2**20
@@ -40,9 +40,10 @@ def export(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Export a store's features to another kind of file, which gets its name when it is complete.
+    """Export a store's features to another kind of file.
 
-    npz and Parquet hold the done rows of one layer; an archive holds everything.
+    npz and Parquet hold the done rows of one layer; an archive holds everything. The file gets its
+    name when it is complete.
 
     Args:
         store: the store.
@@ -51,10 +52,10 @@ def export(
         layer: name of the layer; by default the store's deepest.
         pooling: "flat", "avg" or "max"; by default none for npz, "avg" for Parquet.
         overwrite: replace an existing file, unless it is a feature store.
-        progress: called with the numbers of written rows and of all.
+        progress: called with the number of written rows and of all rows.
 
     Raises:
-        ParameterError: an unknown kind, layer or pooling, or `out` exists.
+        ParameterError: the kind, layer or pooling is unknown, or `out` exists.
         StoreError: no row is done, features are damaged, or `out` cannot be written.
         MissingExtraError: pyarrow or hdf5plugin is not installed.
 
@@ -98,8 +99,8 @@ def _select_kind(out: Path, kind: str | None) -> str:
     kind = kind or kinds.get(out.suffix.lower())
     if kind not in EXPORT_FORMATS:
         raise ParameterError(
-            f"{out}: give a format, {', '.join(EXPORT_FORMATS)}, "
-            f"or end it in {', '.join(EXPORT_FORMATS.values())}"
+            f"{out}: the format is unknown; give --format {', '.join(EXPORT_FORMATS)}, "
+            f"or a name that ends in {', '.join(EXPORT_FORMATS.values())}"
         )
     return kind
 
@@ -129,7 +130,7 @@ def _write_npz(
     shape = (len(rows), *pool(store.memmap(layer)[:0], pooling).shape[1:])
     with zipfile.ZipFile(path, "w") as archive:
         with _open_member(archive, "features") as file:
-            # The header first: the shape is known, so the blocks can follow one by one.
+            # The header needs only the shape, so the blocks can follow one by one.
             np.lib.format.write_array_header_1_0(
                 file, {"descr": "<f4", "fortran_order": False, "shape": shape}
             )
@@ -147,7 +148,7 @@ def _write_npz(
 
 
 def _open_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    # This ZipInfo holds no time of day, so two exports of one store are the same file.
+    # This ZipInfo holds no time of day, so two exports of one store have the same bytes.
     return archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)
 
 

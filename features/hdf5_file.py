@@ -1,4 +1,4 @@
-"""A file for the HDF5 library to write to, which keeps write errors away from it."""
+"""A file for the HDF5 library to write to, which hides write errors from the library."""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
 Stores are read without the HDF5 library: on damaged metadata it can loop for ever or crash. We saw
 this with HDF5 1.14.6, in 8 of 6,000 stores with up to 8 changed bytes
-(`scripts/checks/damage_check.py`). The index holds the places of all datasets, so nothing else is
-needed. Sizes in it are claims: each is checked against the file. FORMAT.md describes the index.
+(`scripts/checks/damage_check.py`). The index holds the places of all datasets, so a reader needs
+nothing else. A damaged index may claim any size, so each size is checked against the file.
+FORMAT.md describes the index.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from .layout import (
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MAX_REASON = 150
-"""Characters of a Python error that a message quotes."""
+"""Most characters of a Python error that a message quotes."""
 
 
 def begins_as_store(path: str | os.PathLike[str]) -> bool:
@@ -70,7 +71,7 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
     """
     path = Path(path)
     if path.is_dir():
-        raise StoreError(f"{path}: a folder, not a feature store")
+        raise StoreError(f"{path}: a folder, not a feature store; give the path of an HDF5 file")
     if not path.is_file():
         raise StoreError(f"{path}: no such file; make it with extract-features")
     try:
@@ -87,7 +88,8 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
         OverflowError,
         RecursionError,
     ) as error:
-        # The index has its checksum, so it was forged; nothing in it can be relied on.
+        # The checksum of the index is right, so a program wrote these values on purpose. They
+        # can raise any of these errors.
         reason = " ".join(f"{type(error).__name__} {error}".split())[:_MAX_REASON]
         raise StoreError(
             f"{path}: damaged: its index is not one of a feature store ({reason})"
@@ -100,7 +102,7 @@ def _read_layout(path: Path) -> Layout:
         head = file.read(USER_BLOCK_BYTES)
         line, _, begun = head.partition(b"\n")
         version, length, digest = _parse_line(line, head)
-        # Most indexes are longer than that: read the rest, and no more than the line claims.
+        # Most indexes are longer than this head: read the rest, up to the length in the line.
         text = (begun + file.read(max(0, length - len(begun))))[:length]
         # The size of the open file, not of a file that replaces it meanwhile.
         status = os.fstat(file.fileno())
@@ -126,17 +128,17 @@ def _parse_line(line: bytes, head: bytes) -> tuple[int, int, str]:
     version = re.match(rb"freezeframe-features (\d{1,9}) ", line)
     if line.startswith(b"freezeframe-archive "):
         raise StoreError(
-            "an archive, not a working store; make one of it with freezeframe store restore"
+            "an archive, not a working store; restore the store with freezeframe store restore"
         )
     if not version and head.startswith(_HDF5_SIGNATURE):
-        raise StoreError("an HDF5 file, but not a feature store")
+        raise StoreError("an HDF5 file, but not a feature store; make one with extract-features")
     if not version:
-        raise StoreError("not a feature store")
+        raise StoreError("not a feature store; make one with extract-features")
     if int(version[1]) not in COLUMNS_BY_VERSION:
         readable = " and ".join(map(str, COLUMNS_BY_VERSION))
         raise StoreError(
             f"format version {int(version[1])} is unknown to this freezeframe, "
-            f"which reads {readable}"
+            f"which reads {readable}; install a newer freezeframe"
         )
     # Seven digits bound the memory that a hostile file can make us read.
     rest = re.fullmatch(rb"(\d{1,7}) ([0-9a-f]{64})", line[version.end() :])
@@ -150,7 +152,7 @@ def _parse_index(index: Any, version: int) -> Layout:
     datasets = {
         name: _parse_extent(name, place, columns) for name, place in index["datasets"].items()
     }
-    # Values of other types could be lists or null; no field of the format is.
+    # No field of the format is a list or null, so values of other types are dropped.
     provenance = {
         name: value
         for name, value in index["provenance"].items()
@@ -171,7 +173,7 @@ def _parse_extent(full_name: str, place: Any, columns: Mapping[str, str]) -> Ext
     else:
         expected = {"rows": columns, "checksums": {name: f"S{DIGEST_BYTES}"}}[group][name]
         if expected == "S":
-            # At most eight digits: a longer string could not be in any file.
+            # Eight digits: more would be a string of over 100 MB, which no path or label is.
             fits = bool(re.fullmatch(r"\|S[1-9]\d{0,7}", type_name))
         else:
             fits = type_name == np.dtype(expected).str
@@ -203,7 +205,7 @@ def _check_layout(layout: Layout) -> None:
         value = layout.provenance.get(name)
         if type(value) is not kind:
             raise StoreError(f"damaged: its provenance has {value!r} for {name}")
-    # All layers have one dtype, so the first one stands for all.
+    # All layers have one dtype, so checking the first one is enough.
     stored = next(iter(layout.layers.values())).dtype.str
     claimed = layout.provenance["dtype"]
     if LAYER_DTYPES.get(str(claimed)) != stored:
@@ -212,7 +214,7 @@ def _check_layout(layout: Layout) -> None:
 
 def _check_places(extents: list[Extent], index_bytes: int, file_bytes: int) -> None:
     """Raise StoreError unless all datasets are between the index and the end, without overlap."""
-    # Sorted by place, datasets overlap only if two neighbours do.
+    # In a list sorted by place, datasets overlap only if two neighbours do.
     in_order = sorted(extents, key=lambda extent: extent.offset)
     if in_order[0].offset < index_bytes or any(a.end > b.offset for a, b in pairwise(in_order)):
         raise StoreError("damaged: its datasets overlap")

@@ -20,7 +20,7 @@ from ..errors import StoreError
 
 STORE_FORMAT = "freezeframe-features"
 STORE_FORMAT_VERSION = 2
-"""The version that is written; `COLUMNS_BY_VERSION` holds the versions that are read."""
+"""Format version of new stores; `COLUMNS_BY_VERSION` has all versions that can be read."""
 
 # Values of `/rows/status`.
 PENDING = 0
@@ -136,7 +136,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class Layout:
-    """The extents of all datasets of a store, and what else its index holds.
+    """The contents of a store's index: the extents of all datasets, provenance and version.
 
     Attributes:
         datasets: extents by full name, for example "rows/path".

@@ -1,4 +1,4 @@
-"""Merging stores that hold parts of one list of images."""
+"""The merge of stores that hold parts of one list of images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .store import FeatureStore
 from .writer import StoreWriter, store_lock
 
 _MAX_FIELD_LETTERS = 1000
-"""Letters of a joined field of provenance; HDF5 takes no attribute above 64 kB."""
+"""Most letters of a joined field of provenance; HDF5 accepts no attribute above 64 kB."""
 
 
 def merge(
@@ -30,20 +30,20 @@ def merge(
 ) -> FeatureStore:
     """Merge stores into a new one: all rows of the first, then of the second, and so on.
 
-    Rows keep their status: done and failed rows are copied, features bit for bit; pending rows stay
-    pending. Where all stores agree in a field of provenance, the new store has its value. Fields
-    that differ, which can only be those that decide no number, are joined.
+    Done and failed rows are copied, features bit for bit; pending rows stay pending. If all stores
+    agree in a field of provenance, the new store has its value. Fields that differ are joined; they
+    are never fields that decide the numbers.
 
     Args:
         out: path of the new store; it gets its name when it is complete.
         paths: paths of the stores.
         command: command line, for the new store's provenance.
-        progress: called with the numbers of merged stores and of all.
+        progress: called with the number of merged stores and of all stores.
 
     Raises:
         ParameterError: no stores, or `out` exists.
-        StoreError: two stores differ in a field that decides the numbers or in their layers, or
-            hold the same path; features of one are damaged; or `out` cannot be written.
+        StoreError: two stores differ in a field that decides the numbers or in their layers. Or
+            they hold the same path, features are damaged, or `out` cannot be written.
 
     Examples:
         >>> merge("all.h5", ["shard-0.h5", "shard-1.h5"])  # doctest: +SKIP
@@ -51,8 +51,8 @@ def merge(
     """
     out = Path(out)
     if not paths:
-        raise ParameterError("there must be at least one store to merge")
-    # Refused here at once, not after all stores were read.
+        raise ParameterError("merge: no stores; give at least one")
+    # Reading all stores may take minutes, so the output is checked before.
     check_output(out)
     stores = [FeatureStore(path) for path in paths]
     for store in stores[1:]:
@@ -85,7 +85,7 @@ def _create(path: Path, stores: Sequence[FeatureStore], command: str) -> None:
     try:
         create_store(path, rows, layers, _merged_provenance(stores, command))
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        # HDF5 cannot hold every name and every field of provenance that an index can.
+        # An index can hold names and provenance fields that HDF5 cannot.
         reason = " ".join(str(error).split())[:150]
         raise StoreError(f"{stores[0].path}: cannot be merged ({reason})") from None
 
@@ -105,6 +105,7 @@ def _check_same(first: FeatureStore, second: FeatureStore) -> None:
                 f"{second.path}: made with {name} {value!r}, {first.path} with {expected!r}; "
                 "they cannot be merged"
             )
+    # A row needs features in every layer of the new store.
     if first.layers != second.layers:
         raise StoreError(
             f"{second.path}: has the layers {_layer_list(second)}, "
@@ -117,7 +118,7 @@ def _layer_list(store: FeatureStore) -> str:
 
 
 def _check_paths(stores: Sequence[FeatureStore]) -> None:
-    """Raise StoreError if a path occurs twice: only one of the two rows could count."""
+    """Raise StoreError if a path occurs twice; a store has one row for each path."""
     seen: dict[str, tuple[FeatureStore, str]] = {}
     for store in stores:
         for path, digest in zip(store.paths.tolist(), store.sha256s.tolist(), strict=True):
@@ -125,7 +126,8 @@ def _check_paths(stores: Sequence[FeatureStore]) -> None:
                 earlier, earlier_digest = seen[path]
                 contents = "the same contents" if digest == earlier_digest else "other contents"
                 raise StoreError(
-                    f"{store.path}: holds {path}, with {contents}, which {earlier.path} holds too"
+                    f"{store.path}: holds {path}, with {contents}, which {earlier.path} holds too; "
+                    "merge stores of different images"
                 )
             seen[path] = store, digest
 
@@ -133,7 +135,8 @@ def _check_paths(stores: Sequence[FeatureStore]) -> None:
 def _merged_provenance(stores: Sequence[FeatureStore], command: str) -> dict[str, Any]:
     """Merge the stores' provenance.
 
-    Versions that differ are joined, so that rows that are still pending match none of them.
+    Versions that differ are joined to one text. No installed version equals it, so no pending row
+    is computed with a version that some of the rows do not have.
     """
     values: dict[str, list[Any]] = {}
     for store in stores:

@@ -1,4 +1,7 @@
-"""Creation of a feature store: full size, every row pending. FORMAT.md describes the file."""
+"""Creation of a feature store at full size, with every row pending.
+
+FORMAT.md describes the file.
+"""
 
 from __future__ import annotations
 
@@ -140,8 +143,8 @@ def _write_store(
         datasets = {name: Extent(offsets[name], *spec) for name, spec in specs.items()}
         return encode_index(Layout(datasets, dict(provenance), identity, STORE_FORMAT_VERSION))
 
-    # The user block comes first in the file, so its size must be set before the offsets are known:
-    # take the largest that they can be.
+    # The user block comes first in the file, so its size is set before the offsets are known. The
+    # largest possible offsets make sure that the index fits.
     room = user_block_bytes(len(index(dict.fromkeys(specs, 2**63))))
     offsets = _write_hdf5(path, columns, specs, provenance, room)
     # Plain file I/O: HDF5 cannot write into its own user block.
@@ -173,9 +176,9 @@ def _write_hdf5(
             name: _create_dataset(file, name, *spec).id.get_offset() for name, spec in specs.items()
         }
         for name, column in columns.items():
-            # h5py keeps in the dtype of the dataset that text is UTF-8.
+            # The dtype of the dataset marks text as UTF-8; the column's own does not.
             file[name][...] = column.astype(file[name].dtype)
-        # HDF5 writes its last bytes when it closes the file; only then are all errors known.
+        # HDF5 writes its last bytes when it closes the file, so `check` comes after that.
         file.close()
         raw.check()
     return offsets
@@ -189,7 +192,7 @@ def _create_dataset(
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     # A contiguous dataset is one block of bytes, which can be mapped.
     plist.set_layout(h5py.h5d.CONTIGUOUS)
-    # Its place must be final now, as the index holds it.
+    # The index holds the place of the dataset, so HDF5 must choose it now.
     plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     # Without fill values, layers stay holes in the file until rows are filled.
     plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)

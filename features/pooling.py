@@ -14,15 +14,15 @@ POOLINGS = ("flat", "avg", "max")
 
 
 def pool(features: NDArray[Any], pooling: str | None) -> NDArray[np.float32]:
-    """Pool features of shape (n, height, width, channels); always float32.
+    """Pool features of shape (n, height, width, channels) into float32.
 
     Args:
-        features: any float dtype.
+        features: features of any float dtype.
         pooling: None keeps the shape. "flat" gives (n, height * width * channels). "avg" and "max"
             take the mean or the maximum over the positions and give (n, channels).
 
     Raises:
-        ParameterError: an unknown pooling.
+        ParameterError: the pooling is unknown.
 
     Examples:
         >>> pool(np.ones((2, 7, 7, 512)), "avg").shape

@@ -1,4 +1,4 @@
-"""Rows of one layer as a matrix that is read on request and never held in memory as a whole."""
+"""Rows of one layer as a matrix that is read block by block, on request."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ BLOCK_BYTES = 64 * 2**20
 
 _FLOAT32_BYTES = 4
 _MIN_PANEL_COLUMNS = 1024
-"""Fewer columns a panel would read the file in too many small pieces."""
+"""Least columns of a panel; narrower panels would read the file in too many small pieces."""
 
 
 class FeatureRows:
     """The features of some rows of a store: a matrix of shape (n_rows, n_features), float32.
 
-    Every row is checked against its checksum when it is first read: a score must not rest on
-    damaged features. The file is mapped only while it is read, so that its pages do not stay in
-    the process.
+    Every row is checked against its checksum when it is first read: no score may depend on damaged
+    features. The file is mapped only during a read, so its pages do not stay in the process.
 
     Args:
         file: the file of the store.
@@ -64,7 +63,7 @@ class FeatureRows:
         self._file = file
         # Selections of these rows share the array, so no row is checked twice.
         self._checked = checked
-        # No rows are pooled, which gives the shape without reading.
+        # Pooling no rows gives the shape without reading anything.
         self.shape: tuple[int, ...] = (len(rows), *pool(file.layer(layer)[:0], pooling).shape[1:])
 
     def __len__(self) -> int:
@@ -79,7 +78,7 @@ class FeatureRows:
         """Select some of these rows; nothing is read.
 
         Args:
-            numbers: places among these rows: integers, a slice or a boolean.
+            numbers: places among these rows: integers, a slice or a boolean array.
         """
         return FeatureRows(self._file, self.layer, self.rows[numbers], self.pooling, self._checked)
 
@@ -111,8 +110,8 @@ class FeatureRows:
     def panels(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Read all columns in order, about 64 MB at a time.
 
-        A Gram matrix needs all pairs of rows together; panels give it that while the layer is read
-        once from the disk. A damaged row is reported only after the last panel.
+        A Gram matrix needs products of all pairs of rows. A panel holds all rows, so the layer is
+        read from the disk only once. A damaged row is reported only after the last panel.
 
         Yields:
             The slice of columns, and their values of shape (n_rows, n_columns).

@@ -42,7 +42,7 @@ _FINGERPRINT_RULE = "freezeframe-features 1\n"
 class FeatureStore:
     """A feature store, opened for reading: a snapshot of its rows, and its layers as memory maps.
 
-    Nothing stays open and no lock is held, so a store can be read while another process fills it.
+    It keeps no file open and holds no lock, so a store can be read while another process fills it.
 
     Args:
         path: an HDF5 file written by `extract-features`.
@@ -56,7 +56,7 @@ class FeatureStore:
         paths, sha256s, labels, splits, groups: text columns, arrays of str of shape (n,).
         widths, heights: pixels, uint32 of shape (n,).
         status: 0 pending, 1 done, 2 failed, uint8 of shape (n,).
-        reasons: why a row failed, objects of type str of shape (n,).
+        reasons: reason of each failed row, objects of type str of shape (n,); "" for other rows.
         pixels: SHA-256 of each decoded image, str of shape (n,); empty where unknown or not done.
         duplicates: number of the near-duplicate group of each row, uint32 of shape (n,); 0 where
             unknown or not done.
@@ -108,7 +108,10 @@ class FeatureStore:
 
     @cached_property
     def pixels(self) -> NDArray[np.str_]:
-        """SHA-256 of each decoded image, as str; made on first use, since str takes much memory."""
+        """SHA-256 of each decoded image, as str.
+
+        It is decoded on first use, since str takes four times the memory of bytes.
+        """
         return np.char.decode(self._pixels, "ascii", "replace")
 
     @property
@@ -125,7 +128,7 @@ class FeatureStore:
         return len(np.unique(self.duplicates[self.status == DONE]))
 
     def thumbnails(self, rows: RowSelection) -> NDArray[np.uint8]:
-        """Read images of some rows, small and grey.
+        """Read the thumbnails of some rows, which are small grey images.
 
         Args:
             rows: row numbers, or a boolean of shape (n,).
@@ -143,7 +146,7 @@ class FeatureStore:
                 f"{self.path}: has no thumbnail of {self.paths[without[0]]}; "
                 "run extract-features again"
             )
-        # A store of version 1 has no such column.
+        # A store of version 1 has no column for thumbnails.
         if not len(numbers):
             return np.empty((0, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
         return np.array(self._file.column("thumbnail")[numbers])
@@ -156,7 +159,7 @@ class FeatureStore:
             label: only rows of this class.
 
         Raises:
-            ParameterError: an unknown split or label.
+            ParameterError: the split or the label is unknown.
         """
         if split not in (None, *SPLITS):
             raise ParameterError(
@@ -176,7 +179,7 @@ class FeatureStore:
     def memmap(self, layer: str) -> np.memmap[Any, np.dtype[Any]]:
         """Map a layer into memory, read-only, of shape (n, height, width, channels).
 
-        It has the store's dtype. RowSelection that are not done hold undefined values.
+        It has the store's dtype. Rows that are not done hold undefined values.
 
         Raises:
             ParameterError: the store has no such layer.
@@ -195,7 +198,7 @@ class FeatureStore:
                 `pool`.
 
         Raises:
-            ParameterError: an unknown layer or pooling.
+            ParameterError: the layer or the pooling is unknown.
             StoreError: a row is not done, or its features do not match their checksum.
         """
         return self.select(layer, rows, pooling)[:]
@@ -218,7 +221,7 @@ class FeatureStore:
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
         """Read the features of some rows in order, about 64 MB at a time.
 
-        Each row is checked against its checksum: a score must not rest on damaged features.
+        Each row is checked against its checksum: no score may depend on damaged features.
 
         Yields:
             Row numbers, and their features.
@@ -231,7 +234,7 @@ class FeatureStore:
         """Compute the checksums of all done rows again; return (row, layer) of each mismatch.
 
         Args:
-            progress: called with the numbers of checked rows and of all, counted in each layer.
+            progress: called with the number of checked rows and of all rows, counted in each layer.
         """
         mismatches: list[tuple[int, str]] = []
         finished = 0
@@ -258,7 +261,10 @@ class FeatureStore:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what was extracted, with what, and the result; FORMAT.md has the rule."""
+        """SHA-256 of the images, the deciding provenance and the features; FORMAT.md has the rule.
+
+        Two stores with the same fingerprint hold the same features of the same images.
+        """
         digest = hashlib.sha256(_FINGERPRINT_RULE.encode())
         fields = {name: self.provenance[name] for name in FINGERPRINT_FIELDS}
         digest.update(json.dumps(fields, sort_keys=True).encode())
@@ -274,6 +280,7 @@ class FeatureStore:
         # pandas takes a second to import, and few callers need it.
         import pandas
 
+        # Codes are 0, 1, 2, so they can index the array of names.
         names = np.array([STATUS_NAMES[code] for code in sorted(STATUS_NAMES)])
         return pandas.DataFrame(
             {
@@ -294,6 +301,7 @@ class FeatureStore:
     def _done_numbers(self, rows: RowSelection) -> NDArray[np.intp]:
         """Convert a selection to row numbers; raise if it is not valid or a row is not done."""
         selection = np.asarray(rows)
+        # A wrong selection would silently give the features of other images.
         if selection.dtype == bool:
             if selection.shape != self.status.shape:
                 raise ParameterError(
@@ -325,7 +333,7 @@ class FeatureStore:
         return values
 
     def _read_reasons(self) -> NDArray[np.object_]:
-        # Text of fixed length would take 800 bytes a row.
+        # Few rows fail, and text of fixed length would take 800 bytes for each row.
         reasons = np.full(len(self.status), "", dtype=object)
         raw = self._file.column("reason")
         for row in np.flatnonzero(self.status == FAILED):

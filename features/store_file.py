@@ -38,7 +38,7 @@ class StoreFile:
         self.path = Path(path)
         self.layout = read_layout(path)
         columns = {name: self.column(name) for name in IDENTITY_COLUMNS}
-        # Another program may also have written the whole file again, with other places.
+        # The index is right, but another program may have changed the columns with HDF5.
         if identity_digest(columns) != self.layout.identity_sha256:
             raise StoreError(
                 f"{self.path}: damaged: its paths, labels, splits or groups were changed; "
@@ -57,7 +57,7 @@ class StoreFile:
         """
         raw = np.array(self.column(name))
         try:
-            # For plain ASCII this takes a third of the memory.
+            # This works for plain ASCII, and takes a third of the memory of decoding.
             return raw.astype(f"U{raw.dtype.itemsize}")
         except UnicodeDecodeError:
             pass
@@ -89,10 +89,10 @@ class StoreFile:
     def _check_layer(self, name: str) -> None:
         if name not in self.layout.layers:
             names = ", ".join(self.layout.layers)
-            raise ParameterError(f"{self.path} has no layer {name!r}; it has {names}")
+            raise ParameterError(f"{self.path}: has no layer {name!r}; it has {names}")
 
     def _map(self, extent: Extent) -> np.memmap[Any, np.dtype[Any]]:
-        # RowSelection of two stores must not mix when another process replaces the file.
+        # If another process replaces the file, rows of two stores must not mix.
         if file_identity(self.path.stat()) != self.layout.file:
             raise StoreError(
                 f"{self.path}: replaced by another store since it was opened; open it again"

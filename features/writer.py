@@ -1,6 +1,6 @@
-"""Filling the rows of a feature store, so that a crash at any instant leaves it readable.
+"""The writer of rows of a feature store; a crash at any instant leaves the store readable.
 
-FORMAT.md, section "How rows are filled", gives the order of the steps and why.
+FORMAT.md, section "How rows are filled", gives the order of the steps and the reasons.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from .layout import (
 
 @contextmanager
 def store_lock(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold the one writer's lock on a store; the store need not exist yet.
+    """Hold the lock on a store that only one writer can have; the store need not exist yet.
 
-    The operating system drops the lock when its holder dies, so a dead writer never blocks.
+    The operating system releases the lock when its holder dies, so a dead writer never blocks.
 
     Raises:
         StoreError: another process holds the lock, or the folder cannot be written.
@@ -93,7 +93,7 @@ class StoreWriter:
         if self.layout.version != STORE_FORMAT_VERSION:
             raise StoreError(
                 f"{path}: format version {self.layout.version} can only be read; "
-                "extract-features makes a store of today's version of it"
+                "run extract-features, which rewrites it in today's version"
             )
         try:
             self._file = io.FileIO(path, "r+")
@@ -132,7 +132,7 @@ class StoreWriter:
         """Write the features of one row: the first of the three steps of `write`.
 
         Args:
-            row: its number.
+            row: number of the row.
             features: arrays of shape (height, width, channels) by layer.
 
         Returns:
@@ -140,7 +140,7 @@ class StoreWriter:
             dtype; nothing is written then.
         """
         layers = {name: self._stored_features(name, features[name]) for name in self.layout.layers}
-        # A score must never rest on inf or NaN; float16 overflows above 65504.
+        # No score may depend on inf or NaN; float16 overflows above 65504.
         if not all(np.isfinite(array).all() for array in layers.values()):
             return {}
         for name, array in layers.items():
@@ -153,7 +153,7 @@ class StoreWriter:
         Call it before the flush that `finish` waits for.
 
         Args:
-            row: its number.
+            row: number of the row.
             pixels: SHA-256 of the decoded image, hexadecimal.
             thumbnail: the image small and grey, uint8 of shape (THUMBNAIL_SIDE, THUMBNAIL_SIDE).
         """
@@ -170,7 +170,7 @@ class StoreWriter:
         """
         for row, (_, thumbnail) in fingerprints.items():
             self._put_thumbnail(row, thumbnail)
-        # Readers take a row with pixels for one with a thumbnail, so pixels come second.
+        # Readers expect a thumbnail in every row with pixels, so pixels come second.
         self.flush()
         for row, (pixels, _) in fingerprints.items():
             self._put(self.layout.rows["pixels"], row, pixels.encode())
@@ -190,7 +190,7 @@ class StoreWriter:
             raise ParameterError(
                 f"numbers of groups must have shape {extent.shape}, got {numbers.shape}"
             )
-        # Zeros are flushed first: after a crash half of the numbers must not look like all of them.
+        # Zeros are flushed first: after a crash, readers must not mix old and new numbers.
         for column in (np.zeros(extent.shape, extent.dtype), numbers.astype(extent.dtype)):
             self._write_at(extent.offset, column.data.cast("B"))
             self.flush()
@@ -199,7 +199,7 @@ class StoreWriter:
         """Mark a row as done after `put` and `flush`; mark it as failed if it has no checksums.
 
         Args:
-            row: its number.
+            row: number of the row.
             checksums: the result of `put` or `copy`.
             size: (height, width) of the decoded image in pixels.
         """
@@ -209,7 +209,7 @@ class StoreWriter:
             self.fail(row, f"its features are not finite as {dtype}{advice}")
             return
         height, width = size
-        # The status comes last: it makes the row count.
+        # The status comes last: from then on readers use the row.
         for name, checksum in checksums.items():
             self._put(self.layout.checksums[name], row, checksum.encode())
         self._put(self.layout.rows["height"], row, np.array(height, "<u4").tobytes())
@@ -232,7 +232,7 @@ class StoreWriter:
 
     def fail(self, row: int, reason: str) -> None:
         """Mark a row as failed, with the reason, cut to REASON_BYTES bytes."""
-        # Cutting bytes may split a character; "ignore" drops the half.
+        # Cutting bytes may split a character; "ignore" drops the broken half.
         text = " ".join(reason.split()).encode()[:REASON_BYTES].decode(errors="ignore").encode()
         self._put(self.layout.rows["reason"], row, text.ljust(REASON_BYTES, b"\0"))
         self._put(self.layout.rows["status"], row, bytes([FAILED]))
@@ -269,7 +269,7 @@ class StoreWriter:
                 f"{layer}: the features of a row have shape {features.shape}, "
                 f"the store holds {extent.shape[1:]}"
             )
-        # `put` reports an overflow as a failed row; a warning of NumPy would add nothing.
+        # `put` reports an overflow as a failed row, so NumPy's warning is not needed.
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(features, dtype=extent.dtype)
 

@@ -1,7 +1,8 @@
-"""Writing a feature store as a compressed archive.
+"""Compressed archives of feature stores: how they are written.
 
-FORMAT.md, section "Archives", describes the file. Like a store, an archive is read without trust
-in its HDF5 metadata (see `features/index.py`): HDF5 gets only single chunks with a sound frame.
+FORMAT.md, section "Archives", describes the file. Like the reader of a store, the reader of an
+archive does not trust its HDF5 metadata (see `features/index.py`). HDF5 gets only single chunks
+with a sound frame.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def write_archive(store: FeatureStore, path: Path, progress: Progress | None = N
     Args:
         store: the store.
         path: path of the archive.
-        progress: called with the numbers of written rows and of all, counted in each layer.
+        progress: called with the number of written rows and of all rows, counted in each layer.
 
     Raises:
         StoreError: features are damaged, or the store was written to meanwhile.
@@ -42,8 +43,8 @@ def write_archive(store: FeatureStore, path: Path, progress: Progress | None = N
     # The store may have been filled since the caller opened it.
     store = FeatureStore(store.path)
     file_bytes = store.path.stat().st_size
-    # The index comes first in the file, so its space must be set before its places are known: take
-    # the largest that they can be.
+    # The index comes first in the file, so its space is set before its places are known. The
+    # largest possible places make sure that it fits.
     index = ArchiveIndex(
         file_bytes=file_bytes,
         pieces=pieces_outside_layers(store.layout, file_bytes),
@@ -56,13 +57,13 @@ def write_archive(store: FeatureStore, path: Path, progress: Progress | None = N
     try:
         index = _write_hdf5(store, path, index, room, progress)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        # HDF5 cannot hold every name and every field of provenance that an index can.
+        # An index can hold names and provenance fields that HDF5 cannot.
         reason = " ".join(str(error).split())[:150]
         raise StoreError(f"{store.path}: cannot be archived ({reason})") from None
     with path.open("r+b") as handle:
         # Null bytes fill the user block to its end.
         handle.write(index.encode().ljust(room, b"\0"))
-    # No lock is held while the archive is written, so check afterwards.
+    # No lock is held while the archive is written, so another process may have changed the store.
     _check_unchanged(store, index)
     with path.open("rb") as handle:
         for _ in archived_rows(handle, read_index(path), store):
@@ -70,7 +71,7 @@ def write_archive(store: FeatureStore, path: Path, progress: Progress | None = N
 
 
 def _check_unchanged(store: FeatureStore, index: ArchiveIndex) -> None:
-    """Raise StoreError if a store was written to after its archive was begun."""
+    """Raise StoreError if a process wrote to a store after its archive was begun."""
     now = FeatureStore(store.path)
     same = (
         np.array_equal(getattr(now, name), getattr(store, name))
@@ -78,14 +79,15 @@ def _check_unchanged(store: FeatureStore, index: ArchiveIndex) -> None:
     )
     if now.fingerprint != index.fingerprint or not all(same):
         raise StoreError(
-            f"{store.path}: was written to while it was archived; archive it when that is finished"
+            f"{store.path}: another process changed it during archiving; "
+            "archive it again when that process has ended"
         )
 
 
 def _write_hdf5(
     store: FeatureStore, path: Path, index: ArchiveIndex, room: int, progress: Progress | None
 ) -> ArchiveIndex:
-    """Write the archive without its index, in front of which `room` bytes stay free.
+    """Write the archive without its index, and leave `room` bytes at its head for the index.
 
     Returns:
         The index with the places that HDF5 chose.
@@ -105,7 +107,7 @@ def _write_hdf5(
             chunks={name: file[f"chunks/{name}"].id.get_offset() for name in tables},
             store_sha256=digest,
         )
-        # HDF5 writes its last bytes when it closes the file; only then are all errors known.
+        # HDF5 writes its last bytes when it closes the file, so `check` comes after that.
         file.close()
         raw.check()
         return index
@@ -143,6 +145,7 @@ def _write_layers(
     file: h5py.File, raw: DeferredErrorFile, store: FeatureStore, progress: Progress | None
 ) -> dict[str, NDArray[np.uint64]]:
     """Write the done rows of all layers; return the places of the chunks, by layer."""
+    # Pending and failed rows have no features, so their chunks are never allocated.
     tables = {}
     finished = 0
     rows = store.rows()

@@ -17,9 +17,9 @@ More do not make VGG16's layers smaller, and blocks of 2048 are twice as slow.
 """
 
 _MAX_ROW_BYTES = 2**28
-"""The largest row; a row of VGG16's largest layer has 13 MB.
+"""Size limit of a row; a row of VGG16's largest layer has 13 MB.
 
-HDF5 itself would accept 4 GB, which a hostile archive can pack into 2 MB.
+HDF5 itself accepts 4 GB, which a hostile archive can pack into 2 MB.
 """
 
 
@@ -40,8 +40,8 @@ def compression() -> dict[str, Any]:
 class Decoder:
     """A decompressor of the rows of one layer.
 
-    It works in a file in memory that holds one row at a time. So HDF5 never sees the metadata of
-    the archive, which may be damaged, and only sees chunks whose frame is sound.
+    HDF5 decodes each row in a file in memory that holds only this row. So it never reads the
+    metadata of the archive, which may be damaged, and gets only chunks whose frame is sound.
 
     Args:
         extent: the layer in the store.
@@ -82,7 +82,7 @@ def check_row(extent: Extent) -> None:
 
 
 def is_sound_chunk(chunk: bytes, row_bytes: int, itemsize: int) -> bool:
-    """Return True if a chunk is framed as bitshuffle frames it.
+    """Return True if the lengths in a chunk agree with each other and with its size.
 
     bitshuffle's decoder trusts the lengths in a chunk and would read beyond its end. A chunk is:
 
@@ -100,6 +100,7 @@ def is_sound_chunk(chunk: bytes, row_bytes: int, itemsize: int) -> bool:
     block_bytes = _BLOCK_ELEMENTS * itemsize
     if chunk[:12] != row_bytes.to_bytes(8, "big") + block_bytes.to_bytes(4, "big"):
         return False
+    # bitshuffle works on groups of 8 values; it stores the remaining values uncompressed.
     uncompressed = row_bytes % (8 * itemsize)
     n_blocks = -(-(row_bytes - uncompressed) // block_bytes)
     # The two lengths above take the first 12 bytes.

@@ -31,7 +31,7 @@ def pieces_outside_layers(layout: Layout, file_bytes: int) -> list[Piece]:
     for extent in sorted(layout.layers.values(), key=lambda extent: extent.offset):
         pieces.append((begin, extent.offset - begin))
         begin = extent.end
-    # The last piece is what follows the last layer.
+    # The last piece begins after the last layer.
     pieces.append((begin, file_bytes - begin))
     return [(offset, length) for offset, length in pieces if length]
 
@@ -40,8 +40,9 @@ def read_parts(file: IO[bytes], length: int) -> Iterator[bytes]:
     """Read the next `length` bytes of a file, in parts."""
     while length:
         data = file.read(min(length, _READ_BYTES))
+        # The length was checked before, so the file has become shorter since.
         if not data:
-            raise StoreError(f"{file.name}: truncated while it was read")
+            raise StoreError(f"{file.name}: another process shortened it; try again")
         length -= len(data)
         yield data
 
@@ -55,7 +56,7 @@ def archived_rows(
         source: the archive, opened for reading.
         index: index of the archive.
         store: the store that has the checksums.
-        archive: path that messages name; by default the store.
+        archive: path to name in messages; by default the store's.
 
     Yields:
         The place of a row in the store's file, and its bytes.
@@ -68,7 +69,8 @@ def archived_rows(
         for row in store.rows():
             offset, length = map(int, table[row])
             data = b""
-            # A compressed row is never much longer than the row; a longer one is a false claim.
+            # Compression never makes a row much longer, so a longer chunk means damage. Reading
+            # it could take all the memory.
             longest = 2 * extent.row_bytes + USER_BLOCK_BYTES
             if offset + length <= archive_bytes and length <= longest:
                 source.seek(offset)
@@ -84,5 +86,6 @@ def archived_rows(
 def _read_chunk_table(source: IO[bytes], offset: int, n: int) -> NDArray[Any]:
     """Read the places of a layer's chunks, of shape (n, 2); zeros where the file ends too early."""
     source.seek(offset)
+    # A place of zeros gives a wrong checksum, which reports the damage.
     data = source.read(n * _PLACE_BYTES).ljust(n * _PLACE_BYTES, b"\0")
     return np.frombuffer(data, "<u8").reshape(-1, 2)

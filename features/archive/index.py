@@ -1,4 +1,7 @@
-"""The index at the head of an archive. FORMAT.md, section "Archives", describes it."""
+"""The index at the head of an archive, which holds the places of its parts.
+
+FORMAT.md, section "Archives", describes it.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +50,7 @@ class ArchiveIndex:
             b'freezeframe-archive 1 110'
         """
         text = json.dumps(asdict(self)).encode()
+        # The length and the digest let a reader detect damage before it parses the JSON.
         digest = hashlib.sha256(text).hexdigest()
         line = f"{ARCHIVE_FORMAT} {ARCHIVE_VERSION} {len(text)} {digest}\n"
         return line.encode() + text + b"\n"
@@ -59,17 +63,20 @@ def read_index(path: Path) -> ArchiveIndex:
         StoreError: the file is missing, not an archive, of an unknown version, or damaged.
     """
     if not path.is_file():
-        raise StoreError(f"{path}: no such file")
+        raise StoreError(f"{path}: no such file; check the path")
     with path.open("rb") as file:
         line, _, begun = file.read(USER_BLOCK_BYTES).partition(b"\n")
         version = re.match(rb"freezeframe-archive (\d{1,9}) ", line)
         if not version:
-            raise StoreError(f"{path}: not an archive of a feature store")
+            raise StoreError(
+                f"{path}: not an archive of a feature store; make one with freezeframe store export"
+            )
         if int(version[1]) != ARCHIVE_VERSION:
             raise StoreError(
                 f"{path}: archive version {int(version[1])} is unknown to this freezeframe, "
-                f"which reads {ARCHIVE_VERSION}"
+                f"which reads {ARCHIVE_VERSION}; install a newer freezeframe"
             )
+        # Seven digits bound the memory that a hostile file can make us read.
         rest = re.fullmatch(rb"(\d{1,7}) ([0-9a-f]{64})", line[version.end() :])
         length = int(rest[1]) if rest else 0
         text = (begun + file.read(max(0, length - len(begun))))[:length]
@@ -78,13 +85,14 @@ def read_index(path: Path) -> ArchiveIndex:
     try:
         return _parse_index(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        # The index has its checksum, so it was forged.
+        # The checksum of the index is right, so a program wrote these values on purpose.
         raise StoreError(f"{path}: damaged: its index is not one of an archive") from None
 
 
 def _parse_index(index: Any) -> ArchiveIndex:
     pieces = [(offset, length) for offset, length in index["pieces"]]
     chunks = dict(index["chunks"].items())
+    # JSON can hold values of any type, and `seek` fails on negative or huge numbers.
     numbers = [index["file_bytes"], index["store"], *chunks.values()]
     for piece in pieces:
         numbers += piece

@@ -1,4 +1,4 @@
-"""Restoring a working store from an archive."""
+"""Restoration of a working store from an archive."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def restore(
     *,
     progress: Progress | None = None,
 ) -> FeatureStore:
-    """Restore a working store from an archive, equal to the archived one in every byte that counts.
+    """Restore a working store from an archive, with equal features, columns and provenance.
 
     Each row is checked against its checksum. The store gets its name when it is complete.
 
     Args:
         archive: path of the archive.
         out: path of the new store.
-        progress: called with the numbers of restored rows and of all, counted in each layer.
+        progress: called with the number of restored rows and of all rows, counted in each layer.
 
     Raises:
         ParameterError: `out` exists.
@@ -64,7 +64,8 @@ def restore(
         # Read the features back from the disk before the store gets its name.
         if store.verify():
             raise StoreError(
-                f"{out}: what was read back is not what was written; check the disk for errors"
+                f"{out}: the disk returned other features than were written; "
+                "check the disk for errors"
             )
     return FeatureStore(out)
 
@@ -73,8 +74,8 @@ def _restore_pieces(source: IO[bytes], target: IO[bytes], index: ArchiveIndex) -
     """Write the store's file with holes for its layers; return the SHA-256 of the written bytes."""
     archive_bytes = os.fstat(source.fileno()).st_size
     if index.store + sum(length for _, length in index.pieces) > archive_bytes:
-        raise StoreError(f"{source.name}: truncated: it should be longer")
-    # This sets the length; what is not written stays a hole.
+        raise StoreError(f"{source.name}: truncated; copy the archive again")
+    # This sets the length; bytes that are not written stay a hole.
     target.truncate(index.file_bytes)
     source.seek(index.store)
     digest = hashlib.sha256()
@@ -100,8 +101,8 @@ def _open_restored(path: Path, index: ArchiveIndex, archive: Path, digest: str) 
     store = None
     try:
         layout = read_layout(path)
-        # Once every column is known to lie in a piece, none is larger than the archive, whatever
-        # sizes its index claims: only then is it read.
+        # A forged index may claim huge columns. If all columns are inside pieces, none is larger
+        # than the archive, and reading them is safe.
         if (
             pieces_outside_layers(layout, index.file_bytes) == index.pieces
             and layout.layers.keys() == index.chunks.keys()
@@ -115,5 +116,5 @@ def _open_restored(path: Path, index: ArchiveIndex, archive: Path, digest: str) 
         or store.fingerprint != index.fingerprint
         or digest != (index.store_sha256 or digest)
     ):
-        raise StoreError(f"{archive}: damaged: it is not of the store that was archived")
+        raise StoreError(f"{archive}: damaged: its contents are not of the archived store")
     return store

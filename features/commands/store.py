@@ -1,4 +1,4 @@
-"""The command `freezeframe store`."""
+"""The command `freezeframe store`: look into stores, check, export, merge and compare them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def store() -> None:
 @STORE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
 def info(path: Path, as_json: bool) -> None:
-    """Show what STORE, by default features.h5, holds and how it was made."""
+    """Show the contents and the provenance of STORE, by default features.h5."""
+    # Imports wait for the command, so that --help is quick.
     from ..differences import summary
     from ..store import FeatureStore
 
@@ -57,7 +58,7 @@ def info(path: Path, as_json: bool) -> None:
 def verify(path: Path) -> None:
     """Check every row of STORE, by default features.h5, against its checksums.
 
-    Damaged rows are listed.
+    The command lists damaged rows.
     """
     from ..store import FeatureStore
 
@@ -68,6 +69,7 @@ def verify(path: Path) -> None:
         click.echo(printable(f"damaged: {opened.paths[row]}: {layer}"))
     n = len(opened.rows())
     if mismatches:
+        # A row may be damaged in several layers.
         n_damaged = len({row for row, _ in mismatches})
         raise StoreError(
             f"{path}: {n_damaged} of {n} rows are not what was written; "
@@ -106,8 +108,8 @@ def export(
 
     npz holds the arrays features, paths, sha256s, labels, splits, groups, pixels and duplicates.
     Parquet holds one line per image, with a column for each pooled feature: f0, f1, ... Both hold
-    the rows that are done. An archive holds everything; `freezeframe store restore` makes the
-    working store again.
+    only the rows that are done. An archive holds everything; `freezeframe store restore` makes a
+    working store from it.
     """
     from ..export import export as export_store
     from ..store import FeatureStore
@@ -132,7 +134,7 @@ def export(
 @click.argument("archive", type=FILE)
 @click.argument("out", type=FILE)
 def restore(archive: Path, out: Path) -> None:
-    """Restore the working store OUT from ARCHIVE, equal to the archived one, and verify it."""
+    """Restore the archived store from ARCHIVE to the new file OUT, and verify it."""
     from ..archive.restoration import restore as restore_store
 
     with progress_bar("restoring") as progress:
@@ -144,9 +146,13 @@ def restore(archive: Path, out: Path) -> None:
 @click.argument("out", type=FILE)
 @click.argument("paths", metavar="STORE...", nargs=-1, required=True, type=FILE)
 def merge(out: Path, paths: tuple[Path, ...]) -> None:
-    """Merge several stores, made in the same way from different images, into a new store OUT."""
+    """Merge several stores of different images into a new store OUT.
+
+    All stores must have the same backbone, layers and other settings.
+    """
     from ..merge import merge as merge_stores
 
+    # Provenance records the command, quoted so that a user can run it again.
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     with progress_bar("merging") as progress:
         merged = merge_stores(out, paths, command=command, progress=progress)
@@ -161,7 +167,7 @@ def diff(context: click.Context, a: Path, b: Path) -> None:
     """Print how the stores A and B differ; exit with code 1 if they do.
 
     Two things do not count: the order of rows, and provenance that does not affect the features
-    (when, where, by which command).
+    (time, folder, command).
     """
     from ..differences import difference
     from ..store import FeatureStore
@@ -176,11 +182,12 @@ def diff(context: click.Context, a: Path, b: Path) -> None:
         click.echo(f"{counted(n, 'provenance field')} {verb} without affecting the features")
         _print_first(result.harmless)
     click.echo("the stores hold the same" if result.equal else "the stores differ")
+    # As `diff` does, so that a script can test the exit code.
     context.exit(0 if result.equal else 1)
 
 
 def _print_summary(contents: Mapping[str, Any]) -> None:
-    """Print what a store holds, as two columns."""
+    """Print the summary of a store, as two columns."""
     file_size = megabytes(contents["file_bytes"])
     disk_size = megabytes(contents["disk_bytes"])
     lines = {
@@ -199,14 +206,14 @@ def _print_summary(contents: Mapping[str, Any]) -> None:
 
 
 def _pictures_text(pictures: int | None) -> str:
-    """Write the number of different pictures; None if it is unknown."""
+    """Describe the number of different pictures; None if it is unknown."""
     if pictures is None:
         return "unknown; extract-features, run again on the same images, finds the near-duplicates"
     return f"{pictures} different ones, near-duplicates counted once"
 
 
 def _print_columns(lines: Mapping[str, str]) -> None:
-    # Long values, such as the command, may fold.
+    # Long values, such as the command, may fold onto more lines.
     columns = table("", "")
     columns.show_header = False
     columns.columns[1].no_wrap = False

@@ -95,7 +95,9 @@ def test_a_store_that_is_written_to_is_not_archived(
             with StoreWriter(path) as writer:
                 writer.fail(5, "broken")
 
-    with pytest.raises(StoreError, match="was written to while it was archived"):
+    with pytest.raises(
+        StoreError, match="another process changed it during archiving; archive it again"
+    ):
         export(FeatureStore(path), "b.h5", progress=meanwhile)
     assert not Path("b.h5").exists()
 
@@ -122,7 +124,7 @@ HOSTILE: dict[str, tuple[Edit, str]] = {
     "a wrong place": (lambda index: index.__setitem__("store", 0), "damaged: .*an archive"),
     "a longer store": (
         lambda index: index.__setitem__("file_bytes", 10**7),
-        "not of the store that was archived",
+        "its contents are not of the archived store",
     ),
     "a store beyond any disk": (
         lambda index: index.__setitem__("file_bytes", 2**63 - 1),
@@ -134,13 +136,16 @@ HOSTILE: dict[str, tuple[Edit, str]] = {
     ),
     "other pieces": (
         lambda index: index["pieces"][-1].__setitem__(1, 1),
-        "damaged: (it is not of|truncated)",
+        "damaged: (its contents are not of|truncated)",
     ),
     "a piece beyond": (
         lambda index: index["pieces"].append([2**62, 0]),
         "pieces do not make a store",
     ),
-    "no chunks": (lambda index: index["chunks"].clear(), "not of the store that was archived"),
+    "no chunks": (
+        lambda index: index["chunks"].clear(),
+        "its contents are not of the archived store",
+    ),
     "chunks elsewhere": (
         lambda index: index["chunks"].__setitem__("block5_pool", 0),
         "features of x/0.png are not",
@@ -151,7 +156,7 @@ HOSTILE: dict[str, tuple[Edit, str]] = {
     ),
     "another store": (
         lambda index: index.__setitem__("fingerprint", "0"),
-        "not of the store that was archived",
+        "its contents are not of the archived store",
     ),
 }
 
@@ -185,7 +190,7 @@ def test_files_that_are_not_archives_are_refused(make_store: MakeStore) -> None:
         ): "archive version 2 is unknown",
         whole[:30]: "its index is not what was written",
         whole[:600]: "truncated",
-        whole[: len(whole) // 2]: "truncated|are not what was written",
+        whole[: len(whole) // 2]: "truncated; copy the archive again|are not what was written",
         whole.replace(b"file_bytes", b"FILE_bytes"): "its index is not what was written",
     }.items():
         Path("b.h5").write_bytes(content)

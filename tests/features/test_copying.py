@@ -85,7 +85,7 @@ def test_rows_are_only_copied_where_they_belong(make_store: MakeStore, tmp_path:
         copy_rows(source, [1], writer, [1])
     for path, message in (
         (half, "block3_pool is float32 of (4, 4, 3), in .*half.h5 it is float16 of (4, 4, 3)"),
-        (tmp_path / "c.h5", "a.h5 has no layer 'block9'"),
+        (tmp_path / "c.h5", "a.h5: has no layer 'block9'"),
         (
             tmp_path / "d.h5",
             "block5_pool is float32 of (2, 2, 5), in .*d.h5 it is float32 of (2, 1, 5)",

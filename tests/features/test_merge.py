@@ -111,5 +111,5 @@ def test_stores_that_share_rows_or_differ_in_layers_are_not_merged(
             merge("all.h5", paths)
     assert not list(tmp_path.glob("all.h5*h5"))
     assert not list(tmp_path.glob("*.new"))
-    with pytest.raises(ParameterError, match="at least one store"):
+    with pytest.raises(ParameterError, match="merge: no stores; give at least one"):
         merge("all.h5", [])

@@ -59,7 +59,8 @@ def test_every_mistake_is_reported_in_one_line(make_store: MakeStore, tmp_path: 
         (
             ["export", good, "a.csv"],
             2,
-            "a.csv: give a format, npz, parquet, archive, or end it in .npz",
+            "a.csv: the format is unknown; give --format npz, parquet, archive, "
+            "or a name that ends in .npz",
         ),
         (["export", good, "there.npz"], 2, "there.npz: exists already"),
         (

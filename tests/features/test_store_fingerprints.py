@@ -571,7 +571,7 @@ def test_a_damaged_thumbnail_in_an_archive_is_noticed(
     assert data.count(thumbnail) == 1
     at = data.index(thumbnail) + 99
     (tmp_path / "archive.h5").write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-    with pytest.raises(StoreError, match="not of the store that was archived"):
+    with pytest.raises(StoreError, match="its contents are not of the archived store"):
         restore(tmp_path / "archive.h5", tmp_path / "b.h5")
 
 
@@ -585,7 +585,9 @@ def test_a_store_that_gets_fingerprints_meanwhile_is_not_archived(
             with StoreWriter(path) as writer:
                 writer.put_late_fingerprints({1: ("f" * 64, np.zeros((64, 64), np.uint8))})
 
-    with pytest.raises(StoreError, match="was written to while it was archived"):
+    with pytest.raises(
+        StoreError, match="another process changed it during archiving; archive it again"
+    ):
         export(FeatureStore(path), tmp_path / "b.h5", progress=meanwhile)
 
 
