@@ -1,4 +1,4 @@
-"""The devices of this machine: GPU memory, CPU cores; and installed packages."""
+"""The devices of this machine (GPU memory, CPU cores), and its installed packages."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ VGG16 to block5_pool on 2 cores: 13.1 images/s with 1, 15.0 with 4, 15.2 with 8,
 MAX_GPU_BATCH_SIZE = 64
 
 MEGABYTES_AN_IMAGE = 200
-"""GPU memory for one image of a batch, generously.
+"""Estimate of the GPU memory for one image of a batch, on the high side.
 
-VGG16's largest layers are 13 MB an image, and convolutions need room to work.
+VGG16's largest layers take 13 MB an image, and convolutions need more memory for their work.
 """
 
 

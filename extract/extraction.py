@@ -1,4 +1,4 @@
-"""Extraction: from a manifest to a finished feature store. A plan is made, then carried out."""
+"""Extraction: the way from a manifest to a finished feature store, by a plan."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Extraction:
         progress: counts of this run, and the time spent per stage.
         failed: (path, reason) of every image that could not be read.
         seconds: time from the first image to the last, with the start of the engine.
-        recognised: True if fingerprints or near-duplicate groups were added in this run.
-        outdated: bytes that a finished store of an earlier format needs to be rewritten in today's,
-            for which there is no room; 0 for any other store.
-        unrecognised: (path, reason) of every image whose features come from an earlier store and
-            whose file could not be read again; copies of it are unknown.
+        recognised: True if this run added fingerprints or near-duplicate groups.
+        outdated: bytes that are missing on the disk to rewrite a finished store of an earlier
+            format in today's format; 0 for any other store.
+        unrecognised: (path, reason) of every image whose copies are unknown: its features come
+            from an earlier store, and its file could not be read again.
     """
 
     store: FeatureStore
@@ -51,7 +51,7 @@ class Extraction:
 
     @property
     def computed(self) -> int:
-        """Rows dealt with in this run that were not copied from another store."""
+        """Number of rows that this run finished without copying them from another store."""
         return self.progress.finished
 
 
@@ -71,15 +71,16 @@ def extract_features(  # noqa: PLR0913
 ) -> Extraction:
     """Compute the features of all images that are not finished in the store `output`.
 
-    A missing store is made. Rows that an earlier run finished are never computed again, however it
-    was stopped. A finished store is recognised without loading the backbone.
+    A missing store is created. Rows that an earlier run finished are never computed again, even if
+    that run was killed. A finished store is recognised without loading the backbone.
 
     If images were added, removed, changed or relabelled, a new store is built beside the old one
-    from its rows, and replaces it when it is finished. So is a store of an earlier format: none of
-    its images is computed again. `make_plan` plans all this beforehand.
+    from its rows. It replaces the old store when it is finished. A store of an earlier format is
+    rewritten in the same way, without computing an image again. `make_plan` decides all this before
+    anything is written.
 
-    After the last image near-duplicates are grouped. If a run is stopped before that, the next run
-    does it, and needs no backbone for it.
+    The last step groups near-duplicates. If a run stops before this step, the next run does it,
+    without the backbone.
 
     Args:
         manifest: the images.
@@ -87,18 +88,18 @@ def extract_features(  # noqa: PLR0913
         settings: what to compute; by default block5_pool of VGG16 with ImageNet weights.
         overwrite: replace the existing store instead of continuing it.
         reuse: other stores; rows of the same files are copied from them.
-        workers: processes of the engine mnn; None takes one a core.
+        workers: number of processes of the engine mnn; None takes one for each core.
         command: command line that provenance records.
-        groups: group near-duplicates when all features are finished.
-        stop: context in which rows are computed; `stop_on_signals` lets the first SIGINT or SIGTERM
-            finish the batch in hand. By default signals are left alone.
+        groups: True to group near-duplicates when all features are finished.
+        stop: context in which rows are computed. With `stop_on_signals` the first SIGINT or SIGTERM
+            ends the run after the current batch. By default signals keep their handlers.
         progress: called after every batch.
-        afterwards: called with the steps after the last image.
+        afterwards: called during the steps after the last image.
 
     Raises:
         StoreError: a store has another provenance (the message names the field), is in use, cannot
-            be written, would not fit on the disk, or is not complete because files could not be
-            read this time.
+            be written, or does not fit on the disk. Or it is not complete, because some files could
+            not be read this time.
         WeightsError: the weights are missing or not the pinned ones.
         MissingExtraError: the engine is not installed.
         KeyboardInterrupt: the run was stopped before the last image.
@@ -109,7 +110,7 @@ def extract_features(  # noqa: PLR0913
         FeatureStore('features.h5': 253 done, 0 failed, 0 pending; block5_pool (7, 7, 512))
     """
     output = Path(output).resolve()
-    # The plan is made under the lock: nobody changes the store behind it.
+    # The plan is made under the lock, so that no other process changes the store after it.
     with store_lock(output):
         plan = make_plan(
             output, manifest, settings, overwrite=overwrite, reuse=reuse, workers=workers
@@ -132,12 +133,12 @@ def carry_out(
     stop: StopContext = leave_signals,
     progress: OnBatch | None = None,
 ) -> Extraction:
-    """Carry out a plan, up to the finished store; call under `store_lock`.
+    """Carry out a plan, up to the finished store; call it under `store_lock`.
 
     A crash at any instant leaves the existing store or the new one at `output`.
 
     Args:
-        plan: from `make_plan`; nothing has changed on the disk since.
+        plan: result of `make_plan`; the files on the disk must not have changed since.
         manifest: the images of the plan.
         command: command line that provenance records.
         stop: context in which rows are computed.
@@ -159,16 +160,16 @@ def carry_out(
 
 
 def _prepare(plan: Plan, manifest: Manifest, command: str) -> tuple[Weights | None, int]:
-    """Make the target and copy finished rows into it.
+    """Create the target and copy finished rows into it.
 
     Returns:
         The weights, if they were loaded; and the number of rows that were copied.
     """
-    # They could be taken for the new store.
+    # A later run could mistake these files for the new store.
     for path in plan.obsolete:
         path.unlink(missing_ok=True)
     donors = list(plan.donors)
-    # An unfinished store of other images gives its place to the new store.
+    # An unfinished store of other images is moved: the new store needs its name.
     if plan.displaced is not None:
         aside = plan.displaced.path.replace(set_aside_path(plan.output))
         donors[donors.index(plan.displaced)] = FeatureStore(aside)
@@ -180,7 +181,7 @@ def _prepare(plan: Plan, manifest: Manifest, command: str) -> tuple[Weights | No
     elif plan.task != "continue" and plan.begun is None:
         weights = create_pending(plan, manifest, command)
     reused += fill_from_donors(plan.target, donors)
-    # Only now all useful rows of earlier runs are in the target.
+    # The target has all useful rows of earlier runs now, so their files can go.
     for path in (next_path(plan.output), set_aside_path(plan.output)):
         if path != plan.target:
             path.unlink(missing_ok=True)
@@ -213,7 +214,7 @@ def _fill_pending(
             stop=stop_request,
             progress=progress,
         )
-    # A request in the very last batch came too late to stop anything.
+    # A request during the last batch stopped nothing: all rows are finished.
     if stop_request() and counts.finished < counts.total:
         raise KeyboardInterrupt
     return counts

@@ -1,4 +1,4 @@
-"""Fill the pending rows of a store: an engine computes ahead, a thread writes behind."""
+"""The filling of a store's pending rows: an engine computes while a thread writes."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from .settings import Settings
 from .workers.pool import Job, WorkerPool
 
 WRITE_THREADS = 4 if hasattr(os, "pwrite") else 1
-"""Threads that hash and write: a GPU computes faster than one thread can do it."""
+"""Number of threads that hash and write: one thread is slower than a GPU."""
 
 BATCHES_BEHIND = 1
-"""Computed batches that may wait to be written.
+"""Most computed batches that wait to be written.
 
-A `kill -9` loses these and the one that is being computed.
+A `kill -9` loses these batches and the current one.
 """
 
 
@@ -40,12 +40,12 @@ class ExtractionProgress:
     """The counts of a run.
 
     Attributes:
-        total: rows that were pending when it began.
-        computed: rows whose features were computed.
-        same: rows with the same pixels as a computed one, which got its features.
-        broken: rows that failed.
+        total: number of rows that were pending at the start.
+        computed: number of rows whose features were computed.
+        same: number of rows that got the features of a computed row with the same pixels.
+        broken: number of rows that failed.
         unread: (row, reason) of files that could not be read this time.
-        seconds: time spent per stage; the sum of all workers.
+        seconds: time spent in each stage; the sum over all workers.
     """
 
     total: int
@@ -57,12 +57,12 @@ class ExtractionProgress:
 
     @property
     def finished(self) -> int:
-        """Rows that are dealt with."""
+        """Number of rows that are computed, copied, failed or unread."""
         return self.computed + self.same + self.broken + len(self.unread)
 
 
 OnBatch = Callable[[ExtractionProgress], None]
-"""Called after every batch that was written."""
+"""Function that is called after every batch that was written."""
 
 
 def fill(
@@ -82,8 +82,8 @@ def fill(
         manifest: the images.
         settings: resolved settings that agree with the store's provenance.
         weights: the backbone's weights.
-        workers: processes of the engine mnn; None takes one a core.
-        stop: called before or after every image; True ends the run in good order.
+        workers: number of processes of the engine mnn; None takes one for each core.
+        stop: called before or after every image; True ends the run after the current batch.
         progress: called after every batch.
 
     Raises:
@@ -94,14 +94,14 @@ def fill(
         counts = ExtractionProgress(len(writer.pending))
         rows = []
         for row in map(int, writer.pending):
-            # Without a checksum the file could not even be read when it was listed.
+            # No checksum means that the file could not be read when the manifest was made.
             if manifest.images[row].sha256:
                 rows.append(row)
             else:
                 writer.fail(row, "could not be read when it was listed")
                 counts.broken += 1
         if rows:
-            # One after the other: a million sources at once would take 200 MB.
+            # A generator: a list of a million sources would take 200 MB.
             sources = (_source(manifest, row) for row in rows)
             n_workers = min(workers or cpu_cores(), len(rows))
             batches = _compute(store, sources, settings, weights, n_workers, stop)
@@ -127,7 +127,7 @@ def start_engine(
     layers = backbone.sort_layers(layers)
     if settings.engine == "none":
         return PixelEngine(backbone, layers)
-    # MNN's Python binding computes on one core: so it gets processes.
+    # This is the engine of one process; `WorkerPool` runs one for each core.
     if settings.engine == "mnn":
         return MnnEngine(backbone, mnn_model(backbone, weights, layers), layers)
     return KerasEngine(backbone, weights, layers, settings.batch_size or 1, settings.precision)
@@ -163,8 +163,8 @@ def write_behind(
 
     Args:
         writer: writer of the store.
-        batches: what is written.
-        counts: counts that are added to.
+        batches: the batches to write.
+        counts: counts to update.
         progress: called after every batch.
     """
     waiting: deque[Future[None]] = deque()
@@ -176,7 +176,7 @@ def write_behind(
             if progress is not None:
                 progress(counts)
 
-    # The generator is closed here, whatever happens: no worker outlives the lock on the store.
+    # The generator is closed even after an error, so no worker outlives the lock on the store.
     with (
         closing(batches),
         ThreadPoolExecutor(WRITE_THREADS) as putters,
@@ -200,7 +200,7 @@ def _record(
     for row, fingerprint in batch.fingerprints.items():
         writer.put_fingerprint(row, fingerprint.pixels, fingerprint.thumbnail)
     checksums = batch.checksums or list(putters.map(put, range(len(batch.rows))))
-    # A row is marked only when its features are on the disk, or a crash could leave it torn.
+    # The features must be on the disk before a row is marked: a crash must not lose them.
     writer.flush()
     for row, sums, size in zip(batch.rows, checksums, batch.sizes, strict=True):
         writer.finish(row, sums, size)
@@ -212,7 +212,7 @@ def _record(
             writer.finish(row, sums, size)
     for row, reason in batch.failed:
         writer.fail(row, reason)
-    # Counts change only when the batch is on the disk.
+    # The batch is on the disk now, so the progress that users see is safe from a crash.
     counts.computed += len(batch.rows)
     counts.same += len(batch.same)
     counts.broken += len(batch.failed)

@@ -17,10 +17,10 @@ from .devices import cpu_cores
 from .pipeline import ImageSource, decode_source, unread_reason
 
 OnStep = Callable[[str, int, int], None]
-"""Called with a line saying what is being done, the number of finished things, and of all."""
+"""Function that is called with the name of the step, the number of finished things, and of all."""
 
 IMAGES_A_WRITE = 128
-"""Images that are read before their fingerprints are written; what a crash can lose."""
+"""Number of images that are read before a write; a crash loses at most their fingerprints."""
 
 
 def recognise(
@@ -28,8 +28,8 @@ def recognise(
 ) -> list[tuple[str, str]]:
     """Add missing fingerprints to a finished store, then group near-duplicates.
 
-    Fingerprints are missing where features were copied from a store without them; these files are
-    read again. What an earlier run that was stopped has done is not done again.
+    Fingerprints are missing where features were copied from a store without them. The files of
+    these rows are read again. The fingerprints of an earlier run that was stopped are kept.
 
     Args:
         store: a store with its rows in the order of the manifest; the caller holds its lock.
@@ -37,13 +37,12 @@ def recognise(
         progress: called now and then.
 
     Returns:
-        (path, reason) of every image that cannot be read any more: its row stays without a
-        fingerprint.
+        (path, reason) of every image that cannot be read any more; its row has no fingerprint.
 
     Raises:
         StoreError: the store cannot be written.
     """
-    # A second run has nothing to do.
+    # All fingerprints and groups exist already.
     if store.fingerprinted:
         return []
     with StoreWriter(store.path) as writer:

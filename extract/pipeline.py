@@ -1,4 +1,4 @@
-"""The image -> feature pipeline of one process: threads decode ahead of the engine's batches."""
+"""The pipeline from images to features in one process: threads decode while the engine computes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ImageSource:
     Attributes:
         row: number of its row in the store.
         path: the file.
-        sha256: SHA-256 that the file must have; "" is not checked.
+        sha256: SHA-256 that the file must have; with "" the file is not checked.
     """
 
     row: int
@@ -41,12 +41,12 @@ class ImageSource:
 
 @dataclass(slots=True)
 class Seconds:
-    """Time spent per stage.
+    """Time spent in each stage, in seconds.
 
     Attributes:
-        decode: reading and decoding, or waiting for it, in seconds.
-        forward: forward passes, in seconds.
-        write: writing, in seconds.
+        decode: time for reading and decoding, or for waiting for them.
+        forward: time for forward passes.
+        write: time for writing.
     """
 
     decode: float = 0.0
@@ -62,6 +62,7 @@ class Seconds:
     def shares(self) -> dict[str, float]:
         """Return each stage's share of the time, from 0 to 1, the largest first."""
         stages = {"decode": self.decode, "forward": self.forward, "write": self.write}
+        # Before the first batch all times are zero.
         total = sum(stages.values()) or 1.0
         largest_first = sorted(stages, key=stages.__getitem__, reverse=True)
         return {name: stages[name] / total for name in largest_first}
@@ -81,8 +82,8 @@ class Batch:
         same: (row, an earlier row with the same pixels, size) of images that need no computing.
         fingerprints: fingerprints by row, of images that were read, unless they are in the store
             already.
-        failed: (row, reason) of images that are broken, and will be next time.
-        unread: (row, reason) of files that could not be read, but may be next time.
+        failed: (row, reason) of images that are broken, and will be broken next time.
+        unread: (row, reason) of files that could not be read, but may be readable next time.
         seconds: time spent on the batch.
     """
 
@@ -118,7 +119,7 @@ class LoadedImage:
 
 
 class SeenPixels:
-    """The first row of each picture, so that an image stored twice is computed once.
+    """A table of the first row with each picture, so that copies are computed once.
 
     Threads may share it.
     """
@@ -130,11 +131,11 @@ class SeenPixels:
     def first(self, digest: bytes, row: int) -> int:
         """Return the first row with these pixels: an earlier one, or else `row` itself."""
         with self._lock:
-            # One step under the lock: of two threads only one becomes the first.
+            # Under the lock, only one of two threads can become the first.
             return self._rows.setdefault(digest, row)
 
     def forget(self, digest: bytes) -> None:
-        """Remove pixels whose first row was not computed after all."""
+        """Remove pixels whose first row could not be computed."""
         with self._lock:
             self._rows.pop(digest, None)
 
@@ -159,7 +160,7 @@ def load_image(source: ImageSource, input_size: tuple[int, int], resize: str) ->
     """
     image = decode_source(source)
     pixels = resize_image(image, *input_size, resize)
-    # Of the resized pixels, since the engine sees nothing else.
+    # The digest is of the resized pixels, because only they decide the features.
     digest = hashlib.sha256(np.ascontiguousarray(pixels).data).digest()
     return LoadedImage(pixels, (image.shape[0], image.shape[1]), digest, fingerprint(image))
 
@@ -171,7 +172,7 @@ def decode_source(source: ImageSource) -> NDArray[np.uint8]:
         ImageError, OSError, MissingExtraError: as `load_image`.
     """
     data = read_image_bytes(source.path)
-    # Decoding comes first: of a broken file the better message is why it is broken.
+    # Decoding comes first: its error describes a broken file better than a changed checksum.
     image = decode_image(data)
     if source.sha256 and hashlib.sha256(data).hexdigest() != source.sha256:
         raise ImageError("changed since it was listed")
@@ -194,9 +195,9 @@ def run(
 ) -> Iterator[Batch]:
     """Compute features of images, in order; yield a `Batch` whenever the engine's batch is full.
 
-    Images that cannot be read take no place in the engine's batch, nor do those whose pixels are in
-    `seen`; many of them end a batch before it is full. At most three batches of images are in
-    memory.
+    Images that cannot be read take no place in the engine's batch. Images whose pixels are in
+    `seen` take none either. Many such images end a batch before it is full. At most three batches
+    of images are in memory.
 
     Args:
         engine: the engine that computes the features.
@@ -204,15 +205,16 @@ def run(
         resize: resizing method, as in `Settings`.
         seen: pixels of earlier rows, so that the same pixels are computed once; None computes each
             image.
-        stop: called after each image; True ends the run with the images that are decoded for the
-            next batch.
+        stop: called after each image; True ends the run after a last batch of the images that are
+            decoded already.
     """
     batch = Batch()
     images: list[NDArray[np.uint8]] = []
     waiting_since = time.perf_counter()
     for row, future in _decoded_ahead(engine, sources, resize):
         _sort_in(batch, images, row, future, seen)
-        # A long series of copies or broken files must be written now and then, too.
+        # A long series of copies or broken files fills no batch of the engine, but must be
+        # written, too.
         if len(images) == engine.batch_size or len(batch) >= MOST_A_BATCH:
             yield _forward(engine, batch, images, waiting_since)
             batch = Batch()
@@ -231,7 +233,7 @@ def _sort_in(
     future: Future[LoadedImage],
     seen: SeenPixels | None,
 ) -> None:
-    """Add a decoded image to those to compute, or note why it needs or allows no computing."""
+    """Add a decoded image to `images`, or record in the batch why it is not computed."""
     try:
         loaded = future.result()
     # A broken file is a lasting failure; an unreadable one may be readable next time.
@@ -254,8 +256,9 @@ def _sort_in(
 def _forward(
     engine: Engine, batch: Batch, images: list[NDArray[np.uint8]], waiting_since: float
 ) -> Batch:
-    """Compute the features of a batch, and note the time since `waiting_since`."""
+    """Compute the features of a batch, and record the time since `waiting_since`."""
     start = time.perf_counter()
+    # A batch of copies and broken files has no image to compute.
     if images:
         batch.features = engine.forward(images)
     batch.seconds = Seconds(decode=start - waiting_since, forward=time.perf_counter() - start)
@@ -272,11 +275,11 @@ def _decoded_ahead(
             for source in sources:
                 future = pool.submit(load_image, source, engine.input_size, resize)
                 waiting.append((source.row, future))
-                # More images ahead would only take memory.
+                # Decoding further ahead would take memory without saving time.
                 if len(waiting) > 2 * engine.batch_size:
                     yield waiting.popleft()
             while waiting:
                 yield waiting.popleft()
         finally:
-            # A reader that stops early waits for no image that nobody takes.
+            # If the run stops early, it does not wait for images that are not needed.
             pool.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Provenance: the fields that decide the numbers, and the versions of what computes them."""
+"""Provenance: the fields that decide the numbers, and the versions of the libraries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .settings import Settings
 
 
 def deciding_fields(settings: Settings) -> dict[str, Any]:
-    """Return the provenance fields that decide the numbers; see `features.layout.DECIDING`.
+    """Return the provenance fields that decide the numbers; see `DECIDING_FIELDS`.
 
     Args:
         settings: resolved settings.
@@ -52,7 +52,7 @@ def versions(settings: Settings) -> dict[str, str]:
         settings: resolved settings.
     """
     fields = {"version_freezeframe": VERSION}
-    # Pillow decodes and resizes: its version decides pixels.
+    # Pillow decodes and resizes, so its version can change the pixels.
     libraries = {"pillow": ["pillow"]}
     if settings.engine == "mnn":
         libraries["mnn"] = ["MNN"]

@@ -40,10 +40,10 @@ def extract_and_report(
     max_failed: float = 10.0,
     **options: Any,
 ) -> FeatureStore:
-    """Extract what is missing in a store, and report what exists and how far it is.
+    """Compute the missing features of a store, and report the progress and the result.
 
-    The first SIGINT or SIGTERM lets the batch in hand be finished, then `KeyboardInterrupt` is
-    raised: so only a command may call this.
+    After the first SIGINT or SIGTERM the current batch is finished, then `KeyboardInterrupt` is
+    raised. Signals belong to the whole process, so only a command may call this function.
 
     Args:
         manifest: the images.
@@ -51,11 +51,12 @@ def extract_and_report(
         settings: what to compute.
         log: called with each message.
         result: called with the line about the finished store.
-        max_failed: percent of the images that may be unreadable.
+        max_failed: largest share of unreadable images, in per cent.
         options: options of `extract_features`.
 
     Raises:
-        FreezeframeError: as `extract_features`, or more of the images are unreadable.
+        FreezeframeError: as `extract_features`, or the share of unreadable images is larger than
+            `max_failed`.
     """
     n_images = len(manifest.images)
     for line in manifest_lines(manifest):
@@ -71,7 +72,7 @@ def extract_and_report(
     result(result_line(extraction, n_images, output))
     for line in summary_lines(extraction):
         log(line)
-    # The store is finished and stays; only the exit code says that too many failed.
+    # The error comes last: the store is finished, and the user keeps it.
     share = 100 * len(extraction.failed) / n_images
     if share > max_failed:
         raise FreezeframeError(
@@ -82,7 +83,7 @@ def extract_and_report(
 
 
 def _extract(manifest: Manifest, output: Path, settings: Settings, **options: Any) -> Extraction:
-    """Run `extract_features` with a progress bar; signals stop it in good order."""
+    """Run `extract_features` with a progress bar; the first signal stops it after a batch."""
     # The rate counts from here, with the start of the engine.
     start = time.perf_counter()
     with progress_bar("extracting", "images,") as bar:
@@ -198,11 +199,11 @@ def _speed_lines(extraction: Extraction) -> list[str]:
 
 
 def rate_text(counts: ExtractionProgress, seconds: float) -> str:
-    """Return the text behind a progress bar: what is counted, the speed, and each stage's share.
+    """Return the text behind a progress bar: the unit, the speed, and each stage's share of time.
 
     Args:
         counts: counts of the run so far.
-        seconds: time since it began.
+        seconds: time since the start of the run.
     """
     shares = ", ".join(f"{stage} {share:.0%}" for stage, share in counts.seconds.shares().items())
     return f"images, {counts.finished / seconds:.1f} images/s ({shares}),"

@@ -1,4 +1,4 @@
-"""Settings of an extraction."""
+"""Settings of an extraction: backbone, layers, weights, engine and types, with their checks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHOICES = {
     "engine": ENGINES,
     "precision": PRECISIONS,
 }
-"""Values of the settings that have a fixed list of them."""
+"""Possible values of the settings that have a fixed list of values."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Settings:
     def _check_numbers(self) -> None:
         """Check the number of layers, the batch size and the seed."""
         size = self.batch_size
-        # A bool is an int to isinstance, but no number here.
+        # `isinstance` would accept True, which is an int in Python.
         if size is not None and (type(size) is not int or not 1 <= size <= MAX_BATCH_SIZE):
             raise ParameterError(f"batch_size must lie between 1 and {MAX_BATCH_SIZE}, got {size}")
         if not self.layers:
@@ -100,7 +100,9 @@ class Settings:
     def _check_computing(self, *, computes: bool) -> None:
         """Check that a network has an engine, and that `pixels-N` has none."""
         if computes and self.engine == "none":
-            raise ParameterError(f"engine none is for pixels-N; {self.backbone} has to be computed")
+            raise ParameterError(
+                f"engine none is for pixels-N; {self.backbone} needs the engine keras or mnn"
+            )
         if computes:
             return
         possible: dict[str, tuple[Any, ...]] = {
@@ -127,20 +129,20 @@ class Settings:
 
     @property
     def backend(self) -> str:
-        """A Keras backend; "cpu" for the engines mnn and none."""
+        """Name of the Keras backend; "cpu" for the engines mnn and none."""
         return "cpu" if self.engine in ("mnn", "none") else choose_keras_backend()
 
     def resolved(self, provenance: Mapping[str, Any] | None = None) -> Settings:
         """Return the settings with the engine and batch size for this machine.
 
         Args:
-            provenance: provenance of the store that is continued, if there is one; settings that
-                are left open are taken from it.
+            provenance: provenance of the store that is continued; None for a new store. It gives
+                the engine for "auto" and the batch size for None.
 
         Raises:
             MissingExtraError: the engine is not installed.
         """
-        # Settings of weights do not count here: equal stores get equal provenance.
+        # `pixels-N` has no weights. Fixed values give equal stores an equal provenance.
         if not self.network.tensors:
             return replace(
                 self, engine="none", batch_size=PixelEngine.batch_size, weights="none", seed=0
@@ -164,7 +166,7 @@ class Settings:
         """Choose the engine of "auto": that of the existing store, or else the fastest here."""
         if existing in ("keras", "mnn"):
             return existing
-        # A user who sets a backend, a batch size or a precision means Keras.
+        # Only Keras has a backend, a batch size and a precision, so setting one asks for Keras.
         means_keras = (
             os.environ.get("KERAS_BACKEND")
             or self.batch_size

@@ -1,6 +1,6 @@
-"""A stop in good order: the first Ctrl-C or SIGTERM finishes the work in hand.
+"""Stops by signal: after the first Ctrl-C or SIGTERM a run finishes its current batch.
 
-The second one ends at once.
+The second signal ends the run at once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import FrameType
 
 
 class Stop:
-    """A request to stop; calling it returns True if there is one.
+    """A request to stop; a call returns True after the first signal.
 
     Attributes:
         requested: True after the first signal.
@@ -27,12 +27,15 @@ class Stop:
 
 
 StopContext = Callable[[], AbstractContextManager[Stop]]
-"""Makes the context in which rows are computed, `stop_on_signals` or `leave_signals`."""
+"""Function that returns the context for computing: `stop_on_signals` or `leave_signals`."""
 
 
 @contextmanager
 def leave_signals() -> Iterator[Stop]:
-    """Yield a request that never comes: a library function leaves the process's signals alone."""
+    """Yield a `Stop` that is never requested, and change no signal handler.
+
+    Handlers belong to the whole process, so a library function must not change them.
+    """
     yield Stop()
 
 
@@ -40,14 +43,15 @@ def leave_signals() -> Iterator[Stop]:
 def stop_on_signals() -> Iterator[Stop]:
     """Turn the first SIGINT or SIGTERM into a request; the second raises `KeyboardInterrupt`.
 
-    Handlers belong to the whole process; those of before are restored at the end. Python allows no
-    handlers in a thread other than the main one: there signals do what they did before.
+    The earlier handlers are restored at the end. Python allows handlers only in the main thread; in
+    other threads this function changes nothing.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
+    # A handler only records the request: an exception could interrupt a write.
     def note(number: int, frame: FrameType | None) -> None:
         # The user pressed Ctrl-C a second time and does not want to wait.
         if stop.requested:

@@ -14,8 +14,8 @@ from ...errors import ParameterError
 CAFFE_MEANS = (123.68, 116.779, 103.939)
 """ImageNet's mean red, green and blue, which "caffe" preprocessing subtracts.
 
-Convert them to float32 before use. Networks of Caffe's kind take blue, green, red: reverse the
-order where the channels are reversed.
+Convert them to float32 before use. The order is red, green, blue; reverse it where the channels
+are in Caffe's order, which is blue, green, red.
 """
 
 MAX_PIXEL_SIZE = 1024
@@ -32,7 +32,8 @@ class PublishedWeights:
         package: import name of a Python package that contains the weights.
         package_label: name and version of the distribution, for provenance.
         onnx_file: path of the ONNX file below the package's folder.
-        onnx_kernel, onnx_bias: names of the tensors in the ONNX file, with {layer} to be filled in.
+        onnx_kernel, onnx_bias: names of the tensors in the ONNX file, where {layer} is replaced by
+            the name of the layer.
     """
 
     keras_file: str
@@ -46,7 +47,7 @@ class PublishedWeights:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen network; `pixels-N` computes nothing and returns the resized images.
+    """A frozen network, or `pixels-N`, which computes nothing and returns the resized images.
 
     Attributes:
         name: as in `keras.applications`, in lower case; or `pixels-N`.
@@ -92,7 +93,7 @@ def _vgg16() -> Backbone:
     blocks = [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)]
     for block, (convolutions, channels) in enumerate(blocks, 1):
         for number in range(1, convolutions + 1):
-            # Names are those of Keras, so that its weights files are read by them.
+            # Keras's own names, by which its weights files are read.
             name = f"block{block}_conv{number}"
             layers[name] = (size, size, channels)
             tensors[f"{name}/kernel"] = (3, 3, channels_below, channels)
@@ -136,7 +137,7 @@ def find_backbone(name: str) -> Backbone:
         >>> find_backbone("pixels-32").layers
         {'pixels': (32, 32, 3)}
     """
-    # A store or a model file may name anything, also something that is no text.
+    # A damaged store or model file may hold a value that is no text.
     if isinstance(name, str):
         if name in BACKBONES:
             return BACKBONES[name]

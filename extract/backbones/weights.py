@@ -1,4 +1,4 @@
-"""Find a backbone's weights and verify them against the pinned digest.
+"""Weights of a backbone: where they are found, and their check against the pinned digest.
 
 Weights are plain float32 arrays by name: `{"block1_conv1/kernel": (3, 3, in, out),
 "block1_conv1/bias": (out,), ...}`.
@@ -28,13 +28,13 @@ Weights = dict[str, NDArray[np.float32]]
 DEFAULT_BACKBONE = BACKBONES["vgg16"]
 
 DOWNLOAD_SECONDS = 20
-"""Seconds without a byte after which a download is given up."""
+"""Seconds without a byte after which a download fails."""
 
 
 def weights_digest(weights: Mapping[str, NDArray[Any]]) -> str:
     """Return the SHA-256 over all tensors, in the sorted order of their names.
 
-    Of each tensor the name is hashed in UTF-8, then the values as little-endian float32 in C order.
+    Each tensor adds its name in UTF-8, then its values as little-endian float32 in C order.
 
     Examples:
         >>> weights_digest({"a": np.zeros(1)})[:8]
@@ -123,7 +123,7 @@ def random_weights(seed: int, backbone: Backbone = DEFAULT_BACKBONE) -> Weights:
         if len(shape) == 1:
             weights[name] = np.zeros(shape, np.float32)
         else:
-            # Of a kernel of shape (height, width, in, out) all but the outputs feed one output.
+            # In a kernel (height, width, in, out), one output depends on the first three.
             deviation = np.float32(np.sqrt(2 / np.prod(shape[:3])))
             weights[name] = rng.standard_normal(shape, np.float32) * deviation
     return weights
@@ -132,17 +132,17 @@ def random_weights(seed: int, backbone: Backbone = DEFAULT_BACKBONE) -> Weights:
 def _read_pinned(path: Path, backbone: Backbone) -> Weights:
     """Read the weights in a file and verify their digest."""
     if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file")
+        raise WeightsError(f"{path}: no such weights file; check the path")
     read = _read_onnx if path.suffix == ".onnx" else _read_keras
     try:
         weights = read(path, backbone)
     except MissingExtraError:
         raise
-    # A hostile or torn file makes the parsers raise anything.
+    # A hostile or truncated file can make the parsers raise any exception.
     except Exception as error:
         reason = " ".join(str(error).split())[:120]
         raise WeightsError(
-            f"{path}: cannot be read as {backbone.title} weights ({reason})"
+            f"{path}: cannot be read as {backbone.title} weights ({reason}); pass another file"
         ) from None
     digest = weights_digest(weights)
     if digest != backbone.digest:
@@ -185,7 +185,7 @@ def _read_onnx(path: Path, backbone: Backbone) -> Weights:
     except ImportError:
         raise MissingExtraError("onnx", "offline", "reading ONNX weights") from None
     assert backbone.published is not None
-    # Without external data no path in the file is followed.
+    # External data is not loaded, so a hostile file cannot name other files to read.
     model = onnx.load(str(path), load_external_data=False)
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     weights: Weights = {}
@@ -203,7 +203,7 @@ def _read_onnx(path: Path, backbone: Backbone) -> Weights:
 
 def _keras_path(file: str) -> Path:
     """Return the path at which Keras caches a file."""
-    # As Keras does it, but without importing Keras.
+    # The same rule as in Keras, without its slow import.
     home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
     return Path(home) / "models" / file
 
@@ -245,7 +245,7 @@ def _keras_download(backbone: Backbone) -> Path | None:
             # A server that hangs up early raises nothing by itself.
             if response.length:
                 raise OSError("the download ended early")
-    # No network, a proxy's refusal, a full disk: in each case there is no download.
+    # No network, a proxy's refusal or a full disk: each of them means that there is no download.
     except Exception:
         return None
     return path

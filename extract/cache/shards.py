@@ -1,9 +1,11 @@
 """Feature stores as a cache: features are found by the content of their image.
 
-The images that one call computes become a store of their own, a shard. Its finished rows can be
-read while it is filled, and also if it never is. Then stores are joined so that each has more rows
-than all smaller ones together, as the digits of a binary counter. So there are few stores, and in
-the life of the cache a row is copied at most log2(n) times.
+Each call writes the images that it computes into a new store, a shard. The finished rows of a shard
+can be read at any time, even if a crash left the shard unfinished.
+
+After each call the cache joins stores until each has more rows than all smaller ones together. So
+there are few stores, and a row is copied at most log2(n) times. The rule is that of a binary
+counter, whose digits stand for the stores.
 """
 
 from __future__ import annotations
@@ -65,9 +67,10 @@ def default_path(settings: Settings) -> Path:
 
 
 def content(picture: Picture, settings: Settings) -> bytes:
-    """Return the bytes by which an image is found in the cache.
+    """Return the bytes that identify an image in the cache.
 
-    They are its file's bytes, or those of a BMP file of the pixels that the backbone will see.
+    They are the bytes of its file. For an array, they are those of a BMP file of the pixels that
+    the backbone will see.
 
     Raises:
         ImageError: the file cannot be read, or is no image.
@@ -78,7 +81,7 @@ def content(picture: Picture, settings: Settings) -> bytes:
             data = read_image_bytes(picture)
             if image_kind(data[:HEAD_BYTES]):
                 return data
-        # This raises, with the reason.
+        # Reading the file again raises an error with the reason.
         read_image(picture)
         raise ImageError(f"{printable(str(picture))}: changed while it was read")
     from PIL import Image as pillow  # noqa: N813
@@ -104,7 +107,7 @@ def _to_rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 
 @contextmanager
 def _cache_advice() -> Iterator[None]:
-    """Replace the advice of a `StoreError`: of a damaged cache nothing is lost."""
+    """Replace the advice of a `StoreError`: a damaged cache can be deleted without loss."""
     try:
         yield
     except StoreError as error:
@@ -113,15 +116,12 @@ def _cache_advice() -> Iterator[None]:
 
 
 class FeatureCache:
-    """Stores of one provenance that contain features by content.
-
-    One store may be only read; the others grow.
+    """A cache of features by the content of their image, in stores of one provenance.
 
     Args:
-        path: the store that grows; it and its shards, in the folder `<path>.shards`, belong to the
-            cache.
+        path: path of the main store. The cache also owns the folder `<path>.shards`.
         settings: resolved settings with one layer.
-        read_only: a store that is only read.
+        read_only: a store that the cache reads but never changes.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class FeatureCache:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Wait until no other process writes, and keep others from it, as `store_lock`.
+        """Wait until no other process writes, then hold the lock that `store_lock` uses.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -161,8 +161,8 @@ class FeatureCache:
             Features of shape (n, n_features); None if some are missing.
 
         Raises:
-            StoreError: a store is damaged, of another provenance, or, without the lock, was joined
-                with others.
+            StoreError: a store is damaged or of another provenance. Without the lock, another
+                process may also have joined the store with others.
         """
         places = self._find(sha256s)
         # The same image may be requested several times.
@@ -190,10 +190,10 @@ class FeatureCache:
 
         Args:
             pictures: the images, by the SHA-256 of their content.
-            workers: processes of the engine mnn; None takes one a core.
+            workers: number of processes of the engine mnn; None takes one for each core.
 
         Raises:
-            ImageError: an image cannot be read; all others are kept.
+            ImageError: an image cannot be read; the features of all others are kept.
             StoreError: the cache cannot be written, or its features were made with other versions
                 of the libraries.
             FreezeframeError: as `extract_features`.
@@ -209,7 +209,7 @@ class FeatureCache:
                 store, self.settings, with_versions=True, advice=f"{ADVICE}, or delete this one"
             )
         failed = self._extract_shard(missing, workers)
-        # Without room the features are not lost: they are joined another time.
+        # A full disk loses no features: a later call joins the stores.
         with suppress(StoreError, OSError):
             self._join()
         if failed:
@@ -255,7 +255,7 @@ class FeatureCache:
         return stores
 
     def _find(self, sha256s: Sequence[str]) -> dict[str, tuple[FeatureStore, int]]:
-        """Return the store and row of images, by content; missing images are left out."""
+        """Return the store and row of each image, by content; missing images have no entry."""
         requested = set(sha256s)
         places: dict[str, tuple[FeatureStore, int]] = {}
         for store in (*self._read_only, *self._stores()):
@@ -266,9 +266,9 @@ class FeatureCache:
         return places
 
     def _file(self, picture: Picture, sha256: str) -> str:
-        """Return the path of an image file: absolute, or in the folder of pixels.
+        """Return the absolute path of an image file, or the name of a copy in the pixels folder.
 
-        Arrays are written there, and files whose path is no valid text.
+        The copy is written for an array, and for a file whose path is no valid text.
         """
         if isinstance(picture, Path):
             with suppress(UnicodeEncodeError):
@@ -298,6 +298,7 @@ class FeatureCache:
         shards = [store for store in sizes if store not in main]
         stores = [*sorted(shards, key=sizes.__getitem__), *main]
         joined = stores
+        # Take all stores up to the largest that is not above the sum of the smaller ones.
         if main:
             counts = [sizes[store] for store in stores]
             too_small = [i for i in range(len(stores)) if i == 0 or counts[i] <= sum(counts[:i])]
@@ -311,7 +312,10 @@ class FeatureCache:
             self._write_joined(joined[::-1], self.path if includes_main else shard)
 
     def _write_joined(self, stores: Sequence[FeatureStore], path: Path) -> None:
-        """Write one store from several; a crash at any instant leaves them, or it, or both."""
+        """Write one store from several.
+
+        A crash at any instant leaves the several stores, the new one, or both.
+        """
         rows: dict[FeatureStore, list[int]] = {store: [] for store in stores}
         seen: set[str] = set()
         for store in stores:
@@ -333,7 +337,7 @@ class FeatureCache:
                     places = range(first, first + len(chosen))
                     copy_rows(store, chosen, writer, places, skip_damaged=True)
                     first += len(chosen)
-        # The new store has its name; from now on the old ones are not needed.
+        # The new store has its final name and all rows, so the old ones can go.
         for store in stores:
             if store.path != path:
                 store.path.unlink(missing_ok=True)

@@ -28,10 +28,10 @@ from .shards import ADVICE, COMMAND, FeatureCache, Picture, content, default_pat
 class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Transformer from image files or arrays to features of a frozen backbone.
 
-    Each image is computed once, ever. The transformer learns nothing: `fit` only checks, and
-    `transform` works without it. Features are kept by content (a file's bytes, an array's pixels).
-    So another process, another order, a renamed file or another `pooling` computes nothing twice,
-    and cross-validation computes each image once. Whatever stops it, finished images stay.
+    Each image is computed only once. The transformer learns nothing: `fit` only checks, and
+    `transform` works without it. The cache finds features by content (a file's bytes, an array's
+    pixels). So another process, another order, a renamed file or another `pooling` computes nothing
+    again, and cross-validation computes each image once. After a crash, finished images stay.
 
     Args:
         backbone: the network, "vgg16"; "pixels-N", whose only layer is "pixels", returns the images
@@ -40,20 +40,21 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         pooling: "flat" returns height * width * channels features an image; "avg" and "max" return
             the mean or maximum over the positions, one feature a channel.
         store: path of the feature store that is the cache. A new path becomes a store that grows
-            with every new image; it is like any other store, but without labels (the last images
-            are in `<store>.shards` beside it for a while). A store of `extract-features` is only
-            read; new images go to the default. None, the default:
-            `freezeframe/features/<backbone>-<layer>-<digest of what decides the numbers>.h5` in the
-            user's cache folder (on Linux `$XDG_CACHE_HOME` or `~/.cache`). All these files may be
-            deleted at any time.
+            with every new image. It is like any other store, but without labels; the last images
+            are in `<store>.shards` beside it for a while. A store of `extract-features` is only
+            read; new images go to the default store. None, the default, takes
+            `freezeframe/features/<backbone>-<layer>-<digest of the deciding settings>.h5` in the
+            user's cache folder (on Linux `$XDG_CACHE_HOME` or `~/.cache`). The user may delete
+            these files at any time.
         weights: "imagenet", "random", or the path of a file with ImageNet weights.
         seed: seed of random weights.
         resize: resizing of images to the input size: "nearest", "bilinear", "bicubic" or "lanczos".
-        engine: "mnn", "keras" or "auto": the engine of an existing store, or else the fastest here
-            ("none" for "pixels-N").
+        engine: "mnn", "keras" or "auto". "auto" takes the engine of an existing store, or else the
+            fastest on this machine ("none" for "pixels-N").
         precision: precision that Keras computes in: "float32", "bfloat16" or "float16".
-        batch_size: images in one forward pass of Keras; None fits the memory.
-        workers: processes of mnn; None takes one a core.
+        batch_size: number of images in one forward pass of Keras; None takes one that fits the
+            memory.
+        workers: number of processes of mnn; None takes one for each core.
 
     Examples:
         >>> FrozenFeatures(layer="block3_pool", pooling="avg").n_features_out
@@ -110,8 +111,8 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return features of images from the cache; compute missing ones into it.
 
-        Processes that need the same images wait for each other: none computes what another has. If
-        an image is unreadable, all others are computed first and kept.
+        Processes that need the same images wait for each other, so each image is computed once. If
+        an image is unreadable, all others are computed and kept before the error is raised.
 
         Args:
             X: n images. Paths, str or Path, of shape (n,) or (n, 1): a list, an array, a pandas
@@ -121,12 +122,11 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 those of files.
 
         Returns:
-            float32 of shape (n, n_features_out). Memory is used for it and for blocks of some 16
-            MB.
+            float32 of shape (n, n_features_out). It and blocks of about 16 MB take the memory.
 
         Raises:
             ParameterError: a parameter or X is invalid.
-            ImageError: an image cannot be read; the one line begins with its path.
+            ImageError: an image cannot be read; the message is one line and begins with its path.
             StoreError: the store is damaged, has another provenance, or cannot be written.
             WeightsError: the weights are missing or not the pinned ones.
             MissingExtraError: the engine is not installed.
@@ -136,7 +136,8 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         sha256s = [
             hashlib.sha256(content(picture, cache.settings)).hexdigest() for picture in pictures
         ]
-        # Another process may be joining stores now; under the lock none does.
+        # Another process may be joining stores now. This error does not matter: below, the lock
+        # keeps other processes away.
         with suppress(StoreError, OSError):
             if (features := cache.read(sha256s, self.pooling)) is not None:
                 return features
@@ -145,7 +146,7 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             features = cache.read(sha256s, self.pooling)
         if features is None:
             raise StoreError(
-                f"{cache.path}: features are gone as soon as they are written; {ADVICE}"
+                f"{cache.path}: features disappear as soon as they are written; {ADVICE}"
             )
         return features
 
@@ -178,7 +179,10 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _settings(self) -> Settings:
-        """Check the parameters; scikit-learn wants that here, not in `__init__`."""
+        """Check the parameters and return the settings.
+
+        scikit-learn's rules forbid checks in `__init__`.
+        """
         if self.workers is not None and (type(self.workers) is not int or self.workers < 1):
             raise ParameterError(f"workers must be None or at least 1, got {self.workers!r}")
         names = ("backbone", "weights", "seed", "resize", "engine", "precision", "batch_size")
@@ -193,14 +197,14 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Open the cache that the parameters name."""
         settings = self._settings()
         provenance = None
-        # A link to a store stays a link.
+        # Renaming a new file onto a link would replace the link, not the store.
         path = Path(self.store).resolve() if self.store is not None else None
         if path is not None and path.exists():
             provenance = read_layout(path).provenance
-            # The type is no parameter here: it is that of the store.
+            # The type is no parameter of this class, so the store decides it.
             settings = replace(settings, dtype=provenance["dtype"])
         settings = settings.resolved(provenance)
-        # A store of `extract-features` is somebody's work: it is never written to.
+        # A store of `extract-features` belongs to the user, so the cache never writes to it.
         if path is None or provenance is None or provenance.get("command") == COMMAND:
             return FeatureCache(path or default_path(settings), settings)
         read_only = FeatureStore(path)
@@ -209,7 +213,7 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _pictures(X: Any) -> list[Picture]:
-    """Return the images of which X is made."""
+    """Return the images in X as a list of paths and arrays."""
     if isinstance(X, str | bytes | os.PathLike):
         raise ParameterError(
             f"X must be a list of paths or of images, got one path; give [{os.fspath(X)!r}]"
@@ -232,7 +236,7 @@ def _pictures(X: Any) -> list[Picture]:
 
 
 def _picture(item: Any, number: int) -> Picture:
-    """Return an item of X as a path or an array of pixels; raise `ParameterError` if it is none."""
+    """Return an item of X as a path or an array of pixels; raise `ParameterError` otherwise."""
     is_row = isinstance(item, list | tuple) or (isinstance(item, np.ndarray) and item.ndim == 1)
     # A column of paths, of shape (n, 1), has rows of one path.
     if is_row and len(item) == 1 and isinstance(item[0], str | os.PathLike):

@@ -1,4 +1,4 @@
-"""The command `freezeframe extract-features`."""
+"""The command `freezeframe extract-features`: compute the features of images into a store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from ...data.output.options import group_options
     metavar="NAME",
     default=("block5_pool",),
     show_default=True,
-    help="Layer to keep; may be repeated, at no extra time. An unknown name lists all.",
+    help="Layer whose features are stored. Repeat the option for more layers, at no extra time. "
+    "An unknown name lists all layers.",
 )
 @click.option(
     "--output",
@@ -35,7 +36,7 @@ from ...data.output.options import group_options
     default="vgg16",
     show_default=True,
     metavar="vgg16|pixels-N",
-    help="Frozen network; pixels-N keeps the images, N x N, as --layer pixels (float16 is exact).",
+    help="Frozen network. pixels-N stores the images, N x N, as --layer pixels (float16 is exact).",
 )
 @click.option(
     "--weights",
@@ -56,7 +57,7 @@ from ...data.output.options import group_options
     default="bilinear",
     show_default=True,
     type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos"]),
-    help="Resizing of images to the input size of the backbone, 224 x 224 for vgg16.",
+    help="Method that resizes images to the input size of the backbone, 224 x 224 for vgg16.",
 )
 @click.option(
     "--dtype",
@@ -82,15 +83,19 @@ from ...data.output.options import group_options
 @click.option(
     "--batch-size",
     type=int,
-    help="Images in one forward pass of Keras  [default: fits the memory]",
+    help="Number of images in one forward pass of Keras  [default: fits the memory]",
 )
-@click.option("--workers", type=click.IntRange(1), help="Processes of mnn  [default: one a core]")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Number of processes of mnn  [default: one for each core]",
+)
 @click.option(
     "--reuse",
     multiple=True,
     metavar="STORE",
     type=click.Path(path_type=Path),
-    help="Store of the same provenance, to copy features from; may be repeated.",
+    help="Store of the same provenance to copy features from. Repeat the option for more stores.",
 )
 @click.option(
     "--max-failed",
@@ -98,7 +103,7 @@ from ...data.output.options import group_options
     show_default=True,
     metavar="PERCENT",
     type=click.FloatRange(0, 100),
-    help="Unreadable images above which the command ends with an error.",
+    help="Share of unreadable images above which the command ends with an error.",
 )
 @click.option(
     "--overwrite", is_flag=True, help="Replace an existing store instead of continuing it."
@@ -116,8 +121,9 @@ def extract_features(
 ) -> None:
     """Run a frozen network once over all images of FOLDER and store the features in one HDF5 file.
 
-    FOLDER has one folder a class (FOLDER/CLASS/IMAGE), or such folders below train, val and test. A
-    CSV lists path,label[,split][,group]. Without either, the built-in synthetic demo set is used.
+    FOLDER has one folder for each class (FOLDER/CLASS/IMAGE), or such folders below train, val and
+    test. A CSV lists path,label[,split][,group]. Without FOLDER and CSV, the command uses the
+    built-in synthetic demo set.
 
     After a stop or a crash, run the same command again to continue. When images were added, removed
     or changed, it computes only the new ones.
@@ -129,6 +135,7 @@ def extract_features(
 
     # Wrong options must fail before the images are read.
     settings = Settings(**options)
+    # A first try needs no data: the demo set is drawn here.
     if source is None:
         from ...data.demo.images import demo_folder
 

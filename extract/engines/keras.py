@@ -50,9 +50,9 @@ def choose_keras_backend() -> str:
 def import_keras() -> ModuleType:
     """Import Keras on the chosen backend.
 
-    This is the only place that sets environment variables: for the first import alone, since Keras
-    reads its backend from nowhere else. `KERAS_BACKEND` is restored: if it stayed set, a later
-    extraction would take it for the user's wish to run Keras.
+    This is the only place that sets environment variables, and only for the first import: Keras
+    reads its backend from nowhere else. `KERAS_BACKEND` is restored afterwards: a later extraction
+    would read it as the user's wish to run Keras.
     """
     backend = choose_keras_backend()
     if "keras" not in sys.modules:
@@ -67,7 +67,7 @@ def import_keras() -> ModuleType:
 def _import_environment(**variables: str) -> Iterator[None]:
     """Set environment variables while the block runs; then restore them.
 
-    TensorFlow's level of messages stays set: it is read again after the import.
+    TensorFlow's level of messages stays set, because TensorFlow reads it again after the import.
     """
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
@@ -85,16 +85,16 @@ def _import_environment(**variables: str) -> Iterator[None]:
 class KerasEngine:
     """A backbone that ends at its deepest requested layer, on any Keras backend.
 
-    Every batch has one size: short ones are padded. So the features of an image do not depend on
-    the number of images: the low bits of a convolution depend on the batch size, but not on the
-    other images.
+    All batches have one size; short ones are padded. The reason: the low bits of a convolution
+    depend on the batch size, but not on the other images. So the features of an image do not
+    depend on the number of images.
 
     Args:
         backbone: the network.
         weights: its convolution tensors by name.
         layers: layers to return, sorted by `Backbone.sort_layers`.
         batch_size: images in one forward pass.
-        precision: precision of the computation, one of `PRECISIONS`; features are float32 anyway.
+        precision: precision of the computation, one of `PRECISIONS`; the result is always float32.
     """
 
     name = "keras"
@@ -141,7 +141,7 @@ def _build(
     height, width = backbone.input_size
     with _own_defaults(keras, precision):
         images = keras.Input((height, width, 3), batch_size=batch_size, dtype="uint8")
-        # Preprocessing is part of the network: pixels go in, and nobody can forget it.
+        # Preprocessing is part of the network, so no caller can forget it.
         pixels = applications.imagenet_utils.preprocess_input(
             keras.ops.cast(images, "float32"), mode=backbone.preprocessing
         )
@@ -162,7 +162,7 @@ def _build(
 
 
 def _compiles(backend: str) -> bool:
-    """Return True if the model is to be compiled by XLA.
+    """Return True if XLA must compile the model.
 
     On CPUs XLA is slower than TensorFlow's own kernels: 6.1 against 7.1 images/s
     (`scripts/benchmarks/benchmark.py`). JAX has only XLA. PyTorch's compiler may not be installed.
@@ -171,10 +171,10 @@ def _compiles(backend: str) -> bool:
 
 
 def make_deterministic() -> None:
-    """Make CPU training bit-for-bit reproducible. GPUs are left alone: it would be slow.
+    """Make CPU training bit-for-bit reproducible; training on a GPU would become slow.
 
     TensorFlow's setting holds for the rest of the process, and forbids random numbers without a
-    seed: only a command may call this. JAX needs no setting; PyTorch was not tried.
+    seed, so only a command may call this function. JAX needs no setting; PyTorch was not tried.
     """
     # JAX computes reproducibly on a CPU by itself.
     if import_keras().backend.backend() == "tensorflow" and not _tensorflow_sees_a_gpu():
@@ -196,7 +196,7 @@ def _own_defaults(keras: ModuleType, precision: str) -> Iterator[None]:
     floatx = config.floatx()
     data_format = config.image_data_format()
     policy = config.dtype_policy()
-    # The user's keras.json, or the program around us, may have set others.
+    # The user's keras.json, or the program that calls this package, may have set other defaults.
     config.set_floatx("float32")
     config.set_image_data_format("channels_last")
     config.set_dtype_policy(precision)

@@ -4,9 +4,9 @@ MNN (https://github.com/alibaba/MNN) has fast Winograd convolutions, and a model
 The backbone is written as ONNX from the table of its layers, converted by MNN's converter, and
 kept in the user's cache folder.
 
-MNN's low bits depend on the batch size and on the place in the batch: so it gets one image at a
-time. Its Python binding holds the interpreter lock during a forward pass: so `workers` runs one
-process a core.
+MNN's low bits depend on the batch size and on the place in the batch, so the engine passes one
+image at a time. MNN's Python binding holds the interpreter lock during a forward pass, so `workers`
+runs one process for each core.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from ..backbones.weights import weights_digest
 from .silence import OWN_GROUP, silenced
 
 GRAPH_VERSION = 1
-"""Version of the graph that `onnx_model` writes. Raise it when the graph changes.
+"""Version of the graph that `onnx_model` writes. Increase it when the graph changes.
 
 Models of another version in the cache are not used.
 """
 
-# MNN's own command, MNN.tools.mnnconvert, is not used: when imported it installs a logging library
-# with pip, and then it reports each conversion to its maker. The compiled converter beneath it does
+# MNN's own command, MNN.tools.mnnconvert, is not used: on import it installs a logging library with
+# pip, and then it reports each conversion to its maker. The compiled converter that it calls does
 # neither.
 _CONVERT = """
 import sys, MNN, _tools
@@ -98,7 +98,7 @@ def mnn_model(
 
 
 def _is_intact(model: Path) -> bool:
-    """Return True if a cached model matches its checksum; MNN would crash on a torn one."""
+    """Return True if a cached model matches its checksum; MNN crashes on a truncated one."""
     try:
         recorded = model.with_suffix(".sha256").read_text()
         return recorded == hashlib.sha256(model.read_bytes()).hexdigest()
@@ -108,7 +108,7 @@ def _is_intact(model: Path) -> bool:
 
 def _convert(onnx_bytes: bytes, model: Path) -> None:
     """Convert an ONNX model to MNN's format; each file appears whole or not at all."""
-    # Other processes may convert the same model now: the name of this call's files is random.
+    # Another process may convert the same model now, so the names of these files are random.
     unfinished = model.with_name(f".{model.stem}-{secrets.token_hex(4)}")
     onnx_file = unfinished.with_suffix(".onnx")
     mnn_file = unfinished.with_suffix(".mnn")
@@ -260,7 +260,7 @@ class MnnEngine:
         """Copy a layer's features of the last image into an array (height, width, channels)."""
         height, width, channels = self._shapes[layer]
         channels_first = np.empty((channels, height, width), np.float32)
-        # Both stay referenced until the values are copied, since MNN may share their memory.
+        # MNN may share the memory of both, so both stay referenced until the values are copied.
         tensor = self._tensor(channels_first)
         self._outputs[layer].copyToHostTensor(tensor)
         values = tensor.getNumpyData().reshape(channels, height, width)

@@ -1,4 +1,4 @@
-"""Child processes without the terminal's Ctrl-C, and C++ libraries without output.
+"""Protection of child processes from Ctrl-C, and of the terminal from C++ libraries' output.
 
 Only this file redirects the file descriptors of the process, and only while an engine starts.
 """
@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 OWN_GROUP = 0 if os.name == "posix" else None
-"""`process_group` of a child process that must not get the terminal's Ctrl-C.
+"""Value of `process_group` for a child process that must not get the terminal's Ctrl-C.
 
-Its parent ends it in good order.
+The parent gets it, finishes the work and ends the child.
 """
 
 
 @contextlib.contextmanager
 def silenced(*descriptors: int) -> Iterator[None]:
-    """Drop all output to file descriptors, of C++ code too, while the block runs.
+    """Drop all output to file descriptors, also that of C++ code, while the block runs.
 
     TensorFlow prints notes before it reads any setting, and MNN has no setting. Errors still raise.
-    What other threads print meanwhile is dropped, too.
+    The output of other threads is dropped, too.
 
     Args:
         descriptors: 1 is standard output, 2 standard error.
@@ -34,7 +34,7 @@ def silenced(*descriptors: int) -> Iterator[None]:
                 os.dup2(nowhere.fileno(), descriptor)
         yield
     finally:
-        # Also after an error the terminal works again.
+        # The terminal must work again, also after an error.
         for descriptor, copy in copies.items():
             os.dup2(copy, descriptor)
             os.close(copy)

@@ -23,7 +23,7 @@ from .preflight import (
 )
 
 ROWS_A_COMPARISON = 65536
-"""Rows that are compared at a time; a million at once would take 760 MB."""
+"""Number of rows that are compared at a time; a million rows at once would take 760 MB."""
 
 Task = Literal["create", "continue", "replace", "upgrade", "keep"]
 """The task of an extraction.
@@ -53,22 +53,23 @@ class RowCounts:
 class Plan:
     """The steps of an extraction; `describe` shows them.
 
-    Rows are counted only on request: for a large collection it takes longer than the plan.
+    Rows are counted only on request: in a large collection, counting takes longer than planning.
 
     Attributes:
         task: see `Task`.
         settings: resolved settings.
         output: path of the finished store.
-        target: file that is written: `output`, or a file beside it that replaces it at the end.
+        target: file to write: `output`, or a file beside it that replaces `output` at the end.
         existing: the store at `output`; None if it is missing or overwritten.
-        begun: the unfinished store of these images at `target`, if it is not `output`; it is
-            continued.
-        donors: stores from which finished rows of the same files are copied, in this order.
-        displaced: the donor that is at `target`, and is moved to `set_aside_path` first.
+        begun: an unfinished store of these images at `target`, which the run continues; None
+            without such a store, or if `target` is `output`.
+        donors: stores to copy finished rows of the same files from, in this order.
+        displaced: the donor at the path `target`, which is moved to `set_aside_path` first.
         obsolete: files of earlier runs that are removed before anything is written.
         layers: layers of the finished store, from the network's first to its last.
-        outdated_bytes: bytes that an upgrade needs, for which there is no room; else 0.
-        workers: processes of the engine mnn; None takes one a core.
+        outdated_bytes: bytes that an upgrade needs but the disk does not have; 0 without an
+            upgrade or with enough room.
+        workers: number of processes of the engine mnn; None takes one for each core.
     """
 
     task: Task
@@ -114,7 +115,7 @@ class Plan:
         return RowCounts(n_pending - remaining, remaining)
 
     def describe(self, manifest: Manifest) -> str:
-        """Return the plan as text: what exists, is copied, is computed and is written.
+        """Return the plan as text: the existing store, the counts of rows, and the written file.
 
         Args:
             manifest: the images of the plan.
@@ -158,7 +159,7 @@ def make_plan(
         settings: what to compute; by default block5_pool of VGG16 with ImageNet weights.
         overwrite: replace the existing store instead of continuing it.
         reuse: other stores; rows of the same files are copied from them.
-        workers: processes of the engine mnn; None takes one a core.
+        workers: number of processes of the engine mnn; None takes one for each core.
 
     Raises:
         StoreError: a store has another provenance (the message names the field), or most of the
@@ -176,17 +177,19 @@ def make_plan(
           computed: 253 images
           written: /home/ada/features.h5
     """
-    # A link to a store stays a link.
+    # Renaming the finished file onto a link would replace the link, not the store.
     output = Path(output).resolve()
     existing = _open_existing(output, overwrite)
     settings = (settings or Settings()).resolved(existing.provenance if existing else None)
     donors = tuple(_open_donor(path, output) for path in reuse)
-    # It is checked here since the engine of "auto" is known only now.
+    # This check must wait until "auto" is resolved to an engine.
     if workers and settings.engine != "mnn":
-        raise ParameterError(f"workers are for the engine mnn, not for {settings.engine}")
+        raise ParameterError(
+            f"workers are for the engine mnn, not for {settings.engine}; leave --workers out"
+        )
     task = _choose_task(existing, manifest)
     _check_stores(task, existing, donors, manifest, settings)
-
+    # A finished store without room for its upgrade is still complete, so it is kept.
     outdated_bytes = 0
     if existing is not None and task == "upgrade" and existing.complete:
         n_bytes = copied_bytes(existing)
@@ -218,7 +221,10 @@ def next_path(output: Path) -> Path:
 
 
 def set_aside_path(output: Path) -> Path:
-    """Return the path of an unfinished store of other images, whose rows are still useful."""
+    """Return the path to which an unfinished store of other images is moved.
+
+    Some of its rows may be of the images of this run.
+    """
     return output.with_name(f".{output.name}.before")
 
 
@@ -228,7 +234,7 @@ def _open_existing(output: Path, overwrite: bool) -> FeatureStore | None:
         return None
     if not overwrite:
         return FeatureStore(output)
-    # Also with --overwrite a file of another kind is not touched.
+    # --overwrite must not destroy a file of another kind, such as a thesis.
     if not output.is_file() or not begins_as_store(output):
         raise StoreError(
             f"{output}: not a feature store, so it is not overwritten; "
@@ -247,7 +253,7 @@ def _open_donor(path: str | os.PathLike[str], output: Path) -> FeatureStore:
 
 
 def _choose_task(existing: FeatureStore | None, manifest: Manifest) -> Task:
-    """Choose the task by what exists; "keep" is decided later."""
+    """Choose the task by the existing store; `make_plan` may change "upgrade" to "keep"."""
     if existing is None:
         return "create"
     # Other labels, splits or another order need a new store, too.
@@ -262,7 +268,7 @@ def _has_images(store: FeatureStore, manifest: Manifest) -> bool:
         return False
     columns = (store.paths, store.sha256s, store.labels, store.splits, store.groups)
     for name, column in zip(IDENTITY_COLUMNS, columns, strict=True):
-        # Block by block, or a million rows would be Python strings at once.
+        # Block by block: Python strings of a million rows would take much memory.
         for start in range(0, len(store), ROWS_A_COMPARISON):
             part = slice(start, start + ROWS_A_COMPARISON)
             if column[part].tolist() != [getattr(image, name) for image in manifest.images[part]]:
@@ -279,7 +285,7 @@ def _check_stores(
 ) -> None:
     """Raise `StoreError` if a store has another provenance or is of another collection."""
     if existing is not None:
-        # A finished store may be of any versions: none of its rows is computed again.
+        # A finished store may have any versions of libraries: no row of it is computed again.
         finished = task != "replace" and existing.complete
         check_alike(existing, settings, with_versions=not finished)
     for donor in donors:
@@ -291,14 +297,14 @@ def _check_stores(
 def _check_same_collection(store: FeatureStore, manifest: Manifest) -> None:
     """Raise `StoreError` if less than half of a store's images are in the manifest.
 
-    It protects a store from being replaced by that of another folder.
+    Otherwise a run on another folder would replace the store.
     """
     sha256s = {image.sha256 for image in manifest.images}
     n_common = sum(sha256 in sha256s for sha256 in store.sha256s.tolist())
-    # A collection that lost some images is still the same; half is a wide margin.
+    # A collection that lost a few images is still the same collection.
     if 2 * n_common < len(store):
         raise StoreError(
-            f"{store.path}: of its {len(store)} images only {n_common} are among those given; "
+            f"{store.path}: only {n_common} of its {len(store)} images are in this folder or list; "
             f"{OUTPUT_ADVICE}"
         )
 
@@ -314,7 +320,8 @@ def _find_unfinished(
     if task not in ("upgrade", "replace"):
         return _Unfinished()
     if task == "upgrade" and existing is not None and existing.complete:
-        # What earlier runs computed may be of other versions, and no row of it is needed.
+        # The upgrade copies all rows from the finished store. Rows of an unfinished store are not
+        # needed, and may have other versions of libraries.
         return _Unfinished(obsolete=(next_path(output),))
     begun, obsolete_begun = _open_unfinished(next_path(output), settings)
     aside, obsolete_aside = _open_unfinished(set_aside_path(output), settings)
@@ -322,7 +329,7 @@ def _find_unfinished(
     donors = () if aside is None else (aside,)
     if begun is None or _has_images(begun, manifest):
         return _Unfinished(begun, None, donors, obsolete)
-    # The images changed once more. Of two unfinished stores the one with more rows is kept.
+    # The images changed again. Only one unfinished store is kept: the one with more rows.
     if aside is None or len(aside.rows()) < len(begun.rows()):
         return _Unfinished(None, begun, (begun,), obsolete)
     return _Unfinished(None, None, donors, (*obsolete, begun.path))

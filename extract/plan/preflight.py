@@ -1,4 +1,4 @@
-"""Checks before anything is computed: the store is the requested one, and the disk has room."""
+"""Checks before anything is computed: a store has the requested settings, the disk has room."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_alike(
         store: any store.
         settings: resolved settings.
         with_versions: compare the versions of the libraries, too: rows will be computed or copied.
-        advice: what the user can do about it.
+        advice: last part of the message, which says what the user can do.
 
     Raises:
         StoreError: the message names the field that differs.
@@ -68,12 +68,13 @@ def stored_row_bytes(store: FeatureStore) -> int:
 
 
 def row_bytes(shapes: Iterable[Sequence[int]], itemsize: int) -> int:
-    """Return the bytes on the disk of one row: its layers, and what is written with them.
+    """Return the bytes on the disk of one row: its layers and its thumbnail.
 
     Args:
         shapes: shape (height, width, channels) of each layer.
         itemsize: bytes of one number.
     """
+    # Text columns are small, and are written when the store is created.
     layers = sum(math.prod(shape) for shape in shapes) * itemsize
     return layers + sum(math.prod(shape) for shape in ROW_SHAPES.values())
 

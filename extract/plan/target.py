@@ -1,4 +1,4 @@
-"""New stores: an empty one, and one with the finished rows of other stores."""
+"""The store that a plan writes: created with pending rows, filled from other stores."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def create_pending(plan: Plan, manifest: Manifest, command: str) -> Weights:
         command: command line that provenance records.
 
     Returns:
-        The weights, which were loaded since provenance records their source.
+        The weights; they are loaded because provenance records their source.
 
     Raises:
         StoreError: the disk has no room, or the file cannot be written.
@@ -52,7 +52,7 @@ def create_pending(plan: Plan, manifest: Manifest, command: str) -> Weights:
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    # All columns that never change are written now.
+    # These columns never change, so they are written when the store is created.
     rows = {name: [getattr(image, name) for image in images] for name in IDENTITY_COLUMNS}
     provenance = deciding_fields(settings) | versions(settings) | history
     create_store(plan.target, rows, shapes, provenance)
@@ -62,12 +62,12 @@ def create_pending(plan: Plan, manifest: Manifest, command: str) -> Weights:
 def upgrade_store(old: FeatureStore, target: Path) -> int:
     """Copy a store of an earlier format into one of today's format.
 
-    The new store keeps the provenance: its features were made with it, whatever versions of the
-    libraries are installed now.
+    The new store keeps the provenance of the old one. Its features were computed with the library
+    versions there, not with those that are installed now.
 
     Args:
         old: the store.
-        target: path of the new store; an unfinished one that exists is continued.
+        target: path of the new store; if an unfinished one exists, it is continued.
 
     Returns:
         The number of rows that were copied; damaged rows stay pending.
@@ -124,6 +124,6 @@ def fill_from_donors(target: Path, donors: Sequence[FeatureStore]) -> int:
 
 
 def check_upgraded(plan: Plan) -> None:
-    """Raise `StoreError` if an upgraded store needs rows of other libraries than its own."""
+    """Raise `StoreError` if pending rows of an upgraded store would get other library versions."""
     if not FeatureStore(plan.target).complete and plan.existing is not None:
         check_alike(plan.existing, plan.settings, with_versions=True)

@@ -1,10 +1,13 @@
-"""The pool of worker processes, one a core.
+"""The pool of worker processes, one for each core.
 
-The parent hands out rows and replaces a worker that dies; `process` describes the messages.
+The parent sends rows to the workers and replaces a worker that dies; `process` describes the
+messages.
 
-The workers are plain processes that speak JSON, not `multiprocessing`: nothing is unpickled, a
-program that calls this package needs no `if __name__ == "__main__"`, and a worker that is killed at
-any instant takes no queue or lock with it.
+The workers are plain processes that exchange JSON, not `multiprocessing`, for three reasons:
+
+- Nothing is unpickled.
+- A program that calls this package needs no `if __name__ == "__main__"`.
+- A worker that is killed at any instant blocks no queue or lock.
 """
 
 from __future__ import annotations
@@ -27,21 +30,21 @@ from ..pipeline import Batch, ImageSource, Seconds, SeenPixels, never
 from . import process
 
 WORKER_MODULE = process.__name__
-"""Module that a worker runs, by its name, so that a move of the file cannot break it."""
+"""Name of the module that a worker runs; it stays right if the file moves."""
 
 ROWS_A_BATCH = 16
-"""Rows after which a batch is passed on."""
+"""Number of rows after which a batch is yielded."""
 
 SECONDS_A_BATCH = 1.0
-"""Seconds after which a batch is passed on."""
+"""Seconds after which a batch is yielded."""
 
 START_SECONDS = 120
 """Seconds after which a worker that does not start is killed."""
 
 IMAGE_SECONDS = 300
-"""Seconds for one image after which a worker hangs and is killed.
+"""Seconds for one image after which a worker is killed, because it hangs.
 
-The slowest images that are allowed take some 20 s.
+The slowest images that are allowed take about 20 s.
 """
 
 _ERRORS: dict[str, type[FreezeframeError]] = {
@@ -90,9 +93,10 @@ class Outcome:
 
 
 class Worker:
-    """One worker process and the messages with it."""
+    """One worker process, and the messages to and from it."""
 
     def __init__(self) -> None:
+        # The last line that a worker prints explains why it did not start.
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", WORKER_MODULE],
@@ -155,7 +159,7 @@ class Worker:
         try:
             code = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            # It closed its pipes, but lives.
+            # The process closed its pipes but still runs.
             self.kill()
             code = self._process.wait()
         if self._late:
@@ -163,7 +167,7 @@ class Worker:
         raise WorkerDiedError(f"signal {-code}" if code < 0 else f"exit code {code}")
 
     def kill(self) -> None:
-        """End it at once."""
+        """End the process at once."""
         self._process.kill()
 
     def _kill_late(self) -> None:
@@ -171,27 +175,27 @@ class Worker:
         self.kill()
 
     def close(self) -> None:
-        """Close its input, which ends it, and wait for the end."""
+        """Close the worker's input, which ends the worker, and wait for its end."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         for pipe in (self._process.stdin, self._process.stdout):
             try:
                 pipe.close()
             except OSError:
-                # A dead worker did not take the last message.
+                # Closing writes the last message, which a dead worker cannot take.
                 continue
         self._process.wait()
         self._printed.close()
 
 
 class WorkerPool:
-    """Worker processes that fill rows of a store; a thread of this process leads each of them.
+    """Worker processes that fill rows of a store; one thread of this process leads each worker.
 
     Args:
         job: the job of all workers.
         sources: the images, taken one by one as workers become free.
         n_workers: number of workers.
-        stop: called before each image; True hands out no more.
+        stop: called before each image; True means that no more images are computed.
     """
 
     def __init__(
@@ -218,8 +222,8 @@ class WorkerPool:
         """Yield the outcomes of all rows in batches, in the order in which they finish.
 
         Raises:
-            FreezeframeError: no worker starts, or one met an error that will stop all of them (a
-                full disk, say).
+            FreezeframeError: no worker starts, or a worker has an error that will stop all workers,
+                such as a full disk.
         """
         for thread in self._threads:
             thread.start()
@@ -227,7 +231,7 @@ class WorkerPool:
             yield from self._batches()
         finally:
             with self._lock:
-                # Threads that wait for a worker wake up when it is killed.
+                # A thread may wait for an answer; killing its worker ends the wait.
                 self._abandoned = True
                 for worker in self._workers.values():
                     worker.kill()
@@ -269,7 +273,7 @@ class WorkerPool:
             while (source := self._next_source()) is not None:
                 self._outcomes.put(self._compute_with_retry(number, source))
             self._outcomes.put(None)
-        # An error of any kind is raised where the outcomes are read.
+        # `_batches` raises the error in the thread of the caller.
         except BaseException as error:
             self._outcomes.put(error)
         finally:
@@ -282,7 +286,7 @@ class WorkerPool:
 
     def _start(self, number: int) -> None:
         worker = Worker()
-        # It is listed before it is ready, so that it can be killed while it starts.
+        # Listed before it is ready, so that `run` can kill it while it starts.
         with self._lock:
             self._workers[number] = worker
             if self._abandoned:
@@ -305,7 +309,7 @@ class WorkerPool:
         raise AssertionError("unreachable")
 
     def _compute(self, worker: Worker, source: ImageSource) -> Outcome:
-        """Let a worker read an image, and compute it if its pixels are new."""
+        """Have a worker read an image, and compute it if its pixels are new."""
         worker.send({"row": source.row, "path": str(source.path), "sha256": source.sha256})
         answer = worker.receive()
         if "pixels" not in answer:
@@ -327,15 +331,15 @@ def raise_error(answer: dict[str, Any]) -> None:
     """Raise the error in a worker's answer, if there is one."""
     if "error" in answer:
         kind = _ERRORS.get(answer["kind"], FreezeframeError)
-        # Without __init__, since the text is complete already.
+        # `__new__` skips `__init__`, which would build the text again from other arguments.
         raise kind.__new__(kind, answer["error"])
 
 
 class OutcomeGatherer:
-    """Sorts outcomes into batches; rows wait for the row with the same pixels.
+    """A collector of outcomes into batches, where copies wait for the row that is computed.
 
     Args:
-        seen: the pool's pixels; those of a row that failed are removed.
+        seen: table of pixels that the pool uses; pixels of a row that failed are removed.
     """
 
     def __init__(self, seen: SeenPixels) -> None:
@@ -351,7 +355,7 @@ class OutcomeGatherer:
         row = outcome.row
         answer = outcome.answer
         first = outcome.first
-        # Without features to copy, the rows with the same pixels share the first row's failure.
+        # If the first row failed, there are no features to copy: rows with its pixels fail, too.
         if first in self._failed:
             answer = self._failed[first]
             first = None
@@ -370,7 +374,7 @@ class OutcomeGatherer:
             self.add(batch, waiting)
 
     def _add_answer(self, batch: Batch, row: int, answer: dict[str, Any]) -> None:
-        """Add a row with an answer of its own."""
+        """Add a row that copies no other row, by the worker's answer."""
         if "failed" in answer:
             batch.failed.append((row, answer["failed"]))
         elif "unread" in answer:

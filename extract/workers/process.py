@@ -1,16 +1,16 @@
 """The program of a worker process of the engine mnn.
 
-For each image it decodes, computes the features and writes them into the store. `WorkerPool` runs
-it as `python -m` and speaks JSON with it, one message a line. The first message is the job; the
-answer is `{"ready": true}`. Then for each image:
+The program decodes each image, computes its features and writes them into the store. `WorkerPool`
+runs it as `python -m` and exchanges JSON with it, one message a line. The first message is the job;
+the answer is `{"ready": true}`. Then for each image:
 
     <- {"row": 7, "path": "/scans/yes/7.png", "sha256": "..."}
     -> {"pixels": "<digest>", ...}      or a last answer: {"failed": reason}, {"unread": reason} or
                                         {"error": ...}
-    <- "compute"                        or "skip", which ends it: another row has the same pixels
+    <- "compute"                        or "skip", if another row has the same pixels; no answer
     -> {"checksums": {layer: ...}, "size": [height, width], "seconds": [decode, forward, write]}
 
-The end of its input ends it.
+The program ends at the end of its input.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     try:
         writer = StoreWriter(job["store"])
         engine = MnnEngine(find_backbone(job["backbone"]), Path(job["model"]), job["layers"])
-    # The parent raises it again: a missing model, say, stops all workers.
+    # An error such as a missing model stops all workers, so the parent raises it again.
     except FreezeframeError as error:
         answer(_error_message(error))
         return
@@ -80,17 +80,17 @@ def compute_row(
         engine: the engine.
         writer: writer of the store.
         resize: resizing method.
-        messages: what the pool says next: "compute" or "skip".
+        messages: the next messages of the pool: "compute" or "skip", then the next image.
     """
     start = time.perf_counter()
     loaded = load_image(source, engine.input_size, resize)
-    # Also a row that is not computed needs its fingerprint.
+    # A row that is not computed needs its fingerprint, too.
     writer.put_fingerprint(source.row, loaded.fingerprint.pixels, loaded.fingerprint.thumbnail)
     decoded = time.perf_counter()
     yield {"pixels": loaded.digest.hex(), "size": loaded.size}
     if next(messages, "skip") == "skip":
         return
-    # The time between the messages is the pool's.
+    # The time of waiting for the pool does not count.
     resumed = time.perf_counter()
     features = engine.forward([loaded.pixels])
     computed = time.perf_counter()
@@ -100,7 +100,7 @@ def compute_row(
 
 
 def main() -> None:
-    """Serve on standard input and output; what libraries print goes to standard error."""
+    """Serve on standard input and output; output of libraries goes to standard error."""
     # MNN prints to standard output, which would mix with the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -167,7 +167,7 @@ def test_resolving_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"layers": ("block5_pool",)}, "pixels-32 has no layer 'block5_pool'; it has pixels"),
         (
             {"backbone": "vgg16", "layers": ("block5_pool",), "engine": "none"},
-            "engine none is for pixels-N; vgg16 has to",
+            "engine none is for pixels-N; vgg16 needs the engine keras or mnn",
         ),
         ({"backbone": "vgg16"}, "vgg16 has no layer 'pixels'"),
         ({"engine": "tea"}, "engine must be one of auto, keras, mnn, none, got 'tea'"),
@@ -282,7 +282,9 @@ def test_a_store_of_another_backbone_is_refused(
             extract_features(read_manifest(scans), store.path, settings)
     with pytest.raises(StoreError, match=r"made with backbone 'vgg16', asked for 'pixels-32'"):
         extract_features(read_manifest(scans), make_store("b.h5", ["x", "y"] * 10), PIXELS)
-    with pytest.raises(ParameterError, match="workers are for the engine mnn, not for none"):
+    with pytest.raises(
+        ParameterError, match="workers are for the engine mnn, not for none; leave --workers out"
+    ):
         extract_features(read_manifest(scans), tmp_path / "c.h5", PIXELS, workers=2)
 
 
@@ -333,7 +335,10 @@ def test_the_command_line_loads_no_deep_learning_library(scans: Path, tmp_path: 
             ["--backbone", "pixels-32", "--layer", "pixels", "--batch-size", "4"],
             "error: batch_size 4 is for networks; ",
         ),
-        (["--engine", "none"], "error: engine none is for pixels-N; vgg16 has to be computed"),
+        (
+            ["--engine", "none"],
+            "error: engine none is for pixels-N; vgg16 needs the engine keras or mnn",
+        ),
     ],
 )
 def test_mistakes_are_reported_in_one_line(
