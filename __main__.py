@@ -57,6 +57,7 @@ class CommandTable(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line and exit; an error becomes one line and an exit code."""
+        # click would print errors over several lines and choose the exit codes itself.
         kwargs["standalone_mode"] = False
         try:
             sys.exit(super().main(*args, **kwargs) or 0)
@@ -84,6 +85,7 @@ class CommandTable(click.Group):
 
 def _fail(text: str, exit_code: int) -> NoReturn:
     """Print an error on one line of standard error, and exit."""
+    # A file name may hold line breaks and control characters: none may reach the terminal.
     click.echo(f"error: {printable(' '.join(text.split()))}", err=True)
     sys.exit(exit_code)
 

@@ -59,6 +59,7 @@ def two_columns(scores: NDArray[Any]) -> NDArray[np.float64]:
         scores: of shape (n_rows,), (n_rows, 1) or (n_rows, n_classes).
     """
     scores = np.asarray(scores, dtype=np.float64)
+    # Zeros for class 0 keep the difference of both scores, which decides all probabilities.
     if scores.ndim == 1:
         # (n_rows,) -> (n_rows, 1)
         scores = scores[:, None]

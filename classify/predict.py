@@ -1,4 +1,4 @@
-"""Predict the class of images with a fitted head and the backbone that it needs."""
+"""Predictions of new images with a fitted head and the backbone that it needs."""
 
 from __future__ import annotations
 
@@ -153,6 +153,7 @@ class Predictor:
 
     def stream(self, images: Iterable[ImageInput]) -> Iterator[Prediction]:
         """Yield the predictions of `predict` one by one; only few images are in memory at once."""
+        # A generator would raise only when its first prediction is requested.
         _check_several(images)
         if self._closed:
             raise FreezeframeError(CLOSED)
@@ -162,7 +163,7 @@ class Predictor:
         """Decode ahead, and predict whenever the engine's batch is full."""
         batch: list[_Decoded] = []
         n_readable = 0
-        for image in self._decoded_ahead(images):
+        for image in self._decode_ahead(images):
             batch.append(image)
             n_readable += image.pixels is not None
             # Many unreadable images end a batch early, so that memory stays bounded.
@@ -172,8 +173,8 @@ class Predictor:
                 n_readable = 0
         yield from self._predict_batch(batch)
 
-    def _decoded_ahead(self, images: Iterable[ImageInput]) -> Iterator[_Decoded]:
-        """Decode images in threads, two batches before the one that is taken; in order."""
+    def _decode_ahead(self, images: Iterable[ImageInput]) -> Iterator[_Decoded]:
+        """Yield decoded images in order, while threads decode two batches ahead."""
         ahead = 2 * (self._settings.batch_size or 1)
         waiting: deque[Future[_Decoded]] = deque()
         with ThreadPoolExecutor(max(2, cpu_cores())) as threads:
@@ -308,7 +309,7 @@ def _rgb_pixels(image: ImageInput) -> NDArray[np.uint8]:
             raise ImageError("no such file")
         return decode_image(read_image_bytes(image))
     if not isinstance(image, np.ndarray):
-        raise ImageError(f"neither a path, nor bytes, nor an array, but {type(image).__name__}")
+        raise ImageError(f"an image must be a path, bytes or an array, got {type(image).__name__}")
     shape = image.shape
     if image.dtype != np.uint8 or image.size == 0:
         raise ImageError(f"pixels must be uint8, got {image.dtype} of shape {shape}")

@@ -1,1 +1,1 @@
-"""Reading of leaderboards and runs: ranks, comparisons, tables, records."""
+"""Views of leaderboards and runs: ranks, comparisons, tables, records."""

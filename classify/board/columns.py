@@ -1,4 +1,4 @@
-"""Columns of tables: as many as the terminal has room for, and no number is cut off."""
+"""Columns of tables, chosen so that they fit the terminal and no number is cut off."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 ALWAYS = 100
-"""Priority of columns that are never left out."""
+"""Priority of columns that are never dropped."""
 
 NAME_WIDTH = 24
 LEAST_NAME_WIDTH = 10
@@ -28,10 +28,10 @@ class Column:
     Attributes:
         heading: text above the cells.
         cells: texts, one for each row.
-        keep: priority where room is short: the column of the least number is left out first; those
-            of `ALWAYS` stay.
+        keep: priority where room is short: the column with the least number is dropped first;
+            columns with `ALWAYS` stay.
         name: True if it holds names, which are aligned left; numbers are aligned right.
-        instead: a narrower column that takes its place.
+        instead: a narrower column that replaces it when it is dropped.
         narrowest: width in letters that a column of names has at least.
     """
 
@@ -47,6 +47,7 @@ class Column:
         """Width in letters of the terminal."""
         from rich.cells import cell_len
 
+        # A letter of some scripts is two cells wide in a terminal.
         return max(map(cell_len, (self.heading, *self.cells)))
 
     @property
@@ -56,7 +57,7 @@ class Column:
 
     @property
     def least_width(self) -> int:
-        """Width that it keeps while there are columns to leave out."""
+        """Width that it keeps while other columns can be dropped."""
         return min(self.width, self.narrowest) if self.folds else self.width
 
 
@@ -73,6 +74,7 @@ def fit_columns(columns: Sequence[Column], width: int) -> list[Column]:
     while (excess := _width_of(chosen) - width) > 0:
         least = min(chosen, key=lambda column: column.keep)
         place = chosen.index(least)
+        # Columns are dropped before names become narrower than `NAME_WIDTH`.
         if least.keep < ALWAYS:
             chosen[place : place + 1] = [least.instead] if least.instead else []
             continue
@@ -102,6 +104,7 @@ def as_table(columns: Sequence[Column], rows: slice = slice(None)) -> Table:
             justify="left" if column.name else "right",
             no_wrap=not column.folds,
             overflow="fold",
+            # Without a least width, rich would make columns narrower and cut numbers.
             min_width=column.least_width,
             max_width=column.least_width if column.narrowest < NAME_WIDTH else None,
         )
@@ -112,6 +115,7 @@ def as_table(columns: Sequence[Column], rows: slice = slice(None)) -> Table:
 
 def as_markdown(columns: Sequence[Column], rows: slice = slice(None)) -> str:
     """Return some rows of columns as a table in Markdown."""
+    # A Markdown table is as wide as it needs: no column is dropped.
     texts = [list(map(as_text, column.cells[rows])) for column in columns]
     lines = [
         [column.heading for column in columns],

@@ -1,4 +1,4 @@
-"""Pairs of runs, compared on the images that all of the runs were tested on."""
+"""Paired comparisons of runs on the images that all of them were tested on."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ class RunPair:
     """Two runs on one test set, the better one first.
 
     Attributes:
-        tested: the evaluation of one of the runs, for the test set's names.
-        first, second: names of the runs.
-        run_ids: of both.
-        n: number of images that they were compared on; fewer than tested, if the metric is clean.
+        tested: the evaluation of one of the runs, which has the names of the test set.
+        first: name of the better run.
+        second: name of the other run.
+        run_ids: run ids of both.
+        n: number of compared images; a clean metric has fewer than the test set.
         leaking: number of test images with a relative in each run's training.
         unknown: number of test images whose relatives in each run's training are unknown.
         difference: of a metric, first minus second.
@@ -75,7 +76,8 @@ def shared_evaluations(runs: Sequence[NamedRun]) -> list[list[Evaluation]]:
             for run, evaluations in zip(runs, by_run, strict=True)
         ]
         raise FreezeframeError(
-            f"the runs share no test images, so they cannot be compared: {'; '.join(tested)}"
+            f"the runs share no test images: {', '.join(tested)}; "
+            "fit both with the same --test stores, or with the same split"
         )
     return [[evaluations[test_id] for evaluations in by_run] for test_id in shared]
 
@@ -108,6 +110,7 @@ def compare_runs(
         for name in metrics:
             pairs += _pairs(runs, evaluations, name, metric)
         clean = _clean_for_all(evaluations)
+        # Without leaks the clean comparison would repeat the first one.
         if not clean.all() and enough(evaluations[0].predictions, clean):
             pairs += _pairs(runs, evaluations, PREFIX + metric, metric, clean)
     return pairs
@@ -119,6 +122,7 @@ def _clean_for_all(evaluations: Sequence[Evaluation]) -> NDArray[np.bool_]:
     The images are in the order of the first evaluation.
     """
     first = evaluations[0]
+    # Files may list the same images in different orders.
     clean = [evaluation.clean[evaluation.rows_like(first)] for evaluation in evaluations]
     return np.asarray(np.all(clean, axis=0))
 
@@ -142,6 +146,7 @@ def _pairs(
     # Rows, classes and groups as in the first evaluation, so that the rows are paired.
     names = names_of(runs)
     predictions = [evaluation.like(evaluations[0]) for evaluation in evaluations]
+    # The same run comes first in every metric, so that the rows of a table can be compared.
     sign = metric_of(order_by).sign
     values = [sign * point_values(result, [order_by])[order_by] for result in predictions]
     # Runs whose metric is not defined come last.
@@ -178,7 +183,7 @@ def _pairs(
 def comparison_warnings(
     runs: Sequence[NamedRun], shared: Sequence[Sequence[Evaluation]]
 ) -> list[str]:
-    """Warn of relatives of test images, before a comparison is believed.
+    """Return warnings of test images whose relatives make a comparison doubtful.
 
     Args:
         runs: the compared runs.
@@ -201,7 +206,7 @@ def comparison_warnings(
 
 
 def _unknown_text(evaluation: Evaluation, where: str, name: str) -> str:
-    """Say that relatives in a run's training could not be checked; "" if all were."""
+    """Write that relatives in a run's training could not be checked; "" if all were."""
     n_unknown = int(evaluation.unknown.sum())
     images = f"{n_unknown} of {len(evaluation.clean)} test images of {where}"
     if not n_unknown:
@@ -209,9 +214,9 @@ def _unknown_text(evaluation: Evaluation, where: str, name: str) -> str:
     if not evaluation.looked_for:
         return (
             f"{name} was fitted by an older version, which noticed only byte-identical copies: "
-            f"whether {images} leak is not known; fit again"
+            f"relatives of {images} are unknown; fit it again"
         )
     return (
-        f"whether {images} have a relative among the training images of {name} is not known: its "
-        "stores do not tell what all images look like; run extract-features again, then fit again"
+        f"relatives of {images} among the training images of {name} are unknown: its stores lack "
+        "fingerprints of some images; run extract-features again, then fit it again"
     )

@@ -1,4 +1,4 @@
-"""Runs that a user names: by folder, file of predictions, run id, or the beginning of one."""
+"""Runs that a user names by a folder, a file of predictions, or the beginning of a run id."""
 
 from __future__ import annotations
 
@@ -45,20 +45,23 @@ def find_runs(texts: Sequence[str], leaderboard: Path, runs: Path) -> list[Named
     # The first row of a run counts: later ones do not replace it.
     row_of = {row["run_id"]: row for row in reversed(rows)}
     named = [_find(text, row_of, leaderboard, runs) for text in texts]
+    # Resolved, since a run id and a path may lead to the same folder.
     folders = [run.folder.resolve() for run in named]
     for run, folder in zip(named, folders, strict=True):
         if folders.count(folder) > 1:
-            raise ParameterError(f"{run.run_id} is named twice; give another run")
+            raise ParameterError(f"{run.run_id}: is named twice; give another run")
     return named
 
 
 def _find(text: str, row_of: Rows, leaderboard: Path, runs: Path) -> NamedRun:
     """Find one run; raise ParameterError if the text names no single run."""
     path = Path(text)
+    # A path comes before a run id: what exists on the disk is never ambiguous.
     if path.exists():
         run_id = _id_of_place(path.resolve())
         return NamedRun(run_id, path, row_of.get(run_id, {}))
-    run_id = text if text in row_of else _completed_id(text, row_of, leaderboard)
+    # A whole run id counts even if it is also the beginning of another one.
+    run_id = text if text in row_of else _complete_id(text, row_of, leaderboard)
     return NamedRun(run_id, RunFolders(runs).folder(run_id), row_of[run_id])
 
 
@@ -69,18 +72,20 @@ def _id_of_place(path: Path) -> str:
     return path.parent.name if path.name == PREDICTIONS_NAME else path.stem
 
 
-def _completed_id(text: str, row_of: Rows, leaderboard: Path) -> str:
+def _complete_id(text: str, row_of: Rows, leaderboard: Path) -> str:
     """Return the only run id that begins with a text."""
     matches = [run_id for run_id in row_of if run_id.startswith(text)]
     if not matches:
-        place = str(leaderboard) if row_of else f"{leaderboard}, which has none"
+        ids = "no run id begins with it" if row_of else "there are no runs"
         raise ParameterError(
-            f"{text!r} is neither a run's folder nor a run id, or the beginning of one, of {place}"
+            f"{text!r}: no folder or file has this name, and in {leaderboard} {ids}; "
+            "give a run's folder, or a run id that `leaderboard --format csv` lists"
         )
     if len(matches) > 1:
+        # A few ids show the pattern; thousands would hide the message.
         examples = ", ".join(matches[:5]) + ", ..." * (len(matches) > 5)
         raise ParameterError(
-            f"{text!r} is the beginning of {len(matches)} run ids: {examples}; give more of one"
+            f"{text!r}: is the beginning of {len(matches)} run ids, {examples}; type more of one"
         )
     return matches[0]
 
@@ -95,6 +100,7 @@ def names_of(runs: Sequence[NamedRun]) -> list[str]:
         f"{head} {run.row.get('layer', '')} {run.row.get('pooling', '')}".rstrip()
         for head, run in zip(heads, runs, strict=True)
     ]
+    # Every line of a table has the names, so the first that suffice are taken.
     for names in (heads, features, [run.run_id for run in runs]):
         if len(set(names)) == len(runs):
             return names

@@ -1,4 +1,4 @@
-"""Ranks of leaderboard rows on each test set, and which rows cannot be told from the best."""
+"""Ranks of leaderboard rows on each test set, and paired tests against the best row."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ class RankedRow:
         row: cells by column.
         rank: 1 for the best; rows with the same score share a rank. None where the metric is not
             defined.
-        p: of the paired test against the best row, adjusted after Holm; NaN if there is no test, or
-            none that counts.
-        standing: "best"; "equal", if the test cannot tell it from the best; "worse"; or "untested".
+        p: p-value of the paired test against the best row, adjusted after Holm; NaN without a test
+            that counts.
+        standing: "best"; "equal" if the test finds no difference from the best; "worse"; or
+            "untested".
     """
 
     row: Mapping[str, str]
@@ -42,12 +43,12 @@ def rank_rows(
 ) -> list[list[RankedRow]]:
     """Rank the rows of each test set, best first.
 
-    The largest test set comes first; of those of one size, the one with the latest run.
+    The largest test set comes first; among equally large ones, the one with the latest run.
 
     Args:
         rows: of a leaderboard.
         metric: one of `METRIC_NAMES` or `CLEAN_NAMES`.
-        folders: hold the predictions, for the tests against the best.
+        folders: the folders of the runs, whose predictions are tested against the best.
     """
     test_sets: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
     for row in rows:
@@ -102,14 +103,15 @@ def _p_against_best(
 ) -> list[float]:
     """Return adjusted p-values of paired tests against the best row; NaN without predictions.
 
-    The same images chose the best and test it, which makes the p-values somewhat too small.
+    The same images select the best row and test it. This makes the p-values somewhat too small.
 
-    Each clean score is that of a run's own clean images, but the test is on images that are clean
-    for both runs. If the best is the worse one there, and not by chance, the row cannot be called
-    worse: its p-value is NaN, too.
+    A clean score uses the clean images of its own run, but the test uses images that are clean for
+    both runs. There the best row may be significantly worse. The other row is then not "worse": its
+    p-value is NaN, too.
     """
     p_values = [NAN] * len(rest)
-    turned = [False] * len(rest)
+    best_is_worse = [False] * len(rest)
+    # Rows of schema 1 have no id by which predictions could be found.
     if not best["test_id"] or not rest:
         return p_values
     first = folders.evaluation(best["run_id"], best["test_id"])
@@ -120,14 +122,14 @@ def _p_against_best(
         if second is not None:
             # A broken file must not keep the rest of the leaderboard from being shown.
             try:
-                p_values[place], turned[place] = _test(first, second, metric)
+                p_values[place], best_is_worse[place] = _test(first, second, metric)
             except FreezeframeError as error:
                 folders.problems.append(str(error))
     # The rows are adjusted together: each further run is a further chance to differ by luck.
     adjusted: list[float] = holm(p_values).tolist()
     return [
-        NAN if is_turned and p <= ALPHA else p
-        for p, is_turned in zip(adjusted, turned, strict=True)
+        NAN if is_reversed and p <= ALPHA else p
+        for p, is_reversed in zip(adjusted, best_is_worse, strict=True)
     ]
 
 

@@ -17,6 +17,7 @@ from .sentences import conclusion
 RANKED_COLUMNS = (*COLUMNS, "rank", "p_vs_best", "indistinguishable")
 """Columns of a ranked row: those of the leaderboard, and its place among its test set."""
 
+# Without a test, nobody knows: that is null in JSON, and not "no".
 _INDISTINGUISHABLE = {"best": True, "equal": True, "worse": False, "untested": None}
 
 
@@ -32,6 +33,7 @@ def ranked_record(place: RankedRow) -> dict[str, Any]:
 
 def pair_record(pair: RunPair) -> dict[str, Any]:
     """Return a compared pair by the names of its columns."""
+    # Columns of earlier versions keep their names and their order: scripts read them.
     difference = pair.difference
     numbers = {
         name: _finite_or_none(getattr(difference, name))
@@ -63,7 +65,8 @@ def as_csv(columns: Sequence[str], records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cell(name: str, value: Any) -> str:
-    """Write a cell as in the leaderboard, where text is no formula of a spreadsheet."""
+    """Write a cell as in the leaderboard, so that no spreadsheet takes text for a formula."""
+    # Scripts expect "yes" and "no"; `repr` would write "True" and "False".
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str):
@@ -83,6 +86,7 @@ def _json_value(name: str, value: Any) -> Any:
     """Convert a cell of the leaderboard: numbers to numbers, its JSON to objects."""
     if not isinstance(value, str):
         return value
+    # Cells of a leaderboard are text; an empty one is an undefined or missing number.
     if name in (*INTEGERS, "schema"):
         return int(value) if value else None
     if name in NUMBERS:
@@ -95,4 +99,5 @@ def _json_value(name: str, value: Any) -> Any:
 
 
 def _finite_or_none(value: float) -> float | None:
+    # JSON has neither NaN nor infinity.
     return float(value) if math.isfinite(value) else None

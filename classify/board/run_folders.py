@@ -1,4 +1,4 @@
-"""Predictions in the folders of runs, each file read once."""
+"""The folders of runs, and the predictions in them, each file read once."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ class RunFolders:
         Raises:
             FreezeframeError: the id would lead out of the folder of runs.
         """
+        # A run id comes from a file that anybody may have edited.
         if not run_id or Path(run_id).name != run_id or run_id == "..":
-            raise FreezeframeError(f"{run_id!r} is no name of a run's folder; correct its row")
+            raise FreezeframeError(
+                f"run_id {run_id!r}: cannot be the name of a folder; correct it in the leaderboard"
+            )
         return self.runs / run_id
 
     def evaluation(self, run_id: str, test_id: str) -> Evaluation | None:

@@ -14,19 +14,22 @@ from .tables import heading, is_random, p_text
 def title_of_test_set(ranked: Sequence[RankedRow]) -> str:
     """Name the test set of ranked rows: "edureka, hold-out 20%: 920 images in 780 groups"."""
     rows = [place.row for place in ranked]
+    # Rows of one test set may name it differently, after its folder was renamed.
     names = " / ".join(dict.fromkeys(f"{row['test_set']}, {row['split']}" for row in rows))
+    # Groups are worth a word only where they are fewer than the images.
     groups = rows[0]["n_test_groups"]
     grouped = f" in {groups} groups" if groups not in ("", rows[0]["n_test"]) else ""
     return f"{names}: {rows[0]['n_test'] or '?'} images{grouped}"
 
 
 def legend(ranked: Sequence[RankedRow], metric: str) -> list[str]:
-    """Explain the marks and columns of a table of ranked rows, those that it has.
+    """Explain the marks and columns that a table of ranked rows has.
 
     Args:
         ranked: the rows that are shown.
         metric: the metric that ranks them.
     """
+    # Only what is in the table is explained: a short legend is read.
     standings = {place.standing for place in ranked}
     counts = [leak_count(place.row) for place in ranked]
     any_leaking = any(count for count, _ in counts)
@@ -39,7 +42,8 @@ def legend(ranked: Sequence[RankedRow], metric: str) -> list[str]:
         reason = "predictions are missing, or the score is not defined"
         if is_clean(metric):
             reason += (
-                "; or too few images are clean for both, or on these the best is the worse one"
+                "; or too few images are clean for both runs, "
+                "or the best has the worse score on them"
             )
         lines.append(f"?  not tested against the best: {reason}")
     if any_leaking or any_unknown:
@@ -54,7 +58,7 @@ def legend(ranked: Sequence[RankedRow], metric: str) -> list[str]:
         )
     if any_leaking or is_clean(metric):
         lines.append(
-            'clean: on test images without such a relative; "-" where they are too few, or unknown'
+            'clean: on test images without such a relative; "-" if these are too few or unknown'
         )
     if any(is_random(place.row) for place in ranked):
         lines.append(
@@ -80,6 +84,7 @@ def conclusion(pair: RunPair) -> str:
     pair_name = f"{pair.first} and {pair.second}"
     if pair.better is None:
         return f"{where}, {pair_name} cannot be compared: {metric} has no test there"
+    # A sentence says "p < 0.001"; a cell of a table has no room for the p.
     p = "p < 0.001" if pair.p_holm < 0.001 else f"p = {p_text(pair.p_holm)}"
     if not pair.better:
         return f"{where}, {pair_name} cannot be told apart ({metric}, {p})"

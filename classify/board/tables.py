@@ -64,7 +64,7 @@ def row_columns(
         Column("features", [printable(_features(row)) for row in rows], name=True),
     ]
     numbers = [Column(f"{heading(metric)} (95 %)", _with_intervals(rows, metric))]
-    # Where nothing leaks, the clean score is the score itself.
+    # Without leaks, the clean score is the score itself.
     if any(leak_count(row)[0] for row in rows) and not is_clean(metric):
         numbers.append(_clean_column(rows, PREFIX + metric))
     for shown in SHOWN_METRICS:
@@ -98,6 +98,7 @@ def _clean_column(rows: Sequence[Mapping[str, Any]], metric: str) -> Column:
 def _leaked_column(rows: Sequence[Mapping[str, Any]]) -> Column:
     """Return the number of leaking test images: "7 of 253", or "7" where room is short."""
     counts = [leak_count_text(*leak_count(row)) for row in rows]
+    # "0 of 253" says no more than "0", and an unknown count has no share.
     shares = [
         count if count in ("0", "?") else f"{count} of {row['n_test']}"
         for count, row in zip(counts, rows, strict=True)
@@ -117,11 +118,13 @@ def pair_columns(pairs: Sequence[RunPair]) -> list[Column]:
         Column("of A", firsts, keep=2),
         Column("of B", seconds, keep=2),
     ]
+    # The title has the size of the test set; only clean metrics differ from it.
     if any(pair.n < len(pair.tested.paths) for pair in pairs):
         columns.append(Column("n", [str(pair.n) for pair in pairs], keep=4))
     leaks = [
         " and ".join(map(leak_count_text, pair.leaking, map(bool, pair.unknown))) for pair in pairs
     ]
+    # A column of zeros would only take room.
     if set(leaks) != {"0 and 0"}:
         columns.append(Column("leaked", leaks, keep=3))
     columns.append(Column("A - B (95 %)", [_difference(pair.difference) for pair in pairs]))
@@ -147,6 +150,7 @@ def _difference(difference: Difference) -> str:
 
 def _signed(text: str) -> str:
     """Put a plus before a number that is not negative; -0.0 becomes +0.0."""
+    # NOT_DEFINED is a minus alone, and rounding may leave -0.0.
     if not text.startswith("-"):
         return f"+{text}"
     return text if text == NOT_DEFINED or float(text) else f"+{text[1:]}"
@@ -166,7 +170,8 @@ def _head(row: Mapping[str, Any]) -> str:
 
 
 def _start(row: Mapping[str, Any]) -> str:
-    """Write the weights that a network started with; a leaderboard may hold anything instead."""
+    """Write the weights that a network started with; "" for other heads."""
+    # The cell comes from a file: it may hold anything.
     with suppress(ValueError, AttributeError, RecursionError):
         weights = json.loads(row.get("hyperparameters") or "{}").get("weights")
         return f", {weights}" if weights else ""
@@ -189,16 +194,19 @@ def metric_text(metric: str, value: Any) -> str:
 
 def metric_with_interval(row: Mapping[str, Any], metric: str) -> str:
     """Write a metric with its interval, if it has one: 96.8 (95.5-97.8)."""
+    # Leaderboards of schema 1 have an interval of the accuracy only.
     low, high = (row.get(f"{metric}_{end}", "") for end in ("low", "high"))
     value = metric_text(metric, row[metric])
     if math.isnan(number(low)) or math.isnan(number(high)):
         return value
+    # A hyphen before a minus would be hard to read: -0.1--0.2.
     dash = " to " if metric_of(metric).negative else "-"
     return f"{value} ({metric_text(metric, low)}{dash}{metric_text(metric, high)})"
 
 
 def _size(value: Any) -> str:
     """Write the size of a model file: 12.3 MB, or 7 kB."""
+    # Schema 1 has no sizes.
     n_bytes = number(value)
     if math.isnan(n_bytes):
         return NOT_DEFINED

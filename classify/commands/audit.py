@@ -1,4 +1,4 @@
-"""The command `freezeframe audit`. It also reads stores, so it is above the room of images."""
+"""The command `freezeframe audit`; it also reads stores, so it is above the folder data/."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ def audit(
     strict: bool,
     no_cache: bool,
 ) -> None:
-    """Find images that show the same: in one set, across its splits, or in other sets.
+    """Find images that show the same picture: in one set, across its splits, or in other sets.
 
-    The same are copies, and pictures that were saved again, resized, made brighter, cropped a
-    little, mirrored or turned by quarter turns. The report has a page with pairs side by side
-    (index.html), one line for each pair (audit.csv), and the group of each image (groups.csv),
-    which no split should cut.
+    These are copies, and pictures that were saved again, resized, made brighter, cropped a little,
+    mirrored or turned by quarter turns. The report has three files: a page with pairs side by side
+    (index.html), one line for each pair (audit.csv), and the group of each image (groups.csv). No
+    split should cut a group.
     """
     from ...data.audit.audit import audit as audit_sets
     from ...data.audit.report import write_report
@@ -93,10 +93,11 @@ def audit(
     if cosine is None and layer is not None:
         raise ParameterError("--layer: has no effect without --cosine; give both or none")
     paths = (source, *references)
-    # Refused before anything is read, which may take minutes.
+    # This check comes before the images are read, which may take minutes.
     for path in paths:
         refuse_output_within(path, output)
     sets = _read(paths, group_column, group_regex, cache=not no_cache)
+    # Features are compared only on request: similar features need not mean the same picture.
     alike = [] if cosine is None else feature_pairs(paths, sets, cosine, layer)
     with progress_bar("comparing", "pairs") as progress:
         result = audit_sets(
@@ -107,6 +108,7 @@ def audit(
             cache=not no_cache,
             progress=progress,
         )
+    # The report is written first: it exists even if the strict exit code stops a script.
     _print(result, write_report(result, output))
     if strict and result.leaks:
         raise LeakError("images are on both sides of a split or in two sets (--strict)")
@@ -129,6 +131,7 @@ def _read(
             )
             for path in paths
         ]
+    # A misspelt name must not look like a result without groups.
     if (group_column or group_regex) and not any(images.groups_are_common for images in sets):
         raise ParameterError(
             "--group-column, --group-regex: no image has such a group; "
@@ -143,7 +146,9 @@ def _print(result: Audit, page: Path) -> None:
 
     lines = headlines(result)
     for kind, text in lines:
+        # Colour is for terminals; click leaves it out elsewhere.
         click.secho(printable(f"{kind}: {text}"), fg="red", bold=True)
+    # An empty result needs a sentence, too.
     if not lines:
         click.echo(NO_LEAKS)
     for text in remarks(result):

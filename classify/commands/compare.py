@@ -50,8 +50,9 @@ def compare(
     from ..scores.metrics import METRIC_NAMES
 
     metric = parse_metric(metric, "--metric", METRIC_NAMES)
+    # click cannot require two values or more of one argument.
     if len(texts) < 2:
-        raise ParameterError(f"two runs are needed for a comparison, got only {texts[0]}")
+        raise ParameterError(f"a comparison needs two runs, got only {texts[0]}; name another run")
     named = find_runs(texts, path, runs or path.parent / "runs")
     shared = shared_evaluations(named)
     pairs = compare_runs(named, shared, metric)
@@ -62,6 +63,7 @@ def compare(
         click.echo(as_json(records))
     else:
         _print_pairs(pairs, metric, output == "markdown")
+    # On standard error, so that CSV and JSON stay readable for programs.
     for warning in comparison_warnings(named, shared):
         click.echo(printable(f"warning: {warning}"), err=True)
 
@@ -75,9 +77,11 @@ def _print_pairs(pairs: Sequence[RunPair], metric: str, markdown: bool) -> None:
 
     screen = console()
     for test_id in dict.fromkeys(pair.tested.test_id for pair in pairs):
+        # Each test set has a table of its own: its columns depend on what leaks in it.
         members = [pair for pair in pairs if pair.tested.test_id == test_id]
         columns = pair_columns(members)
         title = pair_title(members[0])
+        # Accuracy and AUC are in the table; sentences are about the requested metric.
         lines = [
             conclusion(pair) for pair in members if plain_metric(pair.difference.metric) == metric
         ]

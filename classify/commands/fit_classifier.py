@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     default=("logreg",),
     show_default=True,
     metavar="HEAD",
-    help="Head to fit; may be repeated. 'all' fits the heads for any layer; "
+    help="Head to fit. Repeat it for more heads. 'all' fits the heads for any layer; "
     "an unknown name lists all names.",
 )
 @click.option(
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="STORE",
-    help="Another store to test on; may be repeated.",
+    help="Another store to test on. Repeat it for more stores.",
 )
 @click.option(
     "--search",
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     "parameters",
     multiple=True,
     metavar="[HEAD.]NAME=VALUE",
-    help="Fixed hyper-parameter, of one head or of all that have it; may be repeated.",
+    help="Fixed hyper-parameter, of one head or of all that have it. Repeat it for more.",
 )
 @click.option(
     "--calibrate",
@@ -104,7 +104,7 @@ def fit_classifier(
 
     names = _head_names(models)
     fit_options = FitOptions(search, parse_parameters(parameters), calibrate, sensitivity)
-    # A wrong name must fail before anything is read.
+    # A wrong name must fail before the command reads any store.
     fit_options.check(names)
     renamed = parse_classes(classes)
     train = FeatureStore(store)
@@ -136,6 +136,7 @@ def _head_names(models: tuple[str, ...]) -> list[str]:
     from ..heads.table import FOR_ANY_LAYER
 
     names: list[str] = []
+    # "all" may be one of several: --model all --model early-blocks.
     for model in models:
         names += FOR_ANY_LAYER if model == "all" else [model]
     return list(dict.fromkeys(names))
@@ -149,5 +150,6 @@ def _layer_for(names: list[str], store: FeatureStore) -> str | None:
     layers = set(store.layers)
     for name in names:
         layers &= set(HEADS[name].layers or store.layers)
+    # None lets the task take its default, so that the error names the layer that does not fit.
     ordered = [layer for layer in store.layers if layer in layers]
     return ordered[-1] if ordered else None

@@ -40,7 +40,7 @@ PARAMETERS = (
     multiple=True,
     metavar="FOLDER|CSV|STORE",
     type=click.Path(path_type=Path, exists=True),
-    help="Other images to test on; may be repeated.",
+    help="Other images to test on. Repeat it for more sets.",
 )
 @click.option(
     "--trainable",
@@ -58,7 +58,7 @@ PARAMETERS = (
     metavar="PIXELS",
     help="Side of the images for networks on pixels; by default 250, of vgg16 224.",
 )
-@click.option("--epochs", type=int, help="Most epochs to train; by default 10.")
+@click.option("--epochs", type=int, help="Greatest number of epochs; by default 10.")
 @click.option(
     "--patience",
     type=int,
@@ -77,7 +77,7 @@ PARAMETERS = (
     show_default=True,
     metavar="PERCENT",
     type=click.FloatRange(0, 100),
-    help="Most unreadable images; more are an error.",
+    help="Largest share of unreadable images; a larger share is an error.",
 )
 @click.option("--batch-size", type=int, help="Images in a training step; by default 32.")
 @click.option(
@@ -93,7 +93,7 @@ PARAMETERS = (
 @click.option(
     "--class-weights",
     is_flag=True,
-    help="Weigh all classes alike, however many images they have.",
+    help="Give all classes the same weight, whatever their numbers of images.",
 )
 @click.option(
     "--precision",
@@ -155,15 +155,17 @@ def fit_cnn(
     from ..heads.architectures import find_architecture
     from ..task.task import make_task
 
+    # Options are checked in the order of their cost: names first, images last.
     architecture = find_architecture(arch, trainable=trainable, weights=weights, size=size)
-    # What is not set keeps the value of the architecture.
+    # Options that are not set keep the value of the architecture.
     parameters = _parameters({name: options.pop(name) for name in PARAMETERS})
     fit_options = FitOptions("none", {**architecture.parameters, **parameters})
     fit_options.check([architecture.head])
-    # A missing library must fail before the images are decoded, which can take long.
+    # A missing library must fail before the images are decoded, which can take minutes.
     choose_keras_backend()
     renamed = parse_classes(classes)
     place = stores or leaderboard.parent / "stores"
+    # Existing stores are reused, so that a second network starts at once.
     extract = partial(
         extract_and_report,
         log=partial(click.echo, err=True),
@@ -191,6 +193,7 @@ def fit_cnn(
         runs=runs,
         log=log_line,
         checkpoint_seconds=checkpoint_seconds,
+        # Random weights are drawn by the store's seed: there is no file to read them from.
         weights=weights if weights not in (None, "random") else "imagenet",
     )
     guessed = options["positive"] is None
@@ -199,6 +202,7 @@ def fit_cnn(
 
 def _parameters(options: dict[str, Any]) -> dict[str, Any]:
     """Return the hyper-parameters that were set; heads keep flags as 0 and 1."""
+    # None means that the option was not used; False does not.
     numbers = {
         name: int(value) if isinstance(value, bool) else value for name, value in options.items()
     }

@@ -28,9 +28,10 @@ def fit_and_print(
     """Fit heads and print their scores.
 
     Args:
-        fitter: fits them to its task.
+        fitter: fits the heads to its task.
         names: names of the heads.
-        everything: True if the names are all heads; one whose library is missing is skipped then.
+        everything: True if the user asked for all heads; heads without their library are skipped
+            then.
         guessed: True if the positive class was guessed.
         allow_leaks: True to accept test sets that mostly leak.
 
@@ -84,7 +85,7 @@ def _fit_all(fitter: HeadFitter, names: list[str], everything: bool, runs: list[
     Args:
         fitter: fits them to its task.
         names: names of the heads.
-        everything: True if one whose library is missing is skipped.
+        everything: True to skip heads whose library is missing.
         runs: each run is added to it as soon as it is in the leaderboard.
     """
     messages = message_console()
@@ -99,7 +100,7 @@ def _fit_all(fitter: HeadFitter, names: list[str], everything: bool, runs: list[
             outcome = f"{time.monotonic() - start:.1f} s, {_summary(runs[-1].row)}"
         except FreezeframeError as error:
             missing = isinstance(error, MissingExtraError)
-            # A head that was named must be fitted; of "all" those are fitted that can be.
+            # The user named this head, so a missing library is an error; "all" skips the head.
             if len(names) == 1 or (missing and not everything):
                 raise
             if not missing:
@@ -130,7 +131,7 @@ def _leak_message(runs: list[Run], allowed: bool) -> str:
         return ""
     return (
         f"more than half of the test images leak ({'; '.join(leaking)}); "
-        "--allow-leaks to end with exit code 0"
+        "give --allow-leaks to end with exit code 0"
     )
 
 
@@ -149,8 +150,8 @@ def _print_runs(runs: list[Run], guessed: bool) -> None:
     screen.print(as_table(fit_columns(columns, screen.width)))
     positive = runs[0].row.positive
     if positive:
-        hint = " (--positive to change)" if guessed else ""
-        click.echo(printable(f"sensitivity is that for {positive}{hint}"), err=True)
+        hint = "; set another class with --positive" if guessed else ""
+        click.echo(printable(f"sensitivity is computed for {positive}{hint}"), err=True)
     # Heads on one task share most warnings; each is printed once.
     for warning in dict.fromkeys(text for run in runs for text in run.warnings):
         click.echo(printable(f"warning: {warning}"), err=True)

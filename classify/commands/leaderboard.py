@@ -57,6 +57,7 @@ def leaderboard(path: Path, sort: str, output: str, runs: Path | None, everythin
     elif output == "json":
         click.echo(as_json(records))
     else:
+        # CSV and JSON have all rows; a table for readers has the best ones.
         most = None if everything else SHOWN_ROWS
         _print_test_sets(test_sets, metric, output == "markdown", most)
     # Two rows of one run have the same problems.
@@ -81,6 +82,7 @@ def _print_test_sets(
 
     screen = console()
     shown = [place for ranked in test_sets for place in ranked[:most]]
+    # A header without rows would leave the user wondering.
     if not shown:
         click.echo("no runs yet; fit-classifier appends them")
         return
@@ -88,6 +90,7 @@ def _print_test_sets(
     columns = ranked_columns(shown, metric)
     if not markdown:
         run_ids = [printable(place.row["run_id"]) for place in shown]
+        # Run ids are long and only needed for other commands: they go first where room is short.
         columns.append(Column("run", run_ids, keep=-1, name=True))
         columns = fit_columns(columns, screen.width)
     start = 0

@@ -31,6 +31,7 @@ FORMAT_OPTION = click.option(
 # Tables call this metric AUC, so that is what people type.
 _ALIASES = {"auc": "roc_auc", "clean_auc": "clean_roc_auc"}
 
+# One table for both commands that fit, so that an option means the same in each.
 _OPTIONS = (
     click.option(
         "--cv",
@@ -38,7 +39,7 @@ _OPTIONS = (
         default=0,
         show_default=True,
         metavar="FOLDS",
-        help="Folds of cross-validation, copies and groups kept in one fold; 0 for none.",
+        help="Number of folds of cross-validation; each keeps copies and groups together. 0: none.",
     ),
     click.option(
         "--repeats",
@@ -113,6 +114,7 @@ def parse_metric(text: str, option: str, names: Sequence[str]) -> str:
     Raises:
         ParameterError: there is no such metric.
     """
+    # Headings of tables are in capitals, and users copy them.
     name = _ALIASES.get(text.lower(), text.lower())
     if name not in names:
         raise ParameterError(f"{option} must be one of {', '.join(names)}, got {name!r}")

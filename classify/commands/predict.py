@@ -73,6 +73,7 @@ def _print_table(predictions: list[Prediction], classes: tuple[str, ...]) -> Non
 
 def _print_csv(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
     """Print all images; unreadable ones have a reason in place of probabilities."""
+    # Six decimals, as in the leaderboard; JSON has all digits.
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["path", "label", *(f"p_{name}" for name in classes), "error"])
     for prediction in predictions:

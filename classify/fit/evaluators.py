@@ -1,4 +1,4 @@
-"""Evaluators: they predict images that a head was not fitted on, and give the results."""
+"""Evaluators: they score heads on images that the heads were not fitted on."""
 
 from __future__ import annotations
 
@@ -113,8 +113,10 @@ class FoldEvaluator:
                 status(f"fold {repeat * task.n_folds + number + 1} of {n_fits}")
                 # Hyper-parameters are chosen by folds within the fold: the judged rows take no
                 # part in the choice.
-                folds_in = inner_folds(train.labels[fitted], train.groups[fitted], None, task.seed)
-                head, _ = fit(take(X, fitted), y[fitted], folds_in)
+                folds_within = inner_folds(
+                    train.labels[fitted], train.groups[fitted], None, task.seed
+                )
+                head, _ = fit(take(X, fitted), y[fitted], folds_within)
                 # A note about a fold must not read like one about the head that is kept.
                 notes += [f"in cross-validation: {note}" for note in head.notes]
                 proba[repeat, judged] = head.predict_proba(take(X, judged))

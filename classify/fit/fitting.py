@@ -1,4 +1,4 @@
-"""Fit heads on features, score them on images they have not seen, and keep each as a run."""
+"""Fits of heads: each is scored on images that it has not seen, and is kept as a run."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class HeadFitter:
                 written.
         """
         status = status or _ignore
-        kind = self._checked(name)
+        kind = self._make_trial_head(name)
         pooling = self.task.pooling or kind.pooling
         checkpoints: set[Path] = set()
         context = self._context(status, checkpoints.add)
@@ -106,29 +106,30 @@ class HeadFitter:
         fit_rows = self._fit_rows(name, context)
         start = time.perf_counter()
         head, n_searched = fit_rows(X, self._y, self._folds)
-        # The model must predict from features: nobody has the reduction of a new image.
+        # A new image has features, but no reduction: the model must predict from features.
         if reduction is not None:
             head.to_features(reduction)
         # A training that continued after a kill took time in earlier processes, too.
         seconds = time.perf_counter() - start + head.record.earlier_seconds
-        tested, milliseconds = self._by_tests.evaluate(head, pooling)
+        test_results, milliseconds = self._by_tests.evaluate(head, pooling)
         # Folds fit on the reduced matrix, too: its rows keep their inner products.
-        crossed = self._by_folds.evaluate(fit_rows, X, self._y, head.notes, status)
+        fold_results = self._by_folds.evaluate(fit_rows, X, self._y, head.notes, status)
         reduce_seconds = self._train.reduce_seconds.get(pooling, 0.0) if kind.reducible else 0.0
-        epochs, rate = _training(head)
+        epochs, rate = _epochs_and_speed(head)
         costs = Costs(n_searched, reduce_seconds, seconds, milliseconds, epochs, rate)
-        run = self._write(head, pooling, [*crossed, *tested], costs)
+        run = self._write(head, pooling, [*fold_results, *test_results], costs)
         # The run holds the outcome of the training; its checkpoints are not needed any more.
         remove_checkpoints(checkpoints)
         return run
 
-    def _checked(self, name: str) -> Head:
-        """Make the head once, so that a mistake in its name or parameters shows before the work."""
+    def _make_trial_head(self, name: str) -> Head:
+        """Make the head once, to report a mistake in its name or parameters before the work."""
         head = make_head(name, **self.options.fixed_for(name))
         if head.layers and self.task.layer not in head.layers:
             layers = " or ".join(head.layers)
             raise ParameterError(
-                f"{name} is fitted on {layers}, not on {self.task.layer}; extract that, too"
+                f"{name}: needs features of {layers}, but the layer is {self.task.layer}; "
+                f"give another --layer, or extract {layers}, too"
             )
         return head
 
@@ -223,7 +224,7 @@ def _ignore(text: str) -> None:
     """Take a line of text and do nothing."""
 
 
-def _training(head: Head) -> tuple[int | None, float | None]:
+def _epochs_and_speed(head: Head) -> tuple[int | None, float | None]:
     """Return a network's epochs and its speed in images per second; None for other heads."""
     seconds = sum(epoch["seconds"] for epoch in head.record.history)
     # Heads that are no networks have no epochs.

@@ -1,4 +1,4 @@
-"""Stores for networks: decoded images, or features of the frozen layers, made when needed."""
+"""Stores for networks: they hold decoded images or features of frozen layers."""
 
 from __future__ import annotations
 
@@ -60,12 +60,13 @@ class ImageStores:
         for name, value in options.items():
             if value is not None:
                 raise ParameterError(
-                    f"{name} is for folders and lists; {source} is a store, which is not changed"
+                    f"{name} is for folders and lists, but {source} is a store; leave it out"
                 )
         store = FeatureStore(source)
         if size is not None and store.provenance["backbone"] != self.architecture.backbone.name:
             raise ParameterError(
-                f"size is {size}, but {source} is a store of {store.provenance['backbone']}"
+                f"size is {size}, but {source} is a store of {store.provenance['backbone']}; "
+                "leave it out"
             )
         return store
 

@@ -1,4 +1,4 @@
-"""Choose a head's hyper-parameters, calibration and threshold within the training part alone."""
+"""The choice of hyper-parameters, calibration and threshold, within the training part alone."""
 
 from __future__ import annotations
 
@@ -224,7 +224,9 @@ def _choose(
             chosen = dict(candidate)
             chosen_scores = scores
     if chosen_scores is None:
-        raise FreezeframeError(f"{head.name}: no candidate gives probabilities that are numbers")
+        raise FreezeframeError(
+            f"{head.name}: no candidate gives finite probabilities; fix other hyper-parameters"
+        )
     return chosen, chosen_scores
 
 

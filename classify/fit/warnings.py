@@ -1,4 +1,4 @@
-"""Warnings of a run: reasons to doubt its scores."""
+"""Warnings about a run: reasons to doubt its scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Architectures: the end-to-end networks that `fit-cnn` trains, a row for each."""
+"""The table of architectures: one row for each network that `fit-cnn` trains on images."""
 
 from __future__ import annotations
 
@@ -80,10 +80,13 @@ def find_architecture(
     architecture = ARCHITECTURES[name]
     if trainable is not None and name != "vgg16":
         raise ParameterError(
-            f"trainable is for the arch vgg16; {name} is trained as in the article"
+            f"trainable is for the arch vgg16, but {name} is trained as in the article; "
+            "leave it out"
         )
     if weights is not None and architecture.layer == "pixels":
-        raise ParameterError(f"weights are for VGG16; {name} starts with random ones")
+        raise ParameterError(
+            f"weights are for VGG16, but {name} starts with random ones; leave them out"
+        )
     if trainable is not None:
         architecture = _vgg16(_first_block(trainable), weights or "imagenet")
     if size is None:
@@ -91,7 +94,8 @@ def find_architecture(
     # Frozen layers have one size, that of VGG16's input.
     if architecture.size is None:
         raise ParameterError(
-            f"size is for networks on pixels; below {architecture.layer} images are 224 x 224"
+            f"size is for networks on pixels, but {architecture.layer} needs images of 224 x 224; "
+            "leave it out"
         )
     _check_size(architecture, size)
     return Architecture(architecture.head, architecture.layer, size, architecture.parameters)
@@ -108,7 +112,7 @@ def _check_size(architecture: Architecture, size: int) -> None:
         tensors(layers, (size, size, 3), 1)
     except ValueError:
         raise ParameterError(
-            f"size {size} is too small for the layers of {architecture.head}"
+            f"size {size} is too small for the layers of {architecture.head}; give a larger one"
         ) from None
 
 
@@ -133,6 +137,6 @@ def _first_block(trainable: str) -> int:
     # The trained blocks must be the last ones: what is below them is frozen.
     if not numbers or numbers != list(range(numbers[0], 6)):
         raise ParameterError(
-            f"trainable must be all, or the last blocks, blocks=4,5 say, got {trainable!r}"
+            f"trainable must be all, or the last blocks (blocks=4,5 for example), got {trainable!r}"
         )
     return numbers[0]

@@ -205,13 +205,13 @@ class Head(ABC):
             seed: seed of everything that is drawn.
 
         Yields:
-            The candidate, completed by what its fits chose (the rounds of early stopping, say),
-            and scores of shape (n_rows, n_classes), NaN for rows that no fold scores.
+            The candidate, completed by what its fits chose (such as the rounds of early stopping).
+            Its scores, of shape (n_rows, n_classes), NaN for rows that no fold scores.
         """
         for candidate in candidates:
             scores = np.full((len(y), n_classes), np.nan)
             for fitted, judged in folds:
-                # A new head for each fit, so that nothing of a fold leaks into the next.
+                # A new head for each fit, so that no fold influences the next one.
                 head = self.like(candidate)
                 head.fit(take(X, fitted), y[fitted], n_classes, seed=seed)
                 scores[judged] = head.scores_of(take(X, judged))

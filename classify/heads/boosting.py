@@ -1,4 +1,4 @@
-"""Gradient-boosted trees."""
+"""The head of gradient-boosted trees, fitted by XGBoost."""
 
 from __future__ import annotations
 
@@ -90,9 +90,9 @@ class XGBoost(Head):
     ) -> Iterator[tuple[Parameters, NDArray[np.float64]]]:
         """Score candidates as `Head.cross_validate` does, with early stopping in each fold.
 
-        Each fold stops by the rows that it scores. The best rounds of all folds are averaged. The
-        candidate is scored after that many rounds in each fold, and it is yielded with that number,
-        so that all rows can be fitted with as many.
+        Each fold stops by the rows that it scores. The best rounds of all folds are averaged. Each
+        fold is scored after that many rounds. The candidate is yielded with that number, so that
+        all rows can be fitted with as many.
         """
         heads = [self.like(candidate) for candidate in candidates]
         boosted_folds = _boost_folds(heads, _in_memory(X), y, n_classes, folds, seed)
@@ -168,7 +168,7 @@ def import_xgboost() -> Any:
         raise MissingExtraError("xgboost", "cpu", "the head xgboost") from None
     except Exception as error:
         reason = " ".join(str(error).split())[:120]
-        raise FreezeframeError(f"xgboost cannot be loaded ({reason})") from None
+        raise FreezeframeError(f"xgboost cannot be loaded ({reason}); install it again") from None
     return xgboost
 
 
@@ -238,7 +238,7 @@ def _binned_matrix(
         reference: a matrix whose bins are used.
     """
     xgboost = import_xgboost()
-    # An iterator brings the labels itself.
+    # The iterator over a store passes labels with each block; an array needs them here.
     data = {"data": X, "label": y} if isinstance(X, np.ndarray) else {"data": _blocks(X, y)}
     return xgboost.QuantileDMatrix(**data, ref=reference, nthread=options["nthread"])
 

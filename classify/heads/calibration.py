@@ -1,4 +1,4 @@
-"""Calibration: from scores to probabilities, and from probabilities to a class."""
+"""Calibration: it turns scores into probabilities, and probabilities into a class."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Calibration:
     """The map from scores to probabilities, softmax(slope * scores + biases).
 
     For two classes this is Platt scaling (Platt, "Probabilistic outputs for support vector
-    machines", 1999), for more classes temperature scaling with a bias for each class (Alexandari et
-    al., arXiv:1901.06852).
+    machines", 1999). For more classes it is temperature scaling with a bias for each class
+    (Alexandari et al., arXiv:1901.06852).
 
     Attributes:
         slope: factor of the scores; 1 leaves log-probabilities unchanged.
@@ -109,6 +109,7 @@ def threshold_for(
         >>> threshold_for(np.array([0.1, 0.4, 0.6, 0.9]), np.array([0, 1, 1, 1]), 0.66, positive=1)
         0.6
     """
+    # The k-th highest probability is the threshold that k rows reach.
     falling = np.sort(proba[y == positive])[::-1]
     # A tiny margin, so that rounding does not ask for one row more.
     n_required = int(np.ceil(sensitivity * len(falling) - 1e-9))

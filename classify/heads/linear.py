@@ -76,6 +76,7 @@ class PenalisedHead(LinearHead):
         # C divides the penalty, alpha multiplies it.
         power = -1 if self.penalty == "C" else 1
         scale = spread(X) ** power
+        # Three digits keep the chosen value readable in the leaderboard.
         return {self.penalty: [float(f"{value * scale:.3g}") for value in self.relative[search]]}
 
 
@@ -101,7 +102,7 @@ class _PathHead(PenalisedHead):
         self.set_solution(coef, intercept)
         if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
             iterations = self.parameters["max_iter"]
-            self.notes.append(f"{self.name} had not converged after {iterations} iterations")
+            self.notes.append(f"{self.name} did not converge within {iterations} iterations")
 
     def cross_validate(
         self,

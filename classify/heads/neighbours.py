@@ -1,4 +1,4 @@
-"""Nearest neighbours."""
+"""The head of nearest neighbours."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ class NearestNeighbours(Head):
         self._X = X
         self._y = y
         self._n_classes = n_classes
+        # A search belongs to its rows, so it is built again for new ones.
         self._search: Any = None
 
     def to_features(self, reduction: Reduction) -> None:

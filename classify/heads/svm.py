@@ -173,6 +173,7 @@ def fit_svm(
     outputs = range(1, 2) if n_classes == 2 else range(n_classes)
     dual = np.zeros((len(outputs), len(K)))
     intercept = np.zeros(len(outputs))
+    # By itself, SVC would fit each pair of classes; scores need each class against the rest.
     for i, number in enumerate(outputs):
         solver = SVC(C=C, kernel="precomputed").fit(K, y == number)
         dual[i, solver.support_] = solver.dual_coef_[0]
@@ -185,7 +186,7 @@ def _inner_products(name: str, X: Matrix) -> NDArray[Any]:
     if len(X) > MAX_KERNEL_ROWS:
         raise FreezeframeError(
             f"{name} compares all pairs of rows, and {len(X)} are more than {MAX_KERNEL_ROWS}; "
-            "take logreg or xgboost"
+            "choose logreg or xgboost"
         )
     features = np.concatenate([block for _, block in blocks_of(X)])
     return np.asarray(features @ features.T)

@@ -33,11 +33,11 @@ class Trees:
     """The trees of a forest or of boosting, for several classes.
 
     Args:
-        arrays: for all nodes of all trees, tree after tree, `left` and `right` (node numbers, -1 in
-            a leaf), `feature`, `threshold` (a row goes left if its feature is smaller) and `leaf`
-            (the scores of a leaf, of shape (n_nodes,) for one class or (n_nodes, n_classes) for
-            all); for each tree `root` (its first node) and `output` (the class that it scores, or
-            the first of them).
+        arrays: arrays by name. These have a value for each node of all trees, tree after tree:
+            `left` and `right` (numbers of the children, -1 in a leaf); `feature`; `threshold` (a
+            row goes left if its feature is smaller); `leaf` (scores, of shape (n_nodes,) for one
+            class or (n_nodes, n_classes) for all). These have a value for each tree: `root` (its
+            first node) and `output` (the class that it scores, or the first of several).
 
     Attributes:
         n_columns: columns of the scores: one for each class, or 1 where two classes share a score.

@@ -1,4 +1,4 @@
-"""The leaderboard: a CSV file that many processes may append to and that no crash can tear."""
+"""The leaderboard: a CSV file that many processes may append to and that no crash can damage."""
 
 from __future__ import annotations
 
@@ -95,9 +95,7 @@ def _columns(path: Path) -> tuple[str, ...] | None:
     Only the ends of the file are read.
     """
     if path.is_dir():
-        raise FreezeframeError(
-            f"{path}: a folder, not a leaderboard; it cannot be written to, give another file"
-        )
+        raise FreezeframeError(f"{path}: a folder, not a leaderboard; give the path of a CSV file")
     if not path.exists():
         return None
     with path.open("rb") as file:
@@ -114,8 +112,8 @@ def _columns(path: Path) -> tuple[str, ...] | None:
         number = second.split(b",")[0]
         if header[:2] == COLUMNS[:2] and number.isdigit() and int(number[:9]) > SCHEMA:
             raise FreezeframeError(
-                f"{path}: a leaderboard of schema {int(number[:9])}, this version of freezeframe "
-                f"knows 1 to {SCHEMA}; update it, or give another file"
+                f"{path}: has schema {int(number[:9])}, but this version of freezeframe reads 1 to "
+                f"{SCHEMA}; update freezeframe, or give another file"
             )
         raise FreezeframeError(
             f"{path}: not a leaderboard of schema 1 to {SCHEMA}, nothing was written; "
@@ -123,8 +121,8 @@ def _columns(path: Path) -> tuple[str, ...] | None:
         )
     if not whole:
         raise FreezeframeError(
-            f"{path}: its last line has no end, so it was cut off or edited; "
-            "mend it, or give another file"
+            f"{path}: its last line has no end, so the file was cut off or edited; "
+            "repair it, or give another file"
         )
     return header
 
@@ -154,13 +152,13 @@ def _row(path: Path, number: int, cells: list[str], columns: tuple[str, ...]) ->
     if len(cells) != len(columns):
         amount = "many" if len(cells) > len(columns) else "few"
         raise FreezeframeError(
-            f"{path}: not a leaderboard: line {number} has too {amount} columns; mend it"
+            f"{path}: not a leaderboard: line {number} has too {amount} columns; repair it"
         )
     row = dict(zip(columns, cells, strict=True))
     wrong = wrong_number(row) if row["schema"] == str(schema) else "schema"
     if wrong:
         raise FreezeframeError(
-            f"{path}: not a leaderboard: {wrong} is {row[wrong][:20]!r} in line {number}; mend it"
+            f"{path}: not a leaderboard: {wrong} is {row[wrong][:20]!r} in line {number}; repair it"
         )
     # Schema 1 wrote no apostrophes before formulas, so its own stay.
     if schema > 1:
@@ -174,7 +172,7 @@ def _upgraded_row(path: Path, row: Mapping[str, str]) -> dict[str, str]:
         return upgrade_row(row)
     except ValueError as error:
         raise FreezeframeError(
-            f"{path}: not a leaderboard: classes is {str(error)[:20]!r}; mend it"
+            f"{path}: not a leaderboard: classes is {str(error)[:20]!r}; repair it"
         ) from None
 
 

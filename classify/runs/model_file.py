@@ -109,7 +109,8 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
     # Safetensors reports damage by exceptions of several kinds.
     except Exception as error:
         raise ModelFileError(
-            f"{path}: not a model file of freezeframe ({_one_line(error)})"
+            f"{path}: not a model file of freezeframe ({_one_line(error)}); "
+            "give runs/<run id>/model.safetensors"
         ) from None
     _check_metadata(path, arrays, metadata)
     # The digest only proves that nothing changed, not that the content is sound.
@@ -117,13 +118,13 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
         about = json.loads(metadata["about"])
         check_library = find_head(about["head"]).check_library
     except (FreezeframeError, *DAMAGE) as error:
-        raise _damaged(path, error) from None
+        raise _damage_error(path, error) from None
     # A missing library is no damage of the file.
     check_library()
     try:
-        return _restored(arrays, about)
+        return _restore_head(arrays, about)
     except (FreezeframeError, *DAMAGE) as error:
-        raise _damaged(path, error) from None
+        raise _damage_error(path, error) from None
 
 
 def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -141,7 +142,9 @@ def _check_metadata(
 ) -> None:
     """Raise ModelFileError if a file has another format or version, or was changed."""
     if metadata.get("format") != MODEL_FORMAT:
-        raise ModelFileError(f"{path}: not a model file of freezeframe")
+        raise ModelFileError(
+            f"{path}: not a model file of freezeframe; give runs/<run id>/model.safetensors"
+        )
     version = metadata.get("format_version")
     if version not in READABLE_VERSIONS:
         raise ModelFileError(
@@ -153,15 +156,15 @@ def _check_metadata(
         )
 
 
-def _damaged(path: Path, error: BaseException) -> ModelFileError:
-    return ModelFileError(f"{path}: damaged ({_one_line(error)})")
+def _damage_error(path: Path, error: BaseException) -> ModelFileError:
+    return ModelFileError(f"{path}: damaged ({_one_line(error)}); fit the head again")
 
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:120]
 
 
-def _restored(arrays: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> FittedHead:
+def _restore_head(arrays: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> FittedHead:
     """Build a fitted head from a file's content, and predict with it once.
 
     Raises:

@@ -35,6 +35,7 @@ class PartResult:
     def scores(self) -> dict[str, float]:
         """Scores of all rows and of the clean ones, by column of the leaderboard."""
         predictions = self.evaluation.predictions
+        # Without leaks, the clean scores are those of all rows: a second bootstrap is saved.
         of_all = score(predictions)
         return of_all | clean_scores(predictions, self.evaluation.clean, of_all)
 

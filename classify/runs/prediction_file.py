@@ -1,4 +1,4 @@
-"""Files of predictions: a head's probabilities for every test image, and the images' identity.
+"""Files of predictions: the probabilities of a head for every test image.
 
 `predictions.csv` in a run's folder has all that a comparison of two heads needs: one line per test
 set, repeat and image. Its columns:
@@ -10,8 +10,8 @@ set, repeat and image. Its columns:
     path, sha256, group        the image; images of one group are not independent observations
     label, predicted           its class, and the class that the head predicts
     p_<class>, ...             the probabilities, each as the shortest decimal that is read back to
-                               the same float64: a digit less could tie two images or part them, and
-                               the AUC would be another
+                               the same float64. With fewer digits, two images could tie, and the
+                               AUC would change
     in_training                yes, if the very same file was trained on; else no
     relative                   its relation to an image that was trained on: bytes, pixels, near or
                                group, as in `relatives.LEVELS`; empty if it has none; unknown if
@@ -61,10 +61,12 @@ def write_predictions(path: str | os.PathLike[str], evaluations: Sequence[Evalua
         OSError: the file exists, or cannot be written.
     """
     test_ids = [evaluation.test_id for evaluation in evaluations]
+    # Readers find an evaluation by its id, so two of one id would be mixed up.
     for evaluation in evaluations:
         if test_ids.count(evaluation.test_id) > 1:
             raise FreezeframeError(
-                f"{evaluation.test_set}, {evaluation.split}: tested on twice; give it once"
+                f"{evaluation.test_set}, {evaluation.split}: these images are tested twice; "
+                "give the store once"
             )
     classes = evaluations[0].classes
     if any(evaluation.classes != classes for evaluation in evaluations):
@@ -158,9 +160,10 @@ class _PredictionTable:
         """Fail if a column is missing or doubled. Any order and further columns are allowed."""
         missing = [name for name in _ALWAYS if name not in header]
         if missing:
-            self.fail(f"no column {', '.join(missing)}; fit-classifier of this version writes all")
+            self.fail(f"no column {', '.join(missing)}, all of which fit-classifier writes")
+        # A dict of columns would drop one of them.
         if len(set(header)) < len(header):
-            self.fail("two columns of one name")
+            self.fail("two columns have one name")
         if sum(name.startswith("p_") for name in header) < 2:
             self.fail("fewer than two columns p_CLASS")
 
@@ -238,6 +241,7 @@ class _PredictionTable:
             if path in images:
                 self.fail(f"the image {path[:80]!r} is listed twice", row)
             images[path] = row
+        # Any order of lines is allowed: the first repeat sets the order of the images.
         first = next(iter(by_repeat.values()))
         for images in by_repeat.values():
             if images.keys() != first.keys():
@@ -252,8 +256,8 @@ class _PredictionTable:
         for row, reference in zip(rows, references, strict=True):
             if cells[row] != cells[reference]:
                 self.fail(
-                    f"{name} is {cells[row][:40]!r}, but {cells[reference][:40]!r} "
-                    f"in line {reference + 2}",
+                    f"{name} is {cells[reference][:40]!r} in line {reference + 2}, "
+                    f"but {cells[row][:40]!r}",
                     row,
                 )
 
@@ -261,7 +265,9 @@ class _PredictionTable:
         """Raise FreezeframeError; the text names the line of the row."""
         # Rows count from 0 and follow the header, lines count from 1.
         where = "" if row is None else f" in line {row + 2}"
-        raise FreezeframeError(f"{self.path}: not a file of predictions: {problem}{where}")
+        raise FreezeframeError(
+            f"{self.path}: not a file of predictions: {problem}{where}; fit again"
+        )
 
 
 def _restored_cells(cells: Sequence[str]) -> list[str]:

@@ -42,9 +42,9 @@ class Costs:
 
     Attributes:
         n_searched: candidates that hyper-parameters were chosen from.
-        reduce_seconds: reducing the features, once for all heads.
-        fit_seconds: choosing and fitting.
-        predict_ms_per_image: the head alone, in milliseconds an image.
+        reduce_seconds: seconds that the reduction of the features took, once for all heads.
+        fit_seconds: seconds that the search for hyper-parameters and the fit took.
+        predict_ms_per_image: milliseconds that the head alone takes for an image.
         epochs: epochs that a network was trained for; None: no network.
         train_images_per_second: speed of that training.
     """
@@ -99,9 +99,9 @@ class LeaderboardRow(Mapping[str, Any]):
 
     @cached_property
     def _cells(self) -> dict[str, Any]:
-        """All columns by name; those of `scores` and `costs` stand beside the others."""
+        """All columns by name, with those of `scores` and `costs`."""
         cells = {column.name: getattr(self, column.name) for column in fields(self)}
-        # Both hold columns of their own, which stand beside the others.
+        # Both hold several columns, which are added by their own names.
         del cells["scores"], cells["costs"]
         return {**cells, **self.scores, **vars(self.costs)}
 
@@ -116,6 +116,7 @@ class LeaderboardRow(Mapping[str, Any]):
 
     def summary(self) -> dict[str, Any]:
         """Return the columns that a model file keeps, without undefined scores: JSON has no NaN."""
+        # A missing score reads the same as an undefined one.
         return {name: self[name] for name in SUMMARY if not _undefined(self[name])}
 
 
@@ -132,6 +133,7 @@ def leaderboard_row(
         time: when it ended.
     """
     head = model.head
+    # Cross-validation tests on the training part; other results have a part of their own.
     part = result.part
     evaluation = result.evaluation
     return LeaderboardRow(

@@ -1,4 +1,4 @@
-"""The leaderboard's columns: those of today, and those of every schema before, as literals."""
+"""The columns of the leaderboard, in today's schema and in every earlier one."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ COLUMNS = (
 )
 """Today's columns. One row is one run on one test set; (run_id, test_id) identifies it."""
 
-# What is written in a file never changes. Nothing here is computed from the metrics of today, so
-# that a new metric leaves every old file readable. The names follow the files in tests/golden.
+# Files on disk never change. Nothing here is computed from the metrics of today, so that a new
+# metric leaves every old file readable. The names follow the files in tests/golden.
 _LITERALS = {
     1: """
 schema run_id time head layer pooling hyperparameters data_set test_set split classes positive
@@ -114,6 +114,7 @@ _FLOATS = (
 NUMBERS = frozenset((*INTEGERS, *METRIC_COLUMNS, *CLEAN_COLUMNS, *_FLOATS))
 """Columns of numbers, any of which may be empty; all others but "schema" hold text."""
 
+# At most 18 digits fit into 64 bits; `int` would also accept spaces and signs.
 _INTEGER = re.compile(r"\d{0,18}", re.ASCII)
 
 
@@ -139,6 +140,7 @@ def upgrade_row(row: Mapping[str, str]) -> dict[str, str]:
         ValueError: the classes are not JSON; the text is the cell.
     """
     cells = dict(row)
+    # Only schema 1 has this column.
     if "macro_f1" in row:
         try:
             classes = json.loads(row["classes"] or "[]")

@@ -1,4 +1,4 @@
-"""The bootstrap of groups, and the intervals that are made of its resamples."""
+"""The bootstrap of groups, and intervals computed from its resamples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Measure = Callable[[Floats], dict[str, Floats]]
 def bootstrap(
     measure: Measure, groups: NDArray[np.intp], seed: int, n_resamples: int = N_RESAMPLES
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
-    """Measure resamples of the groups, and all rows without one block of groups, for each block.
+    """Measure the metrics on resamples of the groups, and on all rows without each block of groups.
 
     Args:
         measure: computes the metrics of weighted rows.
@@ -55,13 +55,15 @@ def bootstrap(
     n_blocks = min(n_groups, N_BLOCKS)
     # Groups may be sorted by class: blocks are drawn, so that none is of one class only.
     block = (rng.permutation(n_groups) % n_blocks)[numbers]
-    without = resampled
+    without_block = resampled
     if n_blocks > 1:
         ranges = [
             np.arange(start, min(start + step, n_blocks)) for start in range(0, n_blocks, step)
         ]
-        without = [measure((block != blocks[:, None]).astype(np.float64)) for blocks in ranges]
-    return _join(resampled), _join(without)
+        without_block = [
+            measure((block != blocks[:, None]).astype(np.float64)) for blocks in ranges
+        ]
+    return _join(resampled), _join(without_block)
 
 
 def _join(chunks: list[dict[str, Floats]]) -> dict[str, Floats]:
@@ -96,13 +98,13 @@ def bca_interval(value: float, resampled: Floats, left_out: Floats, n_groups: in
     from scipy.special import ndtr, ndtri
 
     drawn = resampled[~np.isnan(resampled)]
-    left = left_out[~np.isnan(left_out)]
+    jackknife = left_out[~np.isnan(left_out)]
     if np.isnan(value) or not drawn.size:
         return UNDEFINED
     # The skewness of the jackknife values is the acceleration.
-    pulls = left.mean() - left if left.size else np.zeros(1)
-    spread = (pulls**2).sum()
-    acceleration = (pulls**3).sum() / (6 * spread**1.5) if spread > 0 else 0.0
+    deviations = jackknife.mean() - jackknife if jackknife.size else np.zeros(1)
+    spread = (deviations**2).sum()
+    acceleration = (deviations**3).sum() / (6 * spread**1.5) if spread > 0 else 0.0
     # Resamples that equal the value count half, and never all of them count as below or above.
     below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
     bias = ndtri(np.clip(below, 1 / (drawn.size + 1), drawn.size / (drawn.size + 1)))
@@ -121,7 +123,7 @@ def studentized_interval(
 ) -> Interval:
     """Compute the bootstrap-t interval of a mean loss.
 
-    Losses are skewed, and their mean rises and falls with its standard error.
+    Losses are skewed: where their mean is high, its standard error is high, too.
 
     Args:
         value: the mean loss.
@@ -129,9 +131,9 @@ def studentized_interval(
         resampled: the mean loss of each resample.
         errors: the standard error of each resample.
         n_groups: number of groups, at least 2.
-        floor: least share of `error` that a resample's standard error counts as. Without it, the
-            upper end is left to chance for a head that is sure and right in all rows but one: it
-            depends on the few resamples that miss this one bad loss.
+        floor: least standard error of a resample, as a share of `error`. It matters for a head that
+            is sure and right in all rows but one. Without it, the few resamples that miss this one
+            bad loss would decide the upper end by chance.
 
     References:
         Efron and Tibshirani (1993): An Introduction to the Bootstrap, chapter 12. Chapman and Hall.
@@ -183,12 +185,12 @@ def logit_interval(value: float, resampled: Floats, n_groups: int) -> Interval:
 def calibration_interval(gaps: Floats, noise: Floats, n_groups: int) -> Interval:
     """Compute the interval of the expected calibration error.
 
-    Chance errors of the bins bias this error upward, by half of it and more. The true error is
-    sought between none and the measured one. If the true gaps of the bins were the measured ones
-    times a factor, the measured error would scatter as that of those gaps plus the bootstrap's
-    deviations. The interval holds the factors for which the measured error is not extreme. Its
-    lower end is 0 unless the head is clearly miscalibrated; the measured error may be its upper
-    end.
+    Chance errors of the bins bias this error upward, by half of it and more. The function therefore
+    looks for true errors between 0 and about the measured one. It supposes that the true gaps of
+    the bins are the measured gaps times a factor. Measured errors then scatter like those of the
+    supposed gaps plus the bootstrap's deviations. The interval contains the factors for which the
+    measured error is not extreme. Its lower end is 0 unless the head is clearly miscalibrated. The
+    measured error may be its upper end.
 
     Args:
         gaps: share of right rows minus confidence, times the bin's share of the rows, of shape
@@ -217,11 +219,11 @@ def calibration_interval(gaps: Floats, noise: Floats, n_groups: int) -> Interval
 
 
 def unseen_errors(predictions: Predictions, seed: int, n_resamples: int) -> dict[str, Floats]:
-    """Draw the scores that are possible although all rows are right, and ranked right.
+    """Draw scores that a head may have on unseen images although all test rows are right.
 
-    The share of errors in each class has Jeffreys' posterior after as many faultless rows as the
-    class has groups (`kish`). In the ranking, a positive of that uncertain weight is at a random
-    place among the negatives, and a negative among the positives.
+    The share of errors in each class has Jeffreys' posterior after as many right rows as the class
+    has independent groups (`kish`). In the ranking, a positive of that weight is at a random place
+    among the negatives. A negative is at a random place among the positives.
 
     Returns:
         Metrics of the family "classes", and average precision; each of shape (n_resamples,).
@@ -231,16 +233,17 @@ def unseen_errors(predictions: Predictions, seed: int, n_resamples: int) -> dict
     n_classes = predictions.n_classes
     counts = np.bincount(y, minlength=n_classes)
     present = np.flatnonzero(counts)
-    # Rows are taken for another class with rows; without such a class, for any class.
+    # Errors go to other classes that have rows; without such a class, to any class.
     targets = present if len(present) > 1 else np.arange(n_classes)
     matrices = np.zeros((n_resamples, n_classes, n_classes))
     error = np.zeros((n_resamples, n_classes))
     for number in present:
         error[:, number] = rng.beta(0.5, kish(predictions.groups[y == number]) + 0.5, n_resamples)
-        # Wrong rows are shared out evenly among the classes that they may be taken for.
+        # Wrong rows are divided evenly among the other classes.
         wrong = error[:, number] * counts[number] / (len(targets) - 1)
         matrices[:, number, targets] = wrong[:, None]
         matrices[:, number, number] = (1 - error[:, number]) * counts[number]
+    # Without a class to rank, average precision is not defined.
     areas = [np.full(n_resamples, np.nan)]
     for number in np.intersect1d(predictions.ranked_classes, present):
         hits = counts[number]

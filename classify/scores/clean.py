@@ -20,12 +20,12 @@ CLEAN_COLUMNS = tuple(f"{PREFIX}{column}" for column in METRIC_COLUMNS)
 """Columns of the leaderboard: each of `METRIC_COLUMNS` again."""
 
 LEAST_GROUPS = 10
-"""Fewer independent groups are not scored.
+"""Least number of independent groups that are scored.
 
-Even if all are right, the interval of their accuracy begins below 72 %.
+With fewer, the interval of the accuracy begins below 72 % even if all are right.
 """
 LEAST_GROUPS_OF_A_CLASS = 2
-"""Fewer groups of a class are not scored, unless the whole test set has no more.
+"""Least number of groups of a class that are scored, unless the whole test set has fewer.
 
 One group is not a sample.
 """
@@ -44,6 +44,7 @@ def clean_scores(
     """
     if not enough(predictions, clean):
         values = dict.fromkeys(METRIC_COLUMNS, float("nan"))
+    # The bootstrap takes seconds, and here it would give the same numbers.
     elif clean.all():
         values = scores
     else:
@@ -60,14 +61,17 @@ def enough(predictions: Predictions, clean: NDArray[np.bool_]) -> bool:
         >>> [enough(predictions, clean) for clean in (numbers < 10, numbers < 9, numbers % 2 == 0)]
         [True, False, False]
     """
+    # Clean scores of a small but clean test set are its scores, which exist anyway.
     if clean.all():
         return True
+    # Images of one group count once: they are not independent.
     if len(np.unique(predictions.groups[clean])) < LEAST_GROUPS:
         return False
     for number in np.unique(predictions.y):
         rows = predictions.y == number
         n_before = len(np.unique(predictions.groups[rows]))
         n_after = len(np.unique(predictions.groups[rows & clean]))
+        # A class that was rare before may stay as rare.
         if n_after < min(n_before, LEAST_GROUPS_OF_A_CLASS):
             return False
     return True
@@ -94,7 +98,7 @@ def metric_of(name: str) -> Metric:
 
 
 def leak_text(evaluation: Evaluation, where: str, training: str = "the training images") -> str:
-    """Say how many test images have relatives in training, and of which kinds; "" if none has.
+    """Write how many test images have relatives in training, by kind; "" if none has.
 
     "252 of 253 test images of navoneel have a relative among the training images (248 the same
     bytes, 1 the same pixels, 3 nearly the same picture): a score on all of them says nothing about
@@ -109,6 +113,7 @@ def leak_text(evaluation: Evaluation, where: str, training: str = "the training 
     n_leaking = int(evaluation.leaking.sum())
     if not n_leaking:
         return ""
+    # Images that could not be checked may have relatives, too.
     least = "at least " * bool(evaluation.unknown.any())
     return (
         f"{least}{n_leaking} of {n} test images of {where} {have(n_leaking)} a relative among "
@@ -118,13 +123,13 @@ def leak_text(evaluation: Evaluation, where: str, training: str = "the training 
 
 
 def kinds(relatives: NDArray[np.str_]) -> str:
-    """Count the relations of each kind: "248 the same bytes, 3 nearly the same picture"."""
+    """Write the number of relations of each kind: "248 the same bytes, 1 the same pixels"."""
     counts = {words: int((relatives == level).sum()) for level, words in LEVELS.items()}
     return ", ".join(f"{count} {words}" for words, count in counts.items() if count)
 
 
 def leak_warnings(evaluation: Evaluation, reason: str) -> list[str]:
-    """Warn of test images with relatives in training, and say which images the clean scores use.
+    """Return warnings of test images with relatives in training, and of what is scored without.
 
     Args:
         evaluation: of the test set.
@@ -140,10 +145,10 @@ def leak_warnings(evaluation: Evaluation, reason: str) -> list[str]:
     clean_images = f"{n_clean} of {n} test images of {where}"
     if enough(evaluation.predictions, evaluation.clean):
         if not evaluation.unknown.any():
-            return [f"{leaks}; the clean scores are those of the {n_clean} others"]
-        text = f"the clean scores are those of {clean_images} alone because {reason}"
+            return [f"{leaks}; the clean scores use the {n_clean} other images"]
+        text = f"the clean scores use {clean_images} alone because {reason}"
     elif evaluation.unknown.any():
-        text = f"the clean scores of {where} are not known because {reason}"
+        text = f"the clean scores of {where} are unknown because {reason}"
     else:
         text = f"{clean_images} {have(n_clean)} no relative in training: too few to score"
     return [line for line in (leaks, text) if line]

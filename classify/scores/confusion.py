@@ -1,4 +1,4 @@
-"""Confusion matrices of all resamples at once, and the arithmetic of shares."""
+"""Confusion matrices of all resamples at once, and functions that compute shares."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class Confusion:
         return self.everything - self.actual - self.called + self.hits
 
     def choose(self, by_class: Floats) -> Floats:
-        """Return the positive class's values, or the mean over the classes where defined.
+        """Return the values of the positive class, or the mean over the classes with a value.
 
         Args:
-            by_class: of shape (n_matrices, n_classes).
+            by_class: values of each class, of shape (n_matrices, n_classes).
 
         Returns:
             Of shape (n_matrices,).
@@ -64,7 +64,7 @@ class Confusion:
 def ratio(part: Floats, whole: Floats, undefined: float = np.nan) -> Floats:
     """Return part / whole, and `undefined` where the whole is 0."""
     part, whole = np.broadcast_arrays(part, whole)
-    # Division happens only where it is defined, so that numpy has nothing to warn of.
+    # Division happens only where the whole is positive, so that numpy prints no warning.
     quotients = np.full(part.shape, undefined, dtype=np.float64)
     np.divide(part, whole, out=quotients, where=whole > 0)
     return quotients
@@ -72,6 +72,7 @@ def ratio(part: Floats, whole: Floats, undefined: float = np.nan) -> Floats:
 
 def mean_defined(values: Floats) -> Floats:
     """Return the mean along the last axis over the values that are not NaN."""
+    # numpy's `nanmean` warns where all values are NaN; here that case is normal.
     defined = ~np.isnan(values)
     return ratio(np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1).astype(np.float64))
 

@@ -26,7 +26,7 @@ class Evaluation:
         predictions: true classes, probabilities, groups and the positive class.
         relatives: relation of each image to the training images, a key of `LEVELS`, of shape
             (n_rows,); "" if it has none, `UNKNOWN` if that could not be checked.
-        looked_for: True if all kinds of relatives were looked for; older versions noticed
+        looked_for: True if the fit looked for all kinds of relatives; older versions noticed
             byte-identical files only.
     """
 
@@ -67,6 +67,8 @@ class Evaluation:
 
     def images(self) -> list[tuple[str, str]]:
         """Return bytes (or, if they are unknown, path) and label of each image, to identify it."""
+        # Bytes identify an image even if its folder was moved. Labels are part of the identity,
+        # since runs with other labels have another test set.
         labels = [self.classes[number] for number in self.predictions.y]
         return [
             (sha256 or path, label)
@@ -76,13 +78,14 @@ class Evaluation:
     def like(self, reference: Evaluation) -> Predictions:
         """Return the predictions in the order of another evaluation of the same images.
 
-        Rows, classes, groups and the positive class become those of the other.
+        Rows, classes, groups and the positive class become those of the reference.
 
         Raises:
-            FreezeframeError: the other has different images or classes.
+            FreezeframeError: the reference has different images or classes.
         """
         rows = self.rows_like(reference)
         columns = np.array([self.classes.index(name) for name in reference.classes])
+        # The inverse permutation: from class numbers here to those of the reference.
         renumbered = np.argsort(columns)
         return Predictions(
             reference.predictions.y,
@@ -93,12 +96,14 @@ class Evaluation:
         )
 
     def rows_like(self, reference: Evaluation) -> NDArray[np.intp]:
-        """Return the row here of each row of another evaluation of the same images.
+        """Return, for each row of another evaluation of the same images, the row of this one.
 
         Raises:
-            FreezeframeError: the other has different images or classes.
+            FreezeframeError: the reference has different images or classes.
         """
-        own, theirs = self.images(), reference.images()
+        own = self.images()
+        theirs = reference.images()
+        # Two runs on one store list the images in the same order.
         if own == theirs and self.classes == reference.classes:
             return np.arange(len(own))
         same_classes = sorted(self.classes) == sorted(reference.classes)

@@ -1,7 +1,7 @@
 """95 % intervals of metrics, for rows that may come in groups.
 
-Groups (copies of a picture, images of a patient) are taken for a random sample. Rows of one group
-are not independent.
+The intervals treat groups (copies of a picture, images of a patient) as a random sample, because
+rows of one group are not independent.
 """
 
 from __future__ import annotations
@@ -39,21 +39,22 @@ def intervals(
     - "delong", for the area under the ROC curve: from DeLong's variance, on the logit scale, with
       Student's t; at 0 and 1, where that variance is 0, Newcombe's method 5 (`area_interval`).
     - "calibration", for the expected calibration error: `calibration_interval`.
-    - All others: bootstrap of whole groups, one set of resamples for all. "logit", for average
+    - All others: a bootstrap of whole groups, with the same resamples for all. "logit", for average
       precision: `logit_interval`. "bootstrap-t", for log loss and Brier score:
       `studentized_interval`. "bca", for the rest: the BCa method (`bca_interval`). Resamples in
-      which a metric is not defined are ignored. A perfect score, which no resample can lower, gets
-      the lower end that unseen errors might leave (`unseen_errors`).
+      which a metric is not defined are ignored. No resample can lower a perfect score: its lower
+      end allows for errors that the test set does not show (`unseen_errors`).
 
     A single group does not show how groups differ. Its bootstrapped intervals are (NaN, NaN), its
     proportions get Wilson's interval for a single row, its area Newcombe's for one row of each
-    class. The bootstrap cannot know losses that it has not met: a head that is sure and right in
-    every row gets too narrow intervals of its log loss, Brier score and calibration error.
+    class. The bootstrap cannot foresee losses that no test row has. A head that is sure and right
+    in every row therefore gets too narrow intervals of its log loss, Brier score and calibration
+    error.
 
-    The table shows how often the intervals held the truth, in per cent of 2,000 simulated test sets
-    each (so +-1), as the slow tests print it. Its rows give the number of rows, the AUC of the
-    head, and whether rows are alone, in groups of one to five of one class (a patient's images,
-    alike), or in groups of mixed classes.
+    The slow tests print this table. It shows how often the intervals contain the true value, in
+    per cent of 2,000 simulated test sets each (so +-1). Each line gives the number of rows, the
+    AUC of the head, and the kind of groups. Rows are alone; in groups of one to five similar rows
+    of one class ("patients"); or in groups of mixed classes.
 
                              acc  bal sens spec  PPV  NPV   F1  MCC  AUC   AP loss Brier  ECE
         150, 0.80, alone    95.0 95.6 95.8 94.8 95.2 94.3 95.8 95.4 95.7 94.6 95.5  95.4 95.0
@@ -64,9 +65,9 @@ def intervals(
         400, 0.95, patients 94.5 94.7 94.8 94.6 94.2 94.1 94.7 95.2 94.3 94.7 94.8  95.6 94.7
         300, 0.90, mixed    94.8 95.0 94.7 94.8 95.3 94.5 95.2 95.1 95.2 94.8 95.2  95.2 94.0
 
-    These heads are too sure of themselves. The intervals of the calibration errors of two heads
-    that are not held the truth in 97.3 and 97.3 per cent. The least reliable intervals are those of
-    a head that is nearly perfect on few groups.
+    These heads give too extreme probabilities. For two heads that do not, the intervals of the
+    calibration error contain the true value in 97.3 and 97.3 per cent. The least reliable intervals
+    are those of a head that is nearly perfect on few groups.
 
     Args:
         predictions: of at least one row.
@@ -103,6 +104,7 @@ def intervals(
 
 def _smaller(end: float, value: float) -> float:
     """Return the smaller of the two; NaN if the end is NaN."""
+    # An interval that is not defined must stay so, and `min` would drop the NaN.
     return end if np.isnan(end) else min(end, value)
 
 
@@ -155,12 +157,13 @@ def _hits_and_counted(predictions: Predictions, name: str) -> tuple[Floats, Floa
 def effective_size(
     residuals: Floats, counted: Floats, variance: float, groups: NDArray[np.intp]
 ) -> float:
-    """Return the number of independent rows that say as much of a proportion as these rows.
+    """Return the number of independent rows that determine a proportion as well as these rows.
 
-    It is their number over the design effect: the variance between groups over that of as many
-    independent rows, and at least 1. Where that is not defined (no variance, or one group), all
-    rows of a group are taken to carry the same information (Kish 1965). Few groups are allowed for
-    as in Korn and Graubard (1998). If each row is a group, the result is the number of rows.
+    It is the number of rows divided by the design effect. The design effect is the variance between
+    groups, divided by the variance of as many independent rows, and at least 1. Where it is not
+    defined (no variance, or one group), all rows of a group count as one piece of information (Kish
+    1965). Few groups reduce the result as in Korn and Graubard (1998). If each row is a group, the
+    result is the number of rows.
 
     Args:
         residuals: each row's hit minus the expected hit, of shape (n_rows,); their sum is 0.
@@ -268,7 +271,7 @@ def _interval_of(
     all_rows: dict[str, Floats],
     n_groups: int,
 ) -> Interval:
-    """Compute the interval of one metric from what was measured on resamples and on all rows."""
+    """Compute the interval of one metric from its values on resamples and on all rows."""
     kind = METRIC_TABLE[name].interval
     if kind == "logit":
         return logit_interval(value, resampled[name], n_groups)

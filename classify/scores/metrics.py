@@ -124,15 +124,15 @@ def sum_of_gaps(gaps: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: its names, its formula, and everything that is shown or computed of it.
+    """One metric: its names, its formula, its interval, and its place in tables.
 
     Attributes:
         name: its column in the leaderboard.
         heading: its name at the head of a table's column, and in a sentence.
-        family: what its formula starts from. "classes": the confusion matrix of the predicted
-            classes; "ranks": the order that the probabilities of a class put the rows in; "losses":
-            true classes and probabilities of each row; "calibration": gaps between confidence and
-            the share of right rows.
+        family: input of its formula. "classes": the confusion matrix of the predicted classes.
+            "ranks": the order of the rows by the probability of a class. "losses": true classes and
+            probabilities of each row. "calibration": gaps between confidence and the share of right
+            rows.
         formula: see the comments above the formulas of each family.
         interval: kind of its 95 % interval, see `intervals.intervals`. "wilson" is "bca" where a
             proportion is averaged over the classes.
@@ -142,8 +142,7 @@ class Metric:
         better: "higher" or "lower".
         negative: True if it can be below 0.
         place: place of its column in a table that is sorted by another metric; 0: none.
-        keep: how long such a table keeps the column where room is short: the column of the least
-            number goes first.
+        keep: priority of the column where room is short: the least number is dropped first.
     """
 
     name: str

@@ -50,18 +50,18 @@ def compare(
     - Accuracy: McNemar's exact test. With groups or repeats, the difference in right answers is
       summed within each group. p is the share of all ways to swap the heads, group by group, that
       bring at least the measured difference (`sign_flip_p`). The interval is Bonett and Price's
-      (2012), for as many rows as the groups are worth. Exact tests are cautious, so that now and
-      then the interval excludes 0 although p is above 5 %.
+      (2012), for as many rows as the groups are worth. Exact tests are cautious: sometimes the
+      interval excludes 0 although p is above 5 %.
     - Area under the ROC curve: DeLong's test, its variance over groups.
-    - All others: bootstrap of the groups, with the same resamples for both heads. p is the share of
-      resamples whose difference is as far from the measured one as that is from 0, never below 1 /
-      (n_resamples + 1). The interval reaches as far as 95 % of them do (Hall 1988). Both allow for
-      few groups.
+    - All others: bootstrap of the groups, with the same resamples for both heads. The distance of a
+      resample is that of its difference from the measured difference. p is the share of resamples
+      whose distance is at least the measured difference, never below 1 / (n_resamples + 1). The
+      interval reaches as far as 95 % of the distances (Hall 1988). Both allow for few groups.
 
     The slow tests print how often each test at 5 % separates two equally good heads. They draw
     2,000 pairs in each of six settings: 200 rows and an AUC of 0.85, 400 and 0.92; rows alone, in
-    patients' groups, in mixed groups. The tests separated 3.4 to 6.4 per cent. That of the
-    calibration error is cautious, with 1.7 to 3.4.
+    patients' groups, in mixed groups. The tests separated 3.4 to 6.4 per cent of the pairs. The
+    test of the calibration error is cautious, with 1.7 to 3.4.
 
     Args:
         a: predictions of the first head.
@@ -207,7 +207,7 @@ def _compare_areas(a: Area, b: Area) -> tuple[Interval, float]:
 def _variance_of_independent(a: Area, b: Area) -> float:
     """Compute the variance of the difference of two areas as if of independent rows.
 
-    It is for two curves without scatter, a perfect and a constant one, say. It is cautious.
+    It replaces a variance of 0, for example of a perfect and a constant curve. It is cautious.
     """
     if not a.sizes:
         return float("nan")

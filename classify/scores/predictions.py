@@ -42,7 +42,7 @@ class Predictions:
         groups: NDArray[np.intp] | None = None,
         positive: int | None = None,
     ) -> Predictions:
-        """Make predictions of the likeliest class; by default each row is a group of its own.
+        """Make predictions of the likeliest class; by default, each row is a group.
 
         Args:
             y: true class numbers, of shape (n_rows,).
@@ -50,6 +50,7 @@ class Predictions:
             groups: group number of each row, of shape (n_rows,).
             positive: number of the class that sensitivity is computed for.
         """
+        # (n_rows, n_classes) -> (1, n_rows, n_classes); several repeats keep their shape
         repeats = proba.reshape(-1, *proba.shape[-2:])
         return cls(
             y,
@@ -77,6 +78,7 @@ class Predictions:
     @property
     def ranked_classes(self) -> list[int]:
         """Classes whose curves are averaged: the positive one, or all."""
+        # Of two classes, the curve of the positive one alone is what readers expect.
         return list(range(self.n_classes)) if self.positive is None else [self.positive]
 
 

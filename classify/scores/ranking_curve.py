@@ -1,4 +1,4 @@
-"""The order that a score puts the rows in, for the areas under curves, all resamples at once."""
+"""Rows in the order of a score, for the areas under curves, all resamples at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .predictions import Floats
 
 @dataclass(frozen=True)
 class Sweep:
-    """Weighted rows from the highest score to the lowest, rows of equal score taken together.
+    """Weights of rows from the highest score to the lowest, summed over rows of equal score.
 
     Attributes:
         called: weight of the rows at each score, of shape (n_resamples, n_scores).
@@ -39,11 +39,12 @@ class Sweep:
 
 @dataclass(frozen=True)
 class RankingCurve:
-    """The order that a score puts the rows in.
+    """Rows in the order of a score.
 
     Attributes:
-        order: the rows, highest score first, of shape (n_rows,).
-        hits: whether each row, in this order, is of the class, float64 of shape (n_rows,).
+        order: numbers of the rows, highest score first, of shape (n_rows,).
+        hits: 1 for each row, in this order, that is of the class, else 0; float64 of shape
+            (n_rows,).
         starts: the first place of each run of equal scores, of shape (n_scores,).
     """
 
@@ -61,6 +62,7 @@ class RankingCurve:
         """
         # A stable sort gives the same order, and so the same sums, on every machine.
         order = np.argsort(-scores, kind="stable")
+        # True where a new, lower score begins.
         falls = np.append(True, np.diff(scores[order]) != 0)
         return cls(order, positives[order].astype(np.float64), np.flatnonzero(falls))
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .predictions import Floats, Predictions, group_numbers
 
 ALPHA = 0.05
-"""Intervals hold all but this share of the probability; two heads differ if p is not above it."""
+"""Share of the probability outside an interval; two heads differ if p is at most this."""
 
 Interval = tuple[float, float]
 
@@ -27,8 +27,8 @@ class Area:
         influences: of shape (n_groups,). The sum of their squares is the variance; the sum of their
             products with those of another head is the covariance. NaN if a class has one group
             only.
-        sizes: for each area that `value` is the mean of: the area, and how many independent rows
-            the rows of the class, and all other rows, are worth at least.
+        sizes: one triple for each area that `value` is the mean of. It has the area, the least
+            number of independent rows that the class is worth, and that of all other rows.
         freedom: degrees of freedom of the variance.
     """
 
@@ -93,9 +93,9 @@ def area_under_curve(predictions: Predictions) -> Area:
 
 
 def placement_values(positives: NDArray[np.bool_], scores: Floats) -> Floats:
-    """Return for each row the share of the other side's rows that it is on the right side of.
+    """Return the share of the other side's rows that each row is ranked correctly against.
 
-    A tie counts half.
+    A positive should have the higher score. A tie counts half.
 
     Args:
         positives: True on one side, False on the other, of shape (n_rows,).
@@ -112,9 +112,9 @@ def placement_values(positives: NDArray[np.bool_], scores: Floats) -> Floats:
 
 
 def kish(numbers: NDArray[np.intp]) -> float:
-    """Return how many independent rows are worth as much as rows of these groups (Kish 1965).
+    """Return the number of independent rows that these groups are worth (Kish 1965).
 
-    All rows of a group are taken to carry the same information.
+    The formula supposes that all rows of a group carry the same information.
     """
     sizes = np.bincount(numbers).astype(np.float64)
     return float(len(numbers) ** 2 / (sizes**2).sum())
@@ -145,7 +145,7 @@ def area_interval(predictions: Predictions) -> Interval:
 def newcombe(area: float, n_positives: float, n_negatives: float) -> Interval:
     """Compute the interval by method 5 of Newcombe (2006).
 
-    It holds those true areas that the measured one is not too far away from.
+    The interval contains each true area from which the measured area is not too far away.
 
     References:
         Newcombe (2006): Confidence intervals for an effect size measure based on the Mann-Whitney
@@ -162,7 +162,7 @@ def newcombe(area: float, n_positives: float, n_negatives: float) -> Interval:
     z = -ndtri(ALPHA / 2)
 
     def excess(true: float) -> float:
-        """Return how much farther than allowed the measured area is from a true one."""
+        """Return the distance of the measured area from a true one, minus the allowed distance."""
         half = z * np.sqrt(hanley_variance(true, n_positives, n_negatives))
         return float(abs(true - area) - half)
 

@@ -67,11 +67,11 @@ class WeightedMetrics:
         }
 
     def gaps(self, weights: Floats) -> Floats:
-        """Compute share of right rows minus confidence in each bin, times the bin's share of rows.
+        """Compute the gap of each bin: (share of right rows - confidence) * share of all rows.
 
         Returns:
-            Of shape (n_resamples, n_repeats, ECE_BINS). A metric of the family "calibration" must
-            be among the names.
+            Gaps of shape (n_resamples, n_repeats, ECE_BINS). A metric of the family "calibration"
+            must be among the names.
         """
         gaps = [repeat.gaps for repeat in self.repeats if repeat.gaps is not None]
         sums: Floats = np.stack([weights @ gap for gap in gaps], axis=1)
@@ -81,7 +81,7 @@ class WeightedMetrics:
     def _values(self, repeat: _Repeat, weights: Floats) -> dict[str, Floats]:
         """Compute each metric in one repeat; each value is an array of shape (n_resamples,)."""
         total = weights.sum(axis=1)
-        # What several metrics of a family start from is computed once.
+        # Several metrics of a family share one input, which is computed once.
         confusion = sweeps = gaps = None
         if repeat.cells is not None:
             n_classes = int(np.sqrt(repeat.cells.shape[1]))
@@ -111,10 +111,10 @@ class _Repeat:
     """The rows of one repeat, prepared for its metrics.
 
     Attributes:
-        cells: cell of the confusion matrix that a row falls into, one-hot, of shape (n_rows,
-            n_classes ** 2); None if no metric needs it.
-        curves: of the positive class, or of each class; empty if no metric needs them.
-        losses: by metric, of shape (n_rows,).
+        cells: cell of the confusion matrix of each row, one-hot, of shape (n_rows, n_classes ** 2);
+            None if no metric needs it.
+        curves: curves of the positive class, or of each class; empty if no metric needs them.
+        losses: losses of the rows by metric, each of shape (n_rows,).
         gaps: right (0 or 1) minus confidence, in the column of the row's bin, of shape (n_rows,
             ECE_BINS); None if no metric needs them.
     """
@@ -127,7 +127,8 @@ class _Repeat:
     @classmethod
     def of(cls, predictions: Predictions, repeat: int, names: Collection[str]) -> _Repeat:
         """Prepare one repeat for the metrics of these names."""
-        y, proba = predictions.y, predictions.proba[repeat]
+        y = predictions.y
+        proba = predictions.proba[repeat]
         families = {METRIC_TABLE[name].family for name in names}
         cells = gaps = None
         curves: list[RankingCurve] = []
@@ -147,7 +148,7 @@ class _Repeat:
         }
         if "calibration" in families:
             confidence = proba.max(axis=1)
-            # Guo's bins hold their upper end.
+            # In Guo's definition, a bin contains its upper end.
             bins = np.clip(np.ceil(confidence * ECE_BINS).astype(np.intp) - 1, 0, ECE_BINS - 1)
             gaps = one_hot(bins, ECE_BINS) * ((proba.argmax(axis=1) == y) - confidence)[:, None]
         return cls(cells, curves, losses, gaps)

@@ -130,7 +130,7 @@ class ReducedSearchCV(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # ty
             )
         reduction = X if isinstance(X, Reduction) else reduce(X, self.max_bytes)
         # Too large to reduce in memory: each step of the solver reads the features again.
-        matrix = _streamed(features) if reduction is None else reduction.matrix
+        matrix = _block_rows(features) if reduction is None else reduction.matrix
         self.best_value_ = self._choose(estimator, matrix, codes, groups)
         path = PenaltyPath(estimator, self.parameter, matrix, codes, np.arange(len(codes)))
         coef, self.intercept_ = path.fit(self.best_value_)
@@ -207,7 +207,8 @@ class ReducedSearchCV(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # ty
         return np.asarray(softmax(two_columns(self.decision_function(X)), axis=1))
 
 
-def _streamed(X: Matrix) -> AnyMatrix:
+def _block_rows(X: Matrix) -> AnyMatrix:
+    """Return features as rows that are read block by block."""
     return ArrayRows(X) if isinstance(X, np.ndarray) else X
 
 

@@ -37,7 +37,7 @@ def fit_streamed(
 
     n_features = X.shape[1]
     targets = _targets(y)
-    # The solver has a criterion on the decrease as well; only the gradient's is scikit-learn's.
+    # scikit-learn stops by the gradient alone, so the solver's other criterion is nearly off.
     options = {
         "maxiter": estimator.max_iter or 15000,
         "gtol": estimator.tol,

@@ -105,6 +105,7 @@ def feature_pairs(
         ParameterError: the similarity is not above 0, or a path is not a store.
         StoreError: the features of two stores cannot be compared.
     """
+    # Written so that NaN is refused, too.
     if not similarity > 0:
         raise ParameterError(f"--cosine must be above 0, got {similarity}")
     stores = _open_stores(paths)

@@ -24,7 +24,7 @@ class Part:
         duplicates: number of each row's near-duplicate group in the store, from 1 on, of shape
             (n_rows,); 0 where it is unknown.
         chains: group numbers, of shape (n_rows,). Rows that a chain of relations links are one
-            group, whichever rows of the store it leads through.
+            group. The chain may lead through any rows of the store, those of other parts too.
         recognised: True if all images of the row's chain have a digest of their pixels, bool of
             shape (n_rows,).
     """
@@ -59,6 +59,7 @@ class Part:
             store.sha256s[rows].tolist(),
             store.groups[rows].tolist(),
         )
+        # One image without a digest makes its whole chain uncertain.
         return cls(store, rows, labels, duplicates, chains, ~np.isin(chains, chains[pixels == ""]))
 
     def take(self, numbers: NDArray[Any]) -> Part:
@@ -75,6 +76,7 @@ class Part:
     @cached_property
     def groups(self) -> NDArray[np.intp]:
         """The chains, numbered from 0 on in the order of these rows, of shape (n_rows,)."""
+        # Smaller parts keep the chains of the whole store, so that their numbers have gaps.
         return join_groups(self.chains.tolist())
 
     @property

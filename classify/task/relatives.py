@@ -20,15 +20,15 @@ LEVELS = {
 }
 """Relations of a test image to a training image, the strongest first, and their names."""
 UNKNOWN = "unknown"
-"""Stands for a level where no relation was found, but some images could not be compared."""
+"""Level of an image without a relation, if some images could not be compared."""
 
 
 def near_duplicates(store: FeatureStore, progress: Progress | None = None) -> NDArray[np.intp]:
     """Return the number of each row's near-duplicate group, from 1 on; 0 where it is unknown.
 
-    A store that was merged from others has thumbnails, but no groups across its sources: the
-    thumbnails are compared. An image without a digest of its pixels gets 0, whatever number the
-    file has.
+    A store that was merged from others has thumbnails, but no groups across its sources. The
+    function then compares the thumbnails. An image without a digest of its pixels gets 0, whatever
+    number the file has.
 
     Args:
         store: complete.
@@ -84,6 +84,7 @@ def relatives(test: Part, train: Part, progress: Progress | None = None) -> NDAr
         chains += [(store_number, number) for number in part.chains.tolist()]
     sha256s = np.concatenate([part.sha256s for part in parts]).tolist()
     pixels = np.concatenate([part.pixels for part in parts]).tolist()
+    # Equal bytes decode to equal pixels, so a copy by either is a copy.
     copies = join_groups(sha256s, pixels)
     pictures = join_groups(copies.tolist(), near)
     if not one_store:
@@ -102,7 +103,7 @@ def relatives(test: Part, train: Part, progress: Progress | None = None) -> NDAr
 
 
 def unknown(test: Part, train: Part) -> NDArray[np.str_]:
-    """Return the level of test rows without any relation found: "" or `UNKNOWN`.
+    """Return the level of each test row, supposing that it has no relation: "" or `UNKNOWN`.
 
     A picture without a digest of its pixels may be any test picture's copy, or that of a training
     picture.

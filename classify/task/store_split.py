@@ -18,7 +18,7 @@ class StoreSplit:
 
     Attributes:
         train: the training part.
-        validation: True for the rows of it that validate, of shape (n_train,).
+        validation: True for the training rows that choose hyper-parameters, of shape (n_train,).
         tests: the test sets.
     """
 
@@ -27,8 +27,8 @@ class StoreSplit:
     tests: tuple[HeldOutPart, ...]
 
     @classmethod
-    def unvalidated(cls, train: Part, *tests: HeldOutPart) -> StoreSplit:
-        """Split without validation rows."""
+    def without_validation(cls, train: Part, *tests: HeldOutPart) -> StoreSplit:
+        """Return a split without validation rows."""
         return cls(train, np.zeros(len(train.rows), dtype=bool), tests)
 
 
@@ -53,16 +53,18 @@ def split_store(whole: Part, *, further_tests: bool, test_size: float, seed: int
         split = _split_by_names(whole, splits, further_tests)
         if split.tests or further_tests:
             return split
+        # A training split without any test set is treated like a store without splits.
         whole = split.train
     if further_tests:
-        return StoreSplit.unvalidated(whole)
+        return StoreSplit.without_validation(whole)
     if len(set(whole.labels)) < 2:
         raise FreezeframeError(
-            f"{path}: two classes are needed, all its images are {str(whole.labels[0])!r}"
+            f"{path}: two classes are needed, but all its images are {str(whole.labels[0])!r}; "
+            "add images of another class"
         )
     train, test = hold_out(whole.labels, whole.groups, test_size=test_size, seed=seed)
     held_out = HeldOutPart(whole.take(test), f"hold-out {test_size:.0%}")
-    return StoreSplit.unvalidated(whole.take(train), held_out)
+    return StoreSplit.without_validation(whole.take(train), held_out)
 
 
 def _split_by_names(whole: Part, splits: NDArray[np.str_], further_tests: bool) -> StoreSplit:
@@ -73,7 +75,7 @@ def _split_by_names(whole: Part, splits: NDArray[np.str_], further_tests: bool) 
     # Without a test set the validation split is the test, so it must not choose anything.
     if not test.any() and not further_tests and validation.any():
         held_out = HeldOutPart(whole.take(validation), "validation")
-        return StoreSplit.unvalidated(whole.take(train), held_out)
+        return StoreSplit.without_validation(whole.take(train), held_out)
     tests = (HeldOutPart(whole.take(test), "test"),) if test.any() else ()
     # Rows of the test split or of none are not trained on.
     used = train | validation

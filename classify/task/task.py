@@ -1,4 +1,4 @@
-"""The task of a head: training and test rows of feature stores, and the features to use."""
+"""The task of a head: rows to train and to test on, and the features to use."""
 
 from __future__ import annotations
 
@@ -76,25 +76,25 @@ def make_task(  # noqa: PLR0913
     seed: int = 0,
     status: Status | None = None,
 ) -> Task:
-    """Choose training and test rows.
+    """Choose the rows that heads are trained and tested on.
 
-    A store with splits trains on its training split and is tested on its test split. Its validation
-    split chooses hyper-parameters and is then trained on, too (dense heads only stop by it). If
-    there is no other test, the validation split is the test. A store without splits trains on all
-    its rows if there are `tests` or `n_folds`. Otherwise a stratified hold-out cuts it, which keeps
-    relatives on one side (see `Part.groups`).
+    If the store has splits, heads train on its training split and are tested on its test split. Its
+    validation split chooses hyper-parameters, and then heads train on it, too (networks only use it
+    to stop early). If there is no other test, the validation split is the test set. If the store
+    has no splits, heads train on all its rows if there are `tests` or `n_folds`. Otherwise a
+    stratified hold-out splits it and keeps relatives on one side (see `Part.groups`).
 
     Args:
         store: features to train on, complete.
         layer: layer of the features; by default the deepest of the store.
         pooling: "flat", "avg" or "max"; by default the head chooses.
-        tests: further stores, all of whose rows are tested on.
+        tests: further stores; heads are tested on all their rows.
         classes: new names for classes of any store.
-        positive: the class that sensitivity is computed for; by default the one that is not a
-            negation.
+        positive: the class that sensitivity is computed for; by default the one whose name is not
+            a negation such as "healthy".
         test_size: share of the images in the hold-out.
         n_folds: number of folds of cross-validation; 0: none.
-        n_repeats: number of times that it is repeated, with different folds.
+        n_repeats: number of times that cross-validation is repeated, with other folds each time.
         seed: seed of the hold-out, the folds and the heads.
         status: called with a line that says what is being done, if it takes time.
 
@@ -104,7 +104,9 @@ def make_task(  # noqa: PLR0913
         ParameterError: an unknown layer, pooling or class, or a split that is not possible.
         FreezeframeError: there is one class only, or the stores' classes differ.
     """
+    # Stores list their layers from the first to the deepest.
     layer = layer or list(store.layers)[-1]
+    # Options are checked before pictures are compared, which can take minutes.
     _check_options([store, *tests], layer, pooling, n_folds, n_repeats)
     new_names = classes or {}
     split = split_store(
@@ -119,6 +121,7 @@ def make_task(  # noqa: PLR0913
         HeldOutPart(_whole_part(test_store, new_names, status), "external") for test_store in tests
     ]
     held_out = (*split.tests, *external)
+    # Labels are read from all stores: a class to rename may occur in one test set only.
     _check_new_names(new_names, [store, *tests])
     _check_classes(split.train, held_out)
     return Task(
@@ -153,6 +156,7 @@ def _check_options(
             )
     if pooling is not None and pooling not in POOLINGS:
         raise ParameterError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+    # One fold would leave no rows to train on.
     if n_folds < 0 or n_folds == 1 or n_repeats < 1:
         raise ParameterError(
             f"cross-validation needs 2 folds and 1 repeat at least, got {n_folds} and {n_repeats}"
@@ -174,7 +178,11 @@ def _whole_part(store: FeatureStore, new_names: Mapping[str, str], status: Statu
         )
     rows = store.rows()
     if not len(rows):
-        raise StoreError(f"{store.path}: none of its images could be read")
+        raise StoreError(
+            f"{store.path}: none of its images could be read; "
+            "check the files, then run extract-features again"
+        )
+    # Renaming comes first: everything after it compares classes by name.
     labels = [new_names.get(str(label), str(label)) for label in store.labels[rows]]
 
     def progress(finished: int, total: int) -> None:
@@ -191,7 +199,9 @@ def _positive_class(classes: Sequence[str], positive: str | None) -> str | None:
     if len(classes) == 2:
         return positive or guess_positive(classes)
     if positive is not None:
-        raise ParameterError(f"positive is for two classes; there are {len(classes)}")
+        raise ParameterError(
+            f"positive is for two classes, but there are {len(classes)}; leave it out"
+        )
     return None
 
 
@@ -205,7 +215,7 @@ def check_comparable(store: FeatureStore, test: FeatureStore, layer: str) -> Non
     if store.layers[layer] != test.layers[layer]:
         raise StoreError(
             f"{test.path}: {layer} has shape {test.layers[layer]}, "
-            f"in {store.path} {store.layers[layer]}"
+            f"in {store.path} {store.layers[layer]}; extract both alike"
         )
     # Equal shapes are not enough: other weights give features that mean something else.
     for name in COMPARABLE:
@@ -233,12 +243,14 @@ def _check_classes(train: Part, tests: Sequence[HeldOutPart]) -> None:
     classes = _classes_of(train)
     if len(classes) < 2:
         raise FreezeframeError(
-            f"{train.store.path}: two classes are needed, its training images have {classes}"
+            f"{train.store.path}: two classes are needed, but its training images have {classes}; "
+            "add images of another class"
         )
+    # A head can never predict a class that it was not trained on.
     for test in tests:
         untrained = sorted(set(_classes_of(test.part)) - set(classes))
         if untrained:
             raise FreezeframeError(
                 f"{test.part.store.path}: class {untrained[0]!r} is none of the training classes "
-                f"{', '.join(classes)}; rename each with --classes {untrained[0]}=CLASS,..."
+                f"{', '.join(classes)}; rename it with --classes {untrained[0]}=CLASS,..."
             )

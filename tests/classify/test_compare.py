@@ -137,7 +137,8 @@ def test_a_file_of_predictions_is_not_overwritten(tmp_path: Path) -> None:
     write_predictions(tmp_path / "predictions.csv", [evaluation()])
     with pytest.raises(FileExistsError):
         write_predictions(tmp_path / "predictions.csv", [evaluation()])
-    with pytest.raises(FreezeframeError, match="navoneel, external: tested on twice; give it once"):
+    message = "navoneel, external: these images are tested twice; give the store once"
+    with pytest.raises(FreezeframeError, match=message):
         write_predictions(tmp_path / "twice.csv", [evaluation(), evaluation(1)])
     assert not (tmp_path / "twice.csv").exists()
 
@@ -188,13 +189,13 @@ def test_a_file_of_an_older_version_knows_which_images_are_in_training(tmp_path:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "no column test_id, test_set, .*; fit-classifier of this version writes all"),
+        ("", "no column test_id, test_set, .*, all of which fit-classifier writes; fit again"),
         (
             "path,sha256,label,predicted,p_a,p_b,in_training\n",
             "no column test_id, test_set, split, positive, repeat",
         ),
         (HEADER, "it has no lines"),
-        (HEADER.replace("p_tumour", "p_healthy") + LINE, "two columns of one name"),
+        (HEADER.replace("p_tumour", "p_healthy") + LINE, "two columns have one name"),
         (HEADER.replace("p_tumour", "other") + LINE, "fewer than two columns p_CLASS"),
         (HEADER + LINE + LINE[:40], "6 cells instead of 13 in line 3"),
         (HEADER + LINE.replace("\n", ",\n"), "14 cells instead of 13 in line 2"),
@@ -207,11 +208,11 @@ def test_a_file_of_an_older_version_knows_which_images_are_in_training(tmp_path:
         (HEADER + LINE.replace(",tumour,1,", ",glioma,1,"), "positive is 'glioma' in line 2"),
         (
             HEADER + LINE + OTHER.replace(",tumour,1,", ",healthy,1,"),
-            "positive is 'healthy', but 'tumour' in line 2 in line 3",
+            "positive is 'tumour' in line 2, but 'healthy' in line 3",
         ),
         (
             HEADER + LINE + OTHER.replace("external", "test"),
-            "split is 'test', but 'external' in line 2 in line 3",
+            "split is 'external' in line 2, but 'test' in line 3",
         ),
         (
             HEADER + LINE.replace("0.9", "nan"),
@@ -230,11 +231,11 @@ def test_a_file_of_an_older_version_knows_which_images_are_in_training(tmp_path:
         ),
         (
             HEADER + LINE + LINE.replace(",1,", ",2,").replace(",tumour,t", ",healthy,t"),
-            "label is 'healthy', but 'tumour'",
+            "label is 'tumour' in line 2, but 'healthy' in line 3",
         ),
         (
             HEADER + LINE + LINE.replace(",1,", ",2,").replace("aa", "bb"),
-            "sha256 is 'bb', but 'aa' in line 2 in line 3",
+            "sha256 is 'aa' in line 2, but 'bb' in line 3",
         ),
         (HEADER + LINE.replace(",no", ",perhaps"), "in_training is 'perhaps' in line 2"),
         (
@@ -441,8 +442,8 @@ def test_predictions_of_older_versions_do_not_count_as_clean(tmp_path: Path) -> 
     assert "9 and ?" in result.stdout
     assert (
         "warning: svm was fitted by an older version, which noticed only byte-identical copies: "
-        "whether 90 of 90 test "
-        "images of navoneel, external leak is not known; fit again\n"
+        "relatives of 90 of 90 test "
+        "images of navoneel, external are unknown; fit it again\n"
     ) in result.stderr
     records = json.loads(compare(*ids, "--format", "json").stdout)
     assert {(record["first_leaking"], record["second_leaking"]) for record in records} == {(9, 0)}
@@ -455,10 +456,10 @@ def test_images_with_unknown_relatives_are_not_compared_as_clean(tmp_path: Path)
     assert "on the 49 clean images of navoneel, " in result.stdout
     assert re.search(r" 49 +(41 and \?|\? and 41) ", result.stdout)
     assert (
-        "warning: whether 40 of 90 test images of navoneel, external have a relative among the "
+        "warning: relatives of 40 of 90 test images of navoneel, external among the "
         "training images of svm "
-        "is not known: its stores do not tell what all images look like; run extract-features "
-        "again, then fit again\n"
+        "are unknown: its stores lack fingerprints of some images; run extract-features "
+        "again, then fit it again\n"
     ) in result.stderr
 
 
@@ -530,18 +531,20 @@ def test_errors_of_compare_are_one_line() -> None:
     svm, mlp = add("svm", evaluation(0)), add("mlp", evaluation(1), number=1)
     knn = add("knn", evaluation(0, test_id="f" * 12, test_set="edureka"), number=2)
     fails(
-        rf"share no test images.*: {svm} on navoneel \(external, 60 images\); {knn} on edureka",
+        rf"share no test images: {svm} on navoneel \(external, 60 images\), {knn} on edureka",
         1,
         svm,
         knn,
     )
-    fails("two runs are needed for a comparison, got only x", 2, "x")
-    fails("'2026' is the beginning of 3 run ids: .*; give more of one", 2, "2026", svm)
-    fails(r"'x' is neither a run's folder nor a run id, .* of leaderboard\.csv", 2, "x", svm)
+    fails("a comparison needs two runs, got only x; name another run", 2, "x")
+    fails("'2026': is the beginning of 3 run ids, .*; type more of one", 2, "2026", svm)
+    nothing = "'x': no folder or file has this name, and in "
+    advice = "; give a run's folder, or a run id that `leaderboard --format csv` lists"
+    fails(rf"{nothing}leaderboard\.csv no run id begins with it{advice}", 2, "x", svm)
     fails(
-        r"'x' is neither .* of none\.csv, which has none", 2, "x", svm, "--leaderboard", "none.csv"
+        rf"{nothing}none\.csv there are no runs{advice}", 2, "x", svm, "--leaderboard", "none.csv"
     )
-    fails(f"{svm} is named twice", 2, svm, f"runs/{svm}")
+    fails(f"{svm}: is named twice; give another run", 2, svm, f"runs/{svm}")
     fails("--metric must be one of accuracy, .*, got 'beauty'", 2, svm, mlp, "--metric", "beauty")
     fails("Missing argument", 2)
     shutil.rmtree(f"runs/{mlp}")

@@ -89,7 +89,7 @@ def test_a_run_warns_of_unused_images_and_of_groups_that_a_split_cuts(
         "at least 3 of 12 test images of scans have a relative among the training images (3 the "
         "same group): "
         "a score on all of them says nothing about unseen images",
-        "the clean scores of scans are not known because a.h5 has no fingerprint of 40 of 40 "
+        "the clean scores of scans are unknown because a.h5 has no fingerprint of 40 of 40 "
         "images: only "
         "byte-identical copies are found; run extract-features again, which adds fingerprints "
         "and computes no feature again",
@@ -233,7 +233,7 @@ def test_impossible_tasks_are_refused(make_store: MakeStore) -> None:
         StoreError, r"d\.h5: 3 of 40 rows are not computed yet; run extract-features again", half
     )
     refused(StoreError, r"d\.h5: 3 of 40 rows", store, tests=[half])
-    refused(FreezeframeError, "two classes are needed, all its images are 'sick'", one_class)
+    refused(FreezeframeError, "two classes are needed, but all its images are 'sick'", one_class)
     refused(
         FreezeframeError,
         "images are split into test, but none are for training",
@@ -254,7 +254,12 @@ def test_impossible_tasks_are_refused(make_store: MakeStore) -> None:
     refused(
         ParameterError, "positive must be one of healthy, sick, got 'yes'", store, positive="yes"
     )
-    refused(ParameterError, "positive is for two classes; there are 3", three, positive="a")
+    refused(
+        ParameterError,
+        "positive is for two classes, but there are 3; leave it out",
+        three,
+        positive="a",
+    )
     refused(
         ParameterError,
         "no image is labelled 'sik'; labels are healthy, sick",
@@ -354,7 +359,7 @@ def test_every_test_set_has_a_row(make_store: MakeStore, tmp_path: Path) -> None
     assert list(read_predictions(run.folder)) == [row["test_id"] for row in rows]
     assert rows[2]["test_fingerprint"] == test_stores[0].fingerprint
     assert run.warnings[0].startswith(
-        "the clean scores of scans are not known because a.h5 has no fingerprint of 40 of 40 images"
+        "the clean scores of scans are unknown because a.h5 has no fingerprint of 40 of 40 images"
     )
     assert run.warnings[1].startswith(
         "8 of 8 test images of b have a relative among the training images (8 the same bytes): "

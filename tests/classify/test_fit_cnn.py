@@ -404,7 +404,7 @@ def test_weights_from_a_file_are_extracted_with_and_fine_tuned(
     assert sources == ["w.h5", "w.h5", "imagenet", "imagenet"]
     result = call("fit-cnn", store.path, "--arch", "vgg16", "--weights", "w.h5")
     message = (
-        f"error: weights is for folders and lists; {store.path} is a store, which is not changed\n"
+        f"error: weights is for folders and lists, but {store.path} is a store; leave it out\n"
     )
     assert (result.exit_code, result.stderr) == (2, message)
 
@@ -431,12 +431,12 @@ def test_layers_of_a_store_are_fine_tuned_or_fitted_on(folder: Path) -> None:
     for wrong, message in (
         (
             ["early-blocks", "--layer", "block4_pool"],
-            "early-blocks is fitted on block2_pool or block3_pool, not on block4_pool; extract "
-            "that, too",
+            "early-blocks: needs features of block2_pool or block3_pool, but the layer is "
+            "block4_pool; give another --layer, or extract block2_pool or block3_pool, too",
         ),
         (
             ["finetune-block4", "--pooling", "avg"],
-            "finetune-block4 needs features of each position; pooling must be flat",
+            "finetune-block4: needs features of each position; choose the pooling flat",
         ),
     ):
         result = call("fit-classifier", "features.h5", "--model", *wrong)
@@ -509,11 +509,11 @@ def test_all_heads_are_those_for_any_layer(
         ),
         (
             ["--arch", "simple", "--weights", "random"],
-            "weights are for VGG16; simple starts with random ones",
+            "weights are for VGG16, but simple starts with random ones; leave them out",
         ),
         (
             ["--arch", "vgg16", "--trainable", "blocks=3,5"],
-            "trainable must be all, or the last blocks, .*'blocks=3,5'",
+            "trainable must be all, or the last blocks .*'blocks=3,5'",
         ),
         (
             ["--arch", "vgg16", "--trainable", "blocks=1"],
@@ -525,7 +525,7 @@ def test_all_heads_are_those_for_any_layer(
         ),
         (
             ["--arch", "vgg16-block5", "--size", "64"],
-            "size is for networks on pixels; below block5_pool images are 224",
+            "size is for networks on pixels, but block5_pool needs images of 224 x 224; leave it",
         ),
         (["--arch", "vgg16-block5", "--augment"], "parameter 'augment': no head to fit has it"),
         (["--arch", "simple", "--size", "0"], "size must lie between 1 and 1024, got 0"),
@@ -583,12 +583,12 @@ def test_impossible_input_is_reported_in_one_line(folder: Path, make_store: Make
         (["nowhere"], 2, "Path 'nowhere' does not exist"),
         (["void"], 1, "void: no images"),
         (["notes.txt"], 1, "notes.txt: "),
-        ([features], 2, r"size is 16, but \S+f\.h5 is a store of vgg16$"),
+        ([features], 2, r"size is 16, but \S+f\.h5 is a store of vgg16; leave it out$"),
         ([folder, "--test", features], 2, r"\S+f\.h5 has no layer 'pixels'; it has block3_pool"),
         (
             [features, "--group-regex", "x"],
             2,
-            r"group_regex is for folders and lists; \S+f\.h5 is a store, which is not",
+            r"group_regex is for folders and lists, but \S+f\.h5 is a store; leave it out",
         ),
         ([folder, "--test", "void"], 1, "void: no images"),
         ([folder, "--group-column", "patient"], 2, r"\S+scans: a folder has no column 'patient'"),

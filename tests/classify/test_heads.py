@@ -64,7 +64,7 @@ def test_a_note_names_a_fit_that_did_not_converge() -> None:
     X, y = problem(2)
     head = make_head("logreg", max_iter=1)
     head.fit(X, y, 2, seed=0)
-    assert head.notes == ["logreg had not converged after 1 iterations"]
+    assert head.notes == ["logreg did not converge within 1 iterations"]
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

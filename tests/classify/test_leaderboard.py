@@ -107,7 +107,7 @@ def test_files_that_are_no_leaderboard_are_not_touched(tmp_path: Path) -> None:
         assert path.read_bytes() == content.encode("latin-1")
     with pytest.raises(FreezeframeError, match="no leaderboard here; fit-classifier makes it"):
         read_rows(tmp_path / "none.csv")
-    with pytest.raises(FreezeframeError, match="cannot be written"):
+    with pytest.raises(FreezeframeError, match="a folder, not a leaderboard; give the path"):
         append_rows(tmp_path, [some_row("x")])
 
 
@@ -437,7 +437,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path.write_text(content)
     for use in (check_leaderboard, read_rows, lambda path: append_rows(path, [some_row("x")])):
         with pytest.raises(
-            FreezeframeError, match=r"l\.csv: a leaderboard of schema 5, this version .* update it"
+            FreezeframeError, match=r"l\.csv: has schema 5, but this version .* update freezeframe"
         ):
             use(path)
     assert path.read_text() == content
@@ -690,7 +690,7 @@ def test_a_run_that_is_better_on_the_shared_clean_images_is_not_called_worse(
         "?  not tested against the best: predictions are missing, or the score is not defined; "
         "or too few" in shown
     )
-    assert "or on these the best is the worse one" in shown
+    assert "or the best has the worse score on them" in shown
     _, second = json.loads(show(tmp_path, "--sort", "clean_accuracy", "--format", "json").stdout)
     assert (second["indistinguishable"], second["p_vs_best"]) == (None, None)
     add_run(tmp_path, "c", 24, clean_accuracy=0.65)  # better there, too, but that may be chance
@@ -806,7 +806,7 @@ def test_broken_predictions_are_warned_of_and_missing_ones_are_not(tmp_path: Pat
         in result.stderr
     )
     assert "have the same test id 0123456789ab but not the same images" in result.stderr
-    assert "'../../etc' is no name of a run's folder" in result.stderr
+    assert "run_id '../../etc': cannot be the name of a folder; correct it in the" in result.stderr
 
 
 def test_runs_may_be_elsewhere(tmp_path: Path) -> None:
@@ -843,7 +843,7 @@ def test_leaks_and_random_weights_are_marked(tmp_path: Path) -> None:
     )
     assert 'leaked "?"' not in shown
     assert (
-        'clean: on test images without such a relative; "-" where they are too few, or unknown'
+        'clean: on test images without such a relative; "-" if these are too few or unknown'
         in shown
     )
     assert "clean accuracy (95 %)" in shown

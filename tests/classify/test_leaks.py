@@ -215,7 +215,7 @@ def test_a_merged_store_that_lacks_fingerprints_uses_those_it_has(make_store: Ma
     assert near_duplicates(store).tolist() == [*np.repeat(np.arange(8), 2) + 1, 0, 0, 0, 0]
     run = fit_classifier(make_task(store), "majority", leaderboard="l.csv")
     assert run.warnings == [
-        "the clean scores of scans are not known because a.h5 has no fingerprint of 4 of 20 "
+        "the clean scores of scans are unknown because a.h5 has no fingerprint of 4 of 20 "
         "images: only "
         "byte-identical copies are found; run extract-features again, which adds fingerprints "
         "and computes no feature again"
@@ -356,7 +356,7 @@ def test_leaks_are_in_the_leaderboard_the_predictions_and_the_model(
     assert run.warnings == [
         "9 of 30 test images of scans have a relative among the training images (9 the same "
         "bytes): a score on all "
-        "of them says nothing about unseen images; the clean scores are those of the 21 others"
+        "of them says nothing about unseen images; the clean scores use the 21 other images"
     ]
 
 
@@ -442,7 +442,7 @@ def test_exit_code_3_if_more_than_half_leaks(
     if code:
         assert result.stderr.splitlines()[-1] == (
             f"error: more than half of the test images leak ({n} of 30 of scans, test); "
-            "--allow-leaks to end with exit code 0"
+            "give --allow-leaks to end with exit code 0"
         )
     else:
         assert "error" not in result.stderr
@@ -456,7 +456,7 @@ def test_a_run_warns_of_a_store_of_version_1(make_store: MakeStore) -> None:
     task = make_task(store, tests=[test])
     run = fit_classifier(task, "majority", leaderboard="l.csv")
     assert run.warnings == [
-        "the clean scores of scans are not known because old.h5 was written by an older "
+        "the clean scores of scans are unknown because old.h5 was written by an older "
         "version: only byte-identical "
         "copies are found; run extract-features again, which adds fingerprints and computes no "
         "feature again"
@@ -481,8 +481,7 @@ def test_a_store_without_fingerprints_has_no_clean_images(
     assert (run.row["n_test_leaking"], run.row["n_test_clean"]) == (0, 0)
     assert {row[name] for row in read_rows("l.csv") for name in CLEAN_COLUMNS} == {""}
     assert run.warnings[0].startswith(
-        "the clean scores of scans are not known because old.h5 has no fingerprint of 40 of 40 "
-        "images"
+        "the clean scores of scans are unknown because old.h5 has no fingerprint of 40 of 40 images"
     )
 
 
@@ -509,7 +508,7 @@ def test_only_test_images_with_fingerprints_can_be_clean(
         "at least 3 of 40 test images of scans have a relative among the training images (3 the "
         "same bytes): a score "
         "on all of them says nothing about unseen images",
-        f"the clean scores are those of 28 of 40 test images of scans alone because "
+        f"the clean scores use 28 of 40 test images of scans alone because "
         f"{cause}extract-features again, "
         "which adds fingerprints and computes no feature again",
     ]
@@ -558,6 +557,6 @@ def test_a_head_that_fails_does_not_hide_that_most_leaks(
         assert errors[-1] == "error: 1 of 2 heads could not be fitted: knn"
         leaks = (
             "error: more than half of the test images leak (30 of 30 of scans, test); "
-            "--allow-leaks to end with"
+            "give --allow-leaks to end with"
         )
         assert [line.startswith(leaks) for line in errors[:-1]] == [True] * (not more)

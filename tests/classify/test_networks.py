@@ -266,7 +266,7 @@ def test_pooled_or_too_small_features_are_refused(kind: type[Convolutional]) -> 
     for head in (new(kind, (2, 2, 512)), kind()):
         with pytest.raises(
             ParameterError,
-            match=f"{kind.name} needs features of each position; pooling must be flat",
+            match=f"{kind.name}: needs features of each position; choose the pooling flat",
         ):
             head.fit(np.ones((20, 512), np.float32), y, 2)
     with pytest.raises(
@@ -304,11 +304,11 @@ def test_impossible_parameters_are_refused(
         ({"name": "lenet"}, "arch must be one of simple, dropout, "),
         (
             {"name": "simple", "trainable": "all"},
-            "trainable is for the arch vgg16; simple is trained as in the article",
+            "trainable is for the arch vgg16, but simple is trained as in the article; leave it out",
         ),
         (
             {"name": "simple", "weights": "random"},
-            "weights are for VGG16; simple starts with random ones",
+            "weights are for VGG16, but simple starts with random ones; leave them out",
         ),
         (
             {"name": "vgg16", "trainable": "all", "weights": "w.h5"},
@@ -316,17 +316,17 @@ def test_impossible_parameters_are_refused(
         ),
         (
             {"name": "vgg16-block5", "size": 64},
-            "size is for networks on pixels; below block5_pool images are 224",
+            "size is for networks on pixels, but block5_pool needs images of 224 x 224; leave it",
         ),
         (
             {"name": "vgg16", "trainable": "blocks=5", "size": 64},
-            "size is for networks on pixels; below block4_pool",
+            "size is for networks on pixels, but block4_pool needs",
         ),
         ({"name": "simple", "size": 0}, "size must lie between 1 and 1024, got 0"),
         *(
             (
                 {"name": "vgg16", "trainable": wrong},
-                "trainable must be all, or the last blocks, blocks=4,5 say",
+                r"trainable must be all, or the last blocks \(blocks=4,5 for example\), got",
             )
             for wrong in (
                 "blocks=3,5",
@@ -472,13 +472,14 @@ def test_a_network_for_certain_layers_refuses_other_layers(
         ("cnn-simple", "pixels"),
     ):
         with pytest.raises(
-            ParameterError, match=f"{name} is fitted on {layers}, not on block5_pool"
+            ParameterError,
+            match=f"{name}: needs features of {layers}, but the layer is block5_pool",
         ):
             fit_classifier(make_task(store), name, leaderboard=tmp_path / "l.csv")
     pooled = make_task(store, layer="block3_pool", pooling="avg")
     with pytest.raises(
         ParameterError,
-        match="finetune-block4 needs features of each position; pooling must be flat",
+        match="finetune-block4: needs features of each position; choose the pooling flat",
     ):
         fit_classifier(pooled, "finetune-block4", leaderboard=tmp_path / "l.csv")
     assert not (tmp_path / "runs").exists()

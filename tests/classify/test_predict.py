@@ -153,7 +153,7 @@ def test_an_unreadable_image_has_an_error_and_stops_no_other(
         "pixels must be uint8, got float64 of shape (4, 4, 3)",
         "pixels must be of shape (height, width, 3) or (height, width), got (4, 4, 4)",
         "pixels must be uint8, got uint8 of shape (0, 4, 3)",
-        "neither a path, nor bytes, nor an array, but NoneType",
+        "an image must be a path, bytes or an array, got NoneType",
     ]
     assert errors[11] == "no such file"
     for prediction in predictions:

@@ -338,7 +338,9 @@ def test_odd_names_are_printed_literally(make_store: MakeStore, tmp_path: Path) 
     result = call("fit-classifier", store, "--model", "majority", "--pooling", "avg")
     assert result.exit_code == 0, result.stderr
     assert "[red] set, hold-out 20%" in result.stdout
-    assert "sensitivity is that for [red]sick (--positive to change)" in result.stderr
+    assert (
+        "sensitivity is computed for [red]sick; set another class with --positive" in result.stderr
+    )
     Path("bad\n\x1b[31m.png").write_bytes(b"")
     (run,) = (tmp_path / "runs").iterdir()
     result = call("predict", run / "model.safetensors", "bad\n\x1b[31m.png", "[/i].png")

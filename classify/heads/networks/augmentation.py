@@ -1,4 +1,4 @@
-"""Augmentation: training images mirrored, turned, zoomed and shifted at random."""
+"""Augmentation: random mirroring, turns, zooms and shifts of training images."""
 
 from __future__ import annotations
 

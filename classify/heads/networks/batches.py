@@ -1,4 +1,4 @@
-"""Batches: the rows that a network is trained on, in a new random order for each epoch."""
+"""Batches of the rows that a network is trained on, in a new random order for each epoch."""
 
 from __future__ import annotations
 

@@ -33,12 +33,15 @@ class Convolutional(Network):
         shape = self.context.shape
         if shape is None or math.prod(shape) != X.shape[1]:
             raise ParameterError(
-                f"{self.name} needs features of each position; pooling must be flat"
+                f"{self.name}: needs features of each position; choose the pooling flat"
             )
+        # This check comes before Keras builds a model that it cannot train.
         try:
             tensors(self.hidden_layers(), shape, 1)
         except ValueError:
-            raise ParameterError(f"{self.name}: {shape} is too small for its layers") from None
+            raise ParameterError(
+                f"{self.name}: {shape} is too small for its layers; use larger images"
+            ) from None
         self._shape = shape
         self._model: Any = None
 
@@ -94,7 +97,7 @@ class Convolutional(Network):
         self._weights = [
             checked_array(arrays, name, len(shape), np.float32) for name, shape in shapes.items()
         ]
-        # Two classes share one output, so that two outputs are impossible.
+        # Two classes share one output: a file with two outputs is damaged.
         if n_outputs == 2 or [array.shape for array in self._weights] != list(shapes.values()):
             raise ValueError("its layers do not fit together")
         self._model = None

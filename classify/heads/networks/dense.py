@@ -46,6 +46,7 @@ class DenseNetwork(Network):
         return features / self._scale
 
     def prepare(self, X: Matrix) -> None:
+        # An array of one number, since model files hold arrays only.
         self._scale = np.array([root_mean_square(X) if self.parameters["scale"] else 1], np.float32)
 
     def set_weights(self, weights: list[NDArray[np.float32]]) -> None:
@@ -75,7 +76,7 @@ class DenseNetwork(Network):
         biases = [checked_array(arrays, f"bias_{n}", 1, np.float32) for n in numbers]
         self._scale = checked_array(arrays, "scale", 1, np.float32)
         widths = [kernel.shape[1] for kernel in kernels]
-        # Two classes share one output, so that two outputs are impossible.
+        # Two classes share one output: a file with two outputs is damaged.
         hidden_fit = widths[:-1] == list(self.units) and widths[-1] != 2
         if not hidden_fit or [len(bias) for bias in biases] != widths:
             raise ValueError(f"its layers have {widths} units")

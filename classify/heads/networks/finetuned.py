@@ -46,6 +46,7 @@ class FineTuned(Convolutional):
     def prepare(self, X: Matrix) -> None:
         super().prepare(X)
         self._first_weights = self.first_weights()
+        # Other weights are another training: its checkpoints must not be mixed up.
         self.start_digest = weights_digest(self._first_weights)
 
     def first_weights(self) -> Mapping[str, NDArray[Any]]:

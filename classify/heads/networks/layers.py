@@ -105,7 +105,7 @@ def build(
         seeds: seeds, one for each kernel and each dropout.
         precision: type of the computation; weights and outputs are always float32.
     """
-    # Layers compute in the precision, with float32 weights.
+    # Layers compute in the requested precision, with float32 weights.
     policy = "float32" if precision == "float32" else f"mixed_{precision}"
     model_layers = [keras.Input(shape, dtype="float32")]
     is_flat = len(shape) == 1
@@ -113,9 +113,10 @@ def build(
         if isinstance(layer, Dense) and not is_flat:
             model_layers.append(_flatten(keras, policy))
             is_flat = True
-        # Dropout of nothing would draw a seed, and change all that follow.
+        # A dropout of 0 would take a seed, and change those of all layers after it.
         if layer != Dropout(0.0):
             model_layers.append(_keras_layer(keras, layer, seeds, policy))
+    # The outputs take the last seed, after all hidden layers.
     start = getattr(keras.initializers, outputs)(seed=next(seeds))
     if not is_flat:
         model_layers.append(_flatten(keras, "float32"))
@@ -124,7 +125,7 @@ def build(
 
 
 def _keras_layer(keras: Any, layer: Layer, seeds: Iterator[int], policy: str) -> Any:
-    """Return the Keras layer of a row; kernels and dropouts take the next seed."""
+    """Return the Keras layer of a description; kernels and dropouts take the next seed."""
     match layer:
         case Conv(name, filters):
             return keras.layers.Conv2D(

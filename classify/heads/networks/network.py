@@ -15,12 +15,12 @@ from ...matrix import Folds, Matrix, blocks_of, take, two_columns
 from ..base import Head, Parameters
 from .context import TrainingContext
 from .layers import Layers, Shape, build
-from .training import Trained, Training
+from .training import Training, TrainingResult
 
 COLLAPSED_SHARE = 0.97
-"""Share of training rows predicted as one class from which a head may have collapsed.
+"""A head may have collapsed if it predicts one class for this share of the training rows or more.
 
-It has collapsed if the share of that class is at least 0.1 smaller.
+It has collapsed if the true share of that class is smaller by at least 0.1.
 """
 
 MAX_FORWARD_ROWS = 1024
@@ -142,13 +142,13 @@ class Network(Head):
         self.prepare(take(X, fitted))
         self.n_features = int(X.shape[1])
         training = Training(self, X, y, n_classes, seed, fitted, judged)
-        trained = training.run()
+        result = training.run()
         # A Keras model refers to itself, and Adam's moments are twice its size.
         del training
         gc.collect()
-        self._check_divergence(trained)
-        self.record.history = trained.history
-        self.set_weights(trained.weights)
+        self._check_divergence(result)
+        self.record.history = result.history
+        self.set_weights(result.weights)
         if not len(judged):
             self.notes.append(
                 f"{self.name} had no images to stop early by; "
@@ -156,19 +156,19 @@ class Network(Head):
             )
         # A collapsed head shows on any rows. Most heads did not collapse, so that the judged rows
         # save a pass over all training rows.
-        if not len(judged) or _commonest_class(trained.scores)[1] > COLLAPSED_SHARE - 0.1:
+        if not len(judged) or _commonest_class(result.scores)[1] > COLLAPSED_SHARE - 0.1:
             self._note_collapse(self.scores_of(X), y)
 
-    def _check_divergence(self, trained: Trained) -> None:
+    def _check_divergence(self, result: TrainingResult) -> None:
         """Raise FreezeframeError if no epoch has usable weights; note a later divergence."""
-        if not trained.weights or not all(np.isfinite(array).all() for array in trained.weights):
+        if not result.weights or not all(np.isfinite(array).all() for array in result.weights):
             rate = self.parameters["learning_rate"]
             raise FreezeframeError(
                 f"{self.name}: training diverged with a learning_rate of {rate}; choose a lower one"
             )
-        if trained.diverged:
+        if result.diverged:
             self.notes.append(
-                f"{self.name} diverged in epoch {len(trained.history)}; "
+                f"{self.name} diverged in epoch {len(result.history)}; "
                 "its weights are those of the best epoch before"
             )
 
@@ -287,4 +287,4 @@ def import_keras(head: str) -> Any:
     except Exception as error:
         # A backend that cannot be loaded may raise anything.
         reason = " ".join(str(error).split())[:120]
-        raise FreezeframeError(f"Keras cannot be loaded ({reason})") from None
+        raise FreezeframeError(f"Keras cannot be loaded ({reason}); install it again") from None

@@ -1,4 +1,4 @@
-"""The training of a network: batch by batch, stopped early, continued after a kill."""
+"""The training of a network, with early stopping and checkpoints that survive a kill."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Trainable(Protocol):
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """The result of a training.
 
     Attributes:
@@ -110,7 +110,7 @@ class Training:
         self._last_status = 0.0
         self._start = 0.0
 
-    def run(self) -> Trained:
+    def run(self) -> TrainingResult:
         """Train until all epochs are done, or no epoch was better for `patience` epochs.
 
         Raises:
@@ -144,13 +144,13 @@ class Training:
                 raise KeyboardInterrupt
         return self._result()
 
-    def _result(self) -> Trained:
+    def _result(self) -> TrainingResult:
         # A training that continued after its best epoch has no scores of that epoch.
         if not len(self.scores) and len(self.judged_y) and self.state.best:
             self.model.set_weights(self.state.best)
             self.scores = self.network.model_scores(self.model, self.judged)
         diverged = any(not np.isfinite(epoch["loss"]) for epoch in self.state.history)
-        return Trained(self.state.best, self.scores, self.state.history, diverged)
+        return TrainingResult(self.state.best, self.scores, self.state.history, diverged)
 
     def _steps(self) -> Iterator[None]:
         """Train; yield after each batch and after each end of an epoch."""
@@ -158,7 +158,7 @@ class Training:
         for _ in range(state.epoch):
             self.batches.skip_epoch()
         while state.epoch < self.network.parameters["epochs"] and not state.finished:
-            # The time that a batch is waited for counts, too.
+            # The clock starts before the batch is read: waiting for data counts, too.
             start = time.perf_counter()
             for batch in self._batches():
                 self.model.reset_metrics()
@@ -176,7 +176,7 @@ class Training:
         return self.batches.epoch(self.state.epoch, self.state.step)
 
     def _end_epoch(self) -> None:
-        """Judge the epoch, add it to the history, and stop if nothing got better."""
+        """Judge the epoch, add it to the history, and stop if the loss did not improve."""
         state = self.state
         scores = self.scores
         validation_loss = float("nan")
@@ -202,7 +202,7 @@ class Training:
     def _keep_best(
         self, validation_loss: float, scores: NDArray[np.float64], diverged: bool
     ) -> None:
-        """Keep the weights of this epoch if it is the best one, or if the last one is wanted."""
+        """Keep the weights of this epoch if it is the best one, or if `keep` is "last"."""
         state = self.state
         # Without a loss to judge by, each epoch is better than the one before.
         loss = validation_loss if self.by_loss else -float(state.epoch)
@@ -258,7 +258,7 @@ class Training:
         try:
             checkpoint.write(self.state)
         except (OSError, FreezeframeError) as error:
-            # Hours of training must not be lost for want of a checkpoint.
+            # A full disk, for example, must not end hours of training.
             reason = getattr(error, "strerror", None) or str(error)
             self._log(f"{checkpoint.path} cannot be written ({reason}); training continues")
         self.state.variables = []
