@@ -505,7 +505,7 @@ def test_all_heads_are_those_for_any_layer(
         ([], "Missing option '--arch'"),
         (
             ["--arch", "simple", "--trainable", "all"],
-            "trainable is for the arch vgg16; simple is trained as",
+            "trainable is for the arch vgg16, but simple is trained as",
         ),
         (
             ["--arch", "simple", "--weights", "random"],

@@ -304,7 +304,7 @@ def test_impossible_parameters_are_refused(
         ({"name": "lenet"}, "arch must be one of simple, dropout, "),
         (
             {"name": "simple", "trainable": "all"},
-            "trainable is for the arch vgg16, but simple is trained as in the article; leave it out",
+            "trainable is for the arch vgg16, but simple is trained as in the article; leave",
         ),
         (
             {"name": "simple", "weights": "random"},
