@@ -60,6 +60,7 @@ class WeightedMetrics:
             For each name an array of shape (n_resamples,), the mean over the repeats in which it is
             defined.
         """
+        # Scored one by one: repeats are no further test images, so they must not be pooled.
         by_repeat = [self._values(repeat, weights) for repeat in self.repeats]
         return {
             name: mean_defined(np.stack([values[name] for values in by_repeat], axis=1))

@@ -152,7 +152,7 @@ def _check_options(
     for store in stores:
         if layer not in store.layers:
             raise ParameterError(
-                f"{store.path} has no layer {layer!r}; it has {', '.join(store.layers)}"
+                f"{store.path}: has no layer {layer!r}; it has {', '.join(store.layers)}"
             )
     if pooling is not None and pooling not in POOLINGS:
         raise ParameterError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")

@@ -584,7 +584,7 @@ def test_impossible_input_is_reported_in_one_line(folder: Path, make_store: Make
         (["void"], 1, "void: no images"),
         (["notes.txt"], 1, "notes.txt: "),
         ([features], 2, r"size is 16, but \S+f\.h5 is a store of vgg16; leave it out$"),
-        ([folder, "--test", features], 2, r"\S+f\.h5 has no layer 'pixels'; it has block3_pool"),
+        ([folder, "--test", features], 2, r"\S+f\.h5: has no layer 'pixels'; it has block3_pool"),
         (
             [features, "--group-regex", "x"],
             2,
