@@ -117,7 +117,8 @@ def test_a_hostile_model_file_is_refused_in_one_line(
     model_file: Path, tmp_path: Path, name: str
 ) -> None:
     path = rewritten(model_file, tmp_path / "m.safetensors", **HOSTILE[name])
-    with pytest.raises(ModelFileError, match=r"m\.safetensors: damaged \([^\n]+\); fit the head again$"):
+    damaged = r"m\.safetensors: damaged \([^\n]+\); fit the head again$"
+    with pytest.raises(ModelFileError, match=damaged):
         load_model(path)
 
 
@@ -140,7 +141,8 @@ def test_a_model_file_with_false_claims_is_refused(model_file: Path, tmp_path: P
         path = rewritten(
             model_file, tmp_path / f"{number}.safetensors", lambda about, claim=claim: about | claim
         )
-        with pytest.raises(ModelFileError, match=r"safetensors: damaged \([^\n]+\); fit the head again$"):
+        damaged = r"safetensors: damaged \([^\n]+\); fit the head again$"
+        with pytest.raises(ModelFileError, match=damaged):
             load_model(path)
 
 
