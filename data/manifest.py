@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,11 +15,9 @@ from numpy.typing import NDArray
 from ..errors import ManifestError, ParameterError
 from .folder_tree import read_folder_tree
 from .formats.images import patient_group
+from .image_list import read_image_list
 from .output.csv import csv_line
-from .splits import SPLIT_NAMES, Split
-
-GROUP_COLUMN = "group"
-"""Default column of a CSV that names the group of each image."""
+from .splits import Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +104,7 @@ def read_manifest(
             )
         manifest = _read_folder(source)
     elif source.is_file():
-        manifest = _read_csv(source, group_column or GROUP_COLUMN, require_groups)
+        manifest = _read_list(source, group_column, require_groups)
     else:
         raise ManifestError(f"{source}: no such folder or file; check the path")
     manifest = _add_groups(manifest, expression, require_groups)
@@ -229,80 +224,7 @@ def _read_folder(root: Path) -> Manifest:
     return Manifest(root, root, tuple(images), tuple(sorted(skipped)))
 
 
-def _read_csv(source: Path, group_column: str, require_groups: bool) -> Manifest:
-    images: dict[str, Image] = {}
-    skipped: list[tuple[str, str]] = []
-    try:
-        with source.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = set(reader.fieldnames or ())
-            _check_columns(source, columns, group_column, require_groups)
-            for row in reader:
-                place = f"{source}, line {reader.line_num}"
-                image = _read_csv_row(row, source.parent, place, group_column)
-                # Two equal lines mean the same; of two different lines, one must be wrong.
-                listed = images.setdefault(image.path, image)
-                if listed != image:
-                    raise ManifestError(
-                        f"{place}: {image.path} is listed twice with different labels, splits "
-                        "or groups; keep one line"
-                    )
-                if listed is not image:
-                    skipped.append((image.path, "listed twice"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{source}: cannot be read as a CSV file ({error})") from None
-    if not images:
-        raise ManifestError(f"{source}: no images; list at least one below the header")
-    ordered = tuple(images[path] for path in sorted(images))
-    return Manifest(source, source.parent, ordered, tuple(skipped))
-
-
-def _check_columns(
-    source: Path, columns: set[str], group_column: str, require_groups: bool
-) -> None:
-    """Raise ManifestError if a column is missing."""
-    if not {"path", "label"} <= columns:
-        raise ManifestError(
-            f"{source}: the first line must name the columns path,label[,split][,group]"
-        )
-    required = require_groups and group_column != GROUP_COLUMN
-    if required and group_column not in columns:
-        raise ManifestError(
-            f"{source}: has no column {group_column!r}; choose one of {', '.join(sorted(columns))}"
-        )
-
-
-def _read_csv_row(row: dict[str, str | None], root: Path, place: str, group_column: str) -> Image:
-    """Read one line of a CSV file.
-
-    Args:
-        row: cells by column.
-        root: folder that paths are relative to.
-        place: file and line, for messages.
-        group_column: column that names the group.
-
-    Raises:
-        ManifestError: a cell is missing or invalid.
-    """
-    path = (row["path"] or "").strip()
-    label = (row["label"] or "").strip()
-    if not path or not label:
-        raise ManifestError(f"{place}: path and label must not be empty")
-    if "\0" in "".join(text for text in row.values() if isinstance(text, str)):
-        raise ManifestError(f"{place}: holds a null byte; remove it")
-    # Reading a pipe would wait for ever. Unlike pathlib, these functions never raise an error.
-    if os.path.exists(root / path) and not os.path.isfile(root / path):  # noqa: PTH110, PTH113
-        raise ManifestError(f"{place}: {path} is not a regular file; list image files only")
-    split = (row.get("split") or "").strip()
-    if split and split.lower() not in SPLIT_NAMES:
-        raise ManifestError(
-            f"{place}: split must be train, validation, test or empty, got {split!r}"
-        )
-    # A file that cannot be read is listed without SHA-256, so that extraction reports it.
-    sha256 = ""
-    with suppress(OSError), (root / path).open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    group = (row.get(group_column) or "").strip()
-    # "./a.png" and "a.png" are one image.
-    normal_path = Path(os.path.normpath(path)).as_posix()
-    return Image(normal_path, sha256, label, SPLIT_NAMES.get(split.lower(), ""), group)
+def _read_list(source: Path, group_column: str | None, require_groups: bool) -> Manifest:
+    listed, skipped = read_image_list(source, group_column, require_groups=require_groups)
+    images = [Image(row.path, row.sha256, row.label, row.split, row.group) for row in listed]
+    return Manifest(source, source.parent, tuple(images), tuple(skipped))
