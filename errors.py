@@ -11,8 +11,9 @@ line prints the message and ends with the exit code::
     ├── WeightsError          weights are missing, or are not the pinned ones
     ├── StoreError            a feature store is damaged, unfinished, in use, or does not match
     ├── ModelFileError        a file is not a model file, or was changed
-    └── LeakError             exit code 3: more than half of a test set has relatives in training;
-                              all scores were written
+    └── LeakError             exit code 3: more than half of a test set has relatives in training,
+                              or a strict audit found a leak or an image that nobody looked at;
+                              all results were written
 """
 
 from __future__ import annotations
@@ -70,6 +71,6 @@ class ModelFileError(FreezeframeError):
 
 
 class LeakError(FreezeframeError):
-    """A test set of which more than half has relatives in training; all scores were written."""
+    """A test set that leaks, or that may leak; all results were written."""
 
     exit_code = 3

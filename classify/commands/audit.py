@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...data.output.options import group_options, parse_classes
-from ...data.output.terminal import printable, progress_bar
+from ...data.output.terminal import counted, printable, progress_bar
 from ...errors import LeakError, ParameterError
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ if TYPE_CHECKING:
 @click.option(
     "--strict",
     is_flag=True,
-    help="End with exit code 3 if an image is on both sides of a split or in two sets.",
+    help="End with exit code 3 if an image is on both sides of a split or in two sets, "
+    "or could not be looked at.",
 )
 @click.option("--no-cache", is_flag=True, help="Inspect each image again, and write no cache.")
 def audit(
@@ -112,6 +113,10 @@ def audit(
     _print(result, write_report(result, output))
     if strict and result.leaks:
         raise LeakError("images are on both sides of a split or in two sets (--strict)")
+    # An image that nobody looked at may be a leak, so a build must not pass.
+    n_unread = int(result.unread.sum())
+    if strict and n_unread:
+        raise LeakError(f"{counted(n_unread, 'image')} could not be looked at (--strict)")
 
 
 def _read(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...data.audit.image_set import ImageSet
+from ...data.audit.image_set import NOT_COMPUTED, ImageSet
 from ...data.duplicates.by_features import cosine_pairs
 from ...data.fingerprints import THUMBNAIL
 from ...data.inspection.inspect import inspect_images
@@ -17,8 +17,12 @@ from ...data.output.terminal import Progress
 from ...data.splits import join_groups
 from ...errors import ParameterError
 from ...features.index import begins_as_store
+from ...features.layout import DONE, PENDING
 from ...features.store import FeatureStore
 from .task import check_comparable
+
+NO_FINGERPRINT = "no fingerprint in the store"
+"""Reason for a finished row that has no digest of its pixels; only `audit` shows it."""
 
 
 def read_image_set(
@@ -71,6 +75,9 @@ def image_set_of_store(store: FeatureStore) -> ImageSet:
     rows = store.rows()
     thumbnails = np.zeros((len(store), THUMBNAIL, THUMBNAIL), np.uint8)
     thumbnails[rows] = store.thumbnails(rows)
+    # A stopped extraction may have the digest of an image, but its thumbnail is not certain.
+    pixels = np.where(store.status == DONE, store.pixels, "")
+    reasons = np.where(store.status == PENDING, NOT_COMPUTED, store.reasons)
     # The images may be gone; then the report shows their thumbnails.
     source = Path(str(store.provenance.get("source", "")))
     root = source if source.is_dir() else source.parent if source.is_file() else None
@@ -81,9 +88,10 @@ def image_set_of_store(store: FeatureStore) -> ImageSet:
         store.labels.tolist(),
         store.splits.tolist(),
         store.groups.tolist(),
-        store.pixels.tolist(),
+        pixels.tolist(),
         thumbnails,
         root,
+        reasons=np.where(store.status == DONE, NO_FINGERPRINT, reasons).tolist(),
     )
 
 

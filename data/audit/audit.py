@@ -74,6 +74,14 @@ class Audit:
         return self.column("labels")
 
     @cached_property
+    def unread(self) -> NDArray[np.bool_]:
+        """True for images that nobody looked at, so that only their bytes can be compared.
+
+        They could not be read, or their row of a store is not computed yet.
+        """
+        return np.array([not pixels for pixels in self.column("pixels")])
+
+    @cached_property
     def crossings(self) -> tuple[Crossing, ...]:
         """Comparisons of all parts that must not share an image; see `find_crossings`."""
         relations = Relations(

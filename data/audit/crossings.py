@@ -25,6 +25,9 @@ class Crossing:
         part: name of the part, for example "test images of scans".
         reference: name of the part that its images are compared with.
         n: number of images of the part.
+        n_reference: number of images of the reference.
+        n_unread: number of images of the part without a relative that nobody looked at.
+        n_reference_unread: number of images of the reference that nobody looked at.
         levels: number of images with a relative in the reference, by their strongest evidence.
         rows: numbers of these images in the audit.
     """
@@ -32,6 +35,9 @@ class Crossing:
     part: str
     reference: str
     n: int
+    n_reference: int
+    n_unread: int
+    n_reference_unread: int
     levels: Mapping[int, int]
     rows: tuple[int, ...]
 
@@ -67,6 +73,7 @@ class Relations:
             (NEAR, pictures),
             (GROUP, groups),
         )
+        self._unread = self._columns[1][1] == ""
         self._pairs_of: dict[int, list[ImagePair]] = defaultdict(list)
         for pair in pairs:
             self._pairs_of[pair.first].append(pair)
@@ -96,8 +103,18 @@ class Relations:
             for row in matching:
                 levels[self._picture_level(row, reference_rows) if level == NEAR else level] += 1
             related += matching
-        counts = dict(sorted(levels.items()))
-        return Crossing(part, reference, len(rows), counts, tuple(sorted(related)))
+        # A copy by its bytes is known, even if the picture could not be read.
+        n_unread = int(self._unread[remaining].sum())
+        return Crossing(
+            part,
+            reference,
+            n=len(rows),
+            n_reference=len(among),
+            n_unread=n_unread,
+            n_reference_unread=int(self._unread[among].sum()),
+            levels=dict(sorted(levels.items())),
+            rows=tuple(sorted(related)),
+        )
 
     def _picture_level(self, row: int, reference_rows: set[int]) -> int:
         """Return the strongest evidence of an image's pairs with the reference.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
 
@@ -12,10 +13,13 @@ from ..output.terminal import counted
 from .audit import Audit
 from .crossings import Crossing
 from .image_pairs import GROUP, LEVEL_NAMES
-from .image_set import ImageSet
+from .image_set import NOT_COMPUTED, ImageSet
 
 TEST_SIZE = 0.2
 """Share of test images in the random split whose leak is predicted."""
+
+REASONS_SHOWN = 3
+"""Most reasons in the sentence on images that nobody looked at."""
 
 NO_LEAKS = "no copies on two sides of a split or in two sets; no picture has two labels"
 """The sentence for an audit without headlines."""
@@ -24,8 +28,8 @@ NO_LEAKS = "no copies on two sides of a split or in two sets; no picture has two
 def headlines(audit: Audit) -> list[tuple[str, str]]:
     """Return the findings that matter most, as (kind, sentence).
 
-    The kinds are "LEAK", for images with relatives in parts that must not share any, and
-    "CONFLICT", for pictures with two labels.
+    The kinds are "LEAK", for images with relatives in parts that must not share any, "CONFLICT",
+    for pictures with two labels, and "UNREAD", for images that nobody looked at.
     """
     lines = [
         ("LEAK", _crossing_sentence(crossing)) for crossing in audit.crossings if crossing.n_related
@@ -41,7 +45,32 @@ def headlines(audit: Audit) -> list[tuple[str, str]]:
             f"{counted(images, 'image')} in all"
         )
         lines.append(("CONFLICT", sentence))
-    return lines
+    return lines + [("UNREAD", text) for images in audit.sets for text in _unread_sentences(images)]
+
+
+def _unread_sentences(images: ImageSet) -> Iterator[str]:
+    """Yield a sentence on the images of a set that nobody looked at; none if there are none."""
+    unread = [place for place, pixels in enumerate(images.pixels) if not pixels]
+    if not unread:
+        return
+    # The text behind a colon is about a single file.
+    reasons = [images.unread_reason(place).partition(":")[0] for place in unread]
+    counts = Counter(reasons).most_common()
+    listed = ", ".join(f"{n} {reason}" for reason, n in counts[:REASONS_SHOWN])
+    more = ", ..." if len(counts) > REASONS_SHOWN else ""
+    # Files that could not be opened have no digest of their bytes either.
+    n_files = sum(bool(images.sha256s[place]) for place in unread)
+    compared = "only bytes are compared" if n_files else "nothing is compared"
+    if 0 < n_files < len(unread):
+        compared += f", of {counted(n_files, 'file')}"
+    advice = ["run extract-features again"] if NOT_COMPUTED in reasons else []
+    if set(reasons) != {NOT_COMPUTED}:
+        advice.insert(0, "check the files")
+    yield (
+        f"{len(unread)} of {counted(len(images), 'image')} of {images.name} "
+        f"{'was' if len(unread) == 1 else 'were'} not looked at ({listed}{more}): {compared}; "
+        f"{', then '.join(advice)}"
+    )
 
 
 def _crossing_sentence(crossing: Crossing) -> str:
@@ -51,8 +80,29 @@ def _crossing_sentence(crossing: Crossing) -> str:
     verb = "have a relative in" if GROUP in crossing.levels else "also occur in"
     return (
         f"{crossing.n_related} of {crossing.n} {crossing.part} {verb} {crossing.reference} "
-        f"({levels})"
+        f"({levels}){_unread_counts(crossing)}"
     )
+
+
+def _no_crossing_sentence(crossing: Crossing) -> str:
+    """Return a sentence on a part without known relatives in the reference."""
+    looked_at = crossing.n - crossing.n_unread
+    # Where nobody looked, "none" would be an all-clear that no picture supports.
+    if not looked_at or crossing.n_reference == crossing.n_reference_unread:
+        sentence = f"relatives of {crossing.n} {crossing.part} in {crossing.reference} are unknown"
+    else:
+        sentence = f"none of {looked_at} {crossing.part} has a relative in {crossing.reference}"
+    return sentence + _unread_counts(crossing)
+
+
+def _unread_counts(crossing: Crossing) -> str:
+    """Return how many images of both parts nobody looked at, as the end of a sentence."""
+    counts = (
+        (crossing.n_unread, f"of {crossing.n} {crossing.part}"),
+        (crossing.n_reference_unread, f"of {crossing.n_reference} in {crossing.reference}"),
+    )
+    listed = ", ".join(f"{n} {part}" for n, part in counts if n)
+    return f"; not looked at: {listed}" if listed else ""
 
 
 def remarks(audit: Audit) -> list[str]:
@@ -63,9 +113,7 @@ def remarks(audit: Audit) -> list[str]:
         lines += _set_remarks(images, audit.pictures[rows], audit.groups[rows])
     for crossing in audit.crossings:
         if not crossing.n_related:
-            lines.append(
-                f"none of {crossing.n} {crossing.part} has a relative in {crossing.reference}"
-            )
+            lines.append(_no_crossing_sentence(crossing))
     for first, second in combinations(range(len(audit.sets)), 2):
         if not audit.comparable(first, second):
             lines.append(
@@ -100,18 +148,14 @@ def _set_remarks(
     if names:
         n_names = counted(len(set(names)), "given group")
         yield f"{images.name}: {counted(len(names), 'image')} of {n_names}"
+    # An image that nobody looked at counts as alone, although it may have relatives.
+    at_least = "" if readable.all() else "at least "
     # Only a set without a split will be split at random.
     if not any(images.splits) and len(np.unique(groups)) < len(groups):
         yield (
-            f"{images.name}: a random split would put relatives of "
+            f"{images.name}: a random split would put relatives of {at_least}"
             f"{_share(expected_leak(groups))} of its test images ({_share(TEST_SIZE)} of all) "
             "into the training part; freezeframe split keeps groups together"
-        )
-    n_unreadable = int((~readable).sum())
-    if n_unreadable:
-        yield (
-            f"{images.name}: {counted(n_unreadable, 'image')} cannot be read; "
-            "only bytes are compared"
         )
 
 

@@ -19,6 +19,14 @@ PATIENT_GROUP = re.compile("patient-[0-9a-f]{16}")
 """Name of a group that `patient_group` made: a digest, which means the same in all sets."""
 
 
+UNREADABLE = "cannot be read"
+"""Reason for an image without pixels whose reason is unknown."""
+
+
+NOT_COMPUTED = "not computed yet"
+"""Reason for a row of a store that `extract-features` has still to fill."""
+
+
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     """The images of one folder, list or store.
@@ -34,6 +42,7 @@ class ImageSet:
         thumbnails: uint8 of shape (n, THUMBNAIL, THUMBNAIL); meaningless where `pixels` is empty.
         root: folder that paths are relative to; None if the folder is unknown.
         groups_are_common: True if a name in `groups` means the same group in other sets, too.
+        reasons: the reason why each image could not be looked at; empty if unknown.
     """
 
     name: str
@@ -46,6 +55,7 @@ class ImageSet:
     thumbnails: NDArray[np.uint8]
     root: Path | None = None
     groups_are_common: bool = False
+    reasons: Sequence[str] = ()
 
     @classmethod
     def from_manifest(cls, manifest: Manifest, inspected: Sequence[ImageFacts]) -> ImageSet:
@@ -73,10 +83,17 @@ class ImageSet:
             pixels,
             thumbnails,
             manifest.root,
+            reasons=[facts.reason for facts in inspected],
         )
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def unread_reason(self, place: int) -> str:
+        """Return the reason why nobody looked at an image; "" if its pixels are known."""
+        if self.pixels[place]:
+            return ""
+        return (self.reasons[place] if self.reasons else "") or UNREADABLE
 
 
 def with_unique_names(sets: Sequence[ImageSet]) -> list[ImageSet]:

@@ -72,16 +72,25 @@ def audit_csv(audit: Audit) -> Iterator[str]:
 
 
 def groups_csv(audit: Audit) -> Iterator[str]:
-    """Yield the lines of groups.csv: one for each image, with its group."""
+    """Yield the lines of groups.csv: one for each image, with its group.
+
+    The last column has the reason why nobody looked at an image.
+    """
     yield csv_line(
-        ("set", "path", "label", "split", "given_group", "picture", "group", "images_in_group")
+        (
+            *("set", "path", "label", "split", "given_group"),
+            *("picture", "group", "images_in_group", "not_looked_at"),
+        )
     )
     names = audit.column("groups")
     sizes = np.bincount(audit.groups)
     for row, group in enumerate(audit.groups.tolist()):
         texts = [*_image_names(audit, row), names[row]]
         numbers = (audit.pictures[row], group, sizes[group])
-        yield csv_line([*map(defuse, texts), *map(str, numbers)])
+        images, place = audit.place_of(row)
+        # An image that nobody looked at is alone in its group only as far as its bytes say.
+        reason = defuse(images.unread_reason(place))
+        yield csv_line([*map(defuse, texts), *map(str, numbers), reason])
 
 
 def _image_names(audit: Audit, row: int) -> tuple[str, str, str, str]:

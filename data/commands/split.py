@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import ParameterError
 from ..output.options import group_options
-from ..output.terminal import counts_by_name, printable, progress_bar
+from ..output.terminal import counted, counts_by_name, printable, progress_bar
 
 if TYPE_CHECKING:
     from ..audit.grouped_split import GroupedSplit
@@ -124,7 +124,9 @@ def _print(result: GroupedSplit, output: Path) -> None:
         names = ", ".join(result.unreadable[:MAX_UNREADABLE])
         if len(result.unreadable) > MAX_UNREADABLE:
             names += " ..."
-        click.echo(printable(f"skipped, unreadable: {names}"), err=True)
+        n_unreadable = counted(len(result.unreadable), "image")
+        text = f"skipped, not in the list: {n_unreadable} that cannot be read: {names}"
+        click.echo(printable(text), err=True)
     # The new split removes leaks, but not contradicting labels.
     for kind, text in headlines(result.audit):
         if kind == "CONFLICT":

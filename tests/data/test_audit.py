@@ -5,19 +5,20 @@ from __future__ import annotations
 import csv
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import chdir
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from freezeframe import FeatureStore, FreezeframeError, ParameterError
+from freezeframe.__main__ import cli
 from freezeframe.data.audit.audit import audit
 from freezeframe.data.audit.findings import expected_leak, headlines, remarks
 from freezeframe.data.audit.image_pairs import BYTES, GROUP, LEVEL_NAMES, NEAR, PIXELS
@@ -25,9 +26,12 @@ from freezeframe.data.audit.image_set import ImageSet
 from freezeframe.data.audit.report import audit_csv, groups_csv, page
 from freezeframe.data.demo.drawing import draw_slice
 from freezeframe.data.demo.images import make_demo_images
+from freezeframe.data.fingerprints import fingerprint
 from freezeframe.data.inspection.inspect import inspect_images
 from freezeframe.data.manifest import read_manifest
 from freezeframe.data.splits import split_groups
+
+from ..conftest import MakeStore
 
 
 def draw(path: Path, number: int) -> Image.Image:
@@ -42,9 +46,19 @@ def read(source: Path, **grouping: str) -> ImageSet:
     return ImageSet.from_manifest(manifest, inspect_images(manifest, cache=False))
 
 
-def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "freezeframe", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+@dataclass(frozen=True)
+class Ended:
+    """The end of a command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: object, cwd: Path | None = None) -> Ended:
+    with chdir(cwd or Path.cwd()):
+        result = CliRunner().invoke(cli, list(map(str, arguments)), prog_name="freezeframe")
+    return Ended(result.exit_code, result.stdout, result.stderr)
 
 
 @pytest.fixture
@@ -247,6 +261,73 @@ def test_unreadable_files_are_compared_by_their_bytes(training: Path, tested: Pa
     shutil.copy(training / "ill" / "broken.png", tested / "ill" / "broken.png")
     (crossing,) = audit([read(training), read(tested)], cache=False).crossings
     assert crossing.levels[BYTES] == 2
+
+
+def audit_strictly(source: Path, *options: object) -> Ended:
+    return run("audit", source, "--strict", "--output", source.parent / "out", *options)
+
+
+def test_a_list_of_which_no_file_exists_is_no_all_clear(tmp_path: Path) -> None:
+    lines = [f"gone/{n}.png,{'ab'[n % 2]},{'train' if n < 6 else 'test'}" for n in range(12)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *lines]))
+    ended = audit_strictly(tmp_path / "list.csv")
+    assert ended.returncode == 3
+    assert ended.stderr == "error: 12 images could not be looked at (--strict)\n"
+    assert ended.stdout.startswith("UNREAD: 12 of 12 images of list.csv were not looked at")
+    assert "nothing is compared; check the files" in ended.stdout
+    assert "relatives of 6 test images of list.csv in its train split are unknown" in ended.stdout
+    assert "none of" not in ended.stdout
+    assert "no copies on two sides" not in ended.stdout
+
+
+def test_one_image_that_nobody_looked_at_is_named_in_each_sentence_on_it(tmp_path: Path) -> None:
+    for number in range(8):
+        split = "train" if number < 4 else "test"
+        draw(tmp_path / "scans" / split / "ab"[number % 2] / f"{number}.png", number)
+    (tmp_path / "scans" / "train" / "a" / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    ended = audit_strictly(tmp_path / "scans")
+    assert ended.returncode == 3
+    assert "UNREAD: 1 of 8 images of scans was not looked at (1 PNG" in ended.stdout
+    assert "only bytes are compared; check the files" in ended.stdout
+    assert (
+        "none of 4 test images of scans has a relative in its train split; "
+        "not looked at: 1 of 4 in its train split\n"
+    ) in ended.stdout
+    with (tmp_path / "out" / "groups.csv").open() as file:
+        reasons = {row["path"]: row["not_looked_at"] for row in csv.DictReader(file)}
+    assert [path for path, reason in reasons.items() if reason] == ["train/a/0.png"]
+    assert "not looked at" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_leak_with_unread_images_names_their_number(training: Path, tested: Path) -> None:
+    (tested / "ill" / "own-101.png").write_bytes(b"cut")
+    (training / "well" / "0.png").write_bytes(b"cut as well")
+    sentences = dict(headlines(audit([read(training), read(tested)], cache=False)))
+    assert sentences["LEAK"].endswith(
+        "; not looked at: 1 of 5 images of tested, 1 of 12 in training"
+    )
+
+
+def test_rows_that_are_not_computed_yet_are_no_all_clear(
+    make_store: MakeStore, tmp_path: Path
+) -> None:
+    pictures = [draw_slice(np.random.default_rng([5, n]), False) for n in range(6)]
+    prints = [fingerprint(picture) for picture in pictures]
+    labels = ["a", "b"] * 6
+    splits = ["train"] * 6 + ["test"] * 6
+    options = {"splits": splits, "fingerprints": prints * 2}
+    finished = audit_strictly(make_store("whole.h5", labels, **options))
+    assert "LEAK: 6 of 6 test images" in finished.stdout
+    for number, (pending, failed) in enumerate(((6, 0), (4, 2))):
+        store = make_store(f"{number}.h5", labels, pending=pending, failed=failed, **options)
+        ended = audit_strictly(store)
+        assert ended.returncode == 3
+        assert "UNREAD: 6 of 12 images of scans were not looked at" in ended.stdout
+        assert f"{pending} not computed yet" in ended.stdout
+        assert "run extract-features again" in ended.stdout
+        assert "cannot be read" not in ended.stdout
+        assert ("check the files" in ended.stdout) == bool(failed)
+        assert "relatives of 6 test images of scans in its train split are unknown" in ended.stdout
 
 
 def test_a_threshold_of_one_finds_copies_only(training: Path, tested: Path) -> None:
