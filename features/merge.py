@@ -13,7 +13,7 @@ from ..data.output.terminal import Progress
 from ..errors import ParameterError, StoreError
 from .copying import copy_rows
 from .layout import DECIDING_FIELDS, IDENTITY_COLUMNS
-from .new_store import create_store
+from .new_store import write_pending
 from .store import FeatureStore
 from .writer import StoreWriter, store_lock
 
@@ -83,7 +83,7 @@ def _create(path: Path, stores: Sequence[FeatureStore], command: str) -> None:
         for name, (height, width, channels) in stores[0].layers.items()
     }
     try:
-        create_store(path, rows, layers, _merged_provenance(stores, command))
+        write_pending(path, rows, layers, _merged_provenance(stores, command))
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         # An index can hold names and provenance fields that HDF5 cannot.
         reason = " ".join(str(error).split())[:150]

@@ -59,15 +59,30 @@ def create_store(
         StoreError: the file cannot be written.
         ParameterError: no rows, no layers, columns of unequal length, or an unknown dtype.
     """
-    _check_arguments(rows, layers, provenance)
     path = Path(path)
-    # The lock keeps other writers away from this name.
-    temporary = path.with_name(f".{path.name}.new")
     try:
-        with whole_file(path, temporary=temporary):
-            _write_store(temporary, _initial_columns(rows, layers), layers, provenance)
+        with whole_file(path) as temporary:
+            write_pending(temporary, rows, layers, provenance)
     except OSError as error:
         raise StoreError(f"{path}: cannot write the store ({error.strerror or error})") from None
+
+
+def write_pending(
+    path: Path,
+    rows: Mapping[str, Sequence[str]],
+    layers: Mapping[str, LayerShape],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write a store with every row pending into a temporary file that the caller renames later.
+
+    The arguments are those of `create_store`.
+
+    Raises:
+        OSError: the file cannot be written.
+        ParameterError: as `create_store`.
+    """
+    _check_arguments(rows, layers, provenance)
+    _write_store(path, _initial_columns(rows, layers), layers, provenance)
 
 
 def _check_arguments(

@@ -8,15 +8,15 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.output.locks import file_lock
 from ..errors import ParameterError, StoreError
 from .index import read_layout
 from .layout import (
@@ -40,20 +40,17 @@ def store_lock(path: str | os.PathLike[str]) -> Iterator[None]:
     Raises:
         StoreError: another process holds the lock, or the folder cannot be written.
     """
-    # timeout=0: report the other writer at once instead of waiting for it.
-    lock = filelock.FileLock(f"{os.fspath(path)}.lock", timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise StoreError(
-            f"{path}: another process is writing this store; wait for it or give another output"
-        ) from None
-    except OSError as error:
-        raise StoreError(f"{path}: cannot write here ({error.strerror or error})") from None
-    try:
+    with ExitStack() as stack:
+        try:
+            # The other writer is reported at once: waiting for it may take hours.
+            stack.enter_context(file_lock(Path(f"{os.fspath(path)}.lock")))
+        except TimeoutError as holder:
+            raise StoreError(
+                f"{path}: {holder} is writing this store; wait for it or give another output"
+            ) from None
+        except OSError as error:
+            raise StoreError(f"{path}: cannot write here ({error.strerror or error})") from None
         yield
-    finally:
-        lock.release()
 
 
 def write_at(file: io.FileIO, offset: int, data: bytes | memoryview) -> None:

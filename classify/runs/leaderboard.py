@@ -11,10 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from ...data.output.csv import csv_line, csv_lines, defuse, restore_text
-from ...data.output.files import whole_file
+from ...data.output.files import flush_file, flush_folder, temporary_file, whole_file
+from ...data.output.locks import file_lock
 from ...errors import FreezeframeError
 from .schema import COLUMNS, NUMBERS, SCHEMA, SCHEMAS, upgrade_row, wrong_number
 
@@ -40,7 +39,7 @@ def append_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]])
     path = Path(path).resolve()
     lines = "".join(_line(row) for row in rows)
     try:
-        with filelock.FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
+        with file_lock(Path(f"{path}.lock"), seconds=LOCK_SECONDS):
             columns = _columns(path)
             if columns == COLUMNS:
                 _replace(path, lines.encode(), append=True)
@@ -48,9 +47,9 @@ def append_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]])
                 _replace(path, (csv_line(COLUMNS) + lines).encode())
             else:
                 _upgrade(path, SCHEMAS[columns], lines)
-    except filelock.Timeout:
+    except TimeoutError as holder:
         raise FreezeframeError(
-            f"{path}: another process has held {path.name}.lock for {LOCK_SECONDS} s; try again"
+            f"{path}: {holder} has held {path.name}.lock for {LOCK_SECONDS} s; try again"
         ) from None
     except OSError as error:
         raise FreezeframeError(f"{path}: cannot be written ({error.strerror or error})") from None
@@ -179,32 +178,32 @@ def _upgraded_row(path: Path, row: Mapping[str, str]) -> dict[str, str]:
 def _upgrade(path: Path, schema: int, new_lines: str) -> None:
     """Copy a file of an older schema, then replace it by one of today's with all its rows."""
     old_lines = "".join(_line(row) for row in read_rows(path))
-    backup = _back_up(path, f"{path.name}.schema-{schema}")
+    data = path.read_bytes()
+    backup = _back_up(path, data, f"{path.name}.schema-{schema}")
     try:
         _replace(path, (csv_line(COLUMNS) + old_lines + new_lines).encode())
     except BaseException:
-        if backup is not None:
+        # An interruption may come after the renaming: then the copy is the only old file.
+        if backup is not None and path.read_bytes() == data:
             backup.unlink(missing_ok=True)
         raise
 
 
-def _back_up(path: Path, name: str) -> Path | None:
+def _back_up(path: Path, data: bytes, name: str) -> Path | None:
     """Copy the file to a free name; None if a killed upgrade has copied it before."""
-    data = path.read_bytes()
-    # The leftovers of a killed process must not look like a leaderboard.
-    unfinished = path.with_name(f".{name}.new")
-    unfinished.unlink(missing_ok=True)
-    try:
-        _write(unfinished, data)
-        shutil.copymode(path, unfinished)
-        for number in range(1, 1000):
-            backup = path.with_name(name if number == 1 else f"{name}-{number}")
+    for number in range(1, 1000):
+        backup = path.with_name(name if number == 1 else f"{name}-{number}")
+        # What a killed process leaves must not look like a leaderboard.
+        with temporary_file(backup) as unfinished:
+            unfinished.write_bytes(data)
+            shutil.copymode(path, unfinished)
+            flush_file(unfinished)
             if _rename(unfinished, backup):
+                # The copy must have its name before the old file loses its own.
+                flush_folder(path.parent)
                 return backup
-            if backup.is_file() and backup.read_bytes() == data:
-                return None
-    finally:
-        unfinished.unlink(missing_ok=True)
+        if backup.is_file() and backup.read_bytes() == data:
+            return None
     raise FreezeframeError(f"{path}: a thousand files are called {name}; move them away")
 
 
@@ -224,19 +223,9 @@ def _rename(unfinished: Path, target: Path) -> bool:
 
 def _replace(path: Path, data: bytes, append: bool = False) -> None:
     """Replace a file, or add to its end, whole or not at all."""
-    # The lock keeps other processes from this name.
-    temporary = path.with_name(f".{path.name}.new")
-    with whole_file(path, temporary=temporary):
+    with whole_file(path) as temporary:
         if append:
             # The operating system copies: the rows do not pass through this process.
             shutil.copyfile(path, temporary)
         with temporary.open("ab") as file:
             file.write(data)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a new file and flush it to the disk."""
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ...data.output.files import flush_tree
 from ...errors import FreezeframeError
 from ..scores.evaluation import Evaluation
 from .leaderboard import append_rows
@@ -67,7 +68,7 @@ def write_run(
         The rows as appended, with the size of the model file.
 
     Raises:
-        FreezeframeError: a file cannot be written; the folder is removed then.
+        FreezeframeError: a file cannot be written; the folder is removed then, if it has no rows.
     """
     path = folder / "model.safetensors"
     try:
@@ -75,19 +76,33 @@ def write_run(
         save_model(path, model)
         write_predictions(folder / "predictions.csv", evaluations)
         _write_history(folder / "history.csv", model.head.record.history)
+        # A power cut must not leave rows whose model is empty.
+        flush_tree(folder)
         size = path.stat().st_size
         whole_rows = [replace(row, model_bytes=size) for row in rows]
         # Last: a crash before this line leaves a folder without rows, never rows without a folder.
         append_rows(leaderboard, whole_rows)
     except BaseException as error:
-        # A folder without rows would look like a finished run.
-        shutil.rmtree(folder, ignore_errors=True)
+        # A folder without rows would look like a finished run. An interruption may also come after
+        # the rows were written; then the folder stays.
+        if not _mentions(leaderboard, folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):
             raise FreezeframeError(
                 f"{folder}: cannot be written ({error.strerror or error})"
             ) from None
         raise
     return whole_rows
+
+
+def _mentions(leaderboard: Path, run_id: str) -> bool:
+    """Return True if a leaderboard has a row of a run, or if it cannot be read."""
+    try:
+        return run_id.encode() in leaderboard.read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -21,7 +21,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,11 +29,12 @@ from ...data.formats.limits import scale_to_bytes
 from ...data.formats.table import HEAD_BYTES, image_kind
 from ...data.manifest import Image, Manifest
 from ...data.output.files import cache_folder, whole_file
+from ...data.output.locks import file_lock
 from ...data.output.terminal import printable
 from ...errors import ImageError, StoreError
 from ...features.copying import copy_rows
 from ...features.layout import IDENTITY_COLUMNS
-from ...features.new_store import create_store
+from ...features.new_store import write_pending
 from ...features.pooling import pool
 from ...features.store import FeatureStore
 from ...features.writer import StoreWriter
@@ -143,7 +143,7 @@ class FeatureCache:
         try:
             self._shards.mkdir(parents=True, exist_ok=True)
             # Unlike `store_lock`, this waits: processes of a cross-validation share the cache.
-            with filelock.FileLock(f"{self.path}.lock"):
+            with file_lock(Path(f"{self.path}.lock"), seconds=-1):
                 yield
         except OSError as error:
             raise StoreError(
@@ -280,7 +280,8 @@ class FeatureCache:
     def _clear(self) -> None:
         """Remove temporary files, also those of a process that was killed."""
         shutil.rmtree(self._pixels, ignore_errors=True)
-        for pattern in ("joined", ".*.new", "*.lock"):
+        # The lock on the cache is held, so nobody writes these files.
+        for pattern in (".*.new", "*.lock"):
             for path in self._shards.glob(pattern):
                 path.unlink(missing_ok=True)
 
@@ -329,8 +330,8 @@ class FeatureCache:
         columns["sha256"] = [str(store.sha256s[row]) for store in stores for row in rows[store]]
         network = self.settings.network
         layers = {name: network.layers[name] for name in self.settings.layers}
-        with whole_file(path, temporary=self._shards / "joined") as unfinished:
-            create_store(unfinished, columns, layers, stores[0].provenance)
+        with whole_file(path) as unfinished:
+            write_pending(unfinished, columns, layers, stores[0].provenance)
             with StoreWriter(unfinished) as writer:
                 first = 0
                 for store, chosen in rows.items():

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.output.files import cache_folder, write_whole
+from ...data.output.files import (
+    cache_folder,
+    remove_leftovers,
+    temporary_file,
+    whole_file,
+    write_whole,
+)
 from ...errors import FreezeframeError, MissingExtraError
 from ..backbones.table import CAFFE_MEANS, Backbone
 from ..backbones.weights import weights_digest
@@ -86,6 +91,8 @@ def mnn_model(
     ]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
     model = cache_folder() / "mnn" / f"{backbone.name}-{key}.mnn"
+    # A killed conversion leaves up to 115 MB, perhaps of a model that is never converted again.
+    remove_leftovers(model.parent)
     if not _is_intact(model):
         try:
             model.parent.mkdir(parents=True, exist_ok=True)
@@ -108,19 +115,11 @@ def _is_intact(model: Path) -> bool:
 
 def _convert(onnx_bytes: bytes, model: Path) -> None:
     """Convert an ONNX model to MNN's format; each file appears whole or not at all."""
-    # Another process may convert the same model now, so the names of these files are random.
-    unfinished = model.with_name(f".{model.stem}-{secrets.token_hex(4)}")
-    onnx_file = unfinished.with_suffix(".onnx")
-    mnn_file = unfinished.with_suffix(".mnn")
-    try:
+    with temporary_file(model.with_suffix(".onnx")) as onnx_file, whole_file(model) as mnn_file:
         onnx_file.write_bytes(onnx_bytes)
         _run_converter(onnx_file, mnn_file)
         content = mnn_file.read_bytes()
-        write_whole(model, content)
-        write_whole(model.with_suffix(".sha256"), hashlib.sha256(content).hexdigest())
-    finally:
-        onnx_file.unlink(missing_ok=True)
-        mnn_file.unlink(missing_ok=True)
+    write_whole(model.with_suffix(".sha256"), hashlib.sha256(content).hexdigest())
 
 
 def _run_converter(onnx_file: Path, mnn_file: Path) -> None:
@@ -133,7 +132,7 @@ def _run_converter(onnx_file: Path, mnn_file: Path) -> None:
     process = subprocess.run(command, capture_output=True, text=True, process_group=OWN_GROUP)
     # On a full disk the converter writes half a model and reports success; the interpreter, which
     # the same process starts, refuses it.
-    if process.returncode or not mnn_file.is_file():
+    if process.returncode or not mnn_file.stat().st_size:
         output = " ".join((process.stdout + process.stderr).split())[-200:]
         raise FreezeframeError(f"MNN's converter failed ({output}); take --engine keras")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from ....data.output.files import whole_file
+from ....data.output.locks import file_lock
 from ....errors import FreezeframeError
 
 _ARRAY_LISTS = ("variables", "best")
@@ -69,7 +69,7 @@ class Checkpoint:
     def __init__(self, folder: Path | None, identity: Callable[[], str]) -> None:
         self._folder = folder
         self._identity = identity
-        self._lock: FileLock | None = None
+        self._lock: ExitStack | None = None
 
     @cached_property
     def path(self) -> Path:
@@ -92,17 +92,17 @@ class Checkpoint:
         traceback: TracebackType | None,
     ) -> None:
         if self._lock is not None:
-            self._lock.release()
+            self._lock.close()
 
     def _acquire(self) -> None:
         """Lock the file; raise FreezeframeError if another process runs the same training."""
         if self._lock is None:
-            lock = FileLock(self.path.with_suffix(".lock"))
+            lock = ExitStack()
             try:
-                lock.acquire(timeout=0)
-            except Timeout:
+                lock.enter_context(file_lock(self.path.with_suffix(".lock")))
+            except TimeoutError as holder:
                 raise FreezeframeError(
-                    f"{self.path}: another process runs this training; wait until it ends"
+                    f"{self.path}: {holder} runs this training; wait until it ends"
                 ) from None
             self._lock = lock
 
@@ -157,7 +157,7 @@ class Checkpoint:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._acquire()
         content = save(arrays, {"state": text, "digest": _digest(arrays, text)})
-        with whole_file(self.path, temporary=self.path.with_suffix(".new")) as temporary:
+        with whole_file(self.path) as temporary:
             temporary.write_bytes(content)
 
 
@@ -166,7 +166,6 @@ def remove_checkpoints(paths: Iterable[Path]) -> None:
     for path in paths:
         with suppress(OSError):
             path.unlink(missing_ok=True)
-            path.with_suffix(".lock").unlink(missing_ok=True)
             # Fails, and is suppressed, if the folder has other files.
             path.parent.rmdir()
 

@@ -1,0 +1,123 @@
+"""Locks that keep two processes from writing one file; the system releases those of the dead."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .terminal import printable
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+"""Errors of `flock` on a file system without locks."""
+
+
+@contextmanager
+def file_lock(path: Path, *, seconds: float = 0) -> Iterator[None]:
+    """Hold the exclusive lock on a lock file; the file is removed before the lock is released.
+
+    On a file system without locks, `<path>.holder` takes the place of the lock. One process can
+    create it, whatever the file system. It holds the number and the machine of its process, so a
+    holder of this machine that died does not block. A holder on another machine may still be
+    alive, so it blocks until the user deletes its file.
+
+    Args:
+        path: path of the lock file, `<file>.lock`.
+        seconds: seconds to wait for another process; below 0 without end.
+
+    Raises:
+        TimeoutError: another process holds the lock; the text names that process.
+        OSError: the lock file cannot be written.
+    """
+    from filelock import Timeout
+
+    # A relative path would change its meaning with the working folder.
+    path = path.absolute()
+    try:
+        lock = _acquire(path, seconds)
+    except Timeout:
+        raise TimeoutError(_holder(path)) from None
+    try:
+        mine = path.stat()
+        yield
+    finally:
+        # Removed while it is held: whoever waits with this file open sees that its name is gone.
+        # If a user removed it, the file of this name may be the lock of another process.
+        with suppress(OSError):
+            if os.path.samestat(path.stat(), mine):
+                path.unlink()
+        lock.release()
+
+
+def _acquire(path: Path, seconds: float) -> BaseFileLock:
+    """Acquire the lock of the system, or its replacement where the file system has no locks."""
+    from filelock import FileLock, SoftFileLock
+
+    # Without `fallback_to_soft`, since an empty file of an earlier process would block for ever.
+    lock: BaseFileLock = FileLock(path, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=seconds)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        _report_missing_locks(path.parent)
+        lock = SoftFileLock(f"{path}.holder")
+        lock.acquire(timeout=seconds)
+    return lock
+
+
+def _holder(path: Path) -> str:
+    """Name the process that holds a lock; only a file system without locks tells more."""
+    with suppress(OSError, ValueError):
+        number, machine, *_ = Path(f"{path}.holder").read_text(errors="replace").split()
+        holder = printable(f"process {number} on {machine}")
+        return f"{holder} (delete {path.name}.holder if it has ended)"
+    return "another process"
+
+
+@cache
+def _report_missing_locks(folder: Path) -> None:
+    """Report once for each folder that its file system has no locks."""
+    # Without a handler, logging prints the bare line on standard error.
+    logging.getLogger("freezeframe").warning(
+        printable(f"{folder}: this file system has no locks; files .lock.holder replace them")
+    )
+
+
+def lock_open_file(file: FileIO) -> bool:
+    """Lock an open file until it is closed; return False where that is not possible.
+
+    Args:
+        file: the file, open for reading and writing.
+
+    Raises:
+        BlockingIOError: another process holds a lock on the file.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        # Windows would not let a locked file be written through another handle.
+        return False
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    try:
+        # Locks of a network drive may be like those of Windows; then this read fails.
+        with FileIO(file.name) as other_handle:
+            other_handle.read(1)
+    except OSError:
+        fcntl.flock(file.fileno(), fcntl.LOCK_UN)
+        return False
+    return True
