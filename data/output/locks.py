@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -47,14 +46,14 @@ def file_lock(path: Path, *, seconds: float = 0) -> Iterator[None]:
     except Timeout:
         raise TimeoutError(_holder(path)) from None
     try:
-        mine = path.stat()
+        number = _file_number(path)
         yield
     finally:
-        # Removed while it is held: whoever waits with this file open sees that its name is gone.
-        # If a user removed it, the file of this name may be the lock of another process.
+        # It is removed while it is held: a waiting process that has it open sees that its name is
+        # gone. If a user removed it, the name may belong to the lock of another process.
         with suppress(OSError):
-            if os.path.samestat(path.stat(), mine):
-                path.unlink()
+            if number == _file_number(path):
+                path.unlink(missing_ok=True)
         lock.release()
 
 
@@ -73,6 +72,14 @@ def _acquire(path: Path, seconds: float) -> BaseFileLock:
         lock = SoftFileLock(f"{path}.holder")
         lock.acquire(timeout=seconds)
     return lock
+
+
+def _file_number(path: Path) -> tuple[int, int] | None:
+    """Return the numbers of the file that has a name; None if no file has it."""
+    with suppress(OSError):
+        status = path.stat()
+        return status.st_dev, status.st_ino
+    return None
 
 
 def _holder(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from collections.abc import Callable
@@ -360,8 +361,11 @@ def new_training(
 
 
 def test_an_unwritable_checkpoint_does_not_end_a_training(
-    tmp_path: Path, same_identity: Callable[[Path], Checkpoint]
+    tmp_path: Path, same_identity: Callable[[Path], Checkpoint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
     (tmp_path / "file").write_text("precious")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         log_lines: list[str] = []
@@ -377,8 +381,8 @@ def test_an_unwritable_checkpoint_does_not_end_a_training(
     with same_identity(tmp_path / "c") as checkpoint:
         checkpoint.write(small_state())
         # A failed write leaves the old file.
-        checkpoint.path.with_suffix(".new").mkdir()
-        with pytest.raises(OSError, match="c"):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="c"):
+            patch.setattr(os, "fsync", full)
             checkpoint.write(TrainingState())
         assert same(checkpoint.read(), small_state())
 
@@ -388,7 +392,6 @@ def test_an_impossible_lock_does_not_end_a_training(
 ) -> None:
     with same_identity(tmp_path) as checkpoint:
         checkpoint.write(small_state())
-    checkpoint.path.with_suffix(".lock").unlink()
     checkpoint.path.with_suffix(".lock").mkdir()
     log_lines: list[str] = []
     a_training = new_training(tmp_path, log_lines)

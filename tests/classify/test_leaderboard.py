@@ -125,7 +125,7 @@ def test_a_failed_write_leaves_the_old_file(
     with pytest.raises(FreezeframeError, match="No space left on device"):
         append_rows(path, [some_row("second")])
     assert path.read_bytes() == before
-    assert {file.name for file in tmp_path.iterdir()} == {"l.csv", "l.csv.lock"}
+    assert {file.name for file in tmp_path.iterdir()} == {"l.csv"}
 
 
 def test_a_link_stays_a_link_and_a_mode_stays(tmp_path: Path) -> None:
@@ -353,16 +353,16 @@ def test_appending_to_an_older_schema_keeps_the_old_file(
     assert backup.read_bytes() == golden.read_bytes()
     assert {file.stat().st_mode & 0o777 for file in (path, backup)} == {0o640}
     assert (tmp_path / f"l.csv.schema-{schema}").read_text() == "somebody's"
-    assert len(list(tmp_path.iterdir())) == 4  # these three and the lock
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_killed_upgrade_is_repeated_without_a_second_copy(tmp_path: Path) -> None:
     path = Path(shutil.copy(GOLDEN, tmp_path / "l.csv"))
     shutil.copy(GOLDEN, tmp_path / "l.csv.schema-1")
-    (tmp_path / ".l.csv.new").write_text("half a")
+    (tmp_path / ".l.csv-0123456789abcdef.new").write_text("half a")
     append_rows(path, [some_row("new")])
     assert len(read_rows(path)) == 4
-    assert {file.name for file in tmp_path.iterdir()} == {"l.csv", "l.csv.lock", "l.csv.schema-1"}
+    assert {file.name for file in tmp_path.iterdir()} == {"l.csv", "l.csv.schema-1"}
 
 
 def test_an_upgrade_killed_while_it_copies_leaves_no_torn_copy(
@@ -370,22 +370,20 @@ def test_an_upgrade_killed_while_it_copies_leaves_no_torn_copy(
 ) -> None:
     path = Path(shutil.copy(GOLDEN_2, tmp_path / "l.csv"))
 
-    def killed(where: Path, data: bytes) -> None:
-        where.write_bytes(data[:20])
+    def killed(file: Path) -> None:
+        file.write_bytes(file.read_bytes()[:20])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(leaderboard, "_write", killed)
+        patch.setattr(leaderboard, "flush_file", killed)
         patch.setattr(Path, "unlink", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             append_rows(path, [some_row("new")])
-    assert {file.name for file in tmp_path.iterdir()} == {
-        "l.csv",
-        "l.csv.lock",
-        ".l.csv.schema-2.new",
-    }
+    names = {file.name for file in tmp_path.iterdir()}
+    assert "l.csv.schema-2" not in names
+    assert sum(name.startswith(".l.csv.schema-2-") for name in names) == 1
     append_rows(path, [some_row("new")])
-    assert {file.name for file in tmp_path.iterdir()} == {"l.csv", "l.csv.lock", "l.csv.schema-2"}
+    assert {file.name for file in tmp_path.iterdir()} == {"l.csv", "l.csv.schema-2"}
     assert (tmp_path / "l.csv.schema-2").read_bytes() == GOLDEN_2.read_bytes()
 
 
@@ -401,26 +399,25 @@ def test_where_there_are_no_links_no_copy_is_overwritten(
     append_rows(path, [some_row("new")])
     assert (tmp_path / "l.csv.schema-1").read_text() == "somebody's"
     assert (tmp_path / "l.csv.schema-1-2").read_bytes() == GOLDEN.read_bytes()
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_an_upgrade_that_fails_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = Path(shutil.copy(GOLDEN, tmp_path / "l.csv"))
-    fsync, calls = os.fsync, []
+    fsync = os.fsync
 
-    def full_the_second_time(number: int) -> None:
-        calls.append(number)
-        if len(calls) > 1:
+    def full_for_the_leaderboard(number: int) -> None:
+        if any(tmp_path.glob(".l.csv-*.new")):
             raise OSError(28, "No space left on device")
         fsync(number)
 
-    monkeypatch.setattr(os, "fsync", full_the_second_time)
+    monkeypatch.setattr(os, "fsync", full_for_the_leaderboard)
     with pytest.raises(FreezeframeError, match="No space left on device"):
         append_rows(path, [some_row("new")])
     assert path.read_bytes() == GOLDEN.read_bytes()
-    assert {file.name for file in tmp_path.iterdir()} == {"l.csv", "l.csv.lock"}
+    assert {file.name for file in tmp_path.iterdir()} == {"l.csv"}
 
 
 def test_processes_that_upgrade_at_once_lose_no_row(tmp_path: Path) -> None:
@@ -428,7 +425,7 @@ def test_processes_that_upgrade_at_once_lose_no_row(tmp_path: Path) -> None:
     processes = [appending(path, number) for number in range(4)]
     assert [process.wait() for process in processes] == [0] * 4
     assert len(read_rows(path)) == 3 + 4 * 50
-    assert {file.name for file in tmp_path.iterdir()} == {"l.csv", "l.csv.lock", "l.csv.schema-1"}
+    assert {file.name for file in tmp_path.iterdir()} == {"l.csv", "l.csv.schema-1"}
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
@@ -478,7 +475,7 @@ def test_damaged_cells_of_schema_1_are_named(tmp_path: Path) -> None:
         path.write_text(GOLDEN.read_text().replace(old, new))
         with pytest.raises(FreezeframeError, match=message):
             append_rows(path, [some_row("x")])
-        assert {file.name for file in tmp_path.iterdir()} == {"l.csv", "l.csv.lock"}
+        assert {file.name for file in tmp_path.iterdir()} == {"l.csv"}
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.text(

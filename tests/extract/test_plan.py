@@ -21,11 +21,11 @@ PIXELS = Settings(backbone="pixels-8", layers=("pixels",), dtype="float16")
 
 
 def files(folder: Path) -> dict[str, str]:
-    """The digest of every file in a folder but locks."""
+    """The digest of every file in a folder."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.iterdir()
-        if path.is_file() and path.suffix != ".lock"
+        if path.is_file()
     }
 
 
