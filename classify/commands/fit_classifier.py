@@ -10,7 +10,7 @@ import click
 from ...data.output.options import parse_classes
 from ...data.output.terminal import message_console
 from .head_results import fit_and_print, log_line, parse_parameters
-from .options import scoring_options
+from .options import scoring_options, test_option
 
 if TYPE_CHECKING:
     from ...features.store import FeatureStore
@@ -38,14 +38,7 @@ if TYPE_CHECKING:
     type=click.Choice(["flat", "avg", "max"]),
     help="Pooling of the features; by default the one that suits the head.",
 )
-@click.option(
-    "--test",
-    "tests",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="STORE",
-    help="Another store to test on. Repeat it for more stores.",
-)
+@test_option("STORE", exists=False)
 @click.option(
     "--search",
     default="default",

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from ...data.output.options import group_options, parse_classes
+from ...data.output.options import MAX_FAILED_OPTION, group_options, parse_classes
 from ...data.output.terminal import message_console
 from .head_results import fit_and_print, log_line
-from .options import scoring_options
+from .options import scoring_options, test_option
 
 PARAMETERS = (
     "epochs",
@@ -34,14 +34,7 @@ PARAMETERS = (
     type=click.Choice(["simple", "dropout", "augmented", "vgg16-block5", "vgg16-block3", "vgg16"]),
     help="Network: one of the article's five models, or vgg16 to be fine-tuned.",
 )
-@click.option(
-    "--test",
-    "tests",
-    multiple=True,
-    metavar="FOLDER|CSV|STORE",
-    type=click.Path(path_type=Path, exists=True),
-    help="Other images to test on. Repeat it for more sets.",
-)
+@test_option("FOLDER|CSV|STORE", exists=True)
 @click.option(
     "--trainable",
     metavar="all|blocks=4,5",
@@ -71,14 +64,7 @@ PARAMETERS = (
     type=click.Choice(["best", "last"]),
     help="Epoch whose weights are kept; with last, all epochs are trained.",
 )
-@click.option(
-    "--max-failed",
-    default=10.0,
-    show_default=True,
-    metavar="PERCENT",
-    type=click.FloatRange(0, 100),
-    help="Largest share of unreadable images; a larger share is an error.",
-)
+@MAX_FAILED_OPTION
 @click.option("--batch-size", type=int, help="Images in a training step; by default 32.")
 @click.option(
     "--learning-rate",

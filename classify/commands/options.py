@@ -103,6 +103,25 @@ def scoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def test_option(
+    metavar: str, *, exists: bool
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option --test, which names further image sets to test on.
+
+    Args:
+        metavar: what a set may be, as help shows it.
+        exists: True to refuse a path that does not exist before the command does any work.
+    """
+    return click.option(
+        "--test",
+        "tests",
+        multiple=True,
+        metavar=metavar,
+        type=click.Path(path_type=Path, exists=exists),
+        help="Another image set to test on. Repeat it for more sets.",
+    )
+
+
 def parse_metric(text: str, option: str, names: Sequence[str]) -> str:
     """Return the name of a metric; "auc" is short for "roc_auc".
 

@@ -11,6 +11,15 @@ from ...errors import ParameterError
 
 Command = Callable[..., Any]
 
+MAX_FAILED_OPTION = click.option(
+    "--max-failed",
+    default=10.0,
+    show_default=True,
+    metavar="PERCENT",
+    type=click.FloatRange(0, 100),
+    help="Share of unreadable images above which the command ends with an error.",
+)
+
 
 def group_options(command: Command) -> Command:
     """Add --group-column and --group-regex, which name the patient or study of each image."""

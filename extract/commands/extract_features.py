@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ...data.output.options import group_options
+from ...data.output.options import MAX_FAILED_OPTION, group_options
 
 
 @click.command()
@@ -97,14 +97,7 @@ from ...data.output.options import group_options
     type=click.Path(path_type=Path),
     help="Store of the same provenance to copy features from. Repeat the option for more stores.",
 )
-@click.option(
-    "--max-failed",
-    default=10.0,
-    show_default=True,
-    metavar="PERCENT",
-    type=click.FloatRange(0, 100),
-    help="Share of unreadable images above which the command ends with an error.",
-)
+@MAX_FAILED_OPTION
 @click.option(
     "--overwrite", is_flag=True, help="Replace an existing store instead of continuing it."
 )
