@@ -5,8 +5,12 @@ A command's module is imported when the command is called, so that `--help` is q
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -14,7 +18,7 @@ import click
 
 from .data.output.terminal import printable
 from .data.version import VERSION
-from .errors import FreezeframeError
+from .errors import CacheWarning, FreezeframeError
 
 COMMANDS = {
     "explore": ".data.commands.explore:explore",
@@ -59,8 +63,12 @@ class CommandTable(click.Group):
         """Run the command line and exit; an error becomes one line and an exit code."""
         # click would print errors over several lines and choose the exit codes itself.
         kwargs["standalone_mode"] = False
+        _open_standard_streams()
+        # matplotlib logs several lines where its cache cannot be written, and works all the same.
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
         try:
-            sys.exit(super().main(*args, **kwargs) or 0)
+            with _warnings_on_one_line():
+                sys.exit(super().main(*args, **kwargs) or 0)
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             sys.exit(error.exit_code)
@@ -83,11 +91,49 @@ class CommandTable(click.Group):
             _fail("not enough memory", 1)
 
 
+def _open_standard_streams() -> None:
+    """Open each closed one of the descriptors 0 to 2 on the null device.
+
+    `predict ... 2>&-` closes one. The next file that is opened would get its number, and a library
+    that prints would write into that file.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The system gives the lowest free number, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+
+
+@contextmanager
+def _warnings_on_one_line() -> Iterator[None]:
+    """Print a `CacheWarning` like an error, without the line of code that Python adds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", CacheWarning)
+        show_plainly = warnings.showwarning
+        shown: set[str] = set()
+
+        def show(message: Any, category: Any, *args: Any, **kwargs: Any) -> None:
+            if not issubclass(category, CacheWarning):
+                show_plainly(message, category, *args, **kwargs)
+            # Python forgets what it has shown whenever a library changes the filters.
+            elif str(message) not in shown:
+                shown.add(str(message))
+                click.echo(f"warning: {_one_line(str(message))}", err=True)
+
+        warnings.showwarning = show
+        yield
+
+
 def _fail(text: str, exit_code: int) -> NoReturn:
     """Print an error on one line of standard error, and exit."""
-    # A file name may hold line breaks and control characters: none may reach the terminal.
-    click.echo(f"error: {printable(' '.join(text.split()))}", err=True)
+    click.echo(f"error: {_one_line(text)}", err=True)
     sys.exit(exit_code)
+
+
+def _one_line(text: str) -> str:
+    """Return a text on one line, without control characters, which a file name may hold."""
+    return printable(" ".join(text.split()))
 
 
 @click.group(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"]})

@@ -14,6 +14,8 @@ line prints the message and ends with the exit code::
     └── LeakError             exit code 3: more than half of a test set has relatives in training,
                               or a strict audit found a leak or an image that nobody looked at;
                               all results were written
+
+`CacheWarning` is no error: the work is done all the same.
 """
 
 from __future__ import annotations
@@ -74,3 +76,7 @@ class LeakError(FreezeframeError):
     """A test set that leaks, or that may leak; all results were written."""
 
     exit_code = 3
+
+
+class CacheWarning(UserWarning):
+    """A warning that caches go to a temporary folder."""

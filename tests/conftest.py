@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -55,6 +56,8 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     base = tmp_path_factory.getbasetemp()
     monkeypatch.setenv("XDG_CACHE_HOME", str(base / "cache"))
     monkeypatch.setenv("KERAS_HOME", str(base / "keras"))
+    # Caches go to a temporary folder if a test makes the cache folder useless.
+    monkeypatch.setattr(tempfile, "tempdir", str(base))
 
 
 @pytest.fixture(scope="session", autouse=True)

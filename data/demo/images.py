@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import FreezeframeError, ParameterError
-from ..output.files import cache_folder
+from ..output.cache_folder import cache_place
 from ..version import VERSION
 from .drawing import draw_slice
 
@@ -89,7 +89,7 @@ def demo_folder() -> Path:
 
     The set is drawn on first use, and drawn again if files are missing.
     """
-    folder = cache_folder() / f"demo-{DEMO_VERSION}"
+    folder = cache_place(f"demo-{DEMO_VERSION}")
     if _is_complete(folder):
         return folder
     if folder.exists():

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..output.files import cache_folder, whole_file
+from ..output.cache_folder import cache_place
+from ..output.files import whole_file
 from ..output.terminal import Progress
 from ..version import VERSION
 from .pairs import THRESHOLD, NearPairs, near_pairs
@@ -67,7 +68,7 @@ def _path(thumbnails: NDArray[np.uint8], threshold: float, sides: NDArray[np.int
     if sides is not None:
         # The width of intp differs between platforms.
         digest.update(np.ascontiguousarray(sides, np.int64).data)
-    return cache_folder() / "pairs" / f"{digest.hexdigest()[:32]}.npz"
+    return cache_place(f"pairs/{digest.hexdigest()[:32]}.npz")
 
 
 def _read(path: Path, n: int) -> NearPairs | None:

@@ -19,7 +19,7 @@ import numpy as np
 from ..fingerprints import THUMBNAIL, Fingerprint
 from ..formats.images import MAX_FILE_BYTES, MAX_PIXELS
 from ..formats.table import KINDS
-from ..output.files import cache_folder
+from ..output.cache_folder import cache_place
 from ..version import VERSION
 from .facts import ImageFacts
 
@@ -46,7 +46,7 @@ _MAX_TEXT = 300
 
 def cache_path() -> Path:
     """Return the path of this user's cache; it may not exist yet."""
-    return cache_folder() / f"inspected-{CACHE_VERSION}.sqlite"
+    return cache_place(f"inspected-{CACHE_VERSION}.sqlite")
 
 
 class InspectionCache:

@@ -1,4 +1,4 @@
-"""Atomic writes: a file is written whole or not at all. Also the folder of all caches."""
+"""Atomic writes: a file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,13 +15,6 @@ from pathlib import Path
 
 from ...errors import ParameterError, StoreError
 from .locks import lock_open_file
-
-
-def cache_folder() -> Path:
-    """Return the user's cache folder of this package; it may not exist yet."""
-    from platformdirs import user_cache_dir
-
-    return Path(user_cache_dir("freezeframe"))
 
 
 @contextmanager

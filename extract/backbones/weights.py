@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.output.cache_folder import cache_place
 from ...data.output.files import whole_file
 from ...errors import MissingExtraError, WeightsError
 from .table import BACKBONES, Backbone, find_backbone
@@ -29,6 +31,13 @@ DEFAULT_BACKBONE = BACKBONES["vgg16"]
 
 DOWNLOAD_SECONDS = 20
 """Seconds without a byte after which a download fails."""
+
+
+MAX_WEIGHTS_BYTES = 2**30
+"""Size limit of a file of weights: an ONNX file is read whole.
+
+The largest published file, VGG16 with its dense top, has 0.55 GB.
+"""
 
 
 def weights_digest(weights: Mapping[str, NDArray[Any]]) -> str:
@@ -56,7 +65,8 @@ def load_weights(
     """Load a backbone's weights.
 
     "imagenet" takes the first of: Keras's cache, the copy in the package of the extra `offline`,
-    Keras's download. The digest is pinned, so all three are the same weights. A path is a file in
+    Keras's download, which goes into Keras's cache, or into this package's if that cannot be
+    written. The digest is pinned, so all of them are the same weights. A path is a file in
     Keras's HDF5 format or the package's ONNX file; it must contain the ImageNet weights, too.
 
     Args:
@@ -133,6 +143,12 @@ def _read_pinned(path: Path, backbone: Backbone) -> Weights:
     """Read the weights in a file and verify their digest."""
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file; check the path")
+    n_bytes = path.stat().st_size
+    if n_bytes > MAX_WEIGHTS_BYTES:
+        raise WeightsError(
+            f"{path}: has {n_bytes / 1e9:.1f} GB; weights of {backbone.title} have at most "
+            f"{MAX_WEIGHTS_BYTES / 1e9:.1f} GB, pass another file"
+        )
     read = _read_onnx if path.suffix == ".onnx" else _read_keras
     try:
         weights = read(path, backbone)
@@ -201,18 +217,22 @@ def _read_onnx(path: Path, backbone: Backbone) -> Weights:
     return weights
 
 
-def _keras_path(file: str) -> Path:
-    """Return the path at which Keras caches a file."""
+def _keras_models() -> Path | None:
+    """Return the folder in which Keras caches weights; None for a user without a home."""
     # The same rule as in Keras, without its slow import.
-    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    return Path(home) / "models" / file
+    if keras_home := os.environ.get("KERAS_HOME"):
+        return Path(keras_home) / "models"
+    # `Path.home()` would raise an error for a user without a home.
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111
+    return home / ".keras" / "models" if home.is_absolute() else None
 
 
 def _keras_cache(backbone: Backbone) -> Path | None:
     """Return the file in Keras's cache, if it exists."""
     assert backbone.published is not None
-    path = _keras_path(backbone.published.keras_file)
-    return path if path.is_file() else None
+    folder = _keras_models()
+    path = folder / backbone.published.keras_file if folder else None
+    return path if path and path.is_file() else None
 
 
 def _offline_package(backbone: Backbone) -> Path | None:
@@ -227,14 +247,16 @@ def _offline_package(backbone: Backbone) -> Path | None:
 
 
 def _keras_download(backbone: Backbone) -> Path | None:
-    """Download Keras's file into Keras's cache; return None if that fails.
+    """Download Keras's file, unless an earlier run did; return None if that fails.
 
     `keras.utils.get_file` is not used: it has no timeout, and setting one for all sockets would
     change the whole process.
     """
     assert backbone.published is not None
-    path = _keras_path(backbone.published.keras_file)
     try:
+        path = _download_path(backbone.published.keras_file)
+        if path.is_file():
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
             urlopen(backbone.published.keras_url, timeout=DOWNLOAD_SECONDS) as response,
@@ -249,6 +271,16 @@ def _keras_download(backbone: Backbone) -> Path | None:
     except Exception:
         return None
     return path
+
+
+def _download_path(file: str) -> Path:
+    """Return the path of a download: in Keras's cache, or if that cannot be written in our own."""
+    if folder := _keras_models():
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder / file
+    return cache_place(f"weights/{file}")
 
 
 _SOURCES: dict[str, Callable[[Backbone], Path | None]] = {

@@ -28,7 +28,8 @@ from ...data.formats.images import read_image, read_image_bytes, resize_image
 from ...data.formats.limits import scale_to_bytes
 from ...data.formats.table import HEAD_BYTES, image_kind
 from ...data.manifest import Image, Manifest
-from ...data.output.files import cache_folder, whole_file
+from ...data.output.cache_folder import cache_place
+from ...data.output.files import whole_file
 from ...data.output.locks import file_lock
 from ...data.output.terminal import printable
 from ...errors import ImageError, StoreError
@@ -63,7 +64,7 @@ def default_path(settings: Settings) -> Path:
     """
     fields = {"layers": settings.layers} | deciding_fields(settings) | versions(settings)
     key = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
-    return cache_folder() / "features" / f"{settings.backbone}-{settings.layers[0]}-{key}.h5"
+    return cache_place(f"features/{settings.backbone}-{settings.layers[0]}-{key}.h5")
 
 
 def content(picture: Picture, settings: Settings) -> bytes:

@@ -24,13 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.output.files import (
-    cache_folder,
-    remove_leftovers,
-    temporary_file,
-    whole_file,
-    write_whole,
-)
+from ...data.output.cache_folder import cache_place
+from ...data.output.files import remove_leftovers, temporary_file, whole_file, write_whole
 from ...errors import FreezeframeError, MissingExtraError
 from ..backbones.table import CAFFE_MEANS, Backbone
 from ..backbones.weights import weights_digest
@@ -90,7 +85,7 @@ def mnn_model(
         GRAPH_VERSION,
     ]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
-    model = cache_folder() / "mnn" / f"{backbone.name}-{key}.mnn"
+    model = cache_place(f"mnn/{backbone.name}-{key}.mnn")
     # A killed conversion leaves up to 115 MB, perhaps of a model that is never converted again.
     remove_leftovers(model.parent)
     if not _is_intact(model):

