@@ -86,17 +86,16 @@ def audit(
     split should cut a group.
     """
     from ...data.audit.audit import audit as audit_sets
-    from ...data.audit.report import write_report
+    from ...data.audit.report import FILES, report_folder, write_report
     from ...data.duplicates.pairs import THRESHOLD
-    from ...data.output.html import refuse_output_within
     from ..task.image_sets import feature_pairs
 
     if cosine is None and layer is not None:
         raise ParameterError("--layer: has no effect without --cosine; give both or none")
     paths = (source, *references)
     # This check comes before the images are read, which may take minutes.
-    for path in paths:
-        refuse_output_within(path, output)
+    folder = report_folder(output)
+    folder.check(FILES, paths)
     sets = _read(paths, group_column, group_regex, cache=not no_cache)
     # Features are compared only on request: similar features need not mean the same picture.
     alike = [] if cosine is None else feature_pairs(paths, sets, cosine, layer)
@@ -110,7 +109,7 @@ def audit(
             progress=progress,
         )
     # The report is written first: it exists even if the strict exit code stops a script.
-    _print(result, write_report(result, output))
+    _print(result, write_report(result, folder))
     if strict and result.leaks:
         raise LeakError("images are on both sides of a split or in two sets (--strict)")
     # An image that nobody looked at may be a leak, so a build must not pass.

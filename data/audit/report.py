@@ -16,13 +16,27 @@ from ...errors import FreezeframeError
 from ..duplicates.symmetries import SYMMETRY_NAMES
 from ..output import html as pages
 from ..output.csv import csv_line, defuse
-from ..output.files import write_whole
+from ..output.reports import ReportFolder
 from .audit import Audit
 from .findings import NO_LEAKS, headlines, remarks
 from .image_pairs import FEATURES, GROUP, LEVEL_NAMES, NEAR, ImagePair
 
 if TYPE_CHECKING:
     from PIL import Image
+
+# Image a is the first of a pair, image b the second.
+_SIDES = [f"{name}_{side}" for side in "ab" for name in ("set", "path", "label", "split")]
+PAIR_COLUMNS = ("leak", "conflict", "level", "score", "symmetry", *_SIDES, "picture")
+"""Columns of audit.csv."""
+
+GROUP_COLUMNS = (
+    *("set", "path", "label", "split", "given_group"),
+    *("picture", "group", "images_in_group", "not_looked_at"),
+)
+"""Columns of groups.csv."""
+
+FILES = ("audit.csv", "groups.csv", "index.html")
+"""Names of the files of a report."""
 
 PAIRS_SHOWN = 48
 """Most pairs of each kind on the page; audit.csv lists all."""
@@ -34,24 +48,24 @@ _PICTURE_SIDE = 160
 _PICTURE_GAP = 4
 
 
-def write_report(audit: Audit, output: Path) -> Path:
+def report_folder(path: Path) -> ReportFolder:
+    """Return the folder of a report; see `ReportFolder`."""
+    return ReportFolder(path, "audit", {"audit.csv": PAIR_COLUMNS, "groups.csv": GROUP_COLUMNS})
+
+
+def write_report(audit: Audit, output: ReportFolder) -> Path:
     """Write the report of an audit into a folder and return the path of its page.
 
     The page is written last: if it exists, the CSV files beside it are complete.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    write_whole(output / "audit.csv", "".join(audit_csv(audit)))
-    write_whole(output / "groups.csv", "".join(groups_csv(audit)))
-    page_path = output / "index.html"
-    write_whole(page_path, page(audit))
-    return page_path
+    output.write("audit.csv", "".join(audit_csv(audit)))
+    output.write("groups.csv", "".join(groups_csv(audit)))
+    return output.write("index.html", page(audit))
 
 
 def audit_csv(audit: Audit) -> Iterator[str]:
     """Yield the lines of audit.csv: one for each pair, leaks first, then conflicts."""
-    # Image a is the first of the pair, image b the second.
-    sides = [f"{name}_{side}" for side in "ab" for name in ("set", "path", "label", "split")]
-    yield csv_line(("leak", "conflict", "level", "score", "symmetry", *sides, "picture"))
+    yield csv_line(PAIR_COLUMNS)
     # The sort is stable: within each block, pairs stay in the order of their evidence.
     pairs = sorted(
         audit.pairs, key=lambda pair: (not audit.is_leak(pair), not audit.is_conflict(pair))
@@ -76,12 +90,7 @@ def groups_csv(audit: Audit) -> Iterator[str]:
 
     The last column has the reason why nobody looked at an image.
     """
-    yield csv_line(
-        (
-            *("set", "path", "label", "split", "given_group"),
-            *("picture", "group", "images_in_group", "not_looked_at"),
-        )
-    )
+    yield csv_line(GROUP_COLUMNS)
     names = audit.column("groups")
     sizes = np.bincount(audit.groups)
     for row, group in enumerate(audit.groups.tolist()):

@@ -35,20 +35,20 @@ def explore(source: Path, output: Path, no_cache: bool) -> None:
     (explore.csv).
     """
     # Imports wait for the command, so that --help is quick.
-    from ..explore.report import write_report
+    from ..explore.report import FILES, report_folder, write_report
     from ..explore.summary import explore as summarise
     from ..inspection.inspect import inspect_images
     from ..manifest import read_manifest
-    from ..output.html import refuse_output_within
 
     # Checked first: reading the images may take minutes.
-    refuse_output_within(source, output)
+    folder = report_folder(output)
+    folder.check(FILES, [source])
     manifest = read_manifest(source, least_classes=1)
     with progress_bar("inspecting", "images") as progress:
         inspected = inspect_images(manifest, cache=not no_cache, progress=progress)
     result = summarise(manifest, inspected)
     # The report is written first, so that no summary is printed if writing fails.
-    page = write_report(result, output)
+    page = write_report(result, folder)
     _print(result)
     click.echo(printable(f"report: {page}"))
 

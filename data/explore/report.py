@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..output import html as pages
-from ..output.csv import defuse
-from ..output.files import write_whole
+from ..output.csv import csv_line, defuse
+from ..output.reports import ReportFolder
 from ..output.terminal import NOT_DEFINED, decimals, percent
 from . import plots
 from .contact_sheet import contact_sheet, sheet_png
 from .shortcuts import Hint
-from .summary import Exploration
+from .summary import IMAGE_COLUMNS, Exploration
 
 if TYPE_CHECKING:
     import pandas as pd
 
 UNREADABLE_ON_PAGE = 200
 """Most unreadable images on the page; explore.csv lists all."""
+
+FILES = ("explore.csv", "index.html", "classes.png", "sizes.png", "formats.png", "brightness.png")
+"""Names of all files but the contact sheets, which depend on the classes."""
 
 MOST_SHEETS = 30
 """Most contact sheets on the page; the sheets of further classes are only files beside it."""
@@ -42,26 +44,28 @@ NUMERIC_COLUMNS = (1, 2, 3, 6, 7)
 """Places in `CLASS_HEADINGS` of columns that are aligned to the right."""
 
 
-def write_report(exploration: Exploration, output: Path) -> Path:
+def report_folder(path: Path) -> ReportFolder:
+    """Return the folder of a report; see `ReportFolder`."""
+    return ReportFolder(path, "explore", {"explore.csv": IMAGE_COLUMNS})
+
+
+def write_report(exploration: Exploration, output: ReportFolder) -> Path:
     """Write the report into a folder and return the path of its page.
 
     The page is written last: if it exists, the report is complete.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    write_whole(output / "explore.csv", images_csv(exploration.images))
+    output.write("explore.csv", images_csv(exploration.images))
     plot_files: dict[str, bytes] = {}
     for title, name, content in _plots(exploration):
-        write_whole(output / name, content)
+        output.write(name, content)
         plot_files[title] = content
     sheets: dict[str, bytes] = {}
     for label, name, content in _sheets(exploration):
-        write_whole(output / name, content)
+        output.write(name, content)
         # The page holds its pictures, so many sheets would make it too large.
         if len(sheets) < MOST_SHEETS:
             sheets[label] = content
-    page_path = output / "index.html"
-    write_whole(page_path, page(exploration, plot_files, sheets))
-    return page_path
+    return output.write("index.html", page(exploration, plot_files, sheets))
 
 
 def images_csv(images: pd.DataFrame) -> str:
@@ -70,14 +74,17 @@ def images_csv(images: pd.DataFrame) -> str:
     Args:
         images: see `image_table`.
     """
-    safe = images.copy()
-    for name in ("path", "label", "split", "format", "mode", "reason"):
-        safe[name] = [defuse(text) for text in images[name]]
-    # All text is quoted: the csv module of Python 3.11 leaves a lone carriage return unquoted.
-    text: str = safe.to_csv(
-        index=False, quoting=csv.QUOTE_NONNUMERIC, float_format="%.2f", lineterminator="\n"
-    )
-    return text
+    # Missing numbers become empty cells.
+    columns = [images[name].astype(object).where(images[name].notna(), "") for name in images]
+    rows = zip(*columns, strict=True)
+    return "".join([csv_line(IMAGE_COLUMNS), *(csv_line(map(_cell, row)) for row in rows)])
+
+
+def _cell(value: Any) -> str:
+    """Write text that no spreadsheet computes, and numbers with two decimals at most."""
+    if isinstance(value, str):
+        return defuse(value)
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _plots(exploration: Exploration) -> Iterator[tuple[str, str, bytes]]:

@@ -20,6 +20,12 @@ from .shortcuts import FEW_IMAGES, TOGETHER, Hint, Telltale, find_hints, telltal
 if TYPE_CHECKING:
     import pandas as pd
 
+IMAGE_COLUMNS = (
+    *("path", "label", "split", "format", "mode"),
+    *("height", "width", "brightness", "contrast", "bytes", "reason"),
+)
+"""Columns of an `image_table`, and of explore.csv."""
+
 _CLEARLY_BETTER = 0.02
 """Least gain of all columns together over the best single one that is worth a warning."""
 
@@ -159,9 +165,8 @@ def explore(manifest: Manifest, inspected: Sequence[ImageFacts]) -> Exploration:
 def image_table(manifest: Manifest, inspected: Sequence[ImageFacts]) -> pd.DataFrame:
     """Return a table with one row for each image.
 
-    The columns are path, label, split, format, mode, height, width, brightness, contrast, bytes
-    and reason. An image that cannot be read has missing values and a reason, which is "" for all
-    others.
+    The columns are `IMAGE_COLUMNS`. An image that cannot be read has missing values and a reason,
+    which is "" for all others.
 
     Args:
         manifest: the images.
@@ -169,22 +174,21 @@ def image_table(manifest: Manifest, inspected: Sequence[ImageFacts]) -> pd.DataF
     """
     import pandas as pd
 
-    return pd.DataFrame(
-        {
-            "path": [image.path for image in manifest.images],
-            "label": [image.label for image in manifest.images],
-            "split": [image.split for image in manifest.images],
-            "format": [facts.kind for facts in inspected],
-            "mode": [facts.mode for facts in inspected],
-            # The type Int64 allows missing values; 0 means that the file cannot be read.
-            "height": pd.array([facts.height or None for facts in inspected], "Int64"),
-            "width": pd.array([facts.width or None for facts in inspected], "Int64"),
-            "brightness": [nan if facts.reason else facts.brightness for facts in inspected],
-            "contrast": [nan if facts.reason else facts.contrast for facts in inspected],
-            "bytes": [facts.n_bytes for facts in inspected],
-            "reason": [facts.reason for facts in inspected],
-        }
+    columns = (
+        [image.path for image in manifest.images],
+        [image.label for image in manifest.images],
+        [image.split for image in manifest.images],
+        [facts.kind for facts in inspected],
+        [facts.mode for facts in inspected],
+        # The type Int64 allows missing values; 0 means that the file cannot be read.
+        pd.array([facts.height or None for facts in inspected], "Int64"),
+        pd.array([facts.width or None for facts in inspected], "Int64"),
+        [nan if facts.reason else facts.brightness for facts in inspected],
+        [nan if facts.reason else facts.contrast for facts in inspected],
+        [facts.n_bytes for facts in inspected],
+        [facts.reason for facts in inspected],
     )
+    return pd.DataFrame(dict(zip(IMAGE_COLUMNS, columns, strict=True)))
 
 
 def class_summaries(images: pd.DataFrame) -> tuple[ClassSummary, ...]:

@@ -1,1 +1,1 @@
-"""Output: the terminal, HTML pages, CSV lines, files, and options that commands share."""
+"""Output: the terminal, HTML pages, reports, CSV lines, files, and options that commands share."""

@@ -9,9 +9,7 @@ from __future__ import annotations
 import html
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-from ...errors import ParameterError
 from .terminal import printable
 
 _STYLE = """
@@ -159,20 +157,3 @@ def figure(content: bytes, alt: str, caption: str = "") -> str:
 def gallery(figures: Iterable[str]) -> str:
     """Return small figures beside each other."""
     return f'<div class="gallery">{"".join(figures)}</div>'
-
-
-def refuse_output_within(source: Path, output: Path) -> None:
-    """Raise ParameterError if a report would be written into a folder of images.
-
-    The next run would read the plots as images of a class.
-    """
-    # The images of a CSV are listed one by one, so new files beside them do no harm.
-    if not source.is_dir():
-        return
-    # Links are followed, and samefile also recognises another spelling of a name.
-    place = output.resolve()
-    folders = (folder for folder in (place, *place.parents) if folder.exists())
-    if any(folder.samefile(source) for folder in folders):
-        raise ParameterError(
-            f"--output {output}: is inside {source}, among its images; choose a folder elsewhere"
-        )

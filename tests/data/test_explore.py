@@ -115,10 +115,10 @@ def test_the_page_is_self_contained_and_begins_with_warnings(folder: Path) -> No
 def test_a_second_report_replaces_its_files_and_no_others(folder: Path) -> None:
     call(folder)
     (Path("report") / "mine.txt").write_text("mine")
-    (Path("report") / "explore.csv").write_text("old")
+    (folder / "tumour" / "11.png").unlink()
     assert call(folder, "--no-cache").exit_code == 0
     assert (Path("report") / "mine.txt").read_text() == "mine"
-    assert len(rows_of(Path("report"))) == 24
+    assert len(rows_of(Path("report"))) == 23
     assert not [path for path in Path("report").iterdir() if path.name.startswith(".")]
 
 
@@ -139,9 +139,55 @@ def test_a_report_within_the_images_is_refused(folder: Path, output: str) -> Non
 
 def test_a_folder_that_cannot_be_made_is_reported_on_one_line(folder: Path) -> None:
     Path("report").write_text("")
-    result = call(folder)
-    assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1] == "error: report: File exists"
+    for output in ("report", "report/of/today"):
+        result = call(folder, "--output", output)
+        assert result.exit_code == 2
+        assert result.stderr == (
+            f"error: --output {output}: report is not a folder; choose another folder\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        *(("explore", name) for name in ("index.html", "explore.csv", "classes.png")),
+        *(("explore", name) for name in ("images-01-healthy.png", "formats.png")),
+        *(("audit", name) for name in ("index.html", "audit.csv", "groups.csv")),
+    ],
+)
+def test_a_report_replaces_no_file_of_somebody_else(folder: Path, command: str, name: str) -> None:
+    # Each begins as a file of its kind does, and mentions the command.
+    begins = {
+        ".html": b"<!DOCTYPE html>\n<html><head><title>My freezeframe audit</title>",
+        ".csv": b"set,path,label,mine\n",
+        ".png": sheet_png(Image.new("L", (4, 4))),
+    }
+    mine = begins[Path(name).suffix]
+    Path("mine").mkdir()
+    (Path("mine") / name).write_bytes(mine)
+    arguments = [command, str(folder), "--output", "mine"]
+    result = CliRunner().invoke(cli, arguments, prog_name="freezeframe")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == (
+        f"error: mine/{name}: was not written by freezeframe {command}; "
+        "choose another --output, or move it away"
+    )
+    assert (Path("mine") / name).read_bytes() == mine
+    if not name.startswith("images"):
+        assert [path.name for path in Path("mine").iterdir()] == [name]
+
+
+def test_a_report_replaces_neither_a_link_nor_the_report_of_another_command(folder: Path) -> None:
+    assert call(folder).exit_code == 0
+    page_before = Path("report/index.html").read_text()
+    arguments = ["audit", str(folder), "--output", "report"]
+    result = CliRunner().invoke(cli, arguments, prog_name="freezeframe")
+    assert result.exit_code == 2
+    assert "report/index.html: was not written by freezeframe audit" in result.stderr
+    Path("report/index.html").rename("kept.html")
+    Path("report/index.html").symlink_to(Path("kept.html").resolve())
+    assert call(folder).exit_code == 2
+    assert Path("kept.html").read_text() == page_before
 
 
 def test_a_csv_and_labels_that_are_paths(folder: Path) -> None:
