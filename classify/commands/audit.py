@@ -86,7 +86,7 @@ def audit(
     split should cut a group.
     """
     from ...data.audit.audit import audit as audit_sets
-    from ...data.audit.report import FILES, report_folder, write_report
+    from ...data.audit.report import AUDIT_FILES, report_folder, write_report
     from ...data.duplicates.pairs import THRESHOLD
     from ..task.image_sets import feature_pairs
 
@@ -95,7 +95,7 @@ def audit(
     paths = (source, *references)
     # This check comes before the images are read, which may take minutes.
     folder = report_folder(output)
-    folder.check(FILES, paths)
+    folder.check(AUDIT_FILES, paths)
     sets = _read(paths, group_column, group_regex, cache=not no_cache)
     # Features are compared only on request: similar features need not mean the same picture.
     alike = [] if cosine is None else feature_pairs(paths, sets, cosine, layer)

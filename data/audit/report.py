@@ -35,7 +35,7 @@ GROUP_COLUMNS = (
 )
 """Columns of groups.csv."""
 
-FILES = ("audit.csv", "groups.csv", "index.html")
+AUDIT_FILES = ("audit.csv", "groups.csv", "index.html")
 """Names of the files of a report."""
 
 PAIRS_SHOWN = 48

@@ -35,14 +35,14 @@ def explore(source: Path, output: Path, no_cache: bool) -> None:
     (explore.csv).
     """
     # Imports wait for the command, so that --help is quick.
-    from ..explore.report import FILES, report_folder, write_report
+    from ..explore.report import REPORT_FILES, report_folder, write_report
     from ..explore.summary import explore as summarise
     from ..inspection.inspect import inspect_images
     from ..manifest import read_manifest
 
     # Checked first: reading the images may take minutes.
     folder = report_folder(output)
-    folder.check(FILES, [source])
+    folder.check(REPORT_FILES, [source])
     manifest = read_manifest(source, least_classes=1)
     with progress_bar("inspecting", "images") as progress:
         inspected = inspect_images(manifest, cache=not no_cache, progress=progress)

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 UNREADABLE_ON_PAGE = 200
 """Most unreadable images on the page; explore.csv lists all."""
 
-FILES = ("explore.csv", "index.html", "classes.png", "sizes.png", "formats.png", "brightness.png")
+REPORT_FILES = (
+    "explore.csv",
+    "index.html",
+    "classes.png",
+    "sizes.png",
+    "formats.png",
+    "brightness.png",
+)
 """Names of all files but the contact sheets, which depend on the classes."""
 
 MOST_SHEETS = 30
