@@ -15,7 +15,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,7 +64,7 @@ def mnn_model(
     """Return the file of the backbone in MNN's format; convert it on first use.
 
     The model ends at the deepest of the layers. Its file is found in the cache by the digest of the
-    weights, the layers and the versions.
+    weights, the layers and the versions. A file that holds other weights is converted again.
 
     Args:
         backbone: the network.
@@ -88,10 +88,11 @@ def mnn_model(
     model = cache_place(f"mnn/{backbone.name}-{key}.mnn")
     # A killed conversion leaves up to 115 MB, perhaps of a model that is never converted again.
     remove_leftovers(model.parent)
-    if not _is_intact(model):
+    tensors = onnx_tensors(backbone, weights, layers)
+    if not _is_intact(model, tensors.values()):
         try:
             model.parent.mkdir(parents=True, exist_ok=True)
-            _convert(onnx_model(backbone, weights, layers), model)
+            _convert(onnx_model(backbone, tensors, layers), model)
         except OSError as error:
             raise FreezeframeError(
                 f"{model}: cannot be written ({error.strerror or error})"
@@ -99,13 +100,39 @@ def mnn_model(
     return model
 
 
-def _is_intact(model: Path) -> bool:
-    """Return True if a cached model matches its checksum; MNN crashes on a truncated one."""
+def _is_intact(model: Path, tensors: Iterable[NDArray[np.float32]]) -> bool:
+    """Return True if a cached model matches its checksum, and holds exactly these weights."""
     try:
         recorded = model.with_suffix(".sha256").read_text()
-        return recorded == hashlib.sha256(model.read_bytes()).hexdigest()
+        content = model.read_bytes()
     except (OSError, UnicodeDecodeError):
         return False
+    # MNN crashes on a truncated file.
+    if recorded != hashlib.sha256(content).hexdigest():
+        return False
+    # Who swaps a model can write its checksum, too. MNN's converter keeps each tensor byte by byte.
+    place = 0
+    # The converter writes the last layer first, so each search begins where the one before ended.
+    for tensor in reversed(list(tensors)):
+        place = _find(content, tensor, place)
+        if place < 0:
+            return False
+    return True
+
+
+def _find(content: bytes, tensor: NDArray[np.float32], begin: int) -> int:
+    """Return the end of a tensor's bytes in a file, searched first from `begin`; -1 if missing."""
+    values = tensor.data.cast("B")
+    # Searching the first bytes is faster than searching all of them.
+    head = bytes(values[:256])
+    for start in (begin, 0):
+        place = content.find(head, start)
+        while place >= 0:
+            end = place + len(values)
+            if content[place:end] == values:
+                return end
+            place = content.find(head, place + 1)
+    return -1
 
 
 def _convert(onnx_bytes: bytes, model: Path) -> None:
@@ -132,17 +159,44 @@ def _run_converter(onnx_file: Path, mnn_file: Path) -> None:
         raise FreezeframeError(f"MNN's converter failed ({output}); take --engine keras")
 
 
-def onnx_model(
+def onnx_tensors(
     backbone: Backbone, weights: Mapping[str, NDArray[np.float32]], layers: Sequence[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Return the weights that the ONNX model holds, by name.
+
+    Args:
+        backbone: the network.
+        weights: its convolution tensors by name.
+        layers: layers that the model puts out, sorted.
+
+    Returns:
+        Kernels of shape (out, in, height, width), the first one of RGB; biases of shape (out,).
+    """
+    tensors = {}
+    names = list(backbone.layers)
+    for name in names[: names.index(layers[-1]) + 1]:
+        if name.endswith("_pool"):
+            continue
+        kernel = weights[f"{name}/kernel"]
+        # The means are in RGB order; the network itself was trained on BGR.
+        if name == names[0]:
+            kernel = kernel[:, :, ::-1]
+        # Keras's kernel is (height, width, in, out), ONNX's (out, in, height, width).
+        tensors[f"{name}/kernel"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+        tensors[f"{name}/bias"] = np.ascontiguousarray(weights[f"{name}/bias"])
+    return tensors
+
+
+def onnx_model(
+    backbone: Backbone, tensors: Mapping[str, NDArray[np.float32]], layers: Sequence[str]
 ) -> bytes:
     """Return the backbone as ONNX, up to the deepest of the layers.
 
-    Preprocessing is part of it: the means are subtracted, and the first kernel is turned from BGR
-    to RGB.
+    Preprocessing is part of it: the means are subtracted, and the input is RGB.
 
     Args:
         backbone: a network whose preprocessing is "caffe", a chain of convolutions and poolings.
-        weights: its convolution tensors by name.
+        tensors: its weights, from `onnx_tensors` for the same layers.
         layers: layers that the model puts out, sorted.
 
     Returns:
@@ -151,24 +205,14 @@ def onnx_model(
     from onnx import TensorProto, helper, numpy_helper
 
     means = np.array(CAFFE_MEANS, np.float32).reshape(1, 3, 1, 1)
-    tensors = [numpy_helper.from_array(means, "means")]
+    initializers = [numpy_helper.from_array(means, "means")]
+    initializers += [numpy_helper.from_array(array, name) for name, array in tensors.items()]
     nodes = [helper.make_node("Sub", ["pixels", "means"], ["centred"])]
     below = "centred"
     names = list(backbone.layers)
     for name in names[: names.index(layers[-1]) + 1]:
-        if name.endswith("_pool"):
-            nodes += _pooling_nodes(below, name)
-        else:
-            kernel = weights[f"{name}/kernel"]
-            # The means are in RGB order; the network itself was trained on BGR.
-            if below == "centred":
-                kernel = kernel[:, :, ::-1]
-            # Keras's kernel is (height, width, in, out), ONNX's (out, in, height, width).
-            kernel = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
-            bias = np.ascontiguousarray(weights[f"{name}/bias"])
-            tensors.append(numpy_helper.from_array(kernel, f"{name}/kernel"))
-            tensors.append(numpy_helper.from_array(bias, f"{name}/bias"))
-            nodes += _convolution_nodes(below, name)
+        make_nodes = _pooling_nodes if name.endswith("_pool") else _convolution_nodes
+        nodes += make_nodes(below, name)
         below = name
     size = backbone.input_size
     inputs = [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 3, *size])]
@@ -177,7 +221,7 @@ def onnx_model(
         height, width, channels = backbone.layers[name]
         shape = [1, channels, height, width]
         outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-    graph = helper.make_graph(nodes, backbone.name, inputs, outputs, tensors)
+    graph = helper.make_graph(nodes, backbone.name, inputs, outputs, initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     return bytes(model.SerializeToString())
 

@@ -32,7 +32,7 @@ from freezeframe.extract.backbones.table import BACKBONES, CAFFE_MEANS
 from freezeframe.extract.backbones.weights import load_weights, random_weights
 from freezeframe.extract.devices import cpu_cores
 from freezeframe.extract.engines.keras import KerasEngine, import_keras
-from freezeframe.extract.engines.mnn import MnnEngine, mnn_model, onnx_model
+from freezeframe.extract.engines.mnn import MnnEngine, mnn_model, onnx_model, onnx_tensors
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.pipeline import ImageSource, load_image
 from freezeframe.extract.settings import Settings
@@ -188,7 +188,8 @@ def onnxruntime_bare(work: Work) -> dict[str, Any]:
     import onnx
     import onnxruntime
 
-    model = onnx.load_from_string(onnx_model(VGG16, load_weights()[0], LAYERS))
+    tensors = onnx_tensors(VGG16, load_weights()[0], LAYERS)
+    model = onnx.load_from_string(onnx_model(VGG16, tensors, LAYERS))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cpu_cores()
 

@@ -178,6 +178,20 @@ def test_a_torn_model_in_the_cache_is_converted_again() -> None:
     assert [path.suffix for path in model.parent.glob(".*")] == []
 
 
+def test_a_cached_model_with_other_weights_is_converted_again() -> None:
+    """A model of other weights would give other features under the digest of these."""
+    image = np.random.default_rng(1).integers(0, 256, (224, 224, 3)).astype(np.uint8)
+    layers = ("block1_conv1",)
+    model = mnn_model(VGG16, random_weights(0), layers)
+    right = MnnEngine(VGG16, model, layers).forward([image])
+    other = mnn_model(VGG16, random_weights(1), layers)
+    # Whoever swaps the model can write its checksum, too.
+    for name in (".mnn", ".sha256"):
+        model.with_suffix(name).write_bytes(other.with_suffix(name).read_bytes())
+    again = MnnEngine(VGG16, mnn_model(VGG16, random_weights(0), layers), layers).forward([image])
+    np.testing.assert_array_equal(again["block1_conv1"], right["block1_conv1"])
+
+
 def test_a_failed_conversion_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mnn_engine, "_CONVERT", "raise SystemExit('no room')")
     with pytest.raises(
