@@ -192,6 +192,7 @@ def comparison_warnings(
     warnings = []
     for evaluations in shared:
         where = f"{evaluations[0].test_set}, {evaluations[0].split}"
+        warnings.append(_class_text(names_of(runs), evaluations, where))
         for name, evaluation in zip(names_of(runs), evaluations, strict=True):
             warnings.append(leak_text(evaluation, where, f"the training images of {name}"))
             warnings.append(_unknown_text(evaluation, where, name))
@@ -203,6 +204,22 @@ def comparison_warnings(
                 "the training of any run, as far as is known: too few to compare"
             )
     return [warning for warning in warnings if warning]
+
+
+def _class_text(names: Sequence[str], evaluations: Sequence[Evaluation], where: str) -> str:
+    """Write that runs were fitted for different positive classes; "" if they were not."""
+    first = evaluations[0].positive
+    others = [
+        f"{name} was scored for {evaluation.positive or 'the mean over the classes'}"
+        for name, evaluation in zip(names, evaluations, strict=True)
+        if evaluation.positive != first
+    ]
+    if not others:
+        return ""
+    return (
+        f"on {where}, all runs are scored for {first or 'the mean over the classes'}, as "
+        f"{names[0]} was; in the leaderboard {', '.join(others)}"
+    )
 
 
 def _unknown_text(evaluation: Evaluation, where: str, name: str) -> str:

@@ -20,7 +20,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class RankedRow:
-    """A row of the leaderboard among the rows of its test set.
+    """A row of the leaderboard among the rows that it can be compared with.
 
     Attributes:
         row: cells by column.
@@ -43,6 +43,9 @@ def rank_rows(
 ) -> list[list[RankedRow]]:
     """Rank the rows of each test set, best first.
 
+    Some metrics of two classes depend on which one is positive, the sensitivity say. Rows with
+    different positive classes are then ranked apart.
+
     The largest test set comes first; among equally large ones, the one with the latest run.
 
     Args:
@@ -52,7 +55,7 @@ def rank_rows(
     """
     test_sets: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
     for row in rows:
-        test_sets.setdefault(_test_set_of(row), []).append(row)
+        test_sets.setdefault(_key_of(row, metric), []).append(row)
     order = sorted(
         test_sets.values(), key=lambda members: max(row["time"] for row in members), reverse=True
     )
@@ -61,15 +64,18 @@ def rank_rows(
     return [_rank(members, metric, folders) for members in order]
 
 
-def _test_set_of(row: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the key of a row's test set: rows of one key were tested on the very same images.
+def _key_of(row: Mapping[str, str], metric: str) -> tuple[str, ...]:
+    """Return the key of the rows that are ranked together: they answer one question.
 
-    Schema 1 does not identify the images. There, rows of one key have the same test set, split,
-    size and seed.
+    They were tested on the very same images. Where the metric depends on the positive class, they
+    have the same one. Schema 1 does not identify the images. There, rows of one key have the same
+    test set, split, size and seed.
     """
+    # Mean scores over the classes are comparable only if the heads know the same classes.
+    question = (row["positive"], row["classes"]) if metric_of(metric).of_class else ()
     if row["test_id"]:
-        return (row["test_id"],)
-    return ("", row["test_set"], row["split"], row["n_test"], row["seed"])
+        return (row["test_id"], *question)
+    return ("", row["test_set"], row["split"], row["n_test"], row["seed"], *question)
 
 
 def _rank(rows: Sequence[Mapping[str, str]], metric: str, folders: RunFolders) -> list[RankedRow]:

@@ -55,6 +55,7 @@ def pair_record(pair: RunPair) -> dict[str, Any]:
         "p_holm": _finite_or_none(pair.p_holm),
         "test": difference.test,
         "conclusion": conclusion(pair),
+        "positive": pair.tested.positive,
     }
 
 

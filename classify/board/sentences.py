@@ -12,14 +12,22 @@ from .tables import heading, is_random, p_text
 
 
 def title_of_test_set(ranked: Sequence[RankedRow]) -> str:
-    """Name the test set of ranked rows: "edureka, hold-out 20%: 920 images in 780 groups"."""
+    """Name the test set of ranked rows, and the positive class if all of them have the same one.
+
+    "edureka, hold-out 20%: 920 images in 780 groups, positive class tumour"
+    """
     rows = [place.row for place in ranked]
     # Rows of one test set may name it differently, after its folder was renamed.
     names = " / ".join(dict.fromkeys(f"{row['test_set']}, {row['split']}" for row in rows))
     # Groups are worth a word only where they are fewer than the images.
     groups = rows[0]["n_test_groups"]
     grouped = f" in {groups} groups" if groups not in ("", rows[0]["n_test"]) else ""
-    return f"{names}: {rows[0]['n_test'] or '?'} images{grouped}"
+    classes = {row["positive"] for row in rows}
+    # Rows of several positive classes have a column for it instead.
+    positive = (
+        f", positive class {classes.pop()}" if len(classes) == 1 and "" not in classes else ""
+    )
+    return f"{names}: {rows[0]['n_test'] or '?'} images{grouped}{positive}"
 
 
 def legend(ranked: Sequence[RankedRow], metric: str) -> list[str]:
@@ -68,8 +76,13 @@ def legend(ranked: Sequence[RankedRow], metric: str) -> list[str]:
 
 
 def pair_title(pair: RunPair) -> str:
-    """Name the test set of a pair: "navoneel, external: 253 images"."""
-    return f"{pair.tested.test_set}, {pair.tested.split}: {len(pair.tested.paths)} images"
+    """Name the test set of a pair, and the class that both runs are scored for.
+
+    "navoneel, external: 253 images, positive class yes"
+    """
+    tested = pair.tested
+    positive = f", positive class {tested.positive}" if tested.positive else ""
+    return f"{tested.test_set}, {tested.split}: {len(tested.paths)} images{positive}"
 
 
 def conclusion(pair: RunPair) -> str:

@@ -40,8 +40,21 @@ def fitted_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
 
 def ranked_columns(ranked: Sequence[RankedRow], metric: str) -> list[Column]:
     """Return columns of ranked rows, without their run ids."""
-    names, numbers = row_columns([place.row for place in ranked], metric)
+    rows = [place.row for place in ranked]
+    names, numbers = row_columns(rows, metric)
+    # Elsewhere the title has the class. Here a sensitivity could pass for that of another class.
+    if _differ_in_class(rows):
+        classes = [printable(row["positive"] or NOT_DEFINED) for row in rows]
+        names.append(Column("positive", classes, name=True))
     return [Column("rank", list(map(rank_text, ranked)), name=True), *names, *numbers]
+
+
+def _differ_in_class(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return True if rows of one test set have different positive classes."""
+    by_test_set: dict[str, set[str]] = {}
+    for row in rows:
+        by_test_set.setdefault(row["test_id"] or row["test_set"], set()).add(row["positive"])
+    return any(len(classes) > 1 for classes in by_test_set.values())
 
 
 def rank_text(place: RankedRow) -> str:

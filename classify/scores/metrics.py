@@ -141,6 +141,9 @@ class Metric:
         unit: "share", shown in per cent, or "number".
         better: "higher" or "lower".
         negative: True if it can be below 0.
+        of_class: True if, with two classes, its value depends on which one is positive. The area
+            under the ROC curve is one of these: where a head is sure, 1 - p rounds to 1, and images
+            tie for one class that do not tie for the other.
         place: place of its column in a table that is sorted by another metric; 0: none.
         keep: priority of the column where room is short: the least number is dropped first.
     """
@@ -154,6 +157,7 @@ class Metric:
     unit: Literal["share", "number"] = "share"
     better: Literal["higher", "lower"] = "higher"
     negative: bool = False
+    of_class: bool = False
     place: int = 0
     keep: int = 0
 
@@ -168,20 +172,31 @@ _ROWS = (
     Metric("balanced_accuracy", "bal. acc.", "classes", balanced_accuracy),
     Metric(
         *("sensitivity", "sens.", "classes", sensitivity, "wilson", "of the class"),
+        of_class=True,
         place=3,
         keep=7,
     ),
     Metric(
         *("specificity", "spec.", "classes", specificity, "wilson", "of the rest"),
+        of_class=True,
         place=4,
         keep=6,
     ),
-    Metric("ppv", "PPV", "classes", ppv, "wilson", "called"),
-    Metric("npv", "NPV", "classes", npv, "wilson", "rejected"),
-    Metric("f1", "F1", "classes", f1),
+    Metric("ppv", "PPV", "classes", ppv, "wilson", "called", of_class=True),
+    Metric("npv", "NPV", "classes", npv, "wilson", "rejected", of_class=True),
+    Metric("f1", "F1", "classes", f1, of_class=True),
     Metric("mcc", "MCC", "classes", mcc, unit="number", negative=True),
-    Metric("roc_auc", "AUC", "ranks", roc_auc, "delong", place=2, keep=8),
-    Metric("average_precision", "AP", "ranks", average_precision, "logit", place=5, keep=3),
+    Metric("roc_auc", "AUC", "ranks", roc_auc, "delong", of_class=True, place=2, keep=8),
+    Metric(
+        "average_precision",
+        "AP",
+        "ranks",
+        average_precision,
+        "logit",
+        of_class=True,
+        place=5,
+        keep=3,
+    ),
     Metric(
         *("log_loss", "log loss", "losses", log_losses, "bootstrap-t"),
         unit="number",

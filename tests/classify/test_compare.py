@@ -360,7 +360,7 @@ def test_two_runs_and_a_bad_one(tmp_path: Path) -> None:
     result = compare(*ids)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0] == "navoneel, external: 300 images"
+    assert lines[0] == "navoneel, external: 300 images, positive class tumour"
     assert [line.split()[0] for line in lines[2:11]] == ["accuracy"] * 3 + ["AUC"] * 3 + [
         "clean"
     ] * 3
@@ -525,6 +525,42 @@ def test_runs_of_one_head_are_told_apart_by_features_or_id() -> None:
     third = add("svm", evaluation(2), number=2)
     assert "svm block5_pool flat" in compare(first, second).stdout
     assert first in compare(first, third).stdout
+
+
+def test_runs_fitted_for_different_classes_are_compared_for_that_of_the_first() -> None:
+    """Scikit-learn's recall of each class is the right value; the output names the class."""
+    from sklearn.metrics import recall_score
+
+    tumour, healthy = evaluation(0), evaluation(1)
+    healthy = replace(healthy, predictions=replace(healthy.predictions, positive=0))
+    ids = [add("svm", tumour), add("mlp", healthy, number=1)]
+    for runs, name in ((ids, "tumour"), (ids[::-1], "healthy")):
+        result = compare(*runs, "--metric", "sensitivity")
+        assert f"navoneel, external: 60 images, positive class {name}" in result.stdout
+        other = {"tumour": "mlp was scored for healthy", "healthy": "svm was scored for tumour"}
+        assert result.stderr.splitlines() == [
+            f"warning: on navoneel, external, all runs are scored for {name}, as "
+            f"{'svm' if name == 'tumour' else 'mlp'} was; in the leaderboard {other[name]}"
+        ]
+        json_text = compare(*runs, "--metric", "sensitivity", "--format", "json").stdout
+        record = json.loads(json_text)[0]
+        assert record["positive"] == name
+        for place in ("first", "second"):
+            tested = tumour if "svm" in record[f"{place}_run"] else healthy
+            right = recall_score(
+                tested.predictions.y, tested.predictions.predicted[0], pos_label=TWO.index(name)
+            )
+            assert record[place] == pytest.approx(right)
+
+
+def test_heads_that_know_different_classes_are_not_called_changed() -> None:
+    """A head of three classes, tested on images of two, has the test id of a head of two."""
+    two = evaluation(0)
+    proba = np.concatenate([two.predictions.proba * 0.9, np.full((1, 60, 1), 0.1)], axis=2)
+    predictions = Predictions.of(two.predictions.y, proba, groups=two.predictions.groups)
+    three = replace(two, classes=(*TWO, "unclear"), predictions=predictions)
+    message = "know different classes, healthy, tumour and healthy, tumour, unclear"
+    fails(message, 1, add("svm", two), add("mlp", three, number=1))
 
 
 def test_errors_of_compare_are_one_line() -> None:

@@ -34,6 +34,8 @@ from freezeframe.classify.scores.metrics import METRIC_COLUMNS, METRIC_NAMES
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.data.output.csv import FORMULA, csv_line, csv_lines, defuse, restore_text
 
+from ..conftest import MakeStore
+
 GOLDEN = Path(__file__).parents[1] / "golden" / "leaderboard-v1.csv"
 GOLDEN_2 = GOLDEN.with_name("leaderboard-v2.csv")
 GOLDEN_3 = GOLDEN.with_name("leaderboard-v3.csv")
@@ -702,6 +704,51 @@ def test_runs_whose_common_clean_images_are_too_few_are_not_tested(tmp_path: Pat
         "untested",
     ]
     assert [standing for _, _, standing in places(tmp_path)[0]] == ["best", "equal"]
+
+
+def test_scores_of_different_positive_classes_are_not_ranked_together(
+    make_store: MakeStore, tmp_path: Path
+) -> None:
+    """The sensitivity for one class is the specificity for the other, of one and the same head."""
+    store = make_store("a.h5", ["lesion"] * 40 + ["no_lesion"] * 20)
+    fit = ["fit-classifier", store, "--leaderboard", tmp_path / "leaderboard.csv"]
+    for more in ([], ["--positive", "no_lesion"]):
+        command = [*map(str, fit), "--model", "naive-bayes", "--search", "none", *more]
+        assert CliRunner().invoke(cli, command).exit_code == 0
+    of_class = ["sensitivity", "specificity", "ppv", "npv", "f1", "average_precision", "roc_auc"]
+    for metric in (*of_class, "clean_sensitivity"):
+        lesion, other = sorted(
+            json.loads(show(tmp_path, "--sort", metric, "--format", "json").stdout),
+            key=lambda record: record["positive"],
+        )
+        assert (lesion["positive"], other["positive"]) == ("lesion", "no_lesion")
+        assert (lesion["sensitivity"], lesion["ppv"]) == (other["specificity"], other["npv"])
+        assert lesion["sensitivity"] != other["sensitivity"]
+        ranks = [(record["rank"], record["p_vs_best"]) for record in (lesion, other)]
+        # Nothing is clean in a store without fingerprints.
+        assert ranks == [(None if metric.startswith("clean") else 1, None)] * 2, metric
+        for output in ("table", "markdown"):
+            shown = show(tmp_path, "--sort", metric, "--format", output).stdout
+            assert {", positive class lesion", ", positive class no_lesion"} == set(
+                re.findall(r"12 images(, positive class \w+)", shown)
+            )
+    # The accuracy is the same question for both: one ranking, with the class beside each row.
+    records = json.loads(show(tmp_path, "--format", "json").stdout)
+    assert [record["rank"] for record in records] == [1, 1]
+    for output, width in (("table", "80"), ("table", "160"), ("markdown", "80")):
+        invoke = CliRunner(env={"COLUMNS": width}).invoke
+        shown = invoke(cli, ["leaderboard", str(tmp_path / "leaderboard.csv"), "--format", output])
+        assert re.search(r"\bpositive\b", shown.stdout)
+        assert re.search(r"\blesion\b", shown.stdout)
+        assert re.search(r"\bno_lesion\b", shown.stdout)
+
+
+def test_heads_that_know_different_classes_are_not_ranked_together(tmp_path: Path) -> None:
+    """With more classes, scores are means over them: over other ones, they say something else."""
+    for head, classes in (("three", '["a", "b", "c"]'), ("four", '["a", "b", "c", "d"]')):
+        add_run(tmp_path, head, 3, classes=classes)
+    assert {len(ranked) for ranked in places(tmp_path, "specificity")} == {1}
+    assert [len(ranked) for ranked in places(tmp_path)] == [2]
 
 
 def test_the_largest_test_set_comes_first(tmp_path: Path) -> None:

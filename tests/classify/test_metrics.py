@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,24 @@ def calibration_error(y: np.ndarray, proba: np.ndarray, weights: np.ndarray) -> 
         inside = ((m - 1) / ECE_BINS < confidence) & (confidence <= m / ECE_BINS)
         error += abs((weights * (right.astype(float) - confidence))[inside].sum())
     return error / weights.sum()
+
+
+def test_the_table_says_which_metrics_depend_on_the_positive_class() -> None:
+    """The leaderboard ranks all others for both classes together."""
+    changed = set()
+    for seed in range(5):
+        predictions = random_predictions(2, 40, seed)
+        # A sure head: 1 - 1e-17 and 1 - 1e-18 are both 1, so that images tie for one class only.
+        tiny = np.geomspace(1e-17, 1e-40, len(predictions.y))
+        sure = Predictions.of(predictions.y, np.column_stack([tiny, 1 - tiny]), positive=1)
+        for one in (predictions, sure):
+            other = replace(one, positive=0)
+            changed |= {
+                name
+                for name, value in point_values(one).items()
+                if not np.isclose(value, point_values(other)[name], rtol=1e-9, equal_nan=True)
+            }
+    assert changed == {name for name, metric in METRIC_TABLE.items() if metric.of_class}
 
 
 @problems
