@@ -209,16 +209,16 @@ def comparison_warnings(
 def _class_text(names: Sequence[str], evaluations: Sequence[Evaluation], where: str) -> str:
     """Write that runs were fitted for different positive classes; "" if they were not."""
     first = evaluations[0].positive
-    others = [
+    differing = [
         f"{name} was scored for {evaluation.positive or 'the mean over the classes'}"
         for name, evaluation in zip(names, evaluations, strict=True)
         if evaluation.positive != first
     ]
-    if not others:
+    if not differing:
         return ""
     return (
         f"on {where}, all runs are scored for {first or 'the mean over the classes'}, as "
-        f"{names[0]} was; in the leaderboard {', '.join(others)}"
+        f"{names[0]} was; in the leaderboard {', '.join(differing)}"
     )
 
 
