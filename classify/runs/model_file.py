@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,31 @@ from ..heads.calibration import Calibration
 from ..heads.table import find_head, make_head
 
 MODEL_FORMAT = "freezeframe-model"
-MODEL_FORMAT_VERSION = 2
-READABLE_VERSIONS = ("1", "2")
-"""Version 1 has neither a calibration nor scores."""
+MODEL_FORMAT_VERSION = 3
+READABLE_VERSIONS = ("1", "2", "3")
+"""Version 1 has neither a calibration nor scores; the digest of 1 and 2 leaves the version out."""
+
+MAX_HEADER_BYTES = 2**24
+"""Size limit of a file's header, which holds all its text."""
+
+_BLOCK_BYTES = 2**20
+"""Bytes that are read at a time to compute a digest."""
+
+_DTYPES = {
+    "BOOL": "?",
+    "U8": "u1",
+    "I8": "i1",
+    "U16": "<u2",
+    "I16": "<i2",
+    "F16": "<f2",
+    "U32": "<u4",
+    "I32": "<i4",
+    "F32": "<f4",
+    "U64": "<u8",
+    "I64": "<i8",
+    "F64": "<f8",
+}
+"""NumPy's dtype for each of safetensors' that NumPy has."""
 
 DAMAGE = (
     LookupError,
@@ -36,6 +58,40 @@ DAMAGE = (
     MemoryError,
 )
 """Exceptions that foreign content of a file can raise while a head is restored from it."""
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array in a file, not read yet.
+
+    Attributes:
+        path: path of the file.
+        dtype: dtype of the array.
+        shape: shape of the array; the values are in C order.
+        offset: byte of the file at which it begins.
+    """
+
+    path: Path
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def n_bytes(self) -> int:
+        """Number of its bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def read(self) -> NDArray[Any]:
+        """Read the array into memory."""
+        count = math.prod(self.shape)
+        return np.fromfile(self.path, self.dtype, count, offset=self.offset).reshape(self.shape)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield its bytes block by block."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            for begin in range(0, self.n_bytes, _BLOCK_BYTES):
+                yield file.read(min(_BLOCK_BYTES, self.n_bytes - begin))
 
 
 @dataclass(frozen=True)
@@ -85,7 +141,7 @@ def save_model(path: str | os.PathLike[str], model: FittedHead) -> None:
         "format": MODEL_FORMAT,
         "format_version": str(MODEL_FORMAT_VERSION),
         "about": about,
-        "digest": _digest(arrays, about),
+        "digest": _digest(str(MODEL_FORMAT_VERSION), about, arrays),
     }
     # "x": a model that exists is never overwritten.
     with Path(path).open("xb") as file:
@@ -105,14 +161,15 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
             f"{path}: no such model file; fit-classifier writes runs/<run id>/model.safetensors"
         )
     try:
-        arrays, metadata = _read(path)
+        stored, metadata = _read_header(path)
     # Safetensors reports damage by exceptions of several kinds.
     except Exception as error:
         raise ModelFileError(
             f"{path}: not a model file of freezeframe ({_one_line(error)}); "
             "give runs/<run id>/model.safetensors"
         ) from None
-    _check_metadata(path, arrays, metadata)
+    # Nothing of the arrays is in memory yet: a small sparse file can claim to hold gigabytes.
+    _check_metadata(path, stored, metadata)
     # The digest only proves that nothing changed, not that the content is sound.
     try:
         about = json.loads(metadata["about"])
@@ -122,23 +179,39 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
     # A missing library is no damage of the file.
     check_library()
     try:
+        arrays = {name: array.read() for name, array in stored.items()}
         return _restore_head(arrays, about)
     except (FreezeframeError, *DAMAGE) as error:
         raise _damage_error(path, error) from None
 
 
-def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Read arrays and metadata; safetensors checks all sizes against the size of the file."""
+def _read_header(path: Path) -> tuple[dict[str, StoredArray], dict[str, str]]:
+    """Read the places of the arrays, and the metadata."""
     from safetensors import safe_open
 
-    with safe_open(path, framework="numpy") as file:
-        # The file is no dict: it cannot be iterated over.
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return arrays, file.metadata() or {}
+    with path.open("rb") as file:
+        # The file begins with the length of its header.
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER_BYTES:
+            raise ValueError(f"its header would have {length} bytes")
+        # It checks all places and sizes against each other and against the size of the file.
+        with safe_open(path, framework="numpy"):
+            header = json.loads(file.read(length))
+    metadata = header.pop("__metadata__", {})
+    arrays = {
+        name: StoredArray(
+            path,
+            np.dtype(_DTYPES[place["dtype"]]),
+            tuple(place["shape"]),
+            8 + length + place["data_offsets"][0],
+        )
+        for name, place in header.items()
+    }
+    return arrays, metadata
 
 
 def _check_metadata(
-    path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
+    path: Path, arrays: Mapping[str, StoredArray], metadata: Mapping[str, str]
 ) -> None:
     """Raise ModelFileError if a file has another format or version, or was changed."""
     if metadata.get("format") != MODEL_FORMAT:
@@ -150,10 +223,23 @@ def _check_metadata(
         raise ModelFileError(
             f"{path}: format version {version!r} is unknown to this freezeframe; update it"
         )
-    if metadata.get("digest") != _digest(arrays, metadata.get("about", "")):
+    n_bytes = sum(array.n_bytes for array in arrays.values())
+    if n_bytes > (memory := _memory_bytes()):
+        raise ModelFileError(
+            f"{path}: its arrays would take {n_bytes / 1e9:.0f} GB, this machine has "
+            f"{memory / 1e9:.0f} GB of memory; take a larger machine or another model"
+        )
+    if metadata.get("digest") != _digest(version, metadata.get("about", ""), arrays):
         raise ModelFileError(
             f"{path}: changed since it was written, its digest does not match; fit the head again"
         )
+
+
+def _memory_bytes() -> float:
+    """Return the size of this machine's memory; infinity where that is unknown."""
+    if not hasattr(os, "sysconf"):
+        return math.inf
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _damage_error(path: Path, error: BaseException) -> ModelFileError:
@@ -227,12 +313,20 @@ def _calibration(about: Mapping[str, Any] | None, n_classes: int) -> Calibration
     return Calibration(about["slope"], tuple(about["biases"]), threshold, about["positive"])
 
 
-def _digest(arrays: Mapping[str, NDArray[Any]], about: str) -> str:
-    """Return the SHA-256 over the text and each array's name, dtype, shape and bytes."""
-    digest = hashlib.sha256(about.encode())
+def _digest(
+    version: str, about: str, arrays: Mapping[str, NDArray[Any]] | Mapping[str, StoredArray]
+) -> str:
+    """Return the SHA-256 over version, text, and each array's name, dtype, shape and bytes."""
+    digest = hashlib.sha256()
+    # Versions 1 and 2 left the version out.
+    if version not in ("1", "2"):
+        digest.update(f"{MODEL_FORMAT} {version}\n".encode())
+    digest.update(about.encode())
     # The order of the arrays in a file is not defined.
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.tobytes())
+        blocks = array.blocks() if isinstance(array, StoredArray) else [array.tobytes()]
+        for block in blocks:
+            digest.update(block)
     return digest.hexdigest()

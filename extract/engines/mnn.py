@@ -110,7 +110,7 @@ def _is_intact(model: Path, tensors: Iterable[NDArray[np.float32]]) -> bool:
     # MNN crashes on a truncated file.
     if recorded != hashlib.sha256(content).hexdigest():
         return False
-    # Who swaps a model can write its checksum, too. MNN's converter keeps each tensor byte by byte.
+    # A swapped model has a right checksum, too. MNN's converter keeps each tensor byte by byte.
     place = 0
     # The converter writes the last layer first, so each search begins where the one before ended.
     for tensor in reversed(list(tensors)):

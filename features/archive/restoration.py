@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import IO
 
@@ -36,7 +37,7 @@ def restore(
     Raises:
         ParameterError: `out` exists.
         StoreError: the archive is missing, not an archive, of an unknown version, or damaged; `out`
-            cannot be written.
+            cannot be written, or has no room on its disk.
         MissingExtraError: hdf5plugin is not installed.
 
     Examples:
@@ -53,6 +54,7 @@ def restore(
         with archive.open("rb") as source, unfinished.open("wb") as target:
             digest = _restore_pieces(source, target, index)
         store = _open_restored(unfinished, index, archive, digest)
+        _check_room(out, store)
         total = len(store.rows()) * len(store.layers)
         with archive.open("rb") as source, unfinished.open("r+b") as target:
             rows = archived_rows(source, index, store, archive)
@@ -68,6 +70,22 @@ def restore(
                 "check the disk for errors"
             )
     return FeatureStore(out)
+
+
+def _check_room(out: Path, store: FeatureStore) -> None:
+    """Raise StoreError if the disk has no room for the features of a store.
+
+    Only they can be large: all else is not compressed, so it is no larger than the archive. Rows
+    that are not done take no room.
+    """
+    row_bytes = sum(extent.row_bytes for extent in store.layout.layers.values())
+    n_bytes = len(store.rows()) * row_bytes
+    free = shutil.disk_usage(out.parent).free
+    if n_bytes > free:
+        raise StoreError(
+            f"{out}: its features need {n_bytes / 1e9:.3g} GB, {free / 1e9:.3g} GB are free here; "
+            "make room or choose another output path"
+        )
 
 
 def _restore_pieces(source: IO[bytes], target: IO[bytes], index: ArchiveIndex) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -126,8 +127,49 @@ def edited(path: Path, metadata: dict[str, str] | None = None, **arrays: np.ndar
     with safe_open(path, framework="numpy") as file:
         text = file.metadata() | (metadata or {})
     both = load_file(path) | arrays
-    text["digest"] = _digest(both, text["about"])
+    text["digest"] = _digest(text["format_version"], text["about"], both)
     save_file(both, path, text)
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_another_format_version_is_a_change(tmp_path: Path, version: str) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(path, fitted("majority")[0])
+    whole = path.read_bytes()
+    changed = whole.replace(b'"format_version":"3"', f'"format_version":"{version}"'.encode())
+    assert changed != whole
+    path.write_bytes(changed)
+    with pytest.raises(ModelFileError, match="changed since it was written"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("format_", "gigabytes", "message"),
+    [
+        ("other", 1e4, "not a model file"),
+        ("freezeframe-model", 1e4, "its arrays would take 10000 GB, this machine has"),
+        ("freezeframe-model", 0.1, "changed since"),
+    ],
+)
+def test_a_sparse_file_takes_no_memory(
+    tmp_path: Path, format_: str, gigabytes: float, message: str
+) -> None:
+    """A file of a few kB can claim to hold arrays of any size."""
+    n_bytes = int(gigabytes * 1e9)
+    metadata = {"format": format_, "format_version": "3", "about": "{}", "digest": "0" * 64}
+    hole = {"dtype": "U8", "shape": [n_bytes], "data_offsets": [0, n_bytes]}
+    header = json.dumps({"__metadata__": metadata, "hole": hole}).encode()
+    path = tmp_path / "m.safetensors"
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + n_bytes)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError, match=message):
+            load_model(path)
+        assert tracemalloc.get_traced_memory()[1] < 2e7
+    finally:
+        tracemalloc.stop()
 
 
 def test_foreign_files_are_refused(tmp_path: Path) -> None:
@@ -158,7 +200,7 @@ def test_a_forged_file_with_a_valid_digest_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ModelFileError, match=message):
             load_model(path)
 
-    refused("logreg", "format version '3' is unknown", {"format_version": "3"})
+    refused("logreg", "format version '4' is unknown", {"format_version": "4"})
     refused("logreg", "damaged", {"about": "{}"})
     refused("logreg", "damaged", {"about": "no json"})
     refused("logreg", "damaged", {"about": "[]"})
@@ -251,8 +293,9 @@ def test_a_covariance_matrix_of_too_many_features_is_refused() -> None:
         make_head("lda").fit(X, y, 2)
 
 
-def test_the_golden_model_of_version_2_predicts_as_before() -> None:
-    model = load_model(Path(__file__).parents[1] / "golden" / "model-v2.safetensors")
+@pytest.mark.parametrize("version", [2, 3])
+def test_the_golden_models_of_later_versions_predict_as_before(version: int) -> None:
+    model = load_model(Path(__file__).parents[1] / "golden" / f"model-v{version}.safetensors")
     assert model.classes == ("lesion", "none ä")
     assert (model.head.name, model.run_id) == ("xgboost", "20261124-183000-xgboost-000000")
     assert model.scores == [

@@ -53,7 +53,7 @@ def rewritten(
     both = {
         name: array for name, array in (load_file(source) | arrays).items() if array is not None
     }
-    text["digest"] = _digest(both, text["about"])
+    text["digest"] = _digest(text["format_version"], text["about"], both)
     save_file(both, target, text)
     return target
 

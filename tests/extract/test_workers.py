@@ -185,7 +185,7 @@ def test_a_cached_model_with_other_weights_is_converted_again() -> None:
     model = mnn_model(VGG16, random_weights(0), layers)
     right = MnnEngine(VGG16, model, layers).forward([image])
     other = mnn_model(VGG16, random_weights(1), layers)
-    # Whoever swaps the model can write its checksum, too.
+    # A swapped model comes with the checksum of its own.
     for name in (".mnn", ".sha256"):
         model.with_suffix(name).write_bytes(other.with_suffix(name).read_bytes())
     again = MnnEngine(VGG16, mnn_model(VGG16, random_weights(0), layers), layers).forward([image])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -21,6 +22,27 @@ from freezeframe.features.writer import StoreWriter, store_lock
 
 from ..conftest import PROVENANCE, MakeStore
 from .stores import LABELS, Edit, call, forge
+
+
+def test_an_archive_that_does_not_fit_on_the_disk_is_not_restored(
+    make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive of equal rows is thousands of times smaller than its store."""
+    assert call("export", make_store("a.h5", LABELS, pending=2), "b.h5").exit_code == 0
+    # Four rows of 4 x 4 x 3 and 2 x 2 x 5 values of 4 bytes.
+    n_bytes = 4 * (48 + 20) * 4
+    free = {"free": n_bytes - 1}
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(**free))
+    result = call("restore", "b.h5", "c.h5")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: c.h5: its features need 1.09e-06 GB, 1.09e-06 GB are free here; "
+        "make room or choose another output path\n"
+    )
+    assert {path.name for path in tmp_path.iterdir()} >= {"a.h5", "b.h5"}
+    assert not list(tmp_path.glob("*c.h5*.new"))
+    free["free"] += 1
+    assert call("restore", "b.h5", "c.h5").exit_code == 0
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
