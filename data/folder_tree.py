@@ -1,6 +1,6 @@
 """Labelled images in a folder tree.
 
-The tree is `FOLDER/<class>/...` or `FOLDER/{train,val,test}/<class>/...`.
+The tree is `FOLDER/<class>/...` or `FOLDER/{train,val,test}/<class>/...`; see `find_layout`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import ManifestError
+from .folder_layout import Layout, find_layout
 from .formats.table import HEAD_BYTES, IMAGE_ENDINGS, image_kind
-from .splits import SPLIT_NAMES
 
 Skipped = list[tuple[str, str]]
 """Paths that are skipped because they are no images of the tree, each with the reason."""
@@ -27,38 +27,45 @@ class TreeImage:
     Attributes:
         path: path below the root.
         sha256: SHA-256 of the file, hexadecimal; "" if it cannot be read.
-        label: name of its class folder.
+        class_path: parts of the path, from the class folder on, without the folder of a split.
         split: "train", "validation", "test" or "".
     """
 
     path: PurePosixPath
     sha256: str
-    label: str
+    class_path: tuple[str, ...]
     split: str
 
     @property
-    def class_path(self) -> tuple[str, ...]:
-        """Parts of the path, from the class folder on."""
-        return self.path.parts[1 if self.split else 0 :]
+    def label(self) -> str:
+        """Name of the class folder."""
+        return self.class_path[0]
 
 
-def read_folder_tree(root: Path) -> tuple[list[TreeImage], Skipped]:
+def read_folder_tree(
+    root: Path, layout: str | None = None
+) -> tuple[list[TreeImage], Skipped, tuple[str, ...]]:
     """Find the images below a folder; folder names give their splits and classes.
 
+    Args:
+        root: the folder.
+        layout: see `find_layout`.
+
     Returns:
-        The images, and the paths that are skipped, each with the reason.
+        The images; the paths that are skipped, each with the reason; and notes about the layout.
 
     Raises:
         ManifestError: the folder has no images, or its folders are ambiguous.
     """
     skipped: Skipped = []
     files = _image_files(root, skipped)
-    images = _label(root, files, skipped)
+    tree_layout = find_layout(root, (path.parts[:-1] for path, _ in files), layout)
+    images = _label(tree_layout, files, skipped)
     images = _drop_nested_copies(root, images, skipped)
     if not images:
         place = " in class folders" if files else ""
         raise ManifestError(f"{root}: no images{place}; expected FOLDER/<class>/<image>")
-    return images, skipped
+    return images, skipped, tree_layout.notes
 
 
 def _image_files(root: Path, skipped: Skipped) -> list[tuple[PurePosixPath, str]]:
@@ -144,55 +151,17 @@ def _check_file(path: Path) -> tuple[str, str]:
 
 
 def _label(
-    root: Path, files: Sequence[tuple[PurePosixPath, str]], skipped: Skipped
+    layout: Layout, files: Sequence[tuple[PurePosixPath, str]], skipped: Skipped
 ) -> list[TreeImage]:
     """Read the split and the class of each file from the folders that hold it."""
-    folders = {path.parts[: min(2, len(path.parts) - 1)] for path, _ in files}
-    by_split = _has_splits(root, folders)
     images = []
     for path, sha256 in files:
-        split = ""
-        below = path.parts
-        if by_split:
-            split = SPLIT_NAMES.get(below[0].lower(), "")
-            below = below[1:]
-        if len(below) < 2:
-            skipped.append((str(path), "not in a class folder"))
+        split, class_path, problem = layout.place(path.parts)
+        if problem:
+            skipped.append((str(path), problem))
         else:
-            images.append(TreeImage(path, sha256, below[0], split))
+            images.append(TreeImage(path, sha256, class_path, split))
     return images
-
-
-def _has_splits(root: Path, folders: set[tuple[str, ...]]) -> bool:
-    """Return True if the top folders are splits, and False if they are classes.
-
-    Args:
-        root: the folder, for messages.
-        folders: the first two parts of all folders that hold images.
-
-    Raises:
-        ManifestError: some top folders look like splits, and others do not.
-    """
-    tops = {folder[0] for folder in folders if folder}
-    nested = {folder[0] for folder in folders if len(folder) > 1}
-    named = {top for top in tops if top.lower() in SPLIT_NAMES}
-    splits = {SPLIT_NAMES[top.lower()] for top in named & nested}
-    # A class may have the name "test", too. The names mean splits if "train", or two of them,
-    # hold folders.
-    if not ("train" in splits or len(splits) > 1 or (splits and named == tops)):
-        if len(tops) > 1 and named == tops:
-            raise ManifestError(
-                f"{root}: {', '.join(sorted(tops))} look like splits, but hold no class folders; "
-                "add class folders, or rename them"
-            )
-        return False
-    if nested > named & nested:
-        raise ManifestError(
-            f"{root}: {', '.join(sorted(named & nested))} look like splits, but "
-            f"{', '.join(sorted(nested - named))} beside them does not; "
-            "move it away, or list the images in a CSV"
-        )
-    return True
 
 
 def _drop_nested_copies(root: Path, images: list[TreeImage], skipped: Skipped) -> list[TreeImage]:

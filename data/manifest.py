@@ -17,6 +17,8 @@ from .folder_tree import read_folder_tree
 from .formats.images import patient_group
 from .image_list import read_image_list
 from .output.csv import csv_line
+from .output.skipped import skipped_lines
+from .output.terminal import printable
 from .splits import Split
 
 
@@ -48,12 +50,14 @@ class Manifest:
         root: the folder that paths are relative to.
         images: sorted by path; no two have the same path.
         skipped: paths that were skipped, each with the reason.
+        notes: sentences about how the folder or list was understood, where that is not obvious.
     """
 
     source: Path
     root: Path
     images: tuple[Image, ...]
     skipped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> dict[str, int]:
@@ -68,6 +72,7 @@ def read_manifest(
     group_regex: str | None = None,
     require_groups: bool = True,
     least_classes: int = 2,
+    layout: str | None = None,
 ) -> Manifest:
     """List the images of a folder tree or a CSV file.
 
@@ -83,11 +88,13 @@ def read_manifest(
         require_groups: raise an error if the column is missing, or the regular expression matches
             no path. If False, such images have no group.
         least_classes: the smallest number of classes to accept.
+        layout: meaning of the folders in a folder, one of `LAYOUTS`; None lets their names decide.
 
     Raises:
-        ManifestError: the source does not exist, has no images or too few classes, or the regular
-            expression matches no path.
-        ParameterError: a column is requested of a folder, or the regular expression is invalid.
+        ManifestError: the source does not exist, has no images or too few classes, or its folders
+            are ambiguous; or the regular expression matches no path.
+        ParameterError: a column is requested of a folder, or a layout of a list; or the regular
+            expression is invalid.
 
     Examples:
         >>> from freezeframe.data.demo.images import make_demo_images
@@ -102,14 +109,22 @@ def read_manifest(
                 f"{source}: a folder has no column {group_column!r}; "
                 "use a regular expression of the path"
             )
-        manifest = _read_folder(source)
+        manifest = _read_folder(source, layout)
     elif source.is_file():
+        if layout is not None:
+            raise ParameterError(f"{source}: a list has no folders; leave out --layout")
         manifest = _read_list(source, group_column, require_groups)
     else:
         raise ManifestError(f"{source}: no such folder or file; check the path")
     manifest = _add_groups(manifest, expression, require_groups)
     _check_classes(manifest, least_classes)
     return manifest
+
+
+def listing_lines(manifest: Manifest) -> list[str]:
+    """Return lines for the user: how the source was understood, and what was skipped."""
+    lines = [f"note: {note}" for note in manifest.notes]
+    return [printable(line) for line in lines + skipped_lines(manifest.skipped)]
 
 
 def manifest_lines(
@@ -217,11 +232,11 @@ def _matching_part(expression: re.Pattern[str], path: str) -> str:
     return next((part for part in match.groups() if part), match[0])
 
 
-def _read_folder(root: Path) -> Manifest:
-    tree, skipped = read_folder_tree(root)
+def _read_folder(root: Path, layout: str | None) -> Manifest:
+    tree, skipped, notes = read_folder_tree(root, layout)
     images = [Image(str(image.path), image.sha256, image.label, image.split) for image in tree]
     images.sort(key=lambda image: image.path)
-    return Manifest(root, root, tuple(images), tuple(sorted(skipped)))
+    return Manifest(root, root, tuple(images), tuple(sorted(skipped)), notes)
 
 
 def _read_list(source: Path, group_column: str | None, require_groups: bool) -> Manifest:

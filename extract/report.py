@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..data.manifest import Manifest
+from ..data.manifest import Manifest, listing_lines
 from ..data.output.terminal import counts_by_name, printable, progress_bar
 from ..errors import FreezeframeError
 from ..features.store import FeatureStore
@@ -25,9 +25,6 @@ STAGES = {"decode": "reading and decoding", "forward": "the forward pass", "writ
 
 MAX_UNREADABLE_LINES = 20
 """Unreadable images that are listed; the store has them all."""
-
-MAX_SKIPPED_PATHS = 3
-"""Skipped files that are listed for each reason."""
 
 
 def extract_and_report(
@@ -110,19 +107,10 @@ def _extract(manifest: Manifest, output: Path, settings: Settings, **options: An
 
 
 def manifest_lines(manifest: Manifest) -> list[str]:
-    """Return the number of images and classes, then the files that were skipped, by reason."""
+    """Return the number of images and classes, then how the source was read."""
     n_images = len(manifest.images)
-    lines = [f"{manifest.source}: {n_images} images ({counts_by_name(manifest.classes)})"]
-    paths_by_reason: dict[str, list[str]] = {}
-    for path, reason in manifest.skipped:
-        # A reason may end with details of the single file.
-        paths_by_reason.setdefault(reason.partition(":")[0], []).append(path)
-    for reason, paths in paths_by_reason.items():
-        listed = ", ".join(paths[:MAX_SKIPPED_PATHS])
-        n_more = len(paths) - MAX_SKIPPED_PATHS
-        more = f" and {n_more} more" if n_more > 0 else ""
-        lines.append(f"skipped, {reason}: {listed}{more}")
-    return [printable(line) for line in lines]
+    line = f"{manifest.source}: {n_images} images ({counts_by_name(manifest.classes)})"
+    return [printable(line), *listing_lines(manifest)]
 
 
 def unreadable_lines(extraction: Extraction, output: Path) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ...data.output.options import group_options, parse_classes
+from ...data.output.options import group_options, layout_option, parse_classes
 from ...data.output.terminal import counted, printable, progress_bar
 from ...errors import LeakError, ParameterError
 
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     help="New names of classes, where two sets name them differently.",
 )
 @group_options
+@layout_option
 @click.option(
     "--strict",
     is_flag=True,
@@ -75,6 +77,7 @@ def audit(
     classes: str | None,
     group_column: str | None,
     group_regex: str | None,
+    layout: str | None,
     strict: bool,
     no_cache: bool,
 ) -> None:
@@ -96,7 +99,7 @@ def audit(
     # This check comes before the images are read, which may take minutes.
     folder = report_folder(output)
     folder.check(AUDIT_FILES, paths)
-    sets = _read(paths, group_column, group_regex, cache=not no_cache)
+    sets = _read(paths, group_column, group_regex, layout, cache=not no_cache)
     # Features are compared only on request: similar features need not mean the same picture.
     alike = [] if cosine is None else feature_pairs(paths, sets, cosine, layer)
     with progress_bar("comparing", "pairs") as progress:
@@ -119,10 +122,18 @@ def audit(
 
 
 def _read(
-    paths: tuple[Path, ...], group_column: str | None, group_regex: str | None, *, cache: bool
+    paths: tuple[Path, ...],
+    group_column: str | None,
+    group_regex: str | None,
+    layout: str | None,
+    *,
+    cache: bool,
 ) -> list[ImageSet]:
     """Read all sets behind a progress bar."""
     from ..task.image_sets import read_image_set
+
+    if layout is not None and not any(path.is_dir() for path in paths):
+        raise ParameterError("--layout: lists and stores have no folders; leave it out")
 
     with progress_bar("inspecting", "images") as progress:
         sets = [
@@ -130,7 +141,9 @@ def _read(
                 path,
                 group_column=group_column,
                 group_regex=group_regex,
+                layout=layout,
                 cache=cache,
+                message=partial(click.echo, err=True),
                 progress=progress,
             )
             for path in paths

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ...data.output.options import MAX_FAILED_OPTION, group_options, parse_classes
+from ...data.output.options import MAX_FAILED_OPTION, group_options, layout_option, parse_classes
 from ...data.output.terminal import message_console
 from .head_results import fit_and_print, log_line
 from .options import scoring_options, test_option
@@ -89,6 +89,7 @@ PARAMETERS = (
     help="Precision that the network computes in; weights stay float32.",
 )
 @group_options
+@layout_option
 @scoring_options
 @click.option(
     "--checkpoint-seconds",
@@ -114,6 +115,7 @@ def fit_cnn(
     classes: str | None,
     group_column: str | None,
     group_regex: str | None,
+    layout: str | None,
     max_failed: float,
     allow_leaks: bool,
     leaderboard: Path,
@@ -158,7 +160,7 @@ def fit_cnn(
         result=click.echo,
         max_failed=max_failed,
     )
-    makers = ImageStores(place, architecture, extract, weights, group_column, group_regex)
+    makers = ImageStores(place, architecture, extract, weights, group_column, group_regex, layout)
     train = makers.training(source, size)
     test_stores = [makers.testing(test) for test in tests]
     with message_console().status("") as line:

@@ -29,6 +29,7 @@ class ImageStores:
         weights: weights of the frozen backbone, as for `load_weights`; None takes ImageNet's.
         group_column: column that names the patient, as for `read_manifest`.
         group_regex: pattern of the patient in a path, as for `read_manifest`.
+        layout: meaning of the folders in a folder, as for `read_manifest`.
     """
 
     folder: Path
@@ -37,6 +38,7 @@ class ImageStores:
     weights: str | None = None
     group_column: str | None = None
     group_regex: str | None = None
+    layout: str | None = None
 
     def training(self, source: Path, size: int | None) -> FeatureStore:
         """Return the store of the training images.
@@ -56,6 +58,7 @@ class ImageStores:
             "weights": self.weights if self.architecture.backbone.tensors else None,
             "group_column": self.group_column,
             "group_regex": self.group_regex,
+            "layout": self.layout,
         }
         for name, value in options.items():
             if value is not None:
@@ -83,6 +86,8 @@ class ImageStores:
             group_column=self.group_column,
             group_regex=self.group_regex,
             require_groups=require_groups,
+            # Images in a folder may be tested on those of a list, which has no folders.
+            layout=self.layout if require_groups or source.is_dir() else None,
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         return self.extract(manifest, self._path(source), self._settings())

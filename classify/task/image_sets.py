@@ -12,8 +12,8 @@ from ...data.audit.image_set import NOT_COMPUTED, ImageSet
 from ...data.duplicates.by_features import cosine_pairs
 from ...data.fingerprints import THUMBNAIL
 from ...data.inspection.inspect import inspect_images
-from ...data.manifest import read_manifest
-from ...data.output.terminal import Progress
+from ...data.manifest import listing_lines, read_manifest
+from ...data.output.terminal import Progress, Status
 from ...data.splits import join_groups
 from ...errors import ParameterError
 from ...features.index import begins_as_store
@@ -30,7 +30,9 @@ def read_image_set(
     *,
     group_column: str | None = None,
     group_regex: str | None = None,
+    layout: str | None = None,
     cache: bool = True,
+    message: Status | None = None,
     progress: Progress | None = None,
 ) -> ImageSet:
     """Read the images of a folder, list or store.
@@ -39,7 +41,9 @@ def read_image_set(
         path: folder, list or store.
         group_column: see `read_manifest`; folders and stores have no such column.
         group_regex: see `read_manifest`; a store keeps the groups that it was extracted with.
+        layout: see `read_manifest`; only folders have one.
         cache: see `inspect_images`.
+        message: called with each line about how the folder or list was read.
         progress: called with the number of inspected images and of all images.
     """
     if _is_store(path):
@@ -53,7 +57,11 @@ def read_image_set(
         group_regex=group_regex,
         least_classes=1,
         require_groups=False,
+        layout=layout if path.is_dir() else None,
     )
+    if message is not None:
+        for line in listing_lines(manifest):
+            message(line)
     facts = inspect_images(manifest, cache=cache, progress=progress)
     images = ImageSet.from_manifest(manifest, facts)
     # Names from an option of the user mean the same patient in all sets.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..output.options import layout_option
 from ..output.terminal import console, printable, progress_bar, rounded_percent, table
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ UNREADABLE_PRINTED = 20
     type=click.Path(path_type=Path),
     help="Folder of the report.",
 )
+@layout_option
 @click.option("--no-cache", is_flag=True, help="Inspect each image again, and write no cache.")
-def explore(source: Path, output: Path, no_cache: bool) -> None:
+def explore(source: Path, output: Path, layout: str | None, no_cache: bool) -> None:
     """Summarise the images of FOLDER or CSV before anything is computed from them.
 
     Prints the number of images of each class, their formats, modes, sizes and brightness. Lists
@@ -38,12 +40,14 @@ def explore(source: Path, output: Path, no_cache: bool) -> None:
     from ..explore.report import REPORT_FILES, report_folder, write_report
     from ..explore.summary import explore as summarise
     from ..inspection.inspect import inspect_images
-    from ..manifest import read_manifest
+    from ..manifest import listing_lines, read_manifest
 
     # Checked first: reading the images may take minutes.
     folder = report_folder(output)
     folder.check(REPORT_FILES, [source])
-    manifest = read_manifest(source, least_classes=1)
+    manifest = read_manifest(source, least_classes=1, layout=layout)
+    for line in listing_lines(manifest):
+        click.echo(line, err=True)
     with progress_bar("inspecting", "images") as progress:
         inspected = inspect_images(manifest, cache=not no_cache, progress=progress)
     result = summarise(manifest, inspected)
@@ -64,8 +68,6 @@ def _print(result: Exploration) -> None:
         )
     for text in result.advice:
         click.echo(text)
-    if result.skipped:
-        click.echo(printable(f"skipped files: {result.skipped}"), err=True)
     _print_unreadable(result)
     # Warnings come last, where a reader of the terminal sees them.
     for text in result.warnings:

@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from ...errors import ParameterError
-from ..output.options import group_options
+from ..output.options import group_options, layout_option
 from ..output.terminal import counted, counts_by_name, printable, progress_bar
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ MAX_UNREADABLE = 3
     "[default: 0.85]",
 )
 @group_options
+@layout_option
 @click.option("--no-cache", is_flag=True, help="Inspect every image again; write no cache.")
 def split(
     source: Path,
@@ -69,6 +70,7 @@ def split(
     threshold: float | None,
     group_column: str | None,
     group_regex: str | None,
+    layout: str | None,
     no_cache: bool,
 ) -> None:
     """List the images in FOLDER or CSV with a split that cuts no group.
@@ -80,7 +82,7 @@ def split(
     # Imports wait for the command, so that --help is quick.
     from ..audit.grouped_split import split_images
     from ..inspection.inspect import inspect_images
-    from ..manifest import manifest_lines, read_manifest
+    from ..manifest import listing_lines, manifest_lines, read_manifest
     from ..output.files import check_output, write_whole
 
     # Checked first: reading the images may take minutes.
@@ -88,7 +90,11 @@ def split(
     folder = output.resolve().parent
     if not folder.is_dir():
         raise ParameterError(f"{output}: its folder does not exist; create it first")
-    manifest = read_manifest(source, group_column=group_column, group_regex=group_regex)
+    manifest = read_manifest(
+        source, group_column=group_column, group_regex=group_regex, layout=layout
+    )
+    for line in listing_lines(manifest):
+        click.echo(line, err=True)
     with progress_bar("inspecting", "images") as progress:
         facts = inspect_images(manifest, cache=not no_cache, progress=progress)
     with progress_bar("comparing", "pairs") as progress:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..manifest import listing_lines
 from ..output import html as pages
 from ..output.csv import csv_line, defuse
 from ..output.reports import ReportFolder
@@ -135,8 +136,8 @@ def page(
         pages.warnings(exploration.warnings, none=NO_WARNINGS),
         *(pages.paragraph(text) for text in exploration.advice),
     ]
-    if exploration.skipped:
-        body.append(pages.paragraph(f"skipped files: {exploration.skipped}", quiet=True))
+    lines = listing_lines(exploration.manifest)
+    body += [pages.paragraph(line, quiet=True) for line in lines]
     rows = class_rows(exploration)
     body.append(pages.heading("Classes"))
     body.append(pages.table(CLASS_HEADINGS, rows, numbers=NUMERIC_COLUMNS))

@@ -95,13 +95,6 @@ class Exploration:
         return self.images[self.images["reason"] != ""]
 
     @property
-    def skipped(self) -> str:
-        """Counts of skipped files by reason: "hidden 3, not an image 1"; "" if there are none."""
-        # The text behind a colon is about a single file.
-        reasons = Counter(reason.partition(":")[0] for _, reason in self.manifest.skipped)
-        return counts_by_name(dict(reasons.most_common()))
-
-    @property
     def warnings(self) -> list[str]:
         """Sentences on problems to solve before any score can be trusted."""
         lines = []

@@ -38,6 +38,16 @@ def group_options(command: Command) -> Command:
     return column(regex(command))
 
 
+def layout_option(command: Command) -> Command:
+    """Add --layout, which says whether folders are classes or splits."""
+    return click.option(
+        "--layout",
+        metavar="class|split/class|class/split",
+        help="Meaning of the top folders of FOLDER, and of the folders in them. "
+        "[default: by their names]",
+    )(command)
+
+
 def parse_classes(text: str | None) -> dict[str, str]:
     """Parse `yes=tumor,no=healthy`, the value of --classes.
 

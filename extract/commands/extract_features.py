@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from ...data.output.options import MAX_FAILED_OPTION, group_options
+from ...data.output.options import MAX_FAILED_OPTION, group_options, layout_option
 
 
 @click.command()
 @click.argument("source", metavar="[FOLDER|CSV]", required=False, type=click.Path(path_type=Path))
 @group_options
+@layout_option
 @click.option(
     "--layer",
     "layers",
@@ -106,6 +107,7 @@ def extract_features(
     output: Path,
     group_column: str | None,
     group_regex: str | None,
+    layout: str | None,
     max_failed: float,
     overwrite: bool,
     workers: int | None,
@@ -137,7 +139,9 @@ def extract_features(
             f"no folder given: using the built-in demo set of synthetic images in {source}",
             err=True,
         )
-    manifest = read_manifest(source, group_column=group_column, group_regex=group_regex)
+    manifest = read_manifest(
+        source, group_column=group_column, group_regex=group_regex, layout=layout
+    )
     extract_and_report(
         manifest,
         output,

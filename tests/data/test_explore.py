@@ -76,7 +76,7 @@ def test_the_report_of_a_folder(folder: Path) -> None:
     assert lines[-1] == "report: report/index.html"
     assert "unreadable: tumour/cut.png: PNG that is truncated" in result.stderr
     assert "warning: 1 of 25 images cannot be read" in result.stderr
-    assert "skipped files: not an image 1" in result.stderr
+    assert "skipped, not an image (.txt 1): tumour/notes.txt" in result.stderr
     assert sorted(path.name for path in Path("report").iterdir()) == sorted(
         [*PLOTS, "explore.csv", "images-01-healthy.png", "images-02-tumour.png", "index.html"]
     )

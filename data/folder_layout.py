@@ -1,0 +1,344 @@
+"""The layout of a folder tree: which of its folders name splits, and which name classes."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import ManifestError, ParameterError
+from .splits import SPLIT_NAMES
+
+LAYOUTS = ("class", "split/class", "class/split")
+"""Layouts of a folder tree: the meaning of the top folders, and of the folders in them."""
+
+AFFIXES = frozenset(
+    [
+        "set",
+        "sets",
+        "data",
+        "dataset",
+        "datasets",
+        "image",
+        "images",
+        "img",
+        "imgs",
+        "pic",
+        "pics",
+        "picture",
+        "pictures",
+        "file",
+        "files",
+        "folder",
+        "folders",
+        "dir",
+        "split",
+        "splits",
+        "part",
+        "sample",
+        "samples",
+        "seg",
+    ]
+)
+"""Words beside the name of a split that say nothing more: "training_set", "seg_train"."""
+
+MOST_LISTED = 6
+"""Most folders that a message names."""
+
+_GLUED = re.compile(rf"({'|'.join(SPLIT_NAMES)})({'|'.join(AFFIXES)})")
+_MOST_WRAPPERS = 3
+
+Parts = tuple[str, ...]
+"""Names of the folders on the way to an image, from the root on."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The meaning of the folders of one tree.
+
+    Attributes:
+        kind: one of `LAYOUTS`.
+        wrapper: folders above the tree itself: ("dataset",) for `FOLDER/dataset/train/...`.
+        splits: the split that a folder names, by the folder; a folder that names none is missing.
+        doubled: top folders whose images are all in one more folder of the same meaning:
+            "train" for `FOLDER/train/train/<class>/...`.
+        notes: sentences about what was not written as README says.
+    """
+
+    kind: str
+    wrapper: Parts = ()
+    splits: Mapping[str, str] = field(default_factory=dict)
+    doubled: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+    def place(self, parts: Parts) -> tuple[str, Parts, str]:
+        """Return the split and the place of an image, and a reason to skip it.
+
+        Args:
+            parts: the path of the image.
+
+        Returns:
+            "train", "validation", "test" or ""; the path from the class folder on; and "", or the
+            reason why the image is skipped.
+        """
+        below = parts[len(self.wrapper) :]
+        # The place of an image beside the wrapper has no folder at all.
+        if len(below) < 2 or parts[: len(self.wrapper)] != self.wrapper:
+            return "", (), "not in a class folder"
+        split = ""
+        if self.kind == "class/split":
+            split = self.splits.get(below[1], "")
+            if not split or len(below) < 3:
+                return "", (), "not in a folder of a split"
+            below = (below[0], *below[2:])
+        if self.kind == "split/class":
+            split = self.splits.get(below[0], "")
+            below = below[2 if below[0] in self.doubled else 1 :]
+        return split, below, "" if len(below) > 1 else "not in a class folder"
+
+
+def find_layout(root: Path, folders: Iterable[Parts], chosen: str | None = None) -> Layout:
+    """Find the layout of a tree by the names of its folders.
+
+    Top folders are taken as splits only if their names say so.
+
+    Args:
+        root: the folder, for messages.
+        folders: the folders that hold images.
+        chosen: one of `LAYOUTS`, which the user chose; None leaves the choice to the names.
+
+    Raises:
+        ManifestError: the folders are ambiguous; the message names the layouts to choose from.
+        ParameterError: `chosen` is no layout.
+    """
+    if chosen is not None and chosen not in LAYOUTS:
+        raise ParameterError(f"layout must be one of {', '.join(LAYOUTS)}, got {chosen!r}")
+    folders = set(folders)
+    if chosen == "class":
+        return Layout("class")
+    wrapper = _wrapper(folders)
+    tree = _Tree(root.joinpath(*wrapper), [parts[len(wrapper) :] for parts in folders])
+    layout = {
+        None: tree.guess,
+        "split/class": tree.split_folders,
+        "class/split": tree.split_folders_in_classes,
+    }[chosen]()
+    if not wrapper:
+        return layout
+    note = f"the classes and splits are read from {tree.root}"
+    return Layout(layout.kind, wrapper, layout.splits, layout.doubled, (note, *layout.notes))
+
+
+def _wrapper(folders: set[Parts]) -> Parts:
+    """Return the folders above a tree of splits; () if the tree starts at the root."""
+    for depth in range(1, _MOST_WRAPPERS + 1):
+        # An image beside the tree, in a wrapper, is skipped later.
+        above = {parts[:depth] for parts in folders if len(parts) >= depth}
+        if len(above) != 1:
+            return ()
+        tree = _Tree(Path(), [parts[depth:] for parts in folders])
+        splits = [tree.below[name] for name in tree.names if tree.below[name]]
+        # `yes/train/patient1` and `yes/test/patient2` are splits in a class, not a wrapped tree.
+        if len(splits) > 1 and len(set.union(*splits)) > 1 and set.intersection(*splits):
+            return min(above)
+    return ()
+
+
+class _Tree:
+    """The top folders of a tree, with the folders in them."""
+
+    def __init__(self, root: Path, folders: Collection[Parts]) -> None:
+        self.root = root
+        # Folders in each top folder; "" if it holds images, too.
+        self.inner: dict[str, set[str]] = defaultdict(set)
+        deeper: dict[str, set[str]] = defaultdict(set)
+        for top, *rest in filter(None, folders):
+            self.inner[top].add(rest[0] if rest else "")
+            deeper[top].add(rest[1] if len(rest) > 1 else "")
+        self.names = _split_names(self.inner)
+        self.doubled = {top for top, inner in self.inner.items() if _is_doubled(top, inner)}
+        # Folders that are the classes, if the top folders are splits.
+        self.below = {
+            top: (deeper[top] if top in self.doubled else inner) - {""}
+            for top, inner in self.inner.items()
+        }
+
+    def guess(self) -> Layout:
+        """Choose the layout that the names say.
+
+        Raises:
+            ManifestError: the names do not say it.
+        """
+        nested = {top for top, below in self.below.items() if below}
+        splits = {self.names[top] for top in self.names if top in nested}
+        # A class may have the name "test", too. The names mean splits if "train", or two of them,
+        # hold folders.
+        if (
+            "train" in splits
+            or len(splits) > 1
+            or (splits and self.names.keys() == self.inner.keys())
+        ):
+            return self.split_folders()
+        self._refuse_splits_without_classes(nested)
+        in_classes = {top: self._splits_in(top) for top in self.inner}
+        trained = {top for top, names in in_classes.items() if "train" in names.values()}
+        if trained and _n_splits(in_classes.values()) > 1:
+            self._refuse_splits_in_some(in_classes)
+            return self.split_folders_in_classes()
+        self._refuse_same_folders()
+        return Layout("class")
+
+    def split_folders(self) -> Layout:
+        """Take the top folders as splits, and the folders in them as classes.
+
+        Raises:
+            ManifestError: some top folders name a split, and others do not.
+        """
+        nested = {top for top, below in self.below.items() if below}
+        others = nested - self.names.keys()
+        if self.names and others:
+            raise ManifestError(
+                f"{self.root}: {_listed(self.names.keys() & nested)} look like splits, but "
+                f"{_listed(others)} beside them does not; move it away, list the images in a CSV, "
+                "or take all of them as classes with --layout class"
+            )
+        notes = []
+        meanings = [f"{top} as {split}" for top, split in sorted(self.names.items())]
+        if not self.names:
+            notes.append(f"{_listed(nested)} name no split, so that no image has one")
+        elif not self.names.keys() <= {name for name in self.names if name.lower() in SPLIT_NAMES}:
+            notes.append(
+                f"folders are read as splits: {', '.join(meanings)}; "
+                "--layout class takes them as classes"
+            )
+        return Layout(
+            "split/class",
+            splits=self.names,
+            doubled=frozenset(self.doubled),
+            notes=tuple(notes),
+        )
+
+    def split_folders_in_classes(self) -> Layout:
+        """Take the top folders as classes, and the folders in them as splits.
+
+        Raises:
+            ManifestError: no folder in a class names a split.
+        """
+        splits: dict[str, str] = {}
+        for top in self.inner:
+            splits |= self._splits_in(top)
+        if not splits:
+            raise ManifestError(
+                f"{self.root}: no folder in a class names a split; name them train, val and test, "
+                "or choose --layout class"
+            )
+        meanings = ", ".join(f"{name} as {split}" for name, split in sorted(splits.items()))
+        note = f"folders in each class are read as splits: {meanings}; --layout class ignores them"
+        return Layout("class/split", splits=splits, notes=(note,))
+
+    def _splits_in(self, top: str) -> dict[str, str]:
+        """Return the splits that folders in a class name: "yes_train" in "yes", too."""
+        words = set(_words(top))
+        parsed = {name: _parse(name) for name in self.inner[top]}
+        return {
+            name: split
+            for name, (split, rest) in parsed.items()
+            if split and (not rest or set(rest) <= words)
+        }
+
+    def _refuse_splits_without_classes(self, nested: set[str]) -> None:
+        """Raise ManifestError if the names say "splits", but there are no class folders."""
+        tops = self.inner.keys()
+        all_named = len(tops) > 1 and self.names.keys() == tops
+        train_and_more = "train" in self.names.values() and _n_splits([self.names]) > 1
+        if all_named or (train_and_more and not nested):
+            raise ManifestError(
+                f"{self.root}: {_listed(self.names)} look like splits, but hold no class folders; "
+                "add class folders, rename them, or take them as classes with --layout class"
+            )
+
+    def _refuse_splits_in_some(self, in_classes: Mapping[str, Mapping[str, str]]) -> None:
+        """Raise ManifestError if only some images of the classes are in folders of splits."""
+        example, names = max(in_classes.items(), key=lambda item: len(item[1]))
+        for top, splits in sorted(in_classes.items()):
+            if splits.keys() != self.inner[top]:
+                raise ManifestError(
+                    f"{self.root}: {_listed(names)} in {example} look like splits, but not all "
+                    f"images of {top} are in such folders; choose --layout class to ignore these "
+                    "folders, or --layout class/split to skip the images outside them"
+                )
+
+    def _refuse_same_folders(self) -> None:
+        """Raise ManifestError if all top folders hold the same folders: either may be classes."""
+        first, *others = self.inner.values() or [set()]
+        if (
+            others
+            and len(first) > 1
+            and "" not in first
+            and all(first == inner for inner in others)
+        ):
+            tops = _listed(self.inner)
+            raise ManifestError(
+                f"{self.root}: {tops} hold the same folders, {_listed(first)}; choose "
+                f"--layout class if {tops} are the classes, or --layout split/class if "
+                f"{_listed(first)} are"
+            )
+
+
+def _split_names(tops: Iterable[str]) -> dict[str, str]:
+    """Return the split that each folder names; a folder that names none is missing.
+
+    Words beside the name of a split count as its affix if they are `AFFIXES`, or if a folder of
+    another split has them, too: `brain_train` and `brain_test`.
+    """
+    parsed = {top: _parse(top) for top in tops}
+    splits_by_rest: dict[Parts, set[str]] = defaultdict(set)
+    for split, rest in parsed.values():
+        splits_by_rest[rest] |= {split} - {""}
+    return {
+        top: split
+        for top, (split, rest) in parsed.items()
+        if split and (not rest or len(splits_by_rest[rest]) > 1)
+    }
+
+
+def _parse(name: str) -> tuple[str, Parts]:
+    """Return the split in a folder's name, "" without one, and the words that are no affixes."""
+    splits = []
+    rest = []
+    for word in _words(name):
+        glued = _GLUED.fullmatch(word)
+        if split := SPLIT_NAMES.get(glued[1] if glued else word):
+            splits.append(split)
+        elif word not in AFFIXES and not word.isdigit():
+            rest.append(word)
+    return (splits[0], tuple(rest)) if len(splits) == 1 else ("", tuple(rest))
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of a name in lower case: "TrainSet-2" gives train, set, 2."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return re.findall(r"\d+|[^\W\d_]+", spaced.lower())
+
+
+def _is_doubled(top: str, inner: set[str]) -> bool:
+    """Return True if a top folder holds one folder only, which says nothing new."""
+    if len(inner) != 1 or "" in inner:
+        return False
+    (name,) = inner
+    split, rest = _parse(name)
+    return name.lower() == top.lower() or (not rest and split in ("", _parse(top)[0]))
+
+
+def _n_splits(names: Iterable[Mapping[str, str]]) -> int:
+    """Count the different splits that some folders name."""
+    return len({split for splits in names for split in splits.values()})
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return names in their order, the first `MOST_LISTED` of many."""
+    ordered = sorted(set(names) - {""})
+    more = len(ordered) - MOST_LISTED
+    return ", ".join(ordered[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
