@@ -197,11 +197,11 @@ class _Tree:
             ManifestError: some top folders name a split, and others do not.
         """
         nested = {top for top, below in self.below.items() if below}
-        others = nested - self.names.keys()
-        if self.names and others:
+        unnamed = nested - self.names.keys()
+        if self.names and unnamed:
             raise ManifestError(
                 f"{self.root}: {_listed(self.names.keys() & nested)} look like splits, but "
-                f"{_listed(others)} beside them does not; move it away, list the images in a CSV, "
+                f"{_listed(unnamed)} beside them does not; move it away, list the images in a CSV, "
                 "or take all of them as classes with --layout class"
             )
         notes = []
@@ -272,12 +272,12 @@ class _Tree:
 
     def _refuse_same_folders(self) -> None:
         """Raise ManifestError if all top folders hold the same folders: either may be classes."""
-        first, *others = self.inner.values() or [set()]
+        first, *further = self.inner.values() or [set()]
         if (
             others
             and len(first) > 1
             and "" not in first
-            and all(first == inner for inner in others)
+            and all(first == inner for inner in further)
         ):
             tops = _listed(self.inner)
             raise ManifestError(
