@@ -274,7 +274,7 @@ class _Tree:
         """Raise ManifestError if all top folders hold the same folders: either may be classes."""
         first, *further = self.inner.values() or [set()]
         if (
-            others
+            further
             and len(first) > 1
             and "" not in first
             and all(first == inner for inner in further)
