@@ -92,7 +92,7 @@ def _json_value(name: str, value: Any) -> Any:
         return int(value) if value else None
     if name in NUMBERS:
         return _finite_or_none(float(value)) if value else None
-    if name in ("hyperparameters", "classes"):
+    if name in ("hyperparameters", "classes", "choices"):
         # A leaderboard may hold anything here: text that is not JSON stays text.
         with suppress(ValueError, RecursionError):
             return json.loads(value)

@@ -8,7 +8,7 @@ from ..scores.clean import is_clean, leak_count
 from ..scores.roc_area import ALPHA
 from .comparison import RunPair
 from .ranking import RankedRow
-from .tables import heading, is_random, p_text
+from .tables import heading, is_alphabetical, is_random, p_text, positive_text
 
 
 def title_of_test_set(ranked: Sequence[RankedRow]) -> str:
@@ -22,11 +22,13 @@ def title_of_test_set(ranked: Sequence[RankedRow]) -> str:
     # Groups are worth a word only where they are fewer than the images.
     groups = rows[0]["n_test_groups"]
     grouped = f" in {groups} groups" if groups not in ("", rows[0]["n_test"]) else ""
+    positive = ""
     classes = {row["positive"] for row in rows}
     # Rows of several positive classes have a column for it instead.
-    positive = (
-        f", positive class {classes.pop()}" if len(classes) == 1 and "" not in classes else ""
-    )
+    if len(classes) == 1 and "" not in classes:
+        # One row that did not choose its class is enough to say so.
+        example = next(filter(is_alphabetical, rows), rows[0])
+        positive = f", positive class {positive_text(example)}"
     return f"{names}: {rows[0]['n_test'] or '?'} images{grouped}{positive}"
 
 
@@ -67,6 +69,11 @@ def legend(ranked: Sequence[RankedRow], metric: str) -> list[str]:
     if any_leaking or is_clean(metric):
         lines.append(
             'clean: on test images without such a relative; "-" if these are too few or unknown'
+        )
+    if any(is_alphabetical(place.row) for place in ranked):
+        lines.append(
+            "by alphabet: no name says which class is positive, so the last one is taken; "
+            "fit with --positive to choose it"
         )
     if any(is_random(place.row) for place in ranked):
         lines.append(

@@ -44,9 +44,22 @@ def ranked_columns(ranked: Sequence[RankedRow], metric: str) -> list[Column]:
     names, numbers = row_columns(rows, metric)
     # Elsewhere the title has the class. Here a sensitivity could pass for that of another class.
     if _differ_in_class(rows):
-        classes = [printable(row["positive"] or NOT_DEFINED) for row in rows]
+        classes = [printable(positive_text(row) or NOT_DEFINED) for row in rows]
         names.append(Column("positive", classes, name=True))
     return [Column("rank", list(map(rank_text, ranked)), name=True), *names, *numbers]
+
+
+def positive_text(row: Mapping[str, Any]) -> str:
+    """Write the positive class: "dog (by alphabet)" if no name said which class is positive."""
+    return str(row["positive"]) + " (by alphabet)" * is_alphabetical(row)
+
+
+def is_alphabetical(row: Mapping[str, Any]) -> bool:
+    """Return True if the alphabet chose the positive class; older rows do not know it."""
+    # The cell comes from a file: it may hold anything.
+    with suppress(ValueError, AttributeError, RecursionError):
+        return bool(json.loads(row.get("choices") or "{}").get("positive") == "alphabet")
+    return False
 
 
 def _differ_in_class(rows: Sequence[Mapping[str, Any]]) -> bool:

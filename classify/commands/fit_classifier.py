@@ -120,8 +120,7 @@ def fit_classifier(
         runs=runs,
         log=log_line if networks else None,
     )
-    guessed = options["positive"] is None
-    fit_and_print(fitter, names, "all" in models, guessed=guessed, allow_leaks=allow_leaks)
+    fit_and_print(fitter, names, "all" in models, allow_leaks=allow_leaks)
 
 
 def _head_names(models: tuple[str, ...]) -> list[str]:

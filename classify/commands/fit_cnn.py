@@ -184,8 +184,7 @@ def fit_cnn(
         # Random weights are drawn by the store's seed: there is no file to read them from.
         weights=weights if weights not in (None, "random") else "imagenet",
     )
-    guessed = options["positive"] is None
-    fit_and_print(fitter, [architecture.head], False, guessed=guessed, allow_leaks=allow_leaks)
+    fit_and_print(fitter, [architecture.head], False, allow_leaks=allow_leaks)
 
 
 def _parameters(options: dict[str, Any]) -> dict[str, Any]:

@@ -22,8 +22,17 @@ if TYPE_CHECKING:
     from ..runs.run import Run
 
 
+_POSITIVE_HINTS = {
+    "option": "",
+    "name": "; set another class with --positive",
+    "alphabet": ", the last by alphabet, as no name says which class is positive; "
+    "set it with --positive",
+}
+"""Ends of the line that names the positive class, by what chose it."""
+
+
 def fit_and_print(
-    fitter: HeadFitter, names: list[str], everything: bool, *, guessed: bool, allow_leaks: bool
+    fitter: HeadFitter, names: list[str], everything: bool, *, allow_leaks: bool
 ) -> None:
     """Fit heads and print their scores.
 
@@ -32,7 +41,6 @@ def fit_and_print(
         names: names of the heads.
         everything: True if the user asked for all heads; heads without their library are skipped
             then.
-        guessed: True if the positive class was guessed.
         allow_leaks: True to accept test sets that mostly leak.
 
     Raises:
@@ -44,12 +52,12 @@ def fit_and_print(
     except BaseException:
         # Finished runs are in the leaderboard, so they are printed. The exit code is that of the
         # failure, so leaks are no more than a message.
-        _print_runs(runs, guessed)
+        _print_runs(runs, fitter.task.positive_by)
         leaks = _leak_message(runs, allow_leaks)
         if leaks:
             click.echo(printable(f"error: {leaks}"), err=True)
         raise
-    _print_runs(runs, guessed)
+    _print_runs(runs, fitter.task.positive_by)
     leaks = _leak_message(runs, allow_leaks)
     if leaks:
         raise LeakError(leaks)
@@ -141,8 +149,13 @@ def _summary(row: LeaderboardRow) -> str:
     return f"accuracy {percent(row['accuracy'])} ({low}-{high}) on {row.test_set}, {row.split}"
 
 
-def _print_runs(runs: list[Run], guessed: bool) -> None:
-    """Print the scores on standard output, warnings and folders on standard error."""
+def _print_runs(runs: list[Run], positive_by: str) -> None:
+    """Print the scores on standard output, warnings and folders on standard error.
+
+    Args:
+        runs: the fitted heads.
+        positive_by: what chose the positive class, see `choose_positive`.
+    """
     if not runs:
         return
     screen = console()
@@ -150,7 +163,7 @@ def _print_runs(runs: list[Run], guessed: bool) -> None:
     screen.print(as_table(fit_columns(columns, screen.width)))
     positive = runs[0].row.positive
     if positive:
-        hint = "; set another class with --positive" if guessed else ""
+        hint = _POSITIVE_HINTS[positive_by]
         click.echo(printable(f"sensitivity is computed for {positive}{hint}"), err=True)
     # Heads on one task share most warnings; each is printed once.
     for warning in dict.fromkeys(text for run in runs for text in run.warnings):

@@ -65,7 +65,8 @@ _OPTIONS = (
     click.option(
         "--positive",
         metavar="CLASS",
-        help="Class that sensitivity is computed for; guessed from its name by default.",
+        help="Class that sensitivity is computed for; by default the one whose opposite is a "
+        "negation by its name, else the last by alphabet.",
     ),
     click.option(
         "--allow-leaks",

@@ -80,6 +80,7 @@ class LeaderboardRow(Mapping[str, Any]):
     split: str
     classes: str
     positive: str
+    choices: str
     n_train: int
     n_test: int
     n_test_groups: int
@@ -153,6 +154,7 @@ def leaderboard_row(
         split=evaluation.split,
         classes=json.dumps(model.classes, ensure_ascii=False),
         positive=task.positive or "",
+        choices=json.dumps(_choices(task)),
         n_train=len(task.train.rows),
         n_test=len(part.rows),
         # Images of one group are not independent; intervals count groups.
@@ -170,6 +172,11 @@ def leaderboard_row(
         scores=result.scores,
         costs=costs,
     )
+
+
+def _choices(task: Task) -> dict[str, Any]:
+    """Return what options and defaults decided about the task, for the column `choices`."""
+    return {"positive": task.positive_by} if task.positive_by else {}
 
 
 def layer_name(store: FeatureStore, layer: str) -> str:

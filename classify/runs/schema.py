@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from ..scores.clean import CLEAN_COLUMNS
 from ..scores.metrics import METRIC_COLUMNS
 
-SCHEMA = 4
+SCHEMA = 5
 """Number of today's schema. A change of `COLUMNS` takes the next number."""
 
 _LEAKS = ("n_test_leaking", "n_test_clean", "n_test_clean_groups")
@@ -17,7 +17,7 @@ _NETWORK = ("epochs", "train_images_per_second")
 
 _FIRST = """
 schema run_id time head layer pooling hyperparameters calibration threshold data_set test_set
-test_id split classes positive n_train n_test n_test_groups n_test_in_train
+test_id split classes positive choices n_train n_test n_test_groups n_test_in_train
 """
 _LAST = """
 predict_ms_per_image model_bytes store_fingerprint test_fingerprint weights weights_digest seed
@@ -76,6 +76,25 @@ weights_digest seed version
     4: """
 schema run_id time head layer pooling hyperparameters calibration threshold data_set test_set
 test_id split classes positive n_train n_test n_test_groups n_test_in_train n_test_leaking
+n_test_clean n_test_clean_groups accuracy accuracy_low accuracy_high balanced_accuracy
+balanced_accuracy_low balanced_accuracy_high sensitivity sensitivity_low sensitivity_high
+specificity specificity_low specificity_high ppv ppv_low ppv_high npv npv_low npv_high f1 f1_low
+f1_high mcc mcc_low mcc_high roc_auc roc_auc_low roc_auc_high average_precision
+average_precision_low average_precision_high log_loss log_loss_low log_loss_high brier brier_low
+brier_high ece ece_low ece_high clean_accuracy clean_accuracy_low clean_accuracy_high
+clean_balanced_accuracy clean_balanced_accuracy_low clean_balanced_accuracy_high clean_sensitivity
+clean_sensitivity_low clean_sensitivity_high clean_specificity clean_specificity_low
+clean_specificity_high clean_ppv clean_ppv_low clean_ppv_high clean_npv clean_npv_low clean_npv_high
+clean_f1 clean_f1_low clean_f1_high clean_mcc clean_mcc_low clean_mcc_high clean_roc_auc
+clean_roc_auc_low clean_roc_auc_high clean_average_precision clean_average_precision_low
+clean_average_precision_high clean_log_loss clean_log_loss_low clean_log_loss_high clean_brier
+clean_brier_low clean_brier_high clean_ece clean_ece_low clean_ece_high n_searched reduce_seconds
+fit_seconds epochs train_images_per_second predict_ms_per_image model_bytes store_fingerprint
+test_fingerprint weights weights_digest seed version
+""",
+    5: """
+schema run_id time head layer pooling hyperparameters calibration threshold data_set test_set
+test_id split classes positive choices n_train n_test n_test_groups n_test_in_train n_test_leaking
 n_test_clean n_test_clean_groups accuracy accuracy_low accuracy_high balanced_accuracy
 balanced_accuracy_low balanced_accuracy_high sensitivity sensitivity_low sensitivity_high
 specificity specificity_low specificity_high ppv ppv_low ppv_high npv npv_low npv_high f1 f1_low

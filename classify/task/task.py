@@ -14,7 +14,7 @@ from ...features.layout import PENDING
 from ...features.pooling import POOLINGS
 from ...features.store import FeatureStore
 from .part import HeldOutPart, Part
-from .positive import guess_positive
+from .positive import choose_positive
 from .relatives import near_duplicates
 from .store_split import split_store
 
@@ -44,6 +44,7 @@ class Task:
         pooling: pooling of the features; None leaves the choice to the head.
         positive: the class that sensitivity is computed for; None with more than two classes.
         seed: seed of the splits and of the heads.
+        positive_by: what chose the positive class, see `choose_positive`.
     """
 
     train: Part
@@ -55,6 +56,7 @@ class Task:
     pooling: str | None
     positive: str | None
     seed: int
+    positive_by: str = ""
 
     @property
     def classes(self) -> list[str]:
@@ -91,7 +93,7 @@ def make_task(  # noqa: PLR0913
         tests: further stores; heads are tested on all their rows.
         classes: new names for classes of any store.
         positive: the class that sensitivity is computed for; by default the one whose name is not
-            a negation such as "healthy".
+            a negation such as "healthy", or the last by alphabet.
         test_size: share of the images in the hold-out.
         n_folds: number of folds of cross-validation; 0: none.
         n_repeats: number of times that cross-validation is repeated, with other folds each time.
@@ -124,6 +126,7 @@ def make_task(  # noqa: PLR0913
     # Labels are read from all stores: a class to rename may occur in one test set only.
     _check_new_names(new_names, [store, *tests])
     _check_classes(split.train, held_out)
+    positive_class, positive_by = choose_positive(_classes_of(split.train), positive)
     return Task(
         split.train,
         split.validation,
@@ -132,8 +135,9 @@ def make_task(  # noqa: PLR0913
         n_repeats,
         layer,
         pooling,
-        _positive_class(_classes_of(split.train), positive),
+        positive_class,
         seed,
+        positive_by,
     )
 
 
@@ -190,19 +194,6 @@ def _whole_part(store: FeatureStore, new_names: Mapping[str, str], status: Statu
             status(f"{store.path.name}: comparing pictures: {finished} of {total} pairs")
 
     return Part.whole(store, np.array(labels, dtype=str), near_duplicates(store, progress)[rows])
-
-
-def _positive_class(classes: Sequence[str], positive: str | None) -> str | None:
-    """Return the positive class: the requested one, else a guess; None if there are not two."""
-    if positive is not None and positive not in classes:
-        raise ParameterError(f"positive must be one of {', '.join(classes)}, got {positive!r}")
-    if len(classes) == 2:
-        return positive or guess_positive(classes)
-    if positive is not None:
-        raise ParameterError(
-            f"positive is for two classes, but there are {len(classes)}; leave it out"
-        )
-    return None
 
 
 def _classes_of(part: Part) -> list[str]:

@@ -40,6 +40,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "leaderboard-v1.csv"
 GOLDEN_2 = GOLDEN.with_name("leaderboard-v2.csv")
 GOLDEN_3 = GOLDEN.with_name("leaderboard-v3.csv")
 GOLDEN_4 = GOLDEN.with_name("leaderboard-v4.csv")
+GOLDEN_5 = GOLDEN.with_name("leaderboard-v5.csv")
 ALL_GOLDEN = sorted(
     GOLDEN.parent.glob("leaderboard-v*.csv"), key=lambda path: int(path.stem.partition("-v")[2])
 )
@@ -103,7 +104,7 @@ def test_files_that_are_no_leaderboard_are_not_touched(tmp_path: Path) -> None:
     for content in ("a,b\n1,2\n", "schema,run_id", ",".join(COLUMNS[:-1]) + "\n", "\x00\xff"):
         path.write_bytes(content.encode("latin-1"))
         with pytest.raises(
-            FreezeframeError, match="not a leaderboard of schema 1 to 4, nothing was written"
+            FreezeframeError, match="not a leaderboard of schema 1 to 5, nothing was written"
         ):
             append_rows(path, [some_row("x")])
         assert path.read_bytes() == content.encode("latin-1")
@@ -168,7 +169,7 @@ def test_a_leaderboard_of_schema_1_is_read_for_ever(tmp_path: Path) -> None:
     rows = read_rows(path)
     assert path.read_bytes() == GOLDEN.read_bytes()
     assert [file.name for file in tmp_path.iterdir()] == ["l.csv"]
-    assert all(tuple(row) == COLUMNS and row["schema"] == "4" for row in rows)
+    assert all(tuple(row) == COLUMNS and row["schema"] == str(SCHEMA) for row in rows)
     for before, after in zip(old, rows, strict=True):
         same = set(COLUMNS_BY_SCHEMA[1]) & set(COLUMNS) - {"schema"}
         assert {name: before[name] for name in same} == {name: after[name] for name in same}
@@ -184,7 +185,7 @@ def test_a_leaderboard_of_schema_2_is_read_for_ever(tmp_path: Path) -> None:
     assert tuple(old[0]) == COLUMNS_BY_SCHEMA[2]
     rows = read_rows(path)
     assert path.read_bytes() == GOLDEN_2.read_bytes()
-    assert all(tuple(row) == COLUMNS and row["schema"] == "4" for row in rows)
+    assert all(tuple(row) == COLUMNS and row["schema"] == str(SCHEMA) for row in rows)
     for before, after in zip(old, rows, strict=True):
         assert after["test_set"] == before["test_set"].removeprefix("'")
         same = set(COLUMNS_BY_SCHEMA[2]) - {"schema", "test_set"}
@@ -200,7 +201,7 @@ def test_a_leaderboard_of_schema_3_is_read_for_ever(tmp_path: Path) -> None:
     assert tuple(old[0]) == COLUMNS_BY_SCHEMA[3]
     rows = read_rows(path)
     assert path.read_bytes() == GOLDEN_3.read_bytes()
-    assert all(tuple(row) == COLUMNS and row["schema"] == "4" for row in rows)
+    assert all(tuple(row) == COLUMNS and row["schema"] == str(SCHEMA) for row in rows)
     for before, after in zip(old, rows, strict=True):
         assert after["test_set"] == before["test_set"].removeprefix("'")
         same = set(COLUMNS_BY_SCHEMA[3]) - {"schema", "test_set"}
@@ -236,6 +237,26 @@ def test_a_leaderboard_of_schema_4_is_read_for_ever(tmp_path: Path) -> None:
         ("0", "60"),
         ("3", "24"),
         ("0", "12"),
+    ]
+
+
+def test_a_leaderboard_of_schema_5_is_read_for_ever(tmp_path: Path) -> None:
+    path = Path(shutil.copy(GOLDEN_5, tmp_path / "l.csv"))
+    lines = list(csv.DictReader(path.open()))
+    assert tuple(lines[0]) == COLUMNS_BY_SCHEMA[5]
+    rows = read_rows(path)
+    assert path.read_bytes() == GOLDEN_5.read_bytes()
+    assert all(tuple(row) == COLUMNS and row["schema"] == str(SCHEMA) for row in rows)
+    for before, after in zip(lines, rows, strict=True):
+        assert after["test_set"] == before["test_set"].removeprefix("'")
+        same = set(COLUMNS_BY_SCHEMA[5]) - {"schema", "test_set"}
+        assert {name: before[name] for name in same} == {name: after[name] for name in same}
+    assert [(row["positive"], row["choices"]) for row in rows] == [
+        ("lesion", '{"positive": "name"}'),
+        ("lesion", '{"positive": "name"}'),
+        ("no_lesion", '{"positive": "option"}'),
+        ("", "{}"),
+        ("dog", '{"positive": "alphabet"}'),
     ]
 
 
@@ -316,7 +337,9 @@ def test_a_new_metric_is_a_row_and_a_formula_and_leaves_every_old_file_readable(
     assert text.count("kappa") == 5
     metrics.write_text(text)
     if bump:
-        schema.write_text(schema.read_text().replace("SCHEMA = 4\n", "SCHEMA = 5\n", 1))
+        schema.write_text(
+            schema.read_text().replace(f"SCHEMA = {SCHEMA}\n", f"SCHEMA = {SCHEMA + 1}\n", 1)
+        )
     process = subprocess.run(
         [sys.executable, "-c", WITH_KAPPA, str(tmp_path), *map(str, ALL_GOLDEN)],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
@@ -338,7 +361,9 @@ def test_a_new_metric_is_a_row_and_a_formula_and_leaves_every_old_file_readable(
         assert kappa == pytest.approx(cohen_kappa_score(y, scores > 0.5))
 
 
-@pytest.mark.parametrize(("golden", "schema"), [(GOLDEN, 1), (GOLDEN_2, 2), (GOLDEN_3, 3)])
+@pytest.mark.parametrize(
+    ("golden", "schema"), [(GOLDEN, 1), (GOLDEN_2, 2), (GOLDEN_3, 3), (GOLDEN_4, 4)]
+)
 def test_appending_to_an_older_schema_keeps_the_old_file(
     tmp_path: Path, golden: Path, schema: int
 ) -> None:
@@ -436,7 +461,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path.write_text(content)
     for use in (check_leaderboard, read_rows, lambda path: append_rows(path, [some_row("x")])):
         with pytest.raises(
-            FreezeframeError, match=r"l\.csv: has schema 5, but this version .* update freezeframe"
+            FreezeframeError, match=rf"l\.csv: has schema {SCHEMA + 1}, but .* update freezeframe"
         ):
             use(path)
     assert path.read_text() == content

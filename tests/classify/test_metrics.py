@@ -18,7 +18,6 @@ from freezeframe.classify.scores.metrics import (
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.scores.score import score
 from freezeframe.classify.scores.weighted_metrics import ECE_BINS, WeightedMetrics, point_values
-from freezeframe.classify.task.positive import guess_positive
 
 
 def random_predictions(
@@ -234,24 +233,3 @@ def test_names() -> None:
     assert len(METRIC_COLUMNS) == 3 * len(METRIC_NAMES)
     lower = {name for name, metric in METRIC_TABLE.items() if metric.better == "lower"}
     assert lower == {"log_loss", "brier", "ece"}
-
-
-@pytest.mark.parametrize(
-    ("classes", "positive"),
-    [
-        (["no_tumor", "brain_tumor"], "brain_tumor"),
-        (["yes", "no"], "yes"),
-        (["Healthy", "glioma"], "glioma"),
-        (["0", "1"], "1"),
-        (["normal", "abnormal"], "abnormal"),
-        (["lesion", "no_lesion"], "lesion"),
-        (["cat", "dog"], "dog"),
-        (["clear", "nodule"], "nodule"),
-        (["node", "tissue"], "tissue"),
-        (["notumor", "glioma"], "glioma"),
-    ],
-)
-def test_the_positive_class_is_the_one_that_is_no_negation(
-    classes: list[str], positive: str
-) -> None:
-    assert guess_positive(classes) == positive
