@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import click
 
+from .data.output.encodings import escaped_output, unicode_problem
 from .data.output.terminal import printable
 from .data.version import VERSION
 from .errors import CacheWarning, FreezeframeError
@@ -67,7 +68,7 @@ class CommandTable(click.Group):
         # matplotlib logs several lines where its cache cannot be written, and works all the same.
         logging.getLogger("matplotlib").setLevel(logging.ERROR)
         try:
-            with _warnings_on_one_line():
+            with _escapes_explained(), _warnings_on_one_line():
                 sys.exit(super().main(*args, **kwargs) or 0)
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
@@ -85,8 +86,8 @@ class CommandTable(click.Group):
             sys.exit(1)
         except OSError as error:
             _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
-        except UnicodeError:
-            _fail("a file name here is not valid UTF-8; rename it", 1)
+        except UnicodeError as error:
+            _fail(unicode_problem(error), 1)
         except MemoryError:
             _fail("not enough memory", 1)
 
@@ -103,6 +104,21 @@ def _open_standard_streams() -> None:
         except OSError:
             # The system gives the lowest free number, which is this one.
             os.open(os.devnull, os.O_RDWR)
+
+
+@contextmanager
+def _escapes_explained() -> Iterator[None]:
+    """Print characters that the terminal's encoding lacks as escapes, and say so at the end."""
+    with escaped_output() as lacking:
+        try:
+            yield
+        finally:
+            if lacking:
+                click.echo(
+                    f"note: the encoding of this output, {sys.stdout.encoding}, lacks characters, "
+                    "which are shown as \\u...; set PYTHONIOENCODING=utf-8",
+                    err=True,
+                )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from ..errors import ManifestError
 from .folder_layout import Layout, find_layout
 from .formats.table import HEAD_BYTES, IMAGE_ENDINGS, image_kind
+from .output.encodings import name_problem
 
 Skipped = list[tuple[str, str]]
 """Paths that are skipped because they are no images of the tree, each with the reason."""
@@ -76,7 +77,7 @@ def _image_files(root: Path, skipped: Skipped) -> list[tuple[PurePosixPath, str]
         sha256, problem = _check_file(path)
         # Manifests and stores keep paths as text; this name could not be written as text.
         if relative != path.relative_to(root).as_posix():
-            problem = "its name is not valid UTF-8; rename it"
+            problem = name_problem(path.relative_to(root).as_posix())
         if problem:
             skipped.append((relative, problem))
         else:

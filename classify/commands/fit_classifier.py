@@ -107,7 +107,7 @@ def fit_classifier(
     from ..task.task import make_task
 
     options["layer"] = options["layer"] or _layer_for(names, train)
-    with message_console().status("") as line:
+    with message_console().status("", spinner="line") as line:
         task = make_task(train, tests=test_stores, classes=renamed, status=line.update, **options)
     networks = any(HEADS[name].layers for name in names)
     # This setting holds for the rest of the process, which is this command.

@@ -163,7 +163,7 @@ def fit_cnn(
     makers = ImageStores(place, architecture, extract, weights, group_column, group_regex, layout)
     train = makers.training(source, size)
     test_stores = [makers.testing(test) for test in tests]
-    with message_console().status("") as line:
+    with message_console().status("", spinner="line") as line:
         task = make_task(
             train,
             layer=architecture.layer,

@@ -102,7 +102,7 @@ def _fit_all(fitter: HeadFitter, names: list[str], everything: bool, runs: list[
         start = time.monotonic()
         try:
             # The line is gone when the head is done: its outcome takes its place.
-            with messages.status("") as line:
+            with messages.status("", spinner="line") as line:
                 status = partial(_update, line, f"{name} ({number} of {len(names)})")
                 runs.append(fitter.fit(name, status))
             outcome = f"{time.monotonic() - start:.1f} s, {_summary(runs[-1].row)}"

@@ -21,7 +21,7 @@ from freezeframe.__main__ import COMMANDS, cli
 from freezeframe.classify.runs.leaderboard import read_rows
 from freezeframe.extract.backbones.weights import random_weights, weights_digest
 
-from ..conftest import REPOSITORY, MakeStore
+from ..conftest import REPOSITORY, MakeStore, fast_environment
 
 FAST = ["--layer", "block1_pool", "--weights", "random", "--dtype", "float16", "--batch-size", "4"]
 SCRIPTS = Path(sys.executable).parent
@@ -346,6 +346,52 @@ def test_odd_names_are_printed_literally(make_store: MakeStore, tmp_path: Path) 
     result = call("predict", run / "model.safetensors", "bad\n\x1b[31m.png", "[/i].png")
     assert "\x1b" not in result.stderr
     assert "unreadable: bad\\n\\x1b[31m.png" in result.stderr
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_labels_that_the_terminal_lacks_are_printed_as_escapes(folder: Path, encoding: str) -> None:
+    (folder / "healthy").rename(folder / "Здоровый")
+    (folder / "tumour").rename(folder / "été")
+    runner = CliRunner(charset=encoding)
+    # A real terminal of this encoding is strict, as this stream is.
+    result = runner.invoke(cli, ["explore", str(folder)], prog_name="freezeframe")
+    assert result.exit_code == 0
+    table = result.stdout_bytes.decode(encoding)
+    assert "\\u0417\\u0434\\u043e\\u0440" in table
+    assert re.search(r"^été +12 ", table, re.MULTILINE)
+    note = f"note: the encoding of this output, {encoding}, lacks characters, which are shown as"
+    assert result.stderr.count(note) == 1
+    plain = call("audit", folder)
+    assert plain.exit_code == 0
+    assert "note:" not in plain.stderr
+
+
+def test_a_name_that_cannot_be_written_is_named(folder: Path) -> None:
+    # Linux allows any bytes in a name; Python reads them as surrogates.
+    source = folder.rename(os.fsdecode(os.fsencode(folder.parent) + b"/scans\xff"))
+    result = call("split", source)
+    assert result.exit_code == 1
+    assert re.fullmatch(
+        r"error: \S*scans\\udcff/\S+: its name is not valid UTF-8; rename it\n", result.stderr
+    )
+
+
+def test_names_that_the_encoding_of_the_system_lacks_are_no_fault_of_the_names(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "文.png").write_bytes(b"")
+    environment = fast_environment() | {"LC_ALL": "C", "PYTHONUTF8": "0"}
+    environment["PYTHONCOERCECLOCALE"] = "0"
+    lines = (
+        "import os, sys",
+        "from freezeframe.data.output.encodings import name_problem",
+        "print(name_problem(os.listdir(sys.argv[1])[0]))",
+    )
+    command = [sys.executable, "-c", "; ".join(lines), str(tmp_path)]
+    process = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert process.stdout == (
+        "its name cannot be read as ascii, the encoding here; set PYTHONUTF8=1\n"
+    )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
