@@ -1,7 +1,7 @@
 """DICOM files decoded to RGB arrays with pydicom, as a viewer shows them.
 
-`pip install 'freezeframe[dicom]'` installs pydicom. Only files with the preamble of 128 bytes and
-the letters DICM are supported.
+`pip install 'freezeframe[dicom]'` installs pydicom. Files without the preamble of 128 bytes and the
+letters DICM are read, too.
 
 References:
     DICOM PS3.3: C.7.6.3 (pixels), C.11.1 (modality LUT), C.11.2 (VOI LUT),
@@ -20,9 +20,23 @@ from numpy.typing import NDArray
 from ...errors import ImageError, MissingExtraError
 from .limits import check_size, scale_to_bytes
 
+# Files without a preamble begin with the file's meta information (group 2), or with one of the
+# first elements of group 8: (0008,0000), 0001, 0005, 0008, 0012 to 0018. The type of an element is
+# explicit, or its length of 4 bytes is short.
+DICOM_MAGIC = (
+    rb".{128}DICM|\x02\0[\0\x01\x02\x10]\0(UL|OB|UI)"
+    rb"|\x08\0[\0\x01\x05\x08\x12-\x18]\0(UL|CS|UI|DA|TM|.\0\0\0)"
+    rb"|\0\x08\0[\0\x01\x05\x08\x12-\x18](UL|CS|UI|DA|TM)"
+)
+
 # Transfer syntax UID of files that are deflated as a whole.
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_PIXEL_TAGS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+# Elements of pixels, and the prefix of the elements that describe their padding.
+_PIXEL_TAGS = {
+    "PixelData": "Pixel",
+    "FloatPixelData": "FloatPixel",
+    "DoubleFloatPixelData": "DoubleFloatPixel",
+}
 _COLOUR_SPACES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
@@ -34,9 +48,9 @@ class DicomReader:
 
         Grey pixels pass the modality LUT (rescale slope and intercept), then the first VOI window.
         A file without a window can have a VOI LUT instead. Without both, `scale_to_bytes` scales
-        the pixels; it ignores pixel padding. MONOCHROME1 is inverted. Colours (RGB, YBR, palette)
-        are reduced to 8 bits. Overlays, colour profiles and the windows that enhanced multi-frame
-        files keep for each frame are not applied.
+        the pixels; it ignores pixel padding. MONOCHROME1 is inverted. Pixel padding is black.
+        Colours (RGB, YBR, palette) are reduced to 8 bits. Overlays, colour profiles and the windows
+        that enhanced multi-frame files keep for each frame are not applied.
 
         Args:
             data: content of the file.
@@ -56,15 +70,12 @@ class DicomReader:
             ...     DicomReader().decode(file.read(), max_pixels=10_000).shape
             (64, 64, 3)
         """
-        try:
-            from pydicom import dcmread
-            from pydicom.pixels import pixel_array
-        except ImportError as error:
-            raise _missing_pydicom() from error
         # pydicom inflates these files as a whole before anything in them can be checked.
         if _DEFLATED in data:
             raise ImageError("DICOM of deflated transfer syntax, which is not supported")
-        header = dcmread(BytesIO(data))
+        header = _read(data)
+        from pydicom.pixels import pixel_array
+
         _check_header(header, max_pixels)
         pixels = pixel_array(header, index=0)
         # An embedded JPEG has its own header, and may claim another size: then this line raises.
@@ -77,12 +88,13 @@ class DicomReader:
         Raises:
             MissingExtraError: pydicom is not installed.
         """
-        try:
-            from pydicom import dcmread
-        except ImportError as error:
-            raise _missing_pydicom() from error
-        header = dcmread(BytesIO(data), stop_before_pixels=True)
+        header = _read(data, stop_before_pixels=True)
         return str(header.get("PhotometricInterpretation", ""))
+
+    def frames(self, data: bytes) -> int:
+        """Return the number of frames that a file names; 1 if it names none."""
+        header = _read(data, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
+        return max(1, int(header.get("NumberOfFrames") or 1))
 
 
 def read_patient_id(data: bytes) -> str:
@@ -90,18 +102,38 @@ def read_patient_id(data: bytes) -> str:
 
     Without pydicom, and for deflated files, the result is "", too.
     """
-    try:
-        from pydicom import dcmread
-    except ImportError:
-        return ""
     if _DEFLATED in data:
         return ""
-    header = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=["PatientID"])
+    try:
+        header = _read(data, stop_before_pixels=True, specific_tags=["PatientID"])
+    except MissingExtraError:
+        return ""
     return str(header.get("PatientID", "") or "").strip()
 
 
-def _missing_pydicom() -> MissingExtraError:
-    return MissingExtraError("pydicom", "dicom", "reading DICOM files")
+def _read(data: bytes, **options: Any) -> Any:
+    """Return pydicom's data set of a file, with the transfer syntax that the file may lack.
+
+    Args:
+        data: content of the file.
+        options: options of `pydicom.dcmread`.
+
+    Raises:
+        MissingExtraError: pydicom is not installed.
+    """
+    try:
+        from pydicom import dcmread, uid
+    except ImportError as error:
+        raise MissingExtraError("pydicom", "dicom", "reading DICOM files") from error
+    header = dcmread(BytesIO(data), force=True, **options)
+    if "TransferSyntaxUID" not in header.file_meta:
+        plain = {
+            (True, True): uid.ImplicitVRLittleEndian,
+            (False, True): uid.ExplicitVRLittleEndian,
+            (False, False): uid.ExplicitVRBigEndian,
+        }
+        header.file_meta.TransferSyntaxUID = plain[header.original_encoding]
+    return header
 
 
 def _check_header(header: Any, max_pixels: int) -> None:
@@ -130,25 +162,21 @@ def _to_rgb(pixels: NDArray[Any], header: Any) -> NDArray[Any]:
     Returns:
         Array that can be broadcast to (rows, columns, 3).
     """
-    from pydicom.pixels import apply_color_lut
-
-    colours: NDArray[Any]
     kind = header.PhotometricInterpretation
     if kind in ("MONOCHROME1", "MONOCHROME2") and pixels.ndim == 2:
-        grey = _grey(pixels, header)
-        return (255 - grey if kind == "MONOCHROME1" else grey)[..., np.newaxis]
+        padding = _padding(pixels, header)
+        grey = _grey(pixels, padding, header)
+        grey = 255 - grey if kind == "MONOCHROME1" else grey
+        return np.where(padding, np.uint8(0), grey)[..., np.newaxis]
     if kind == "PALETTE COLOR" and pixels.ndim == 2:
-        # The last value of the descriptor is the number of bits of a colour.
-        depth = header.RedPaletteColorLookupTableDescriptor[2]
-        colours = apply_color_lut(pixels, header)[..., :3] >> max(depth - 8, 0)
-        return colours
+        return _look_up_colours(pixels, header)
     if kind in _COLOUR_SPACES and pixels.ndim == 3:
-        colours = pixels >> max(header.BitsStored - 8, 0)
+        colours: NDArray[Any] = pixels >> max(header.BitsStored - 8, 0)
         return colours
     raise ImageError(f"DICOM of photometric interpretation {kind}, which is not supported")
 
 
-def _grey(pixels: NDArray[Any], header: Any) -> NDArray[np.uint8]:
+def _grey(pixels: NDArray[Any], padding: NDArray[np.bool_], header: Any) -> NDArray[np.uint8]:
     """Convert stored grey values to bytes of the same shape, (rows, columns)."""
     from pydicom.pixels import apply_modality_lut
 
@@ -161,12 +189,48 @@ def _grey(pixels: NDArray[Any], header: Any) -> NDArray[np.uint8]:
     elif header.get("VOILUTSequence"):
         unit = _apply_lut(levels, header.VOILUTSequence[0], header.original_encoding[1])
     else:
-        padding = header.get("PixelPaddingValue")
         # Padding is often far outside the range of the picture, which would become dark.
-        if padding is not None:
-            levels = np.where(pixels == padding, np.nan, levels)
-        return scale_to_bytes(levels)
+        return scale_to_bytes(np.where(padding, np.nan, levels))
     return np.rint(np.nan_to_num(unit) * 255).astype(np.uint8)
+
+
+def _padding(pixels: NDArray[Any], header: Any) -> NDArray[np.bool_]:
+    """Return True for pixels that only fill the rectangle (PS3.3 C.7.5.1.1.2).
+
+    The stored values from PixelPaddingValue to PixelPaddingRangeLimit, in any order, are padding.
+    """
+    name = next(prefix for tag, prefix in _PIXEL_TAGS.items() if tag in header)
+    first = header.get(f"{name}PaddingValue")
+    if first is None:
+        return np.zeros(pixels.shape, np.bool_)
+    last = header.get(f"{name}PaddingRangeLimit")
+    limits = np.array([first, first if last is None else last])
+    # Some writers give the values of signed pixels as unsigned numbers, or the other way round.
+    if pixels.dtype.itemsize == 2 and pixels.dtype.kind in "iu":
+        limits = limits.astype(pixels.dtype)
+    padding: NDArray[np.bool_] = (pixels >= limits.min()) & (pixels <= limits.max())
+    return padding
+
+
+def _look_up_colours(pixels: NDArray[Any], header: Any) -> NDArray[Any]:
+    """Look pixels of shape (rows, columns) up in the palette; the result has values up to 255."""
+    from pydicom.pixels import apply_color_lut
+
+    entries, first, _ = header.RedPaletteColorLookupTableDescriptor
+    # 0 means 2^16, which 16 bits have no place for.
+    entries = entries or 2**16
+    # The index of pydicom's function overflows in palettes of 8 bits, so it gets no other pixels.
+    colours: NDArray[Any] = apply_color_lut(np.arange(first, first + entries), header)[:, :3]
+    if colours.itemsize == 1 and entries > 256:
+        raise ImageError(f"DICOM palette of {entries} colours of 8 bits, which is not supported")
+    # pydicom takes these words for little-endian ones in all files.
+    if not header.original_encoding[1] and colours.itemsize == 2:
+        colours = colours.byteswap()
+    # Many palettes that claim 16 bits hold values of 8 bits.
+    if colours.max() > 255:
+        colours = colours >> 8
+    looked_up: NDArray[Any] = colours[np.clip(pixels.astype(np.int64) - first, 0, entries - 1)]
+    return looked_up
 
 
 def _first(value: Any) -> Any:

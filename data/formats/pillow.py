@@ -5,7 +5,6 @@ Pillow's plugins are called directly: `Image.open` applies a size limit of the w
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,11 +16,11 @@ from numpy.typing import NDArray
 
 from ...errors import ImageError
 from .limits import check_size, scale_to_bytes
+from .samples import row_blocks
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_BLOCK_PIXELS = 2**20
 _MAX_SCANS = 50
 """Scans that a JPEG of `max_pixels` pixels may have; smaller images may have more."""
 
@@ -30,8 +29,6 @@ _ORIENTATION = 274
 _PHOTOMETRIC = 262
 _TILE_WIDTH = 322
 _TILE_HEIGHT = 323
-
-_PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")
 
 
 @dataclass(frozen=True)
@@ -44,12 +41,14 @@ class PillowReader:
         check: function of Pillow's image, the file's content and `max_pixels`, called before
             pixels are decoded; it raises ImageError for hostile files.
         applies_orientation: True if Pillow itself turns images by their EXIF orientation.
+        counts_frames: True if Pillow counts the frames of this format without decoding them.
     """
 
     plugin: str
     clean: Callable[[bytes], bytes] | None = None
     check: Callable[[Any, bytes, int], None] | None = None
     applies_orientation: bool = False
+    counts_frames: bool = False
 
     def decode(self, data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
         """Decode the first frame of an image file.
@@ -65,53 +64,41 @@ class PillowReader:
             ImageError: the image is too large, or hostile.
         """
         with self._open(data) as image:
-            _check_header(image, max_pixels)
+            check_header(image, max_pixels)
             if self.check:
                 self.check(image, data, max_pixels)
             image.load()
             orientation = 1 if self.applies_orientation else _orientation(image)
-            turned = _turn(_to_rgb(image), orientation)
+            turned = _turn(self.to_rgb(image, data), orientation)
             rgb: NDArray[np.uint8] = np.require(turned, np.uint8, ["C", "O", "W"])
             return rgb
+
+    def to_rgb(self, image: Image.Image, data: bytes) -> NDArray[np.uint8]:
+        """Convert Pillow's image, which is loaded, to RGB of shape (height, width, 3).
+
+        Args:
+            image: the image.
+            data: content of its file, for formats whose pixels Pillow does not return as they are.
+        """
+        return image_to_rgb(image)
 
     def mode(self, data: bytes) -> str:
         """Return Pillow's mode of an image file: "1", "L", "P", "RGB", "RGBA", "I;16", ..."""
         with self._open(data) as image:
             return str(image.mode)
 
+    def frames(self, data: bytes) -> int:
+        """Count the frames of an image file; this does not decode pixels."""
+        if not self.counts_frames:
+            return 1
+        with self._open(data) as image:
+            return max(1, int(image.n_frames))
+
     def _open(self, data: bytes) -> Any:
         """Open the content as Pillow's image; this reads only the header."""
         module = import_module(f"PIL.{self.plugin}ImagePlugin")
         plugin = getattr(module, f"{self.plugin}ImageFile")
         return plugin(BytesIO(self.clean(data) if self.clean else data))
-
-
-def strip_png(data: bytes) -> bytes:
-    """Keep only the chunks of a PNG that make the picture, and verify their checksums.
-
-    Texts, profiles and frames can be huge or broken. Pillow does not verify the checksums of
-    pixels.
-
-    Raises:
-        ImageError: the file is truncated, or a checksum is wrong.
-    """
-    # A PNG is a signature of 8 bytes and chunks: length (4), name (4), body, CRC-32 (4).
-    start = 8
-    name = b""
-    chunks = [data[:8]]
-    while name != b"IEND":
-        name = data[start + 4 : start + 8]
-        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
-        if end > len(data):
-            raise ImageError("PNG that is truncated")
-        if name in _PNG_CHUNKS:
-            if zlib.crc32(data[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-                raise ImageError(
-                    f"PNG that is damaged: wrong checksum of its {name.decode()} chunk"
-                )
-            chunks.append(data[start:end])
-        start = end
-    return b"".join(chunks)
 
 
 def check_jpeg_scans(image: Any, data: bytes, max_pixels: int) -> None:
@@ -132,7 +119,7 @@ def check_jpeg_scans(image: Any, data: bytes, max_pixels: int) -> None:
             )
 
 
-def _check_header(image: Image.Image, max_pixels: int) -> None:
+def check_header(image: Image.Image, max_pixels: int) -> None:
     """Raise ImageError if the image, or a tile of a TIFF, is too large."""
     check_size(image.height, image.width, max_pixels)
     tags = getattr(image, "tag_v2", {})
@@ -161,16 +148,14 @@ def _turn(rgb: NDArray[np.uint8], orientation: Any) -> NDArray[np.uint8]:
     return rgb[::-1] if orientation in (3, 4, 7, 8) else rgb
 
 
-def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+def image_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Convert Pillow's image to an RGB array of shape (height, width, 3)."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return np.repeat(_deep_grey(image)[..., np.newaxis], 3, axis=2)
     rgb = np.empty((image.height, image.width, 3), np.uint8)
-    rows = max(1, _BLOCK_PIXELS // image.width)
     # Pillow takes 4 bytes a pixel at each step, and a large image has several steps.
-    for top in range(0, image.height, rows):
-        bottom = min(top + rows, image.height)
-        rgb[top:bottom] = _block_to_rgb(image.crop((0, top, image.width, bottom)))
+    for rows in row_blocks(image):
+        rgb[rows] = _block_to_rgb(image.crop((0, rows.start, image.width, rows.stop)))
     return rgb
 
 

@@ -10,8 +10,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .dicom import DicomReader, read_patient_id
-from .pillow import PillowReader, check_jpeg_scans, strip_png
+from .dicom import DICOM_MAGIC, DicomReader, read_patient_id
+from .pillow import PillowReader, check_jpeg_scans
+from .png import PngReader
+from .tiff.reader import TiffReader
 
 HEAD_BYTES = 132
 """Number of a file's first bytes that `image_kind` needs."""
@@ -32,6 +34,9 @@ class Reader(Protocol):
 
     def mode(self, data: bytes) -> str:
         """Return the mode of a file's pixels, without decoding them."""
+
+    def frames(self, data: bytes) -> int:
+        """Count the frames or pages of a file, at least 1, without decoding them."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,13 @@ IMAGE_FORMATS = (
         "PNG",
         (".png", ".apng"),
         rb"\x89PNG\r\n\x1a\n",
-        PillowReader("Png", clean=strip_png),
+        PngReader(),
     ),
     ImageFormat(
         "TIFF",
         (".tif", ".tiff"),
         rb"II[*+]\0|MM\0[*+]",
-        PillowReader("Tiff", applies_orientation=True),
+        TiffReader(),
     ),
     # Any text may begin with the letters BM, so the size of the header (12, 16, 40, 52, 56, 64, 108
     # or 124) must follow. A truncated header may hold only a part of that size.
@@ -89,14 +94,14 @@ IMAGE_FORMATS = (
         rb"BM.{12}[\x0c\x10(48@l|](\0{3}|\0{0,2}\Z)",
         PillowReader("Bmp"),
     ),
-    ImageFormat("GIF", (".gif",), rb"GIF8[79]a", PillowReader("Gif")),
-    ImageFormat("WebP", (".webp",), rb"RIFF.{4}WEBP", PillowReader("WebP")),
+    ImageFormat("GIF", (".gif",), rb"GIF8[79]a", PillowReader("Gif", counts_frames=True)),
+    ImageFormat("WebP", (".webp",), rb"RIFF.{4}WEBP", PillowReader("WebP", counts_frames=True)),
     # Many DICOM files also begin with the head of a TIFF file. `find_format` takes the last row
     # that matches, so DICOM must come after TIFF.
     ImageFormat(
         "DICOM",
         (".dcm", ".dicom", ".ima"),
-        rb".{128}DICM",
+        DICOM_MAGIC,
         DicomReader(),
         read_patient_id=read_patient_id,
         needs_plugins=True,

@@ -1,0 +1,133 @@
+"""Samples that Pillow's modes cannot hold: raw bytes of pixels, and their conversion to RGB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .limits import scale_to_bytes
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+BLOCK_PIXELS = 2**20
+"""Pixels that are converted at once: each step of Pillow takes 4 bytes a pixel."""
+
+RAW_MODES = {
+    1: ("L", ("L",)),
+    2: ("LA", ("LA",)),
+    3: ("RGB", ("RGB",)),
+    4: ("RGBA", ("RGBA",)),
+    6: ("RGB", ("RGB;16B", "RGB;16L")),
+    8: ("RGBA", ("RGBA;16B", "RGBA;16L")),
+}
+"""Pillow's mode, and its raw modes, that together return all bytes of pixels of so many bytes.
+
+Of each pair of bytes, a mode of "16B" returns the first one, and a mode of "16L" the second one."""
+
+
+def pixel_bytes(open_as: Callable[[str, str], Image.Image], n_bytes: int) -> NDArray[np.uint8]:
+    """Read the bytes of all pixels as they are stored.
+
+    Args:
+        open_as: function of a mode and a raw mode that opens the image and sets both.
+        n_bytes: bytes of one pixel, one of `RAW_MODES`.
+
+    Returns:
+        uint8 array of shape (height, width, `n_bytes`).
+    """
+    mode, raw_modes = RAW_MODES[n_bytes]
+    pixels: NDArray[np.uint8] | None = None
+    for place, raw_mode in enumerate(raw_modes):
+        with open_as(mode, raw_mode) as image:
+            image.load()
+            if pixels is None:
+                pixels = np.empty((image.height, image.width, n_bytes), np.uint8)
+            for rows in row_blocks(image):
+                part = np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
+                part = part.reshape(*part.shape[:2], -1)
+                pixels[rows, :, place :: len(raw_modes)] = part
+    assert pixels is not None
+    return pixels
+
+
+def row_blocks(image: Image.Image) -> list[slice]:
+    """Return slices of rows that cover an image, each of some `BLOCK_PIXELS` pixels."""
+    step = max(1, BLOCK_PIXELS // image.width)
+    return [slice(top, min(top + step, image.height)) for top in range(0, image.height, step)]
+
+
+def grey_to_rgb(
+    grey: NDArray[Any], alpha: NDArray[Any] | None = None, *, white_is_zero: bool = False
+) -> NDArray[np.uint8]:
+    """Scale grey levels to bytes, on a black background.
+
+    Args:
+        grey: real array of shape (height, width).
+        alpha: unsigned array of the same shape; transparent pixels do not count for the scale.
+        white_is_zero: True to invert the levels.
+
+    Returns:
+        Array of shape (height, width, 3).
+    """
+    if alpha is not None:
+        grey = np.where(alpha > 0, grey, np.nan)
+    if white_is_zero:
+        grey = -grey.astype(np.float64)
+    levels = scale_to_bytes(grey)
+    if alpha is not None:
+        opacity = alpha >> (8 * alpha.itemsize - 8)
+        return _on_black(np.stack([levels, levels, levels, opacity], axis=2).astype(np.uint8))
+    return np.repeat(levels[..., np.newaxis], 3, axis=2)
+
+
+def colours_to_rgb(
+    colours: Sequence[NDArray[Any]],
+    alpha: NDArray[Any] | None = None,
+    *,
+    premultiplied: bool = False,
+) -> NDArray[np.uint8]:
+    """Reduce colours of up to 16 bits to 8 bits, on a black background.
+
+    Files of 16 bits often hold colours of 10, 12 or 14 bits. So the bits that the largest value of
+    all colours takes are reduced to 8; values that fit in 8 bits are not changed.
+
+    Args:
+        colours: red, green and blue, unsigned, each of shape (height, width).
+        alpha: opacity of the same shape.
+        premultiplied: True if the colours are multiplied by `alpha`.
+
+    Returns:
+        Array of shape (height, width, 3).
+    """
+    depth = max(8, *(int(colour.max()).bit_length() for colour in colours))
+    channels = [colour >> (depth - 8) for colour in colours]
+    if alpha is None:
+        return np.stack(channels, axis=2).astype(np.uint8)
+    # The alpha of a 12-bit picture can have 12 bits, or all 16.
+    depth = max(depth, int(alpha.max()).bit_length())
+    rgba = np.stack([*channels, alpha >> (depth - 8)], axis=2).astype(np.uint8)
+    return _on_black(rgba, "RGBa" if premultiplied else "RGBA")
+
+
+def cmyk_to_rgb(inks: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
+    """Convert the four inks, each of shape (height, width), by Pillow's formula."""
+    from PIL import Image
+
+    height, width = inks[0].shape
+    pixels = np.stack(inks, axis=2).astype(np.uint8)
+    image = Image.frombytes("CMYK", (width, height), pixels.tobytes())
+    return np.asarray(image.convert("RGB"))
+
+
+def _on_black(rgba: NDArray[np.uint8], raw_mode: str = "RGBA") -> NDArray[np.uint8]:
+    """Lay transparent pixels on black, as Pillow does for images of 8 bits."""
+    from PIL import Image
+
+    height, width = rgba.shape[:2]
+    image = Image.frombytes("RGBA", (width, height), rgba.tobytes(), "raw", raw_mode)
+    # RGBa is RGB multiplied by alpha, which equals a black background.
+    return np.asarray(image.convert("RGBa"))[..., :3]

@@ -1,0 +1,1 @@
+"""TIFF: layouts of samples, pages, and the reader."""
