@@ -101,7 +101,11 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
     - Transparent images get a black background, which is the background of MRI scans. Dropping
       the alpha channel, as `Image.convert("RGB")` does, would uncover colours that no viewer of
       the image ever shows.
-    - Grey levels of more than 8 bits are scaled by `scale_to_bytes`, not clipped to white.
+    - Grey levels of more than 8 bits, signed ones and floats are scaled by `scale_to_bytes`, not
+      clipped to white. Transparent pixels do not count for the scale.
+    - Colours of 16 bits become bytes by the highest 8 of the bits that the largest colour of the
+      image takes: many files of 16 bits hold values of 10, 12 or 14 bits, or of 8.
+    - TIFF colours that are signed, floats, or of more than 16 bits are refused.
 
     Args:
         data: content of the file.

@@ -78,7 +78,7 @@ class PillowReader:
 
         Args:
             image: the image.
-            data: content of its file, for formats whose pixels Pillow does not return as they are.
+            data: content of its file, for formats with pixels that Pillow has no mode for.
         """
         return image_to_rgb(image)
 
@@ -154,7 +154,7 @@ def image_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
         return np.repeat(_deep_grey(image)[..., np.newaxis], 3, axis=2)
     rgb = np.empty((image.height, image.width, 3), np.uint8)
     # Pillow takes 4 bytes a pixel at each step, and a large image has several steps.
-    for rows in row_blocks(image):
+    for rows in row_blocks(image.height, image.width):
         rgb[rows] = _block_to_rgb(image.crop((0, rows.start, image.width, rows.stop)))
     return rgb
 

@@ -46,7 +46,7 @@ def pixel_bytes(open_as: Callable[[str, str], Image.Image], n_bytes: int) -> NDA
             image.load()
             if pixels is None:
                 pixels = np.empty((image.height, image.width, n_bytes), np.uint8)
-            for rows in row_blocks(image):
+            for rows in row_blocks(image.height, image.width):
                 part = np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
                 part = part.reshape(*part.shape[:2], -1)
                 pixels[rows, :, place :: len(raw_modes)] = part
@@ -54,10 +54,10 @@ def pixel_bytes(open_as: Callable[[str, str], Image.Image], n_bytes: int) -> NDA
     return pixels
 
 
-def row_blocks(image: Image.Image) -> list[slice]:
+def row_blocks(height: int, width: int) -> list[slice]:
     """Return slices of rows that cover an image, each of some `BLOCK_PIXELS` pixels."""
-    step = max(1, BLOCK_PIXELS // image.width)
-    return [slice(top, min(top + step, image.height)) for top in range(0, image.height, step)]
+    step = max(1, BLOCK_PIXELS // width)
+    return [slice(top, min(top + step, height)) for top in range(0, height, step)]
 
 
 def grey_to_rgb(
@@ -73,15 +73,15 @@ def grey_to_rgb(
     Returns:
         Array of shape (height, width, 3).
     """
-    if alpha is not None:
-        grey = np.where(alpha > 0, grey, np.nan)
+    if alpha is not None and (visible := alpha > 0).any():
+        # Any level that is visible keeps transparent pixels out of the range.
+        grey = np.where(visible, grey, grey.flat[visible.argmax()])
     if white_is_zero:
         grey = -grey.astype(np.float64)
     levels = scale_to_bytes(grey)
-    if alpha is not None:
-        opacity = alpha >> (8 * alpha.itemsize - 8)
-        return _on_black(np.stack([levels, levels, levels, opacity], axis=2).astype(np.uint8))
-    return np.repeat(levels[..., np.newaxis], 3, axis=2)
+    if alpha is None:
+        return np.repeat(levels[..., np.newaxis], 3, axis=2)
+    return _to_bytes([levels] * 3, 0, alpha, 8 * alpha.itemsize - 8, "RGBA")
 
 
 def colours_to_rgb(
@@ -104,30 +104,54 @@ def colours_to_rgb(
         Array of shape (height, width, 3).
     """
     depth = max(8, *(int(colour.max()).bit_length() for colour in colours))
-    channels = [colour >> (depth - 8) for colour in colours]
-    if alpha is None:
-        return np.stack(channels, axis=2).astype(np.uint8)
     # The alpha of a 12-bit picture can have 12 bits, or all 16.
-    depth = max(depth, int(alpha.max()).bit_length())
-    rgba = np.stack([*channels, alpha >> (depth - 8)], axis=2).astype(np.uint8)
-    return _on_black(rgba, "RGBa" if premultiplied else "RGBA")
+    alpha_depth = depth if alpha is None else max(depth, int(alpha.max()).bit_length())
+    mode = "RGBa" if premultiplied else "RGBA"
+    return _to_bytes(colours, depth - 8, alpha, alpha_depth - 8, mode)
 
 
 def cmyk_to_rgb(inks: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
-    """Convert the four inks, each of shape (height, width), by Pillow's formula."""
+    """Convert the four inks, each unsigned of shape (height, width), by Pillow's formula."""
+    shift = 8 * inks[0].itemsize - 8
+    return _to_bytes(inks[:3], shift, inks[3], shift, "CMYK")
+
+
+def _to_bytes(
+    channels: Sequence[NDArray[Any]],
+    shift: int,
+    fourth: NDArray[Any] | None,
+    fourth_shift: int,
+    mode: str,
+) -> NDArray[np.uint8]:
+    """Drop the low bits of channels, and combine them with a fourth one to RGB.
+
+    Args:
+        channels: three arrays of shape (height, width).
+        shift: number of low bits to drop.
+        fourth: alpha or black ink; None for none.
+        fourth_shift: number of its low bits to drop.
+        mode: how Pillow combines the fourth channel: "RGBA", "RGBa" (multiplied) or "CMYK".
+    """
+    height, width = channels[0].shape
+    rgb = np.empty((height, width, 3), np.uint8)
+    # In blocks: copies of all samples of a large image would take much memory.
+    for rows in row_blocks(height, width):
+        parts = [channel[rows] >> shift for channel in channels]
+        if fourth is not None:
+            parts.append(fourth[rows] >> fourth_shift)
+        pixels = np.stack(parts, axis=2).astype(np.uint8)
+        rgb[rows] = pixels if fourth is None else _combined(pixels, mode)
+    return rgb
+
+
+def _combined(pixels: NDArray[np.uint8], mode: str) -> NDArray[np.uint8]:
+    """Convert pixels of four channels to RGB as Pillow does."""
     from PIL import Image
 
-    height, width = inks[0].shape
-    pixels = np.stack(inks, axis=2).astype(np.uint8)
-    image = Image.frombytes("CMYK", (width, height), pixels.tobytes())
-    return np.asarray(image.convert("RGB"))
-
-
-def _on_black(rgba: NDArray[np.uint8], raw_mode: str = "RGBA") -> NDArray[np.uint8]:
-    """Lay transparent pixels on black, as Pillow does for images of 8 bits."""
-    from PIL import Image
-
-    height, width = rgba.shape[:2]
-    image = Image.frombytes("RGBA", (width, height), rgba.tobytes(), "raw", raw_mode)
+    height, width = pixels.shape[:2]
+    size = (width, height)
+    if mode == "CMYK":
+        return np.asarray(Image.frombytes(mode, size, pixels.tobytes()).convert("RGB"))
+    image = Image.frombytes("RGBA", size, pixels.tobytes(), "raw", mode)
     # RGBa is RGB multiplied by alpha, which equals a black background.
     return np.asarray(image.convert("RGBa"))[..., :3]

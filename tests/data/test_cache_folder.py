@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from freezeframe.__main__ import cli
+from freezeframe.data.inspection.cache import CACHE_VERSION
 from freezeframe.data.output.cache_folder import cache_place
 from freezeframe.errors import CacheWarning
 
@@ -60,7 +61,7 @@ def test_commands_work_without_a_home(
         f"warning: this user has no home folder; caches go to {place}, set XDG_CACHE_HOME to keep "
         "them elsewhere"
     ]
-    assert {path.name for path in place.iterdir()} >= {"inspected-1.sqlite"}
+    assert {path.name for path in place.iterdir()} >= {f"inspected-{CACHE_VERSION}.sqlite"}
     assert place.stat().st_mode & 0o777 == 0o700
 
 

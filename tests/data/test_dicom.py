@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from freezeframe import ImageError, MissingExtraError
-from freezeframe.data.formats.images import decode_image, read_image
+from freezeframe.data.formats.images import decode_image, patient_group, read_image
 from freezeframe.data.formats.limits import scale_to_bytes
-from freezeframe.data.formats.table import image_kind
+from freezeframe.data.formats.table import HEAD_BYTES, image_kind
 
 pydicom = pytest.importorskip("pydicom", minversion="3")
 
@@ -161,6 +161,51 @@ def test_padding_is_black_and_does_not_count() -> None:
     assert (image[lowest == STORED] == 0).all()
 
 
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("window", [False, True])
+@pytest.mark.parametrize("span", [0, 200])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_padding_is_black_in_every_grey_picture(
+    kind: str, window: bool, span: int, wrapped: bool
+) -> None:
+    from pydicom.pixels import apply_modality_lut
+
+    # The stored values are signed, from 127 to 2191. Padding is their lowest ones, up to a limit.
+    lowest = int(STORED.min())
+    padding = (lowest <= STORED) & (lowest + span >= STORED)
+
+    def change(header: Any) -> None:
+        if not window:
+            without_window(header)
+        header.PhotometricInterpretation = kind
+        header.RescaleSlope = 2
+        header.RescaleIntercept = -500
+        # In any order, and as an unsigned number for signed pixels.
+        first, last = (lowest + span, lowest) if span else (lowest, None)
+        if wrapped:
+            shifted = (header.pixel_array.astype(int) - 30000).astype("<i2")
+            header.PixelData = shifted.tobytes()
+            header.RescaleIntercept = 60000 - 500
+            first = first - 30000 + 65536
+            last = None if last is None else last - 30000 + 65536
+        vr = "US" if wrapped else "SS"
+        header.add_new("PixelPaddingValue", vr, first)
+        if last is not None:
+            header.add_new("PixelPaddingRangeLimit", vr, last)
+
+    data = edited(change)
+    header = pydicom.dcmread(BytesIO(data))
+    levels = apply_modality_lut(header.pixel_array, header).astype(float)
+    if window:
+        # Centre 600, width 1600; PS3.3 C.11.2.1.2.1.
+        picture = np.rint(np.clip((levels - 599.5) / 1599 + 0.5, 0, 1) * 255)
+    else:
+        low, high = levels[~padding].min(), levels[~padding].max()
+        picture = np.rint((levels - low) / (high - low) * 255)
+    picture = 255 - picture if kind == "MONOCHROME1" else picture
+    assert np.array_equal(grey(data), np.where(padding, 0, picture))
+
+
 def test_the_first_of_several_frames_is_decoded() -> None:
     for name in ("rtdose", "rtdose_rle", "rtdose_expb"):
         assert np.array_equal(
@@ -202,6 +247,63 @@ def test_palettes_are_looked_up() -> None:
     image = read_image(path)
     assert image.shape == (350, 800, 3)
     assert np.array_equal(image[..., 0], red >> 8)
+
+
+@pytest.mark.parametrize(
+    ("bits", "words", "top", "big"),
+    [
+        (16, True, 65536, False),
+        (16, True, 256, False),
+        (16, False, 256, False),
+        (8, True, 256, False),
+        (8, False, 256, False),
+        (16, True, 65536, True),
+    ],
+)
+def test_palettes_of_words_and_bytes_are_not_darkened(
+    bits: int, words: bool, top: int, big: bool
+) -> None:
+    from pydicom.pixels import apply_color_lut
+
+    palette = np.random.default_rng(0).integers(0, top, (3, 256)).astype(">u2" if big else "<u2")
+    palette[:, 0] = top - 1
+
+    def change(header: Any) -> None:
+        header.PhotometricInterpretation = "PALETTE COLOR"
+        for colour, values in zip(("Red", "Green", "Blue"), palette, strict=True):
+            prefix = f"{colour}PaletteColorLookupTable"
+            header.add_new(f"{prefix}Descriptor", "US", [256, 200, bits])
+            stored = values if words else values.astype("u1")
+            header.add_new(f"{prefix}Data", "OW", stored.tobytes())
+
+    data = edited(change, "MR_small_bigendian.dcm" if big else "MR_small.dcm")
+    # The palette begins with the stored value 200; lower and higher ones have its ends.
+    indexes = np.clip(STORED - 200, 0, 255).astype(int)
+    expected = np.moveaxis(palette[:, indexes].astype(int), 0, -1)
+    # pydicom's index overflows in palettes of bytes, and it takes all words for little-endian ones.
+    if words and not big:
+        header = pydicom.dcmread(BytesIO(data))
+        assert np.array_equal(apply_color_lut(header.pixel_array, header), expected)
+    assert np.array_equal(decode_image(data), expected >> 8 if top > 256 else expected)
+
+
+# Files without a preamble
+
+
+@pytest.mark.parametrize("name", ["MR_small", "MR_small_implicit", "MR_small_bigendian"])
+@pytest.mark.parametrize("meta", [False, True])
+def test_files_without_a_preamble_are_read(name: str, meta: bool, tmp_path: Path) -> None:
+    data = shipped(f"{name}.dcm").read_bytes()
+    header = pydicom.dcmread(BytesIO(data))
+    # Behind the preamble comes the meta information: 12 bytes, and as many as they say.
+    start = 132 if meta else 144 + header.file_meta.FileMetaInformationGroupLength
+    path = tmp_path / "IM000001"
+    path.write_bytes(data[start:])
+    assert image_kind(path.read_bytes()[:HEAD_BYTES]) == "DICOM"
+    assert np.array_equal(read_image(path), decode_image(data))
+    whole = tmp_path / "whole.dcm"
+    whole.write_bytes(data)
+    assert patient_group(path) == patient_group(whole) != ""
 
 
 # Files that cannot be read

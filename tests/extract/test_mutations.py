@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from freezeframe import ImageError
-from freezeframe.data.formats import limits, pillow
+from freezeframe.data.formats import limits, samples
 from freezeframe.data.formats.images import MAX_FILE_BYTES, MAX_PIXELS, decode_image, read_image
 from freezeframe.data.formats.limits import MAX_SIDE
 
@@ -125,7 +125,7 @@ def test_pixels_do_not_depend_on_the_blocks(kind: str, monkeypatch: pytest.Monke
     transparent = mutation.encoded(Image.new("P", (50, 40), 3), "PNG", transparency=3)
     files = [*GOOD[kind], transparent]
     whole = [decode_image(file.data) for file in files]
-    monkeypatch.setattr(pillow, "_BLOCK_PIXELS", 999)
+    monkeypatch.setattr(samples, "BLOCK_PIXELS", 999)
     monkeypatch.setattr(limits, "_BLOCK_LEVELS", 777)
     assert all(
         np.array_equal(decode_image(file.data), scan)

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL.TiffImagePlugin import TiffImageFile
 
-from .layout import BITS, EXTRA, PHOTOMETRIC, SAMPLE_FORMAT, SAMPLES, Layout
+from .layout import BITS, EXTRA, PHOTOMETRIC, SAMPLE_FORMAT, SAMPLES, SampleLayout
 
 _DISGUISES = {
     "L": (1, (8,)),
@@ -42,7 +42,7 @@ class TiffImage(TiffImageFile):
         super().__init__(BytesIO(data))
 
     def _setup(self) -> None:
-        self.layout = Layout.from_tags(self.tag_v2)
+        self.layout = SampleLayout.from_tags(self.tag_v2)
         if self._raw[0]:
             self._set_up_raw(*self._raw)
             return

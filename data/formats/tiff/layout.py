@@ -48,7 +48,7 @@ UNCOMPRESSED = 1
 
 
 @dataclass(frozen=True)
-class Layout:
+class SampleLayout:
     """Layout of the samples of a page.
 
     Attributes:
@@ -72,7 +72,7 @@ class Layout:
     bit_order: int
 
     @classmethod
-    def from_tags(cls, tags: Any) -> Layout:
+    def from_tags(cls, tags: Any) -> SampleLayout:
         """Read the layout from Pillow's directory of tags."""
         compression = tags.get(COMPRESSION, 1)
         photometric = tags.get(PHOTOMETRIC, 0)
@@ -125,17 +125,18 @@ class Layout:
 
     def check(self) -> None:
         """Raise ImageError if the samples are of a kind that this package cannot read."""
-        known = self.number in _KINDS and self.bits in (8, 16, 32, 64)
-        known = known and (self.number, self.bits) != (3, 8)
-        known = known and self.n_colours in {RGB: (3, 4), CMYK: (4,)}.get(self.photometric, (1,))
-        # Floats and signed integers have no value that is surely full colour, or opaque.
-        if self.photometric not in GREY:
-            known = known and self.number == 1 and self.bits <= 16
-        if self.has_alpha:
-            known = known and self.number == 1
-        if not self.planar:
-            known = known and self.n_samples * self.bits // 8 in RAW_MODES
-        if not known:
+        n_colours = {RGB: (3, 4), CMYK: (4,)}.get(self.photometric, (1,))
+        supported = [
+            self.number in _KINDS,
+            self.bits in (8, 16, 32, 64),
+            (self.number, self.bits) != (3, 8),
+            self.n_colours in n_colours,
+            # Floats and signed integers have no value that is surely full colour, or opaque.
+            self.photometric in GREY or (self.number == 1 and self.bits <= 16),
+            self.number == 1 or not self.has_alpha,
+            self.planar or self.n_samples * self.bits // 8 in RAW_MODES,
+        ]
+        if not all(supported):
             raise self.refusal()
 
     def refusal(self) -> ImageError:

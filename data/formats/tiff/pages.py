@@ -26,7 +26,7 @@ from .layout import (
     TILE_WIDTH,
     TILES,
     WIDTH,
-    Layout,
+    SampleLayout,
 )
 
 _COPIED = (
@@ -47,7 +47,7 @@ _MAX_PAGES = 1_000_000
 _IMAGEJ = re.compile(rb"ImageJ=[^\0]{0,1000}?\nimages=(\d{1,9})\n")
 
 
-def plane_page(data: bytes, tags: Any, layout: Layout, plane: int, photometric: int) -> bytes:
+def plane_page(data: bytes, tags: Any, layout: SampleLayout, plane: int, photometric: int) -> bytes:
     """Return a file whose first page is one plane of another page, with the same strips or tiles.
 
     The page is appended, and the head of the file points to it.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..pillow import PillowReader, check_header
 from ..samples import cmyk_to_rgb, colours_to_rgb, grey_to_rgb, pixel_bytes
-from .layout import ASSOCIATED_ALPHA, CMYK, GREY, UNCOMPRESSED, Layout
+from .layout import ASSOCIATED_ALPHA, CMYK, GREY, UNCOMPRESSED, SampleLayout
 from .pages import count_pages, plane_page
 
 
@@ -68,12 +68,12 @@ class TiffReader(PillowReader):
         return TiffImage(data)
 
 
-def _n_useful(layout: Layout) -> int:
+def _n_useful(layout: SampleLayout) -> int:
     """Return the number of samples that make the picture: colours, and opacity."""
     return min(layout.n_samples, layout.n_colours + layout.has_alpha)
 
 
-def _channels(data: bytes, layout: Layout) -> list[NDArray[Any]]:
+def _channels(data: bytes, layout: SampleLayout) -> list[NDArray[Any]]:
     """Read the samples of a page that is not in planes.
 
     Returns:
@@ -89,7 +89,7 @@ def _channels(data: bytes, layout: Layout) -> list[NDArray[Any]]:
     return [samples[..., sample] for sample in range(layout.n_samples)]
 
 
-def _to_rgb(channels: list[NDArray[Any]], layout: Layout) -> NDArray[np.uint8]:
+def _to_rgb(channels: list[NDArray[Any]], layout: SampleLayout) -> NDArray[np.uint8]:
     """Convert samples to an RGB array of shape (height, width, 3).
 
     Args:
@@ -97,7 +97,7 @@ def _to_rgb(channels: list[NDArray[Any]], layout: Layout) -> NDArray[np.uint8]:
         layout: their layout.
     """
     if layout.photometric == CMYK:
-        return cmyk_to_rgb([channel >> (layout.bits - 8) for channel in channels[:4]])
+        return cmyk_to_rgb(channels[:4])
     premultiplied = layout.extra[:1] == (ASSOCIATED_ALPHA,)
     n_colours = 1 if layout.photometric in GREY else 3
     alpha = channels[n_colours] if layout.has_alpha else None
