@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...data.output.terminal import Status
 from ...data.splits import grouped_folds
+from ...errors import FreezeframeError
 from ..heads.base import Head
 from ..matrix import Folds, Matrix, take
 from ..runs.part_result import PartResult, part_result
@@ -20,6 +21,21 @@ from .search import inner_folds
 
 FitRows = Callable[[Matrix, NDArray[np.intp], Folds], tuple[Head, int]]
 """Called with features, class numbers and folds; returns a head and the number of candidates."""
+
+
+def finite_probabilities(head: Head, X: Matrix) -> NDArray[np.float64]:
+    """Return probabilities of shape (n_rows, n_classes).
+
+    Raises:
+        FreezeframeError: one of them is not finite: no score of the head would mean anything.
+    """
+    proba = head.predict_proba(X)
+    if not np.isfinite(proba).all():
+        raise FreezeframeError(
+            f"{head.name}: some of its probabilities are not finite; "
+            "give other hyper-parameters with --param, or another layer"
+        )
+    return proba
 
 
 class HeldOutEvaluator:
@@ -60,7 +76,7 @@ class HeldOutEvaluator:
             # The first prediction builds and compiles what later ones reuse.
             head.predict_proba(take(X, np.arange(min(1, len(X)))))
             start = time.perf_counter()
-            proba = head.predict_proba(X)
+            proba = finite_probabilities(head, X)
             seconds += time.perf_counter() - start
             n += len(proba)
             predicted = head.calibration.decide(proba)
@@ -119,7 +135,7 @@ class FoldEvaluator:
                 head, _ = fit(take(X, fitted), y[fitted], folds_within)
                 # A note about a fold must not read like one about the head that is kept.
                 notes += [f"in cross-validation: {note}" for note in head.notes]
-                proba[repeat, judged] = head.predict_proba(take(X, judged))
+                proba[repeat, judged] = finite_probabilities(head, take(X, judged))
                 predicted[repeat, judged] = head.calibration.decide(proba[repeat, judged])
         split = f"{task.n_folds}-fold"
         if task.n_repeats > 1:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -15,23 +17,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.output.terminal import Status
-from ...errors import ParameterError
+from ...errors import FreezeframeError, ParameterError
 from ...extract.backbones.weights import reload_weights
 from ..heads.base import Head
 from ..heads.networks.checkpoints import remove_checkpoints
 from ..heads.networks.context import TrainingContext
 from ..heads.table import make_head
-from ..matrix import Folds, Matrix
+from ..matrix import Folds, Matrix, take
 from ..runs.leaderboard import check_leaderboard
 from ..runs.model_file import FittedHead
 from ..runs.part_result import PartResult
 from ..runs.row import Costs, leaderboard_row
 from ..runs.run import Run, check_writable, write_run
 from ..task.task import Task
-from .evaluators import FitRows, FoldEvaluator, HeldOutEvaluator
+from .evaluators import FitRows, FoldEvaluator, HeldOutEvaluator, finite_probabilities
 from .part_features import PartFeatures
 from .search import FitOptions, fit_head, inner_folds
 from .warnings import run_warnings
+
+MOST_OF_A_REASON = 160
+"""Most characters of a library's error; scikit-learn writes paragraphs."""
 
 
 class HeadFitter:
@@ -91,10 +96,13 @@ class HeadFitter:
         Raises:
             ParameterError: the head is unknown, is not for this layer, or lacks a hyper-parameter.
             MissingExtraError: the head's library is not installed.
-            FreezeframeError: the head cannot be fitted to these features, or its run cannot be
-                written.
+            FreezeframeError: the head cannot be fitted to these features, for whatever reason, or
+                its run cannot be written.
         """
-        status = status or _ignore
+        with _errors_of(name):
+            return self._fit(name, status or _ignore)
+
+    def _fit(self, name: str, status: Status) -> Run:
         kind = self._make_trial_head(name)
         pooling = self.task.pooling or kind.pooling
         checkpoints: set[Path] = set()
@@ -109,6 +117,8 @@ class HeadFitter:
         # A new image has features, but no reduction: the model must predict from features.
         if reduction is not None:
             head.to_features(reduction)
+        # A file of a head that predicts nothing could not be loaded again.
+        finite_probabilities(head, take(self._train.matrix(pooling), np.arange(1)))
         # A training that continued after a kill took time in earlier processes, too.
         seconds = time.perf_counter() - start + head.record.earlier_seconds
         test_results, milliseconds = self._by_tests.evaluate(head, pooling)
@@ -218,6 +228,31 @@ def fit_classifier(
         (0.875, 0.7529, 0.9414)
     """
     return HeadFitter(task, options, leaderboard=leaderboard, runs=runs).fit(name)
+
+
+@contextmanager
+def _errors_of(name: str) -> Iterator[None]:
+    """Turn any exception of a library into one line that names the head; print no warning of one.
+
+    Users fit many heads at once, and one that fails must not end the others.
+    """
+    with warnings.catch_warnings():
+        # Libraries warn of a class of one image, say, in words for programmers.
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except FreezeframeError:
+            raise
+        except MemoryError as error:
+            raise FreezeframeError(
+                f"{name}: not enough memory; give --pooling avg, or fit fewer images"
+            ) from error
+        except Exception as error:
+            reason = " ".join(str(error).split())[:MOST_OF_A_REASON]
+            raise FreezeframeError(
+                f"{name}: cannot be fitted to these features ({type(error).__name__}: {reason}); "
+                "give other hyper-parameters with --param, or another head"
+            ) from error
 
 
 def _ignore(text: str) -> None:

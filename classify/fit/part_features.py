@@ -5,13 +5,18 @@ from __future__ import annotations
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ...errors import FreezeframeError
 from ..matrix import Matrix
 from ..solvers.reduction import Reduction, reduce
 from ..task.part import Part
 
 MEMORY_BYTES = 2**29
 """Features of up to 512 MB stay in memory; larger ones are read again by each head."""
+
+GREATEST_FEATURE = 1e12
+"""Greatest magnitude of features: squares of larger ones, summed, come near float32's end."""
 
 
 class PartFeatures:
@@ -33,14 +38,30 @@ class PartFeatures:
         self.reduce_seconds: dict[str, float] = {}
 
     def matrix(self, pooling: str) -> Matrix:
-        """Return features of shape (n_rows, n_features): an array, or store rows if large."""
+        """Return features of shape (n_rows, n_features): an array, or store rows if large.
+
+        Raises:
+            FreezeframeError: features are not finite, or too large to compute with.
+        """
         if pooling not in self._matrices:
             # Selecting reads nothing yet.
             rows = self._part.store.select(self._layer, self._part.rows, pooling)
             # Features are float32: 4 bytes each.
             small = 4 * rows.shape[0] * rows.shape[1] <= MEMORY_BYTES
-            self._matrices[pooling] = np.asarray(rows) if small else rows
+            self._matrices[pooling] = self._checked(np.asarray(rows)) if small else rows
         return self._matrices[pooling]
+
+    def _checked(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return features if distances between them can be computed."""
+        greatest = max(abs(float(features.min())), abs(float(features.max())))
+        # The comparison is False for NaN, which is therefore refused.
+        if not greatest <= GREATEST_FEATURE:
+            raise FreezeframeError(
+                f"{self._part.store.path}: features of {self._layer} reach {greatest:.3g}, and "
+                f"heads compute with {GREATEST_FEATURE:.0e} at most; extract another layer, or "
+                "with other weights"
+            )
+        return features
 
     def reduction(self, pooling: str) -> Reduction | None:
         """Return a smaller matrix of the same inner products; None if it would be too large."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ParameterError
+from ...errors import FreezeframeError, ParameterError
 from ..matrix import Folds, Matrix, blocks_of, two_columns
 from .arrays import Arrays, checked_array
 from .base import Head, Parameters
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MAX_LDA_FEATURES = 4096
 """Most features that `lda` accepts; their covariance matrix takes 134 MB."""
+
+LEAST_SPREAD = 1e-12
+"""Rows vary by rounding only if their spread is a smaller share of their mean squared norm."""
 
 
 class LinearHead(Head):
@@ -76,8 +79,12 @@ class PenalisedHead(LinearHead):
         # C divides the penalty, alpha multiplies it.
         power = -1 if self.penalty == "C" else 1
         scale = spread(X) ** power
+        low, high = self.limits[self.penalty]
         # Three digits keep the chosen value readable in the leaderboard.
-        return {self.penalty: [float(f"{value * scale:.3g}") for value in self.relative[search]]}
+        values = [float(f"{value * scale:.3g}") for value in self.relative[search]]
+        # Features of an extreme scale would ask for penalties that the head refuses.
+        within = (min(max(value, low), high) for value in values)
+        return {self.penalty: list(dict.fromkeys(within))}
 
 
 class _PathHead(PenalisedHead):
@@ -201,13 +208,19 @@ class LinearDiscriminant(LinearHead):
                 f"lda takes at most {MAX_LDA_FEATURES} features, these are {X.shape[1]}; "
                 "give --pooling avg or max"
             )
+        # One image of each class says nothing about how images of a class differ.
+        if len(y) <= n_classes:
+            raise FreezeframeError(
+                f"lda needs more images than classes, but a fit has {len(y)} images of "
+                f"{n_classes} classes; give --search none, or add images"
+            )
         solver = LinearDiscriminantAnalysis(solver="lsqr", **self.parameters)
         solver.fit(np.asarray(X, np.float64), y)
         self.set_solution(solver.coef_, solver.intercept_)
 
 
 def spread(X: Matrix) -> float:
-    """Return the mean squared distance of rows from their mean.
+    """Return the mean squared distance of rows from their mean; 1 if all rows are equal.
 
     A penalty relative to the spread means the same for features of any scale.
     """
@@ -218,4 +231,7 @@ def spread(X: Matrix) -> float:
         squares += float(np.einsum("ij,ij->i", block, block, dtype=np.float64).sum())
     # Mean squared norm minus the squared norm of the mean: one pass over the blocks.
     mean = total / len(X)
-    return max(squares / len(X) - float(mean @ mean), 1e-30)
+    mean_square = squares / len(X)
+    spread = mean_square - float(mean @ mean)
+    # No penalty fits rounding errors: they would ask for a penalty of nearly 0.
+    return spread if spread > LEAST_SPREAD * mean_square else 1.0

@@ -12,6 +12,9 @@ from ..matrix import Folds, Matrix
 from .arrays import Arrays, checked_array
 from .base import Head, Parameters
 
+LEAST_WIDTH = 1e-9
+"""Variance of a feature that does not vary in a class, as a share of the largest variance."""
+
 
 class Majority(Head):
     """The baseline that every head must beat: class shares of the training rows for any image."""
@@ -63,7 +66,9 @@ class NaiveBayes(Head):
         # All rows at once: `partial_fit` would smooth by the variances of each block alone.
         solver = GaussianNB(**self.parameters).fit(np.asarray(X, dtype=np.float64), y)
         self._mean = solver.theta_
-        self._variance = solver.var_
+        # Features that never vary tell no classes apart, and densities need a width.
+        width = LEAST_WIDTH * float(solver.var_.max()) or 1.0
+        self._variance = np.where(solver.var_ > 0, solver.var_, width)
         self._shares = solver.class_prior_
 
     def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:

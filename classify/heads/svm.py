@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MAX_KERNEL_ROWS = 16384
 """Most rows of a kernel matrix: 2 GiB, and as much again while a fold is cut out of it."""
 
+MAX_ITERATIONS = 10**7
+"""Most steps of a fit, LIBSVM's own limit: with a C of 1e30 it would go round in circles."""
+
 
 class _KernelHead(Head):
     """A support vector machine for each class against the rest; one for two classes.
@@ -55,9 +58,21 @@ class _KernelHead(Head):
             scores = np.full((len(y), n_classes), np.nan)
             for fitted, judged in folds:
                 fold_kernel = K[np.ix_(fitted, fitted)]
-                dual, intercept = fit_svm(fold_kernel, y[fitted], n_classes, parameters["C"])
+                dual, intercept, _ = fit_svm(fold_kernel, y[fitted], n_classes, parameters["C"])
                 scores[judged] = two_columns(K[np.ix_(judged, fitted)] @ dual.T + intercept)
             yield candidate, scores
+
+    def solve(
+        self, K: NDArray[np.float64], y: NDArray[np.intp], n_classes: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Fit all rows as `fit_svm` does, and note it if the solver did not converge."""
+        dual, intercept, converged = fit_svm(K, y, n_classes, self.parameters["C"])
+        if not converged:
+            self.notes.append(
+                f"{self.name} did not converge within {MAX_ITERATIONS} iterations; "
+                "a smaller --param C= may help"
+            )
+        return dual, intercept
 
 
 class LinearSVM(_KernelHead, PenalisedHead):
@@ -79,7 +94,7 @@ class LinearSVM(_KernelHead, PenalisedHead):
         self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()
     ) -> None:
         K = self.kernel(_inner_products(self.name, X), self.parameters)
-        dual, intercept = fit_svm(K, y, n_classes, self.parameters["C"])
+        dual, intercept = self.solve(K, y, n_classes)
         self.set_solution(dual @ np.asarray(X), intercept)
 
 
@@ -119,7 +134,7 @@ class RbfSVM(_KernelHead):
         self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()
     ) -> None:
         K = self.kernel(_inner_products(self.name, X), self.parameters)
-        dual, self._intercept = fit_svm(K, y, n_classes, self.parameters["C"])
+        dual, self._intercept = self.solve(K, y, n_classes)
         # Only support vectors have weights; the others are not needed to predict.
         self._rows = np.flatnonzero(dual.any(axis=0))
         self._dual = dual[:, self._rows]
@@ -156,7 +171,7 @@ class RbfSVM(_KernelHead):
 
 def fit_svm(
     K: NDArray[np.float64], y: NDArray[np.intp], n_classes: int, C: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
     """Fit a support vector machine for each class, one for two classes.
 
     Args:
@@ -166,19 +181,23 @@ def fit_svm(
         C: inverse strength of the penalty.
 
     Returns:
-        Weights of all rows, of shape (n_outputs, n_rows), and intercepts of shape (n_outputs,).
+        Weights of all rows, of shape (n_outputs, n_rows), intercepts of shape (n_outputs,), and
+        False if one of the machines did not converge.
     """
     from sklearn.svm import SVC
 
     outputs = range(1, 2) if n_classes == 2 else range(n_classes)
     dual = np.zeros((len(outputs), len(K)))
     intercept = np.zeros(len(outputs))
+    converged = True
+    solver = SVC(C=C, kernel="precomputed", max_iter=MAX_ITERATIONS)
     # By itself, SVC would fit each pair of classes; scores need each class against the rest.
     for i, number in enumerate(outputs):
-        solver = SVC(C=C, kernel="precomputed").fit(K, y == number)
+        solver.fit(K, y == number)
         dual[i, solver.support_] = solver.dual_coef_[0]
         intercept[i] = solver.intercept_[0]
-    return dual, intercept
+        converged &= solver.fit_status_ == 0
+    return dual, intercept, converged
 
 
 def _inner_products(name: str, X: Matrix) -> NDArray[Any]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import FreezeframeError
 from ...features.rows import FeatureRows
 from ..matrix import Matrix, take
 
@@ -86,6 +87,9 @@ def reduce(X: Matrix, max_bytes: int = MAX_GRAM_BYTES) -> Reduction | None:
     Returns:
         The reduction; None if it would take more than `max_bytes`.
 
+    Raises:
+        FreezeframeError: products of the features are not finite.
+
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(20, 500))
         >>> reduced = reduce(X)
@@ -133,6 +137,13 @@ def _factorise(X: Matrix, K: NDArray[np.float64]) -> Reduction:
     """Return the reduction of X from its Gram matrix K, which is overwritten."""
     from scipy.linalg import lapack
 
+    # Products of float32 numbers overflow from some 1e19 on. No product of two rows is larger than
+    # the largest square of one, so that the diagonal tells.
+    if not np.isfinite(K.diagonal()).all():
+        raise FreezeframeError(
+            "features are not finite, or too large to multiply with each other; "
+            "extract another layer, or with other weights"
+        )
     dtype = np.float32 if X.dtype == np.float32 else np.float64
     # LAPACK refuses rank 0: features that are all 0 get one column of zeros.
     if not K.diagonal().any():
