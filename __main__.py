@@ -19,7 +19,7 @@ import click
 from .data.output.encodings import escaped_output, unicode_problem
 from .data.output.terminal import printable
 from .data.version import VERSION
-from .errors import CacheWarning, FreezeframeError
+from .errors import FolderWarning, FreezeframeError
 
 COMMANDS = {
     "explore": ".data.commands.explore:explore",
@@ -85,7 +85,8 @@ class CommandTable(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except OSError as error:
-            _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
+            # Every writer of files names its file, so what is left is the standard output.
+            _fail(f"{error.filename or 'standard output'}: {error.strerror or error}", 1)
         except UnicodeError as error:
             _fail(unicode_problem(error), 1)
         except MemoryError:
@@ -123,14 +124,14 @@ def _escapes_explained() -> Iterator[None]:
 
 @contextmanager
 def _warnings_on_one_line() -> Iterator[None]:
-    """Print a `CacheWarning` like an error, without the line of code that Python adds."""
+    """Print a `FolderWarning` like an error, without the line of code that Python adds."""
     with warnings.catch_warnings():
-        warnings.simplefilter("default", CacheWarning)
+        warnings.simplefilter("default", FolderWarning)
         show_plainly = warnings.showwarning
         shown: set[str] = set()
 
         def show(message: Any, category: Any, *args: Any, **kwargs: Any) -> None:
-            if not issubclass(category, CacheWarning):
+            if not issubclass(category, FolderWarning):
                 show_plainly(message, category, *args, **kwargs)
             # Python forgets what it has shown whenever a library changes the filters.
             elif str(message) not in shown:

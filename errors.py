@@ -15,7 +15,7 @@ line prints the message and ends with the exit code::
                               or a strict audit found a leak or an image that nobody looked at;
                               all results were written
 
-`CacheWarning` is no error: the work is done all the same.
+A `FolderWarning` is no error: the work is done all the same.
 """
 
 from __future__ import annotations
@@ -78,5 +78,13 @@ class LeakError(FreezeframeError):
     exit_code = 3
 
 
-class CacheWarning(UserWarning):
+class FolderWarning(UserWarning):
+    """A warning that a folder lacks something; the work is done all the same."""
+
+
+class LockWarning(FolderWarning):
+    """A warning that the file system of a folder has no locks."""
+
+
+class CacheWarning(FolderWarning):
     """A warning that caches go to a temporary folder."""

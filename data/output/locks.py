@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...errors import LockWarning
 from .terminal import printable
 
 if TYPE_CHECKING:
@@ -68,7 +68,11 @@ def _acquire(path: Path, seconds: float) -> BaseFileLock:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        _report_missing_locks(path.parent)
+        warnings.warn(
+            f"{path.parent}: this file system has no locks; files .lock.holder replace them",
+            LockWarning,
+            stacklevel=4,
+        )
         lock = SoftFileLock(f"{path}.holder")
         lock.acquire(timeout=seconds)
     return lock
@@ -89,15 +93,6 @@ def _holder(path: Path) -> str:
         holder = printable(f"process {number} on {machine}")
         return f"{holder} (delete {path.name}.holder if it has ended)"
     return "another process"
-
-
-@cache
-def _report_missing_locks(folder: Path) -> None:
-    """Report once for each folder that its file system has no locks."""
-    # Without a handler, logging prints the bare line on standard error.
-    logging.getLogger("freezeframe").warning(
-        printable(f"{folder}: this file system has no locks; files .lock.holder replace them")
-    )
 
 
 def lock_open_file(file: FileIO) -> bool:

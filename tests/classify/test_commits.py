@@ -274,3 +274,32 @@ def test_ctrl_c_at_any_call_of_a_commit_undoes_nothing(
         assert committed == sorted(committed)
         assert committed[-1]
         assert number > 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files")
+def test_a_run_is_on_the_disk_before_a_row_names_it(
+    make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(FeatureStore(make_store("a.h5", ["healthy", "tumour"] * 10)))
+    flushed: list[Path] = []
+    replace = os.replace
+
+    def flush(number: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{number}").readlink())
+
+    def rename(old: str, new: str) -> None:
+        if Path(new).name == "l.csv":
+            flushed.append(Path("row"))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", rename)
+    run = HeadFitter(task, leaderboard=tmp_path / "new" / "l.csv", runs=tmp_path / "new/runs")
+    (tmp_path / "new").mkdir()
+    folder = run.fit("majority").folder
+    before = flushed[: flushed.index(Path("row"))]
+    # Each file, then the folders that hold their names.
+    for path in (*folder.iterdir(), folder, folder.parent, tmp_path / "new"):
+        assert path in before
+    # The name of the leaderboard, too.
+    assert tmp_path / "new" in flushed[flushed.index(Path("row")) :]

@@ -11,7 +11,6 @@ import pytest
 
 from freezeframe import FeatureStore, ParameterError
 from freezeframe.features import export as exporting
-from freezeframe.features.archive.restoration import restore
 from freezeframe.features.export import export
 
 from ..conftest import MakeStore
@@ -112,10 +111,13 @@ def test_a_missing_library_names_its_extra(
     assert not Path(out).exists()
 
 
-def test_files_that_a_crash_left_do_no_harm(make_store: MakeStore) -> None:
+def test_files_that_a_crash_left_go_with_the_next_run(make_store: MakeStore) -> None:
     path = make_store("a.h5", LABELS)
     for out in ("b.npz", "b.h5"):
-        Path(f".{out}-0123abcd.new").write_bytes(b"half" * 9999)
+        Path(f".{out}-0123456789abcdef.new").write_bytes(b"half" * 9999)
         assert call("export", path, out).exit_code == 0
-    assert len(list(Path().glob(".b*.new"))) == 2
-    restore("b.h5", "c.h5")
+    for out in ("c.h5", "d.h5"):
+        Path(f".{out}-0123456789abcdef.new").write_bytes(b"half" * 9999)
+    assert call("restore", "b.h5", "c.h5").exit_code == 0
+    assert call("merge", "d.h5", path).exit_code == 0
+    assert not list(Path().glob(".*.new"))
