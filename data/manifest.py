@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ..errors import ManifestError, ParameterError
 from .folder_tree import read_folder_tree
 from .formats.images import patient_group
-from .image_list import read_image_list
+from .groups import COMMON, OWN, PATIENT_DIGEST
+from .image_list import GROUP_COLUMN, read_image_list
 from .output.csv import csv_line
 from .output.skipped import skipped_lines
 from .output.terminal import printable
@@ -32,6 +33,9 @@ class Image:
         label: name of its class.
         split: "train", "validation", "test" or "".
         group: name of its group, whose images stay on one side of a split; "" for none.
+        group_scope: `OWN` if the name counts in this list only, `COMMON` if it means the same group
+            in all sets; "" without a group.
+        patient: digest of its patient, whose images stay on one side, too; "" if unknown.
     """
 
     path: str
@@ -39,6 +43,8 @@ class Image:
     label: str
     split: str = ""
     group: str = ""
+    group_scope: str = ""
+    patient: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ class Manifest:
         images: sorted by path; no two have the same path.
         skipped: paths that were skipped, each with the reason.
         notes: sentences about how the folder or list was understood, where that is not obvious.
+        group_source: where groups and patients come from, for people; "" if no image has any.
     """
 
     source: Path
@@ -58,6 +65,7 @@ class Manifest:
     images: tuple[Image, ...]
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    group_source: str = ""
 
     @property
     def classes(self) -> dict[str, int]:
@@ -71,22 +79,27 @@ def read_manifest(
     group_column: str | None = None,
     group_regex: str | None = None,
     require_groups: bool = True,
+    read_patients: bool = True,
     least_classes: int = 2,
     layout: str | None = None,
 ) -> Manifest:
     """List the images of a folder tree or a CSV file.
 
     A folder is `FOLDER/<class>/...` or `FOLDER/{train,val,test}/<class>/...`. A CSV has a header
-    and the columns `path,label[,split][,group]`; its paths are relative to its own folder. A DICOM
-    file without a group is grouped by its patient; see `patient_group`.
+    and the columns `path,label[,split][,group]`; its paths are relative to its own folder. DICOM
+    files name their patient, too; see `patient_group`.
 
     Args:
         source: the folder or CSV file.
-        group_column: column of the CSV that names the group, instead of `group`.
+        group_column: column of the CSV that names the group, instead of `group`. Its names mean the
+            same group in all sets; those of a column that is not asked for count in this list only.
         group_regex: regular expression that is searched in each path. It names the group of an
-            image that has none yet: by its first non-empty group, or by the whole match.
+            image that has none yet: by its first non-empty group, or by the whole match. These
+            names mean the same group in all sets.
         require_groups: raise an error if the column is missing, or the regular expression matches
             no path. If False, such images have no group.
+        read_patients: read the patients of DICOM files. If False, they have none: anonymised files
+            may all have one PatientID.
         least_classes: the smallest number of classes to accept.
         layout: meaning of the folders in a folder, one of `LAYOUTS`; None lets their names decide.
 
@@ -116,7 +129,9 @@ def read_manifest(
         manifest = _read_list(source, group_column, require_groups)
     else:
         raise ManifestError(f"{source}: no such folder or file; check the path")
-    manifest = _add_groups(manifest, expression, require_groups)
+    manifest = _add_groups(manifest, expression, group_column, require_groups)
+    if read_patients:
+        manifest = _add_patients(manifest)
     _check_classes(manifest, least_classes)
     return manifest
 
@@ -167,7 +182,7 @@ def _group_names(manifest: Manifest, groups: NDArray[np.intp]) -> list[str]:
     """
     existing: dict[int, set[str]] = defaultdict(set)
     for image, group in zip(manifest.images, groups.tolist(), strict=True):
-        existing[group] |= {image.group} - {""}
+        existing[group] |= {image.group, image.patient} - {""}
     names = []
     for group, size in enumerate(np.bincount(groups)):
         if len(existing[group]) == 1:
@@ -204,24 +219,48 @@ def _check_classes(manifest: Manifest, least_classes: int) -> None:
 
 
 def _add_groups(
-    manifest: Manifest, expression: re.Pattern[str] | None, require_groups: bool
+    manifest: Manifest,
+    expression: re.Pattern[str] | None,
+    group_column: str | None,
+    require_groups: bool,
 ) -> Manifest:
-    """Add groups to images without one: by the expression, or by the patient in the file."""
+    """Add the groups that an expression finds, and the scope of all groups."""
+    column_scope = OWN if group_column is None else COMMON
     images = []
-    # An expression without any match is most likely a mistake.
-    n_matches = 0
+    sources = set()
     for image in manifest.images:
         group = image.group
-        if expression is not None and not group:
-            group = _matching_part(expression, image.path)
-            n_matches += bool(group)
-        images.append(replace(image, group=group or patient_group(manifest.root / image.path)))
-    if expression is not None and not n_matches and require_groups:
+        scope = ""
+        if group:
+            # A list that `split` wrote may have the digests of patients as groups.
+            scope = COMMON if PATIENT_DIGEST.fullmatch(group) else column_scope
+            sources.add(f"column {group_column or GROUP_COLUMN}")
+        elif expression is not None and (group := _matching_part(expression, image.path)):
+            scope = COMMON
+            sources.add(f"expression {expression.pattern}")
+        images.append(replace(image, group=group, group_scope=scope))
+    # An expression without any match is most likely a mistake.
+    if (
+        expression is not None
+        and require_groups
+        and f"expression {expression.pattern}" not in sources
+    ):
         raise ManifestError(
             f"{manifest.source}: the regular expression {expression.pattern!r} matches no path; "
             f"correct it for paths such as {manifest.images[0].path}"
         )
-    return replace(manifest, images=tuple(images))
+    return replace(manifest, images=tuple(images), group_source=", ".join(sorted(sources)))
+
+
+def _add_patients(manifest: Manifest) -> Manifest:
+    """Add the patients that the image files name."""
+    images = []
+    for image in manifest.images:
+        images.append(replace(image, patient=patient_group(manifest.root / image.path)))
+    if not any(image.patient for image in images):
+        return manifest
+    sources = [*filter(None, [manifest.group_source]), "PatientID of the files"]
+    return replace(manifest, images=tuple(images), group_source=", ".join(sources))
 
 
 def _matching_part(expression: re.Pattern[str], path: str) -> str:

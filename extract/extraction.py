@@ -176,7 +176,7 @@ def _prepare(plan: Plan, manifest: Manifest, command: str) -> tuple[Weights | No
     weights = None
     reused = 0
     if plan.task == "upgrade" and plan.existing is not None:
-        reused = upgrade_store(plan.existing, plan.target)
+        reused = upgrade_store(plan.existing, plan.target, manifest)
         check_upgraded(plan)
     elif plan.task != "continue" and plan.begun is None:
         weights = create_pending(plan, manifest, command)

@@ -92,14 +92,12 @@ def fill(
     """
     with StoreWriter(store.path) as writer:
         counts = ExtractionProgress(len(writer.pending))
-        rows = []
-        for row in map(int, writer.pending):
-            # No checksum means that the file could not be read when the manifest was made.
-            if manifest.images[row].sha256:
-                rows.append(row)
-            else:
-                writer.fail(row, "could not be read when it was listed")
-                counts.broken += 1
+        pending = writer.pending.tolist()
+        # No checksum means that the file could not be read when the manifest was made.
+        rows = [row for row in pending if manifest.images[row].sha256]
+        unlisted = [row for row in pending if not manifest.images[row].sha256]
+        writer.fail(dict.fromkeys(unlisted, "could not be read when it was listed"))
+        counts.broken += len(unlisted)
         if rows:
             # A generator: a list of a million sources would take 200 MB.
             sources = (_source(manifest, row) for row in rows)
@@ -200,18 +198,11 @@ def _record(
     for row, fingerprint in batch.fingerprints.items():
         writer.put_fingerprint(row, fingerprint.pixels, fingerprint.thumbnail)
     checksums = batch.checksums or list(putters.map(put, range(len(batch.rows))))
-    # The features must be on the disk before a row is marked: a crash must not lose them.
-    writer.flush()
-    for row, sums, size in zip(batch.rows, checksums, batch.sizes, strict=True):
-        writer.finish(row, sums, size)
-    if batch.same:
-        # The first row of these pixels is finished by now.
-        copied = [writer.copy(first, row) for row, first, _ in batch.same]
-        writer.flush()
-        for (row, _, size), sums in zip(batch.same, copied, strict=True):
-            writer.finish(row, sums, size)
-    for row, reason in batch.failed:
-        writer.fail(row, reason)
+    finished = zip(batch.rows, checksums, batch.sizes, strict=True)
+    writer.finish({row: (sums, size) for row, sums, size in finished})
+    # The first row of these pixels is finished by now.
+    writer.finish({row: (writer.copy(first, row), size) for row, first, size in batch.same})
+    writer.fail(dict(batch.failed))
     # The batch is on the disk now, so the progress that users see is safe from a crash.
     counts.computed += len(batch.rows)
     counts.same += len(batch.same)

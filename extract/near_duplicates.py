@@ -28,8 +28,9 @@ def recognise(
 ) -> list[tuple[str, str]]:
     """Add missing fingerprints to a finished store, then group near-duplicates.
 
-    Fingerprints are missing where features were copied from a store without them. The files of
-    these rows are read again. The fingerprints of an earlier run that was stopped are kept.
+    Fingerprints are missing where features were copied from a store without them, or where they
+    are damaged. The files of these rows are read again. The fingerprints of an earlier run that was
+    stopped are kept.
 
     Args:
         store: a store with its rows in the order of the manifest; the caller holds its lock.
@@ -42,16 +43,20 @@ def recognise(
     Raises:
         StoreError: the store cannot be written.
     """
+    damaged = store.damaged_rows("fingerprint")
     # All fingerprints and groups exist already.
-    if store.fingerprinted:
+    if store.fingerprinted and store.grouped and not len(damaged):
         return []
     with StoreWriter(store.path) as writer:
+        for row in damaged.tolist():
+            writer.forget_fingerprint(row)
+        store = FeatureStore(store.path)
         unread = _add_fingerprints(store, manifest, writer, progress)
         # The store is opened again, with the fingerprints that were just written.
         store = FeatureStore(store.path)
         rows = store.rows()[store.pixels[store.rows()] != ""]
-        # Group 0 means not grouped yet: one such row is enough to group all again.
-        if not store.duplicates[rows].all():
+        # One row without a group, or with a damaged one, is enough to group all again.
+        if not store.grouped:
             writer.put_duplicates(_number_groups(store, rows, progress))
     return unread
 

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from .layout import DECIDING_FIELDS, DONE, STATUS_NAMES
 from .store import FeatureStore
 
+_LATE_FACTS = ("scopes of groups", "sizes", "pixels", "near-duplicates")
+"""Facts that a store may not know yet; only those that both stores know are compared."""
+
 _BLOCK_UNIT_BYTES = 512
 """The unit in which the system counts the blocks of a file."""
 
@@ -146,6 +149,11 @@ def _column_lines(
         "labels": (a.labels.tolist(), b.labels.tolist()),
         "splits": (a.splits.tolist(), b.splits.tolist()),
         "groups": (a.groups.tolist(), b.groups.tolist()),
+        "scopes of groups": (a.group_scopes.tolist(), b.group_scopes.tolist()),
+        "patients": (a.patients.tolist(), b.patients.tolist()),
+        "sizes": (_sizes(a), _sizes(b)),
+        "pixels": (a.pixels.tolist(), b.pixels.tolist()),
+        "near-duplicates": (_first_duplicates(a), _first_duplicates(b)),
         "status": (
             [STATUS_NAMES[code] for code in a.status.tolist()],
             [STATUS_NAMES[code] for code in b.status.tolist()],
@@ -156,9 +164,28 @@ def _column_lines(
             f"{a.paths[row_a]}: {of_a[row_a]!r} in A, {of_b[row_b]!r} in B"
             for row_a, row_b in pairs
             if of_a[row_a] != of_b[row_b]
+            and not (name in _LATE_FACTS and "" in (of_a[row_a], of_b[row_b]))
         ]
         for name, (of_a, of_b) in columns.items()
     }
+
+
+def _sizes(store: FeatureStore) -> list[str]:
+    """Return height and width of each done row as text; "" for other rows."""
+    sizes = zip(store.heights.tolist(), store.widths.tolist(), strict=True)
+    return [
+        f"{height} x {width}" if status == DONE else ""
+        for status, (height, width) in zip(store.status.tolist(), sizes, strict=True)
+    ]
+
+
+def _first_duplicates(store: FeatureStore) -> list[str]:
+    """Return the first path of each row's near-duplicate group; "" where the group is unknown."""
+    # Numbers of groups have no meaning, and rows of two stores may be in another order.
+    firsts: dict[int, str] = {}
+    for number, path in zip(store.duplicates.tolist(), store.paths.tolist(), strict=True):
+        firsts[number] = min(path, firsts.get(number, path))
+    return [firsts[number] if number else "" for number in store.duplicates.tolist()]
 
 
 def _feature_lines(a: FeatureStore, b: FeatureStore, pairs: Sequence[tuple[int, int]]) -> list[str]:

@@ -14,7 +14,6 @@ from ..data.output.files import new_file
 from ..data.output.terminal import Progress
 from ..errors import MissingExtraError, ParameterError, StoreError
 from .index import begins_as_store
-from .pooling import pool
 from .store import FeatureStore
 
 EXPORT_FORMATS = {"npz": ".npz", "parquet": ".parquet", "archive": ".h5"}
@@ -71,7 +70,7 @@ def export(
     # Layers are in the order of the network, so the last is the deepest.
     layer = layer or list(store.layers)[-1]
     # Raises before anything is written if the layer or the pooling is unknown.
-    pool(store.memmap(layer)[:0], pooling)
+    store.select(layer, [], pooling)
     if kind != "archive" and not len(store.rows()):
         raise StoreError(
             f"{store.path}: no row is done, so there is nothing to export; run extract-features"
@@ -113,6 +112,8 @@ def _text_columns(store: FeatureStore, rows: NDArray[np.intp]) -> dict[str, NDAr
         "label": store.labels,
         "split": store.splits,
         "group": store.groups,
+        "group_scope": store.group_scopes,
+        "patient": store.patients,
     }
     return {name: column[rows] for name, column in columns.items()}
 
@@ -127,7 +128,7 @@ def _write_npz(
 ) -> None:
     """Write the features block by block, so that memory holds one block, then the columns."""
     rows = store.rows()
-    shape = (len(rows), *pool(store.memmap(layer)[:0], pooling).shape[1:])
+    shape = store.select(layer, rows, pooling).shape
     with zipfile.ZipFile(path, "w") as archive:
         with _open_member(archive, "features") as file:
             # The header needs only the shape, so the blocks can follow one by one.
@@ -162,7 +163,7 @@ def _write_parquet(
     except ImportError:
         raise MissingExtraError("pyarrow", "export", "a Parquet file") from None
     rows = store.rows()
-    width = pool(store.memmap(layer)[:0], pooling).shape[1]
+    width = store.select(layer, [], pooling).shape[1]
     if width > MOST_COLUMNS:
         raise ParameterError(
             f"{layer} {pooling} has {width} features, too many for columns of a Parquet table "

@@ -135,7 +135,7 @@ def _parse_line(line: bytes, head: bytes) -> tuple[int, int, str]:
     if not version:
         raise StoreError("not a feature store; make one with extract-features")
     if int(version[1]) not in COLUMNS_BY_VERSION:
-        readable = " and ".join(map(str, COLUMNS_BY_VERSION))
+        readable = ", ".join(map(str, COLUMNS_BY_VERSION))
         raise StoreError(
             f"format version {int(version[1])} is unknown to this freezeframe, "
             f"which reads {readable}; install a newer freezeframe"

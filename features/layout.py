@@ -6,6 +6,7 @@ FORMAT.md describes the format. `index.py` reads and writes a layout.
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import os
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from ..errors import StoreError
 
 STORE_FORMAT = "freezeframe-features"
-STORE_FORMAT_VERSION = 2
+STORE_FORMAT_VERSION = 3
 """Format version of new stores; `COLUMNS_BY_VERSION` has all versions that can be read."""
 
 # Values of `/rows/status`.
@@ -32,8 +33,16 @@ DIGEST_BYTES = 64
 THUMBNAIL_SIDE = 64
 """Side of a thumbnail in pixels."""
 
-IDENTITY_COLUMNS = ("path", "sha256", "label", "split", "group")
-"""Text columns that are set when the store is made and never change."""
+_IDENTITY_COLUMNS_1 = ("path", "sha256", "label", "split", "group")
+IDENTITY_COLUMNS_BY_VERSION = {
+    1: _IDENTITY_COLUMNS_1,
+    2: _IDENTITY_COLUMNS_1,
+    3: (*_IDENTITY_COLUMNS_1, "group_scope", "patient"),
+}
+"""Text columns that are set when the store is made and never change, by format version."""
+
+IDENTITY_COLUMNS = IDENTITY_COLUMNS_BY_VERSION[STORE_FORMAT_VERSION]
+"""The identity columns of a new store."""
 
 # Each version is written out in full: a column that is added to a new version must not change what
 # an old version means.
@@ -63,6 +72,25 @@ COLUMNS_BY_VERSION: dict[int, dict[str, str]] = {
         "thumbnail": "|u1",
         "duplicates": "<u4",
     },
+    3: {
+        "path": "S",
+        "sha256": "S64",
+        "label": "S",
+        "split": "S",
+        "group": "S",
+        "group_scope": "S6",
+        "patient": "S",
+        "width": "<u4",
+        "height": "<u4",
+        "status": "|u1",
+        "reason": "S200",
+        "pixels": "S64",
+        "thumbnail": "|u1",
+        "duplicates": "<u4",
+        "status_checksum": "S64",
+        "fingerprint_checksum": "S64",
+        "duplicates_checksum": "S64",
+    },
 }
 """Datasets in `/rows` and their dtypes, by format version; "S" is a byte string of any length."""
 
@@ -90,7 +118,7 @@ _DECIDING_FIELDS_1: dict[str, type] = {
     "precision": str,
     "batch_size": int,
 }
-DECIDING_FIELDS_BY_VERSION = {1: _DECIDING_FIELDS_1, 2: _DECIDING_FIELDS_1}
+DECIDING_FIELDS_BY_VERSION = {1: _DECIDING_FIELDS_1, 2: _DECIDING_FIELDS_1, 3: _DECIDING_FIELDS_1}
 """Provenance fields that decide the numbers in a store, and their types, by format version."""
 
 DECIDING_FIELDS = DECIDING_FIELDS_BY_VERSION[STORE_FORMAT_VERSION]
@@ -98,6 +126,9 @@ DECIDING_FIELDS = DECIDING_FIELDS_BY_VERSION[STORE_FORMAT_VERSION]
 
 FINGERPRINT_FIELDS = tuple(DECIDING_FIELDS_BY_VERSION[1])
 """Provenance fields in the fingerprint of a store: its rule has not changed since version 1."""
+
+FINGERPRINT_COLUMNS = (*_IDENTITY_COLUMNS_1, "status")
+"""Columns in the fingerprint of a store; `patient` follows if a row has one."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +160,23 @@ class Extent:
         return self.offset + row * self.row_bytes
 
     def map(self, path: str | os.PathLike[str]) -> np.memmap[Any, np.dtype[Any]]:
-        """Map the dataset of the store at `path` into memory, read-only."""
+        """Map the dataset of the store at `path` into memory, read-only.
+
+        The system kills a process that reads a map of a file that became shorter. `read` is safe.
+        """
         # "r": a reader must not be able to change a store by accident.
         return np.memmap(path, self.dtype, "r", self.offset, self.shape)
+
+    def read(self, file: io.FileIO, rows: slice | None = None) -> NDArray[Any]:
+        """Read the dataset, or the rows of a slice without step, through plain file I/O.
+
+        Raises:
+            StoreError: the file ends within the dataset.
+        """
+        start, stop, _ = (rows or slice(None)).indices(self.shape[0])
+        values = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
+        read_at(file, self.row_offset(start), values)
+        return values
 
 
 @dataclass(frozen=True)
@@ -180,19 +225,56 @@ class Layout:
         """Number of rows."""
         return self.rows["status"].shape[0]
 
-    def read_status(self, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-        """Read the status of each row of the store at `path`, of shape (n,).
+    @property
+    def identity_columns(self) -> tuple[str, ...]:
+        """Names of the identity columns that a store of this version has."""
+        return IDENTITY_COLUMNS_BY_VERSION[self.version]
+
+    @property
+    def has_row_checksums(self) -> bool:
+        """True if checksums cover status, sizes, fingerprints and near-duplicate groups."""
+        return "status_checksum" in self.rows
+
+    def read_status(self, file: io.FileIO) -> NDArray[np.uint8]:
+        """Read the status of each row of the open store, of shape (n,).
 
         Raises:
-            StoreError: a status is unknown.
+            StoreError: a status is unknown, or the file is too short.
         """
-        status: NDArray[np.uint8] = np.array(self.rows["status"].map(path))
+        status: NDArray[np.uint8] = self.rows["status"].read(file)
         if status.max() > FAILED:
-            raise StoreError(f"{path}: damaged: status {status.max()} is unknown")
+            raise StoreError(f"damaged: status {status.max()} is unknown")
         # A power cut can keep the status but lose the checksum; such a row is computed again.
         for extent in self.checksums.values():
-            status[(status == DONE) & (extent.map(path) == b"")] = PENDING
+            status[(status == DONE) & (extent.read(file) == b"")] = PENDING
+        if self.has_row_checksums:
+            status[self.rows["status_checksum"].read(file) == b""] = PENDING
         return status
+
+
+def read_at(file: io.FileIO, offset: int, values: NDArray[Any]) -> None:
+    """Fill a contiguous array with the bytes of a file from an offset on.
+
+    Several threads may do so at once where the system has `os.preadv`.
+
+    Raises:
+        StoreError: the file ends too early.
+        OSError: the file cannot be read.
+    """
+    if not values.size:
+        return
+    view = values.reshape(-1).view(np.uint8).data
+    while view:
+        if hasattr(os, "preadv"):
+            n_read = os.preadv(file.fileno(), [view], offset)
+        else:
+            file.seek(offset)
+            n_read = file.readinto(view)
+        # A mapped file that another process cuts short would end this process.
+        if not n_read:
+            raise StoreError("became shorter while it was read; extract the features again")
+        offset += n_read
+        view = view[n_read:]
 
 
 def user_block_bytes(n_bytes: int) -> int:
@@ -215,15 +297,16 @@ def identity_digest(columns: Mapping[str, NDArray[Any]]) -> str:
     """Compute the SHA-256 of the columns that name a store's images.
 
     Args:
-        columns: the columns of `IDENTITY_COLUMNS`, byte strings of shape (n,), by name.
+        columns: the identity columns of the store's version, in the order of the format; byte
+            strings of shape (n,), by name.
 
     Returns:
         The digest, hexadecimal.
     """
     digest = hashlib.sha256()
     # The order of the columns is part of the format.
-    for name in IDENTITY_COLUMNS:
-        digest.update(np.ascontiguousarray(columns[name]).data)
+    for column in columns.values():
+        digest.update(np.ascontiguousarray(column).data)
     return digest.hexdigest()
 
 

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.groups import COMMON, OWN
 from ..data.output.files import whole_file
 from ..errors import ParameterError, StoreError
 from .hdf5_file import DeferredErrorFile
@@ -93,6 +94,8 @@ def _check_arguments(
     lengths = {len(rows[name]) for name in IDENTITY_COLUMNS}
     if len(lengths) != 1 or lengths == {0}:
         raise ParameterError("the columns of a store must have one length, at least 1")
+    if not set(rows["group_scope"]) <= {"", OWN, COMMON}:
+        raise ParameterError(f"group_scope must be {OWN!r}, {COMMON!r} or empty")
     if not layers:
         raise ParameterError("a store needs at least one layer")
     if provenance["dtype"] not in LAYER_DTYPES:

@@ -27,7 +27,7 @@ class FeatureRows:
     """The features of some rows of a store: a matrix of shape (n_rows, n_features), float32.
 
     Every row is checked against its checksum when it is first read: no score may depend on damaged
-    features. The file is mapped only during a read, so its pages do not stay in the process.
+    features. The file is open only during a read.
 
     Args:
         file: the file of the store.
@@ -64,7 +64,9 @@ class FeatureRows:
         # Selections of these rows share the array, so no row is checked twice.
         self._checked = checked
         # Pooling no rows gives the shape without reading anything.
-        self.shape: tuple[int, ...] = (len(rows), *pool(file.layer(layer)[:0], pooling).shape[1:])
+        extent = file.layer_extent(layer)
+        no_rows = np.empty((0, *extent.shape[1:]), extent.dtype)
+        self.shape: tuple[int, ...] = (len(rows), *pool(no_rows, pooling).shape[1:])
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -135,14 +137,10 @@ class FeatureRows:
 
     def _read_panel(self, columns: slice, digests: list[Any] | None) -> NDArray[np.float32]:
         """Read some columns of all rows, and add their bytes to the rows' digests."""
-        # The map is closed on return: its pages do not stay in the process.
-        data = self._file.layer(self.layer)
-        flat = data.reshape(len(data), self.shape[1])
         panel = np.empty((len(self), columns.stop - columns.start), np.float32)
-        for i, row in enumerate(self.rows):
-            stored = flat[row, columns]
+        for i, stored in enumerate(self._file.layer_columns(self.layer, self.rows, columns)):
             if digests is not None:
-                digests[i].update(np.ascontiguousarray(stored).data)
+                digests[i].update(stored.data)
             panel[i] = stored
         return panel
 
@@ -151,8 +149,7 @@ class FeatureRows:
         step = max(1, BLOCK_BYTES // row_bytes)
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
-            # Indexing by an array copies, so the map is closed before the block is used.
-            block = self._file.layer(self.layer)[part]
+            block = self._file.layer_rows(self.layer, part)
             self._check_block(part, block)
             yield slice(start, start + len(part)), pool(block, self.pooling)
 

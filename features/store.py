@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,15 +16,18 @@ from numpy.typing import NDArray
 
 from ..data.output.terminal import Progress
 from ..errors import ParameterError, StoreError
+from .fact_checksums import FACTS
 from .layout import (
     DIGEST_BYTES,
     DONE,
     FAILED,
+    FINGERPRINT_COLUMNS,
     FINGERPRINT_FIELDS,
     IDENTITY_COLUMNS,
     PENDING,
     STATUS_NAMES,
     THUMBNAIL_SIDE,
+    Extent,
     Layout,
     row_checksum,
 )
@@ -54,15 +58,17 @@ class FeatureStore:
         format_version: format version of the file.
         layout: places of the datasets in the file.
         paths, sha256s, labels, splits, groups: text columns, arrays of str of shape (n,).
+        group_scopes: meaning of each group's name, str of shape (n,): "own" (in this list only),
+            "common" (the same group in all sets), or "" (unknown, or no group).
+        patients: digest of each image's patient, the same in all sets, str of shape (n,); "" where
+            unknown.
         widths, heights: pixels, uint32 of shape (n,).
         status: 0 pending, 1 done, 2 failed, uint8 of shape (n,).
         reasons: reason of each failed row, objects of type str of shape (n,); "" for other rows.
-        pixels: SHA-256 of each decoded image, str of shape (n,); empty where unknown or not done.
-        duplicates: number of the near-duplicate group of each row, uint32 of shape (n,); 0 where
-            unknown or not done.
 
     Raises:
         StoreError: the file is missing, not a feature store, of an unknown version, or damaged.
+            What a row holds beside its features is checked when it is first used.
 
     Examples:
         >>> store = FeatureStore("features.h5")                           # doctest: +SKIP
@@ -78,18 +84,23 @@ class FeatureStore:
         self.layers = {name: extent.shape[1:] for name, extent in self.layout.layers.items()}
         self.provenance = self.layout.provenance
         self.format_version = self.layout.version
-        self.status = self.layout.read_status(path)
+        self._checked_facts: set[str] = set()
+        self.status = self._file.status
         self.paths = self._file.text("path")
         self.sha256s = self._file.text("sha256")
         self.labels = self._file.text("label")
         self.splits = self._file.text("split")
         self.groups = self._file.text("group")
+        self.group_scopes = self._read_late_text("group_scope")
+        self.patients = self._read_late_text("patient")
         self.reasons = self._read_reasons()
-        self.widths: NDArray[np.uint32] = np.array(self._file.column("width"))
-        self.heights: NDArray[np.uint32] = np.array(self._file.column("height"))
+        self.widths: NDArray[np.uint32] = self._file.column("width")
+        self.heights: NDArray[np.uint32] = self._file.column("height")
         # Text columns and sizes are small; layers and thumbnails stay in the file.
-        self._pixels = self._read_done_rows("pixels", f"S{DIGEST_BYTES}")
-        self.duplicates: NDArray[np.uint32] = self._read_done_rows("duplicates", "<u4")
+        self._pixels = self._read_done_rows("pixels", f"S{DIGEST_BYTES}", "fingerprint")
+        self._duplicates: NDArray[np.uint32] = self._read_done_rows(
+            "duplicates", "<u4", "duplicates"
+        )
 
     def __len__(self) -> int:
         return len(self.status)
@@ -102,23 +113,55 @@ class FeatureStore:
         return f"FeatureStore({str(self.path)!r}: {counts}; {layers})"
 
     @property
+    def source(self) -> str:
+        """The folder or list of the images; "" for a store that was merged from several."""
+        text = str(self.provenance.get("source", ""))
+        # Before version 3 of the format, `merge` joined the sources to one text.
+        joined = ", /" in text or re.search(r" and \d+ more$", text)
+        return "" if joined else text
+
+    @property
+    def data_set(self) -> str:
+        """The name of the image set: that of its folder or list, else of the store's file."""
+        return PurePath(self.source).name or self.path.stem
+
+    @property
     def complete(self) -> bool:
         """True if no row is pending."""
         return not bool((self.status == PENDING).any())
 
     @cached_property
     def pixels(self) -> NDArray[np.str_]:
-        """SHA-256 of each decoded image, as str.
+        """SHA-256 of each decoded image, str of shape (n,); "" where unknown or not done.
 
-        It is decoded on first use, since str takes four times the memory of bytes.
+        Raises:
+            StoreError: a digest or a thumbnail does not match its checksum.
         """
+        self._check_facts("fingerprint")
+        # It is decoded on first use, since str takes four times the memory of bytes.
         return np.char.decode(self._pixels, "ascii", "replace")
+
+    @cached_property
+    def duplicates(self) -> NDArray[np.uint32]:
+        """Number of each row's near-duplicate group, of shape (n,); 0 where unknown or not done.
+
+        Raises:
+            StoreError: a number does not match its checksum.
+        """
+        self._check_facts("duplicates")
+        return self._duplicates
 
     @property
     def fingerprinted(self) -> bool:
         """True if every done row has its pixels, its thumbnail and its near-duplicate group."""
         done = self.status == DONE
-        return bool((self._pixels[done] != b"").all() and (self.duplicates[done] > 0).all())
+        return bool((self._pixels[done] != b"").all() and (self._duplicates[done] > 0).all())
+
+    @property
+    def grouped(self) -> bool:
+        """True if every row with a fingerprint has its near-duplicate group, undamaged."""
+        rows = self._pixels != b""
+        return bool((self._duplicates[rows] > 0).all()) and not len(self.damaged_rows("duplicates"))
 
     @property
     def pictures(self) -> int | None:
@@ -137,7 +180,8 @@ class FeatureStore:
             uint8 of shape (n_rows, THUMBNAIL_SIDE, THUMBNAIL_SIDE).
 
         Raises:
-            StoreError: a row is not done, or the store has no thumbnail of it.
+            StoreError: a row is not done, the store has no thumbnail of it, or a thumbnail does
+                not match its checksum.
         """
         numbers = self._done_numbers(rows)
         without = numbers[self._pixels[numbers] == b""]
@@ -149,7 +193,8 @@ class FeatureStore:
         # A store of version 1 has no column for thumbnails.
         if not len(numbers):
             return np.empty((0, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
-        return np.array(self._file.column("thumbnail")[numbers])
+        self._check_facts("fingerprint")
+        return self._file.rows(self.layout.rows["thumbnail"], numbers)
 
     def rows(self, *, split: str | None = None, label: str | None = None) -> NDArray[np.intp]:
         """Return the numbers of the done rows, ascending, of shape (n_rows,).
@@ -160,7 +205,9 @@ class FeatureStore:
 
         Raises:
             ParameterError: the split or the label is unknown.
+            StoreError: a status or a size does not match its checksum.
         """
+        self._check_facts("status")
         if split not in (None, *SPLITS):
             raise ParameterError(
                 f"split must be one of {', '.join(map(repr, SPLITS))}, got {split!r}"
@@ -179,12 +226,33 @@ class FeatureStore:
     def memmap(self, layer: str) -> np.memmap[Any, np.dtype[Any]]:
         """Map a layer into memory, read-only, of shape (n, height, width, channels).
 
-        It has the store's dtype. Rows that are not done hold undefined values.
+        It has the store's dtype. Rows that are not done hold undefined values, and no row is
+        checked. The system kills a process that reads the map of a file that became shorter.
 
         Raises:
             ParameterError: the store has no such layer.
         """
-        return self._file.layer(layer)
+        return self._file.map_layer(layer)
+
+    def layer_extent(self, layer: str) -> Extent:
+        """Return the place of a layer in the file.
+
+        Raises:
+            ParameterError: the store has no such layer.
+        """
+        return self._file.layer_extent(layer)
+
+    def stored_features(self, layer: str, rows: RowSelection) -> NDArray[Any]:
+        """Read the features of some rows as stored, without a check.
+
+        Returns:
+            An array of shape (n_rows, height, width, channels) in the store's dtype.
+
+        Raises:
+            ParameterError: the store has no such layer.
+            StoreError: a row is not done, or the file became shorter.
+        """
+        return self._file.layer_rows(layer, self._done_numbers(rows))
 
     def features(
         self, layer: str, rows: RowSelection | None = None, pooling: str | None = None
@@ -231,25 +299,41 @@ class FeatureStore:
             yield selected.rows[part], block
 
     def verify(self, progress: Progress | None = None) -> list[tuple[int, str]]:
-        """Compute the checksums of all done rows again; return (row, layer) of each mismatch.
+        """Compute all checksums again; return (row, name) of each mismatch.
+
+        The name is that of a layer, or a fact of `FACTS` ("status", "fingerprint", "duplicates").
 
         Args:
             progress: called with the number of checked rows and of all rows, counted in each layer.
         """
-        mismatches: list[tuple[int, str]] = []
+        mismatches = [(int(row), fact) for fact in FACTS for row in self.damaged_rows(fact)]
         finished = 0
-        rows = self.rows()
+        rows = np.flatnonzero(self.status == DONE)
         total = len(rows) * len(self.layers)
         for layer in self.layers:
-            data = self._file.layer(layer)
             checksums = self._file.raw_checksums(layer)
             for row in rows:
-                if row_checksum(data[row]).encode() != checksums[row]:
+                features = self._file.layer_rows(layer, np.array([row]))
+                if row_checksum(features[0]).encode() != checksums[row]:
                     mismatches.append((int(row), layer))
                 finished += 1
                 if progress is not None:
                     progress(finished, total)
         return mismatches
+
+    @property
+    def has_row_checksums(self) -> bool:
+        """True if checksums cover what rows hold beside features; versions 1 and 2 have none."""
+        return self.layout.has_row_checksums
+
+    def damaged_rows(self, fact: str) -> NDArray[np.intp]:
+        """Return the finished rows in which a fact does not match its checksum, ascending.
+
+        Args:
+            fact: "status" (with sizes and reason), "fingerprint" (pixels and thumbnail) or
+                "duplicates".
+        """
+        return self._file.damaged_rows(fact)
 
     def checksums(self, layer: str, rows: RowSelection | None = None) -> NDArray[np.str_]:
         """Read the SHA-256 of the feature bytes of all rows, or of some.
@@ -258,6 +342,10 @@ class FeatureStore:
             Hexadecimal digests of shape (n,); empty where a row is not done.
         """
         return self._file.checksums(layer, rows)
+
+    def dataset(self, full_name: str) -> NDArray[Any]:
+        """Read a dataset by its full name, for example "rows/path", as stored and unchecked."""
+        return self._file.dataset(full_name)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -268,12 +356,34 @@ class FeatureStore:
         digest = hashlib.sha256(_FINGERPRINT_RULE.encode())
         fields = {name: self.provenance[name] for name in FINGERPRINT_FIELDS}
         digest.update(json.dumps(fields, sort_keys=True).encode())
-        for name in (*IDENTITY_COLUMNS, "status"):
+        # Patients are a late addition: stores without them keep the fingerprint that they had.
+        late = ("patient",) if self.patients.any() else ()
+        for name in (*FINGERPRINT_COLUMNS, *late):
             digest.update(f"\n{name}\n".encode() + self._file.column(name).tobytes())
         # The checksums stand for the features, which are far too large to hash each time.
         for name in sorted(self.layers):
             digest.update(f"\n{name}\n".encode() + self._file.raw_checksums(name).tobytes())
         return digest.hexdigest()
+
+    def identity(self, rows: slice = slice(None)) -> dict[str, list[str]]:
+        """Return the columns of `IDENTITY_COLUMNS` as lists, by name; "" where a store lacks one.
+
+        Such a column of an older store says what today's format needs: unknown scopes of groups,
+        and no patients.
+        """
+        columns = (
+            self.paths,
+            self.sha256s,
+            self.labels,
+            self.splits,
+            self.groups,
+            self.group_scopes,
+            self.patients,
+        )
+        return {
+            name: column[rows].tolist()
+            for name, column in zip(IDENTITY_COLUMNS, columns, strict=True)
+        }
 
     def frame(self) -> pandas.DataFrame:
         """Return the rows without features as a pandas frame, one line per row, in order."""
@@ -289,6 +399,8 @@ class FeatureStore:
                 "label": self.labels,
                 "split": self.splits,
                 "group": self.groups,
+                "group_scope": self.group_scopes,
+                "patient": self.patients,
                 "width": self.widths,
                 "height": self.heights,
                 "status": names[self.status],
@@ -320,17 +432,47 @@ class FeatureStore:
             )
         # An empty list has dtype float in NumPy, so the type is set here.
         numbers: NDArray[np.intp] = selection.astype(np.intp)
+        # Negative numbers count from the end, as in NumPy.
+        numbers[numbers < 0] += len(self)
         if (self.status[numbers] != DONE).any():
             raise StoreError(f"{self.path}: some of the requested rows are not done")
         return numbers
 
-    def _read_done_rows(self, name: str, dtype: str) -> NDArray[Any]:
+    def _check_facts(self, fact: str) -> None:
+        """Raise StoreError if a fact of a row does not match its checksum; check it once."""
+        if fact in self._checked_facts:
+            return
+        damaged = self.damaged_rows(fact)
+        if len(damaged):
+            more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+            advice = (
+                "extract the features again with extract-features --overwrite"
+                if fact == "status"
+                else "run extract-features again, which reads the images again"
+            )
+            raise StoreError(
+                f"{self.path}: damaged: the {fact} of {self.paths[damaged[0]]}{more} is not what "
+                f"was written; {advice}"
+            )
+        self._checked_facts.add(fact)
+
+    def _read_done_rows(self, name: str, dtype: str, fact: str) -> NDArray[Any]:
         """Read a column that version 1 lacks; zeros where a row is not done or half written."""
         values = np.zeros(len(self), dtype)
-        if name in self.layout.rows:
-            done = self.status == DONE
-            values[done] = self._file.column(name)[done]
+        if name not in self.layout.rows:
+            return values
+        valid = self.status == DONE
+        # A fact counts only with its checksum: a power cut can lose either of them.
+        if self.has_row_checksums:
+            valid &= self._file.column(FACTS[fact]) != b""
+        values[valid] = self._file.column(name)[valid]
         return values
+
+    def _read_late_text(self, name: str) -> NDArray[np.str_]:
+        """Read a text column that versions 1 and 2 lack; "" in every row of these."""
+        if name in self.layout.rows:
+            return self._file.text(name)
+        return np.zeros(len(self), "U1")
 
     def _read_reasons(self) -> NDArray[np.object_]:
         # Few rows fail, and text of fixed length would take 800 bytes for each row.

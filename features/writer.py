@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..data.output.locks import file_lock
 from ..errors import ParameterError, StoreError
+from .fact_checksums import FACTS, fact_checksum
 from .index import read_layout
 from .layout import (
     DIGEST_BYTES,
@@ -96,7 +97,12 @@ class StoreWriter:
             self._file = io.FileIO(path, "r+")
         except OSError as error:
             raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
-        self.pending: NDArray[np.intp] = np.flatnonzero(self.layout.read_status(path) == PENDING)
+        try:
+            status = self.layout.read_status(self._file)
+        except StoreError as error:
+            self._file.close()
+            raise StoreError(f"{path}: {error}") from None
+        self.pending: NDArray[np.intp] = np.flatnonzero(status == PENDING)
 
     def write(
         self,
@@ -104,7 +110,7 @@ class StoreWriter:
         features: Mapping[str, NDArray[Any]],
         sizes: Sequence[tuple[int, int]],
     ) -> None:
-        """Write finished rows: features, flush, then sizes and checksums, then status.
+        """Write finished rows: features, flush, sizes and checksums, flush, then status.
 
         Args:
             rows: row numbers, of length b.
@@ -116,14 +122,11 @@ class StoreWriter:
             StoreError: the file cannot be written, for example on a full disk; rows that were
                 finished before stay finished.
         """
-        checksums = [
-            self.put(row, {name: features[name][i] for name in features})
-            for i, row in enumerate(rows)
-        ]
-        # Features must be on the disk before any row says that it is done.
-        self.flush()
-        for row, row_checksums, size in zip(rows, checksums, sizes, strict=False):
-            self.finish(row, row_checksums, size)
+        results = {}
+        for i, row in enumerate(rows):
+            checksums = self.put(row, {name: features[name][i] for name in features})
+            results[row] = (checksums, sizes[i])
+        self.finish(results)
 
     def put(self, row: int, features: Mapping[str, NDArray[Any]]) -> dict[str, str]:
         """Write the features of one row: the first of the three steps of `write`.
@@ -147,34 +150,35 @@ class StoreWriter:
     def put_fingerprint(self, row: int, pixels: str, thumbnail: NDArray[np.uint8]) -> None:
         """Write the fingerprint of the image of a pending row.
 
-        Call it before the flush that `finish` waits for.
+        Call it before `finish`, which flushes it to the disk.
 
         Args:
             row: number of the row.
             pixels: SHA-256 of the decoded image, hexadecimal.
             thumbnail: the image small and grey, uint8 of shape (THUMBNAIL_SIDE, THUMBNAIL_SIDE).
         """
-        self._put_thumbnail(row, thumbnail)
-        self._put(self.layout.rows["pixels"], row, pixels.encode())
+        self._put_pictures(row, pixels, thumbnail)
+        self._put_checksum(row, "fingerprint", pixels.encode(), _bytes_of(thumbnail))
 
     def put_late_fingerprints(
         self, fingerprints: Mapping[int, tuple[str, NDArray[np.uint8]]]
     ) -> None:
-        """Write fingerprints of rows that are done: thumbnails, flush, then pixels.
+        """Write fingerprints of rows that are done: pixels and thumbnails, flush, then checksums.
 
         Args:
             fingerprints: (pixels, thumbnail) by row number, as for `put_fingerprint`.
         """
-        for row, (_, thumbnail) in fingerprints.items():
-            self._put_thumbnail(row, thumbnail)
-        # Readers expect a thumbnail in every row with pixels, so pixels come second.
+        for row, (pixels, thumbnail) in fingerprints.items():
+            self._put_pictures(row, pixels, thumbnail)
+        # A fingerprint without its checksum is unknown, so a crash here leaves no false one.
         self.flush()
-        for row, (pixels, _) in fingerprints.items():
-            self._put(self.layout.rows["pixels"], row, pixels.encode())
+        for row, (pixels, thumbnail) in fingerprints.items():
+            self._put_checksum(row, "fingerprint", pixels.encode(), _bytes_of(thumbnail))
 
     def forget_fingerprint(self, row: int) -> None:
         """Clear the fingerprint of a pending row; a killed writer may have left one there."""
-        self._put(self.layout.rows["pixels"], row, bytes(DIGEST_BYTES))
+        for name in ("pixels", FACTS["fingerprint"]):
+            self._put(self.layout.rows[name], row, bytes(DIGEST_BYTES))
 
     def put_duplicates(self, numbers: NDArray[np.integer[Any]]) -> None:
         """Write the numbers of the near-duplicate groups of all rows.
@@ -187,31 +191,58 @@ class StoreWriter:
             raise ParameterError(
                 f"numbers of groups must have shape {extent.shape}, got {numbers.shape}"
             )
-        # Zeros are flushed first: after a crash, readers must not mix old and new numbers.
-        for column in (np.zeros(extent.shape, extent.dtype), numbers.astype(extent.dtype)):
-            self._write_at(extent.offset, column.data.cast("B"))
+        sha256s = self.column("sha256")
+        column = numbers.astype(extent.dtype)
+        checksums = np.zeros(extent.shape, f"S{DIGEST_BYTES}")
+        for row in np.flatnonzero(column):
+            checksums[row] = fact_checksum(_bytes_of(sha256s[row : row + 1]), column[row].tobytes())
+        place = self.layout.rows[FACTS["duplicates"]].offset
+        # Checksums are cleared first: after a crash, readers must not take a mix of old and new
+        # numbers for the groups.
+        for offset, values in (
+            (place, np.zeros_like(checksums)),
+            (extent.offset, column),
+            (place, checksums),
+        ):
+            self._write_at(offset, _bytes_of(values))
             self.flush()
 
-    def finish(self, row: int, checksums: Mapping[str, str], size: tuple[int, int]) -> None:
-        """Mark a row as done after `put` and `flush`; mark it as failed if it has no checksums.
+    def finish(self, results: Mapping[int, tuple[Mapping[str, str], tuple[int, int]]]) -> None:
+        """Mark rows as done after `put`; mark those without checksums of features as failed.
+
+        Features and fingerprints are flushed, then sizes and checksums are written and flushed,
+        then the status. So a row that says that it is done has everything on the disk.
 
         Args:
-            row: number of the row.
-            checksums: the result of `put` or `copy`.
-            size: (height, width) of the decoded image in pixels.
+            results: by row number, the result of `put` or `copy`, and (height, width) of the
+                decoded image in pixels.
         """
-        if not checksums:
-            dtype = self.layout.provenance["dtype"]
-            advice = "" if dtype == "float32" else "; use float32"
-            self.fail(row, f"its features are not finite as {dtype}{advice}")
-            return
+        failed = {}
+        done = []
+        for row, (checksums, size) in results.items():
+            if checksums:
+                self._put_facts(row, checksums, size)
+                done.append(row)
+            else:
+                dtype = self.layout.provenance["dtype"]
+                advice = "" if dtype == "float32" else "; use float32"
+                failed[row] = f"its features are not finite as {dtype}{advice}"
+        # One flush is enough: no reader looks at a row before its status.
+        self.flush()
+        for row in done:
+            self._put(self.layout.rows["status"], row, bytes([DONE]))
+        self.fail(failed)
+
+    def _put_facts(self, row: int, checksums: Mapping[str, str], size: tuple[int, int]) -> None:
+        """Write the checksums of a row's features, its size, and the checksum of its facts."""
         height, width = size
-        # The status comes last: from then on readers use the row.
+        height_bytes = np.array(height, "<u4").tobytes()
+        width_bytes = np.array(width, "<u4").tobytes()
         for name, checksum in checksums.items():
             self._put(self.layout.checksums[name], row, checksum.encode())
-        self._put(self.layout.rows["height"], row, np.array(height, "<u4").tobytes())
-        self._put(self.layout.rows["width"], row, np.array(width, "<u4").tobytes())
-        self._put(self.layout.rows["status"], row, bytes([DONE]))
+        self._put(self.layout.rows["height"], row, height_bytes)
+        self._put(self.layout.rows["width"], row, width_bytes)
+        self._put_checksum(row, "status", bytes([DONE]), width_bytes, height_bytes)
 
     def copy(self, row: int, to: int) -> dict[str, str]:
         """Copy the features of a done row into another row.
@@ -227,12 +258,27 @@ class StoreWriter:
             name: self._get(extent, row).decode() for name, extent in self.layout.checksums.items()
         }
 
-    def fail(self, row: int, reason: str) -> None:
-        """Mark a row as failed, with the reason, cut to REASON_BYTES bytes."""
-        # Cutting bytes may split a character; "ignore" drops the broken half.
-        text = " ".join(reason.split()).encode()[:REASON_BYTES].decode(errors="ignore").encode()
-        self._put(self.layout.rows["reason"], row, text.ljust(REASON_BYTES, b"\0"))
-        self._put(self.layout.rows["status"], row, bytes([FAILED]))
+    def fail(self, reasons: Mapping[int, str]) -> None:
+        """Mark rows as failed.
+
+        Args:
+            reasons: the reason of each row, by row number; cut to REASON_BYTES bytes.
+        """
+        if not reasons:
+            return
+        for row, reason in reasons.items():
+            # Cutting bytes may split a character; "ignore" drops the broken half.
+            text = " ".join(reason.split()).encode()[:REASON_BYTES].decode(errors="ignore")
+            data = text.encode().ljust(REASON_BYTES, b"\0")
+            self._put(self.layout.rows["reason"], row, data)
+            self._put_checksum(row, "status", bytes([FAILED]), data)
+        self.flush()
+        for row in reasons:
+            self._put(self.layout.rows["status"], row, bytes([FAILED]))
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Read a column of `/rows`, as stored."""
+        return self.layout.rows[name].read(self._file)
 
     def flush(self) -> None:
         """Bring all written bytes to the disk."""
@@ -270,15 +316,21 @@ class StoreWriter:
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(features, dtype=extent.dtype)
 
-    def _put_thumbnail(self, row: int, thumbnail: NDArray[np.uint8]) -> None:
-        data = np.ascontiguousarray(thumbnail, np.uint8).data.cast("B")
-        self._put(self.layout.rows["thumbnail"], row, data)
+    def _put_pictures(self, row: int, pixels: str, thumbnail: NDArray[np.uint8]) -> None:
+        self._put(self.layout.rows["thumbnail"], row, _bytes_of(thumbnail))
+        self._put(self.layout.rows["pixels"], row, pixels.encode())
+
+    def _put_checksum(self, row: int, fact: str, *values: bytes | memoryview) -> None:
+        """Write the checksum of a fact of a row; see `fact_checksum`."""
+        sha256 = self._get(self.layout.rows["sha256"], row)
+        self._put(self.layout.rows[FACTS[fact]], row, fact_checksum(sha256, *values))
 
     def _get(self, extent: Extent, row: int) -> bytes:
         """Read one row's bytes."""
         try:
-            self._file.seek(extent.row_offset(row))
-            return self._file.read(extent.row_bytes)
+            return extent.read(self._file, slice(row, row + 1)).tobytes()
+        except StoreError as error:
+            raise StoreError(f"{self.path}: {error}") from None
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be read ({error.strerror})") from None
 
@@ -296,3 +348,8 @@ class StoreWriter:
 
     def _write_error(self, error: OSError) -> StoreError:
         return StoreError(f"{self.path}: cannot write ({error.strerror}); finished rows are safe")
+
+
+def _bytes_of(values: NDArray[Any]) -> memoryview:
+    """Return the bytes of an array, in C order."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data

@@ -18,6 +18,7 @@ from PIL import Image
 
 from freezeframe.data.duplicates.pairs import duplicate_groups
 from freezeframe.data.fingerprints import Fingerprint
+from freezeframe.data.groups import OWN
 from freezeframe.extract.backbones import weights
 from freezeframe.extract.backbones.table import Backbone, find_backbone
 from freezeframe.features.layout import IDENTITY_COLUMNS
@@ -115,13 +116,15 @@ def make_store(tmp_path: Path) -> MakeStore:
     Without `fingerprints` images have none. A store that is `merged` has no near-duplicate groups.
     """
 
-    def make(
+    def make(  # noqa: PLR0913
         name: str,
         labels: Sequence[str],
         *,
         sha256s: Sequence[str] | None = None,
         splits: Sequence[str] | None = None,
         groups: Sequence[str] | None = None,
+        group_scope: str = OWN,
+        patients: Sequence[str] | None = None,
         provenance: Mapping[str, Any] | None = None,
         pending: int = 0,
         failed: int = 0,
@@ -133,7 +136,9 @@ def make_store(tmp_path: Path) -> MakeStore:
         rows: dict[str, Sequence[str]] = dict.fromkeys(IDENTITY_COLUMNS, [""] * n)
         rows |= {"path": [f"{label}/{i}.png" for i, label in enumerate(labels)], "label": labels}
         rows["sha256"] = sha256s or [f"{i:064x}" for i in range(n)]
-        rows |= {name: values for name, values in (("split", splits), ("group", groups)) if values}
+        scopes = [group_scope if group else "" for group in groups or ()]
+        optional = {"split": splits, "group": groups, "group_scope": scopes, "patient": patients}
+        rows |= {name: values for name, values in optional.items() if values}
         layers = {"block3_pool": (4, 4, 3), "block5_pool": (2, 2, 5)}
         rng = np.random.default_rng(n)
         classes = sorted(set(labels))
@@ -149,8 +154,9 @@ def make_store(tmp_path: Path) -> MakeStore:
                 for row, print_ in enumerate(fingerprints or ()):
                     writer.put_fingerprint(row, print_.pixels, print_.thumbnail)
                 writer.write(done, features, [(10, 20)] * n)
-                for row in range(n - pending - failed, n - pending):
-                    writer.fail(row, "a broken file")
+                writer.fail(
+                    dict.fromkeys(range(n - pending - failed, n - pending), "a broken file")
+                )
                 if fingerprints and not merged:
                     pixels = [print_.pixels for print_ in fingerprints]
                     thumbnails = np.stack([print_.thumbnail for print_ in fingerprints])

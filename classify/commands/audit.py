@@ -149,7 +149,9 @@ def _read(
             for path in paths
         ]
     # A misspelt name must not look like a result without groups.
-    if (group_column or group_regex) and not any(images.groups_are_common for images in sets):
+    if (group_column or group_regex) and not any(
+        any(images.names.common_groups()) for images in sets
+    ):
         raise ParameterError(
             "--group-column, --group-regex: no image has such a group; "
             "check the name or the expression"

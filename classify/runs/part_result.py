@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.store import FeatureStore
 from ..scores.clean import clean_scores
 from ..scores.evaluation import Evaluation
 from ..scores.predictions import Predictions
@@ -65,7 +63,7 @@ def part_result(
     y = np.searchsorted(classes, part.labels)
     evaluation = Evaluation(
         test_id=test_id(part, split),
-        test_set=data_set(part.store),
+        test_set=part.store.data_set,
         split=split,
         classes=tuple(classes),
         paths=part.store.paths[part.rows].tolist(),
@@ -74,11 +72,6 @@ def part_result(
         relatives=relatives,
     )
     return PartResult(part, evaluation)
-
-
-def data_set(store: FeatureStore) -> str:
-    """Return the name of a store's image set: the name of the folder it was extracted from."""
-    return PurePath(str(store.provenance.get("source", ""))).name or store.path.stem
 
 
 def test_id(part: Part, split: str) -> str:

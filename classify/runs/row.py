@@ -21,7 +21,7 @@ from ..scores.clean import CLEAN_COLUMNS
 from ..scores.metrics import METRIC_COLUMNS
 from ..task.task import Task
 from .model_file import FittedHead
-from .part_result import PartResult, data_set
+from .part_result import PartResult
 
 SUMMARY = (
     "test_set",
@@ -148,7 +148,7 @@ def leaderboard_row(
         # A calibration without biases changes nothing.
         calibration="sigmoid" if head.calibration.biases else "",
         threshold=head.calibration.threshold,
-        data_set=data_set(task.train.store),
+        data_set=task.train.store.data_set,
         test_set=evaluation.test_set,
         test_id=evaluation.test_id,
         split=evaluation.split,

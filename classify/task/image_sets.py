@@ -31,6 +31,7 @@ def read_image_set(
     group_column: str | None = None,
     group_regex: str | None = None,
     layout: str | None = None,
+    read_patients: bool = True,
     cache: bool = True,
     message: Status | None = None,
     progress: Progress | None = None,
@@ -42,12 +43,14 @@ def read_image_set(
         group_column: see `read_manifest`; folders and stores have no such column.
         group_regex: see `read_manifest`; a store keeps the groups that it was extracted with.
         layout: see `read_manifest`; only folders have one.
+        read_patients: see `read_manifest`; if False, the patients of a store are ignored, too.
         cache: see `inspect_images`.
         message: called with each line about how the folder or list was read.
         progress: called with the number of inspected images and of all images.
     """
     if _is_store(path):
-        return image_set_of_store(FeatureStore(path))
+        images = image_set_of_store(FeatureStore(path))
+        return images if read_patients else replace(images, patients=())
     # A folder has no columns; the option is meant for the lists among the sets.
     if not path.is_file():
         group_column = None
@@ -58,15 +61,13 @@ def read_image_set(
         least_classes=1,
         require_groups=False,
         layout=layout if path.is_dir() else None,
+        read_patients=read_patients,
     )
     if message is not None:
         for line in listing_lines(manifest):
             message(line)
     facts = inspect_images(manifest, cache=cache, progress=progress)
-    images = ImageSet.from_manifest(manifest, facts)
-    # Names from an option of the user mean the same patient in all sets.
-    from_options = bool(group_column or group_regex)
-    return replace(images, groups_are_common=from_options and any(images.groups))
+    return ImageSet.from_manifest(manifest, facts)
 
 
 def _is_store(path: Path) -> bool:
@@ -87,10 +88,10 @@ def image_set_of_store(store: FeatureStore) -> ImageSet:
     pixels = np.where(store.status == DONE, store.pixels, "")
     reasons = np.where(store.status == PENDING, NOT_COMPUTED, store.reasons)
     # The images may be gone; then the report shows their thumbnails.
-    source = Path(str(store.provenance.get("source", "")))
-    root = source if source.is_dir() else source.parent if source.is_file() else None
+    source = Path(store.source)
+    folder = source if source.is_dir() else source.parent
     return ImageSet(
-        source.name or store.path.stem,
+        store.data_set,
         store.paths.tolist(),
         store.sha256s.tolist(),
         store.labels.tolist(),
@@ -98,8 +99,10 @@ def image_set_of_store(store: FeatureStore) -> ImageSet:
         store.groups.tolist(),
         pixels.tolist(),
         thumbnails,
-        root,
+        folder if store.source and source.exists() else None,
         reasons=np.where(store.status == DONE, NO_FINGERPRINT, reasons).tolist(),
+        group_scopes=store.group_scopes.tolist(),
+        patients=store.patients.tolist(),
     )
 
 

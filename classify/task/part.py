@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.groups import GroupNames
 from ...data.splits import join_groups
 from ...features.store import FeatureStore
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """Rows of a store, with their classes: a training or a test part.
 
@@ -27,6 +28,7 @@ class Part:
             group. The chain may lead through any rows of the store, those of other parts too.
         recognised: True if all images of the row's chain have a digest of their pixels, bool of
             shape (n_rows,).
+        whole: the part of all rows of the store; None if this part is that one.
     """
 
     store: FeatureStore
@@ -35,15 +37,16 @@ class Part:
     duplicates: NDArray[np.intp]
     chains: NDArray[np.intp]
     recognised: NDArray[np.bool_]
+    whole: Part | None = None
 
     @classmethod
-    def whole(
+    def of_store(
         cls, store: FeatureStore, labels: NDArray[np.str_], duplicates: NDArray[np.intp]
     ) -> Part:
         """Make the part of all finished rows of a store; smaller parts are taken from it.
 
-        Rows are related if they have the same bytes or the same pixels, are near-duplicates, or are
-        of one group of the store.
+        Rows are related if they have the same bytes or the same pixels, are near-duplicates, are
+        of one group of the store, or of one patient.
 
         Args:
             store: the store of the rows.
@@ -58,6 +61,7 @@ class Part:
             [number or "" for number in duplicates.tolist()],
             store.sha256s[rows].tolist(),
             store.groups[rows].tolist(),
+            names_of(store, rows).common_patients(),
         )
         # One image without a digest makes its whole chain uncertain.
         return cls(store, rows, labels, duplicates, chains, ~np.isin(chains, chains[pixels == ""]))
@@ -71,7 +75,13 @@ class Part:
             self.duplicates[numbers],
             self.chains[numbers],
             self.recognised[numbers],
+            self.whole or self,
         )
+
+    @property
+    def names(self) -> GroupNames:
+        """Groups and patients of these rows."""
+        return names_of(self.store, self.rows)
 
     @cached_property
     def groups(self) -> NDArray[np.intp]:
@@ -88,6 +98,15 @@ class Part:
     def pixels(self) -> NDArray[np.str_]:
         """Digests of the decoded images, of shape (n_rows,); "" where unknown."""
         return self.store.pixels[self.rows]
+
+
+def names_of(store: FeatureStore, rows: NDArray[np.intp]) -> GroupNames:
+    """Return the names of groups and patients that relate some rows of a store."""
+    return GroupNames(
+        store.groups[rows].tolist(),
+        store.group_scopes[rows].tolist(),
+        store.patients[rows].tolist(),
+    )
 
 
 @dataclass(frozen=True)

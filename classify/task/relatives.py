@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,13 +58,14 @@ def near_duplicates(store: FeatureStore, progress: Progress | None = None) -> ND
 def relatives(test: Part, train: Part, progress: Progress | None = None) -> NDArray[np.str_]:
     """Return each test row's strongest relation to the training rows, a key of `LEVELS`.
 
-    A row without a relation gets "". It gets `UNKNOWN` if no relation was found, but images of the
-    row's chain or of the training part have no digest of their pixels.
+    A row without a relation gets "". It gets `UNKNOWN` if no relation was found, but one may exist:
+    images of the row's chain or of the training part have no digest of their pixels, or a store
+    does not keep whether a group's name means the same group in the other store.
 
     Relations form chains, as they do when rows are split. Example: test image A is nearly the same
     picture as B, and the bytes of B are trained on; then A is related, and so is another image of
-    B's patient. A chain may lead through any rows of a store. Groups of two stores are never the
-    same; pictures of two stores are compared.
+    B's patient. A chain may lead through any rows of the two stores. Two stores share patients,
+    groups whose names are common to all sets, and pictures.
 
     Args:
         test: rows of any store.
@@ -73,32 +75,31 @@ def relatives(test: Part, train: Part, progress: Progress | None = None) -> NDAr
     Returns:
         Of shape (n_test,).
     """
-    parts = (test, train)
     one_store = test.store is train.store
-    # Group numbers of two stores mean nothing to each other: they carry the number of their store.
-    store_numbers = (0, 0) if one_store else (0, 1)
-    near: list[tuple[int, int] | str] = []
-    chains: list[tuple[int, int]] = []
-    for store_number, part in zip(store_numbers, parts, strict=True):
-        near += _near_keys(store_number, part.duplicates.tolist())
-        chains += [(store_number, number) for number in part.chains.tolist()]
-    sha256s = np.concatenate([part.sha256s for part in parts]).tolist()
-    pixels = np.concatenate([part.pixels for part in parts]).tolist()
+    # Chains may lead through rows that are in neither part, so all rows of the stores take part.
+    wholes = [test.whole or test] if one_store else [test.whole or test, train.whole or train]
+    sides = _Sides.of_parts(wholes, test, train)
+    sha256s = np.concatenate([whole.sha256s for whole in wholes]).tolist()
+    pixels = np.concatenate([whole.pixels for whole in wholes]).tolist()
     # Equal bytes decode to equal pixels, so a copy by either is a copy.
     copies = join_groups(sha256s, pixels)
+    near = [key for number, whole in enumerate(wholes) for key in _near_keys(number, whole)]
     pictures = join_groups(copies.tolist(), near)
     if not one_store:
-        pictures = _compare_stores(test, train, copies, pictures, progress)
+        pictures = _compare_stores(wholes, sides, copies, pictures, progress)
+    related = join_groups(pictures.tolist(), *_group_keys(wholes))
     # The weakest relation comes first, so that stronger ones replace it.
     groups_by_level = {
-        "group": join_groups(pictures.tolist(), chains),
+        "group": related,
         "near": pictures,
         "pixels": copies,
         "bytes": join_groups(sha256s),
     }
     levels = unknown(test, train)
+    if not one_store:
+        levels[sides.shared(_maybe_related(wholes, related))] = UNKNOWN
     for level, groups in groups_by_level.items():
-        levels[_on_both_sides(groups, len(test.rows))] = level
+        levels[sides.shared(groups)] = level
     return levels
 
 
@@ -111,52 +112,105 @@ def unknown(test: Part, train: Part) -> NDArray[np.str_]:
     return np.where(test.recognised & train.recognised.all(), "", UNKNOWN)
 
 
-def _near_keys(store_number: int, groups: Iterable[int]) -> list[tuple[int, int] | str]:
-    """Return keys of a store's near-duplicate groups; unknown ones get "", which joins nothing."""
-    return [(store_number, number) if number else "" for number in groups]
+@dataclass(frozen=True)
+class _Sides:
+    """The places of test and training rows among the rows of one or two whole stores.
+
+    Attributes:
+        test: places of the test rows, of shape (n_test,).
+        train: places of the training rows, of shape (n_train,).
+    """
+
+    test: NDArray[np.intp]
+    train: NDArray[np.intp]
+
+    @classmethod
+    def of_parts(cls, wholes: Sequence[Part], test: Part, train: Part) -> _Sides:
+        # The rows of a whole part are ascending.
+        first = np.searchsorted(wholes[0].rows, test.rows)
+        start = len(wholes[0].rows) if len(wholes) > 1 else 0
+        return cls(first, start + np.searchsorted(wholes[-1].rows, train.rows))
+
+    def shared(self, groups: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return True for each test row whose group has a training row, too."""
+        return np.isin(groups[self.test], groups[self.train])
 
 
-def _on_both_sides(groups: NDArray[np.intp], n_test: int) -> NDArray[np.bool_]:
-    """Return True for each of the first n_test rows whose group has a later row, too."""
-    return np.isin(groups[:n_test], groups[n_test:])
+def _near_keys(number: int, whole: Part) -> list[tuple[int, int] | str]:
+    """Return a key for each row's near-duplicate group; unknown ones get "", which joins nothing.
+
+    Args:
+        number: number of the store. Group numbers of two stores mean nothing to each other.
+        whole: all rows of the store.
+    """
+    return [(number, group) if group else "" for group in whole.duplicates.tolist()]
+
+
+def _group_keys(wholes: Sequence[Part]) -> tuple[list[Hashable], list[str], list[str]]:
+    """Return keys of chains within a store, common groups and patients, for all rows."""
+    chains: list[Hashable] = []
+    groups: list[str] = []
+    patients: list[str] = []
+    for number, whole in enumerate(wholes):
+        # A chain has the groups and patients of its store in it.
+        chains += [(number, chain) for chain in whole.chains.tolist()]
+        groups += whole.names.common_groups()
+        patients += whole.names.common_patients()
+    return chains, groups, patients
+
+
+def _maybe_related(wholes: Sequence[Part], related: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Join groups of rows that may be related: a name occurs in both, and its scope is unknown.
+
+    Args:
+        wholes: all rows of both stores.
+        related: group number of the rows that are related for certain, of shape (n,).
+    """
+    uncertain = [name for whole in wholes for name in whole.names.uncertain_groups()]
+    names = set(uncertain)
+    # A name of unknown scope may mean the group of the same name in the other store.
+    keys = [name if name in names else "" for whole in wholes for name in whole.names.groups]
+    return join_groups(related.tolist(), keys)
 
 
 def _compare_stores(
-    test: Part,
-    train: Part,
+    wholes: Sequence[Part],
+    sides: _Sides,
     copies: NDArray[np.intp],
     pictures: NDArray[np.intp],
     progress: Progress | None,
 ) -> NDArray[np.intp]:
     """Join groups of pictures whose thumbnails are alike, across two stores.
 
-    Test rows that have a relative already are not compared.
-
     Args:
-        test: the first rows of `copies` and `pictures`.
-        train: the rows after them.
-        copies: group of equal bytes or pixels, of shape (n_test + n_train,).
+        wholes: all rows of the test store and of the training store.
+        sides: places of the test and the training rows.
+        copies: group of equal bytes or pixels, of shape (n,).
         pictures: group of nearly the same pictures, of the same shape.
         progress: called with (compared pairs, all pairs).
     """
     from ...data.duplicates.pairs import merge_groups
     from ...data.duplicates.remembered import remembered_near_pairs
 
-    n = len(test.rows)
-    test_rows = np.flatnonzero((test.pixels != "") & ~_on_both_sides(pictures, n))
-    train_rows = n + np.flatnonzero(train.pixels != "")
+    first, second = wholes
+    n = len(first.rows)
+    first_places = np.flatnonzero(first.pixels != "")
+    # Test rows that are the picture of a training row need no comparison.
+    settled = sides.test[sides.shared(pictures)]
+    first_places = np.setdiff1d(first_places, settled)
+    second_places = n + np.flatnonzero(second.pixels != "")
     # One image of each set of copies is enough.
-    test_rows = test_rows[np.unique(copies[test_rows], return_index=True)[1]]
-    train_rows = train_rows[np.unique(copies[train_rows], return_index=True)[1]]
-    if not len(test_rows) or not len(train_rows):
+    first_places = first_places[np.unique(copies[first_places], return_index=True)[1]]
+    second_places = second_places[np.unique(copies[second_places], return_index=True)[1]]
+    if not len(first_places) or not len(second_places):
         return pictures
     thumbnails = (
-        test.store.thumbnails(test.rows[test_rows]),
-        train.store.thumbnails(train.rows[train_rows - n]),
+        first.store.thumbnails(first.rows[first_places]),
+        second.store.thumbnails(second.rows[second_places - n]),
     )
-    sides = np.repeat([0, 1], [len(test_rows), len(train_rows)])
+    numbers = np.repeat([0, 1], [len(first_places), len(second_places)])
     pairs = remembered_near_pairs(
-        np.concatenate(thumbnails), sides=sides, progress=progress, cache=True
+        np.concatenate(thumbnails), sides=numbers, progress=progress, cache=True
     )
-    rows = np.concatenate([test_rows, train_rows])
-    return merge_groups(pictures, pictures[rows[pairs.first]], pictures[rows[pairs.second]])
+    places = np.concatenate([first_places, second_places])
+    return merge_groups(pictures, pictures[places[pairs.first]], pictures[places[pairs.second]])

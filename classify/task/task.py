@@ -193,7 +193,7 @@ def _whole_part(store: FeatureStore, new_names: Mapping[str, str], status: Statu
         if status is not None:
             status(f"{store.path.name}: comparing pictures: {finished} of {total} pairs")
 
-    return Part.whole(store, np.array(labels, dtype=str), near_duplicates(store, progress)[rows])
+    return Part.of_store(store, np.array(labels, dtype=str), near_duplicates(store, progress)[rows])
 
 
 def _classes_of(part: Part) -> list[str]:

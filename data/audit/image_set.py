@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -12,12 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..fingerprints import THUMBNAIL
+from ..groups import GroupNames
 from ..inspection.facts import ImageFacts
 from ..manifest import Manifest
-
-PATIENT_GROUP = re.compile("patient-[0-9a-f]{16}")
-"""Name of a group that `patient_group` made: a digest, which means the same in all sets."""
-
 
 UNREADABLE = "cannot be read"
 """Reason for an image without pixels whose reason is unknown."""
@@ -41,8 +37,9 @@ class ImageSet:
         pixels: digests of the decoded pixels; "" for images that cannot be read.
         thumbnails: uint8 of shape (n, THUMBNAIL, THUMBNAIL); meaningless where `pixels` is empty.
         root: folder that paths are relative to; None if the folder is unknown.
-        groups_are_common: True if a name in `groups` means the same group in other sets, too.
         reasons: the reason why each image could not be looked at; empty if unknown.
+        group_scopes: see `GroupNames`; empty if no image has a group.
+        patients: digest of each image's patient; "" for none; empty if no image has one.
     """
 
     name: str
@@ -54,8 +51,9 @@ class ImageSet:
     pixels: Sequence[str]
     thumbnails: NDArray[np.uint8]
     root: Path | None = None
-    groups_are_common: bool = False
     reasons: Sequence[str] = ()
+    group_scopes: Sequence[str] = ()
+    patients: Sequence[str] = ()
 
     @classmethod
     def from_manifest(cls, manifest: Manifest, inspected: Sequence[ImageFacts]) -> ImageSet:
@@ -84,6 +82,8 @@ class ImageSet:
             thumbnails,
             manifest.root,
             reasons=[facts.reason for facts in inspected],
+            group_scopes=[image.group_scope for image in images],
+            patients=[image.patient for image in images],
         )
 
     def __len__(self) -> int:
@@ -94,6 +94,12 @@ class ImageSet:
         if self.pixels[place]:
             return ""
         return (self.reasons[place] if self.reasons else "") or UNREADABLE
+
+    @property
+    def names(self) -> GroupNames:
+        """The names that relate the images."""
+        none = [""] * len(self)
+        return GroupNames(self.groups, self.group_scopes or none, self.patients or none)
 
 
 def with_unique_names(sets: Sequence[ImageSet]) -> list[ImageSet]:
@@ -114,22 +120,22 @@ def rename_classes(images: ImageSet, classes: Mapping[str, str]) -> ImageSet:
     return replace(images, labels=[classes.get(label, label) for label in images.labels])
 
 
-def group_names(sets: Sequence[ImageSet]) -> tuple[list[str], list[str]]:
-    """Return two names for the group of each image; "" for none.
+def group_names(sets: Sequence[ImageSet]) -> tuple[list[str], list[str], list[str]]:
+    """Return three names for each image that relate it to others; "" for none.
 
     Returns:
-        Names that are unique to one set; and names that all sets share, which are digests of a
-        PatientID and groups of sets whose `groups_are_common`.
+        Names of groups that are unique to one set; names of groups that all sets share; and digests
+        of patients, which all sets share, too.
     """
     own = []
-    common = []
+    groups = []
+    patients = []
     for number, images in enumerate(sets):
-        for group in images.groups:
-            everywhere = images.groups_are_common or PATIENT_GROUP.fullmatch(group)
-            # The number of the set keeps equal names of two sets apart.
-            own.append(f"{number} {group}" if group else "")
-            common.append(group if everywhere else "")
-    return own, common
+        # The number of the set keeps equal names of two sets apart.
+        own += [f"{number} {group}" if group else "" for group in images.groups]
+        groups += images.names.common_groups()
+        patients += images.names.common_patients()
+    return own, groups, patients
 
 
 def select_thumbnails(sets: Sequence[ImageSet], rows: NDArray[np.intp]) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 VGG16_SIDE = 224
 """Side of the input of a VGG16 with ImageNet's weights, in pixels."""
 
-COMMON = 0.25
+COMMON_SHARE = 0.25
 """The most frequent height and width are kept if at least this share of the images has each."""
 
 DISTORTED = 1.1
@@ -114,7 +114,7 @@ def input_size_advice(readable: pd.DataFrame, sides: Sequence[Side]) -> tuple[st
         sides: summaries of height and width.
     """
     # Resizing as few images as possible keeps most of them sharp.
-    common = all(side.share >= COMMON for side in sides)
+    common = all(side.share >= COMMON_SHARE for side in sides)
     height, width = (side.most_frequent if common else side.median for side in sides)
     frequent = " x ".join(str(side.most_frequent) for side in sides)
     shares = " and ".join(dict.fromkeys(rounded_percent(side.share) for side in sides))

@@ -33,7 +33,7 @@ from ...data.output.files import whole_file
 from ...data.output.locks import file_lock
 from ...data.output.terminal import printable
 from ...errors import ImageError, StoreError
-from ...features.copying import copy_rows
+from ...features.copies.copying import copy_rows
 from ...features.layout import IDENTITY_COLUMNS
 from ...features.new_store import write_pending
 from ...features.pooling import pool

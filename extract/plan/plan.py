@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ...data.manifest import Manifest
+from ...data.manifest import Image, Manifest
 from ...errors import ParameterError, StoreError
 from ...features.index import begins_as_store
-from ...features.layout import IDENTITY_COLUMNS, PENDING, STORE_FORMAT_VERSION
+from ...features.layout import DONE, PENDING, STORE_FORMAT_VERSION
 from ...features.store import FeatureStore
 from ..settings import Settings
 from .preflight import (
@@ -259,21 +259,41 @@ def _choose_task(existing: FeatureStore | None, manifest: Manifest) -> Task:
     # Other labels, splits or another order need a new store, too.
     if not _has_images(existing, manifest):
         return "replace"
-    return "continue" if existing.format_version == STORE_FORMAT_VERSION else "upgrade"
+    return "continue" if _is_current(existing) else "upgrade"
+
+
+def _is_current(store: FeatureStore) -> bool:
+    """Return True if a store is of the format that writers fill."""
+    return store.format_version == STORE_FORMAT_VERSION
+
+
+def _n_done(store: FeatureStore) -> int:
+    """Return the number of done rows, damaged or not."""
+    return int((store.status == DONE).sum())
 
 
 def _has_images(store: FeatureStore, manifest: Manifest) -> bool:
     """Return True if the rows of a store are the images of a manifest, in its order."""
     if len(store) != len(manifest.images):
         return False
-    columns = (store.paths, store.sha256s, store.labels, store.splits, store.groups)
-    for name, column in zip(IDENTITY_COLUMNS, columns, strict=True):
-        # Block by block: Python strings of a million rows would take much memory.
-        for start in range(0, len(store), ROWS_A_COMPARISON):
-            part = slice(start, start + ROWS_A_COMPARISON)
-            if column[part].tolist() != [getattr(image, name) for image in manifest.images[part]]:
+    # Block by block: Python strings of a million rows would take much memory.
+    for start in range(0, len(store), ROWS_A_COMPARISON):
+        part = slice(start, start + ROWS_A_COMPARISON)
+        identity = store.identity(part)
+        for name in store.layout.identity_columns:
+            if identity[name] != [
+                _identity_text(image, name, store) for image in manifest.images[part]
+            ]:
                 return False
     return True
+
+
+def _identity_text(image: Image, name: str, store: FeatureStore) -> str:
+    """Return what a store has of an image in an identity column."""
+    # Without a column for patients, the patient was the group of an image that had none.
+    if name == "group" and "patient" not in store.layout.rows:
+        return image.group or image.patient
+    return str(getattr(image, name))
 
 
 def _check_stores(
@@ -327,10 +347,10 @@ def _find_unfinished(
     aside, obsolete_aside = _open_unfinished(set_aside_path(output), settings)
     obsolete = obsolete_begun + obsolete_aside
     donors = () if aside is None else (aside,)
-    if begun is None or _has_images(begun, manifest):
+    if begun is None or (_is_current(begun) and _has_images(begun, manifest)):
         return _Unfinished(begun, None, donors, obsolete)
     # The images changed again. Only one unfinished store is kept: the one with more rows.
-    if aside is None or len(aside.rows()) < len(begun.rows()):
+    if aside is None or _n_done(aside) < _n_done(begun):
         return _Unfinished(None, begun, (begun,), obsolete)
     return _Unfinished(None, None, donors, (*obsolete, begun.path))
 

@@ -63,7 +63,7 @@ def check_room(store: FeatureStore) -> None:
 def stored_row_bytes(store: FeatureStore) -> int:
     """Return the bytes on the disk of one row of a store; see `row_bytes`."""
     # All layers of a store have one type.
-    itemsize = store.memmap(next(iter(store.layers))).itemsize
+    itemsize = store.layer_extent(next(iter(store.layers))).dtype.itemsize
     return row_bytes(store.layers.values(), itemsize)
 
 

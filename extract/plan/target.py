@@ -11,7 +11,7 @@ import numpy as np
 from ...data.manifest import Manifest
 from ...data.output.terminal import printable
 from ...errors import StoreError
-from ...features.copying import copy_rows
+from ...features.copies.copying import copy_rows
 from ...features.layout import IDENTITY_COLUMNS, LAYER_DTYPES
 from ...features.new_store import create_store
 from ...features.store import FeatureStore
@@ -49,25 +49,31 @@ def create_pending(plan: Plan, manifest: Manifest, command: str) -> Weights:
         "weights_source": source,
         "weights_seed": settings.seed,
         "source": printable(str(manifest.source.resolve())),
+        "group_source": printable(manifest.group_source),
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    # These columns never change, so they are written when the store is created.
-    rows = {name: [getattr(image, name) for image in images] for name in IDENTITY_COLUMNS}
     provenance = deciding_fields(settings) | versions(settings) | history
-    create_store(plan.target, rows, shapes, provenance)
+    create_store(plan.target, _identity(manifest), shapes, provenance)
     return weights
 
 
-def upgrade_store(old: FeatureStore, target: Path) -> int:
+def _identity(manifest: Manifest) -> dict[str, list[str]]:
+    """Return the columns that never change, so that they are written when a store is created."""
+    return {name: [getattr(image, name) for image in manifest.images] for name in IDENTITY_COLUMNS}
+
+
+def upgrade_store(old: FeatureStore, target: Path, manifest: Manifest) -> int:
     """Copy a store of an earlier format into one of today's format.
 
     The new store keeps the provenance of the old one. Its features were computed with the library
-    versions there, not with those that are installed now.
+    versions there, not with those that are installed now. Its groups are those of the manifest,
+    which knows more about them.
 
     Args:
         old: the store.
         target: path of the new store; if an unfinished one exists, it is continued.
+        manifest: the images, which are those of the store, in its order.
 
     Returns:
         The number of rows that were copied; damaged rows stay pending.
@@ -78,15 +84,13 @@ def upgrade_store(old: FeatureStore, target: Path) -> int:
     """
     if not target.exists():
         check_free(target, copied_bytes(old))
-        columns = (old.paths, old.sha256s, old.labels, old.splits, old.groups)
-        rows = {
-            name: column.tolist() for name, column in zip(IDENTITY_COLUMNS, columns, strict=True)
-        }
+        rows = _identity(manifest)
+        provenance = old.provenance | {"group_source": printable(manifest.group_source)}
         layers = {}
         for name, (height, width, channels) in old.layers.items():
             layers[name] = (height, width, channels)
         try:
-            create_store(target, rows, layers, old.provenance)
+            create_store(target, rows, layers, provenance)
         # Earlier formats allowed names and provenance that HDF5 cannot represent.
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             reason = " ".join(str(error).split())[:150]

@@ -120,7 +120,7 @@ def _write_columns(file: h5py.File, store: FeatureStore) -> None:
             continue
         is_text = extent.dtype.kind == "S"
         kind = h5py.string_dtype("utf-8", extent.dtype.itemsize) if is_text else extent.dtype
-        file.create_dataset(name, data=np.array(extent.map(store.path)).astype(kind))
+        file.create_dataset(name, data=store.dataset(name).astype(kind))
 
 
 def _write_pieces(
@@ -155,9 +155,8 @@ def _write_layers(
         layer = file.create_dataset(
             f"layers/{name}", extent.shape, extent.dtype, chunks=chunk, **compression()
         )
-        data = store.memmap(name)
         for row in rows:
-            layer[row] = data[row]
+            layer[row] = store.stored_features(name, [row])[0]
             raw.check()
             finished += 1
             if progress is not None:

@@ -150,7 +150,7 @@ def merge(out: Path, paths: tuple[Path, ...]) -> None:
 
     All stores must have the same backbone, layers and other settings.
     """
-    from ..merge import merge as merge_stores
+    from ..copies.merge import merge as merge_stores
 
     # Provenance records the command, quoted so that a user can run it again.
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

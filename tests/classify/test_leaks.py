@@ -242,8 +242,11 @@ def test_no_hold_out_and_no_fold_cuts_through_a_chain_of_relations(
     sha256s, pixels, groups, near = (np.array(column) for column in zip(*keys, strict=True))
     labels = np.array(TWO[: len(keys)])
     rows = np.arange(len(keys))
+    none = np.full(len(keys), "")
     store: Any = SimpleNamespace(sha256s=sha256s, pixels=pixels, groups=groups, rows=lambda: rows)
-    whole = Part.whole(store, labels, near)
+    store.group_scopes = none
+    store.patients = none
+    whole = Part.of_store(store, labels, near)
     cuts = []
     try:
         cuts.append(hold_out(labels, whole.groups, seed=seed))

@@ -579,7 +579,9 @@ def test_dicom_patients_become_groups_without_their_names(tmp_path: Path) -> Non
             (tmp_path / label).mkdir(exist_ok=True)
             header.PatientID = patient
             header.save_as(tmp_path / label / name)
-    groups = {image.path: image.group for image in read_manifest(tmp_path).images}
+    images = read_manifest(tmp_path).images
+    assert {image.group for image in images} == {""}
+    groups = {image.path: image.patient for image in images}
     assert len({groups[f"{label}/{name}"] for label in "ab" for name, _ in patients()}) == 1
     assert groups["c/mr.dcm"] != groups["c/ct.dcm"]
     assert groups["d/mr.dcm"] == ""

@@ -33,7 +33,6 @@ from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.filling import ExtractionProgress, start_engine
 from freezeframe.extract.provenance import deciding_fields, versions
 from freezeframe.extract.settings import Settings
-from freezeframe.features.layout import IDENTITY_COLUMNS
 
 PIXELS = Settings(backbone="pixels-32", layers=("pixels",), dtype="float16")
 
@@ -226,12 +225,9 @@ def test_images_are_recognised_as_in_other_stores(scans: Path, tmp_path: Path) -
             )
     manifest = read_manifest(tmp_path / "list.csv")
     store = extract_features(manifest, tmp_path / "a.h5", PIXELS).store
-    for name, column in zip(
-        IDENTITY_COLUMNS,
-        (store.paths, store.sha256s, store.labels, store.splits, store.groups),
-        strict=True,
-    ):
-        assert column.tolist() == [getattr(image, name) for image in manifest.images]
+    for name, texts in store.identity().items():
+        assert texts == [getattr(image, name) for image in manifest.images]
+    assert set(store.group_scopes) == {"own"}
     fingerprints = [fingerprint(read_image(tmp_path / path)) for path in store.paths]
     assert store.pixels.tolist() == [item.pixels for item in fingerprints]
     np.testing.assert_array_equal(

@@ -15,7 +15,7 @@ from freezeframe.extract.filling import ExtractionProgress
 from freezeframe.extract.plan.plan import Plan, RowCounts, make_plan
 from freezeframe.extract.settings import Settings
 
-from ..features.test_store_fingerprints import as_version_1
+from ..features.stores import as_version
 
 PIXELS = Settings(backbone="pixels-8", layers=("pixels",), dtype="float16")
 
@@ -180,7 +180,7 @@ def test_a_finished_store_of_an_earlier_format_is_upgraded(folder: Path, tmp_pat
     output = tmp_path / "a.h5"
     (folder / "tumour" / "broken.png").write_bytes(b"")
     extract_features(read_manifest(folder), output, PIXELS)
-    as_version_1(output)
+    as_version(output, 1)
     plan = plan_for(folder, output)
     assert (plan.task, plan.target) == ("upgrade", next_file(output))
     # The broken image is copied with its reason.
@@ -195,7 +195,7 @@ def test_without_room_an_earlier_format_is_kept(
 ) -> None:
     output = tmp_path / "a.h5"
     extract_features(read_manifest(folder), output, PIXELS)
-    as_version_1(output)
+    as_version(output, 1)
     monkeypatch.setattr("freezeframe.extract.plan.plan.has_room", lambda path, n_bytes: False)
     plan = plan_for(folder, output)
     assert (plan.task, plan.target, plan.finished) == ("keep", output, True)

@@ -49,11 +49,11 @@ from freezeframe.extract.pipeline import Batch, ImageSource, SeenPixels
 from freezeframe.extract.settings import Settings
 from freezeframe.extract.workers import pool as workers
 from freezeframe.extract.workers.pool import Job, Outcome, Worker, WorkerDiedError, WorkerPool
-from freezeframe.features.layout import IDENTITY_COLUMNS
 from freezeframe.features.new_store import create_store
 from freezeframe.features.writer import StoreWriter
 
 from ..conftest import PROVENANCE, MakeStore, fast_environment
+from ..features.stores import columns
 
 VGG16 = BACKBONES["vgg16"]
 SMALL = Settings(layers=("block1_pool",), weights="random", dtype="float16", engine="mnn")
@@ -372,7 +372,7 @@ def test_no_row_is_lost_or_mixed_up_whatever_dies(
 ) -> None:
     path = tmp_path / "a.h5"
     n = len(pixels)
-    rows = {name: [f"{name} {row}" for row in range(n)] for name in IDENTITY_COLUMNS}
+    rows = columns(n)
     create_store(path, rows, {"l": (1, 1, 2)}, PROVENANCE)
     job = Job(path, "vgg16", Path("m"), ("l",), "bilinear")
     progress = ExtractionProgress(n)
@@ -398,9 +398,7 @@ def test_no_row_is_lost_or_mixed_up_whatever_dies(
 def test_copies_of_a_row_that_failed_fail_with_it(tmp_path: Path) -> None:
     """The engine keras reports it: features overflow, and another image has the same pixels."""
     path = tmp_path / "a.h5"
-    create_store(
-        path, {name: ["a", "b", "c"] for name in IDENTITY_COLUMNS}, {"l": (1, 1, 2)}, PROVENANCE
-    )
+    create_store(path, columns(3), {"l": (1, 1, 2)}, PROVENANCE)
     features = {"l": np.array([[[[np.inf, 1]]], [[[2, 3]]]], np.float32)}
     batch = Batch(rows=[0, 2], sizes=[(1, 2)] * 2, features=features, same=[(1, 0, (1, 2))])
     with StoreWriter(path) as writer:
@@ -591,8 +589,8 @@ import json, resource, sys
 from freezeframe.features.new_store import create_store
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
-names = ("path", "sha256", "label", "split", "group")
-rows = {name: [name + str(i) for i in range(40)] for name in names}
+names = ("path", "sha256", "label", "split", "group", "patient")
+rows = {name: [name + str(i) for i in range(40)] for name in names} | {"group_scope": ["own"] * 40}
 create_store(sys.argv[1], rows, {"l": (7, 7, 512)}, json.loads(sys.argv[2]))
 """
 

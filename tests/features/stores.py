@@ -13,7 +13,13 @@ from click.testing import CliRunner, Result
 
 from freezeframe import FeatureStore
 from freezeframe.__main__ import cli
-from freezeframe.features.layout import IDENTITY_COLUMNS
+from freezeframe.features.layout import (
+    COLUMNS_BY_VERSION,
+    IDENTITY_COLUMNS,
+    IDENTITY_COLUMNS_BY_VERSION,
+    STORE_FORMAT_VERSION,
+    identity_digest,
+)
 from freezeframe.features.new_store import create_store
 from freezeframe.features.writer import store_lock
 
@@ -25,7 +31,8 @@ LABELS = ["x", "y", "x", "ü", "y", "x"]
 
 def columns(n: int) -> dict[str, list[str]]:
     """Make the identity columns of a store with n rows."""
-    return {name: [f"{name} {i}" for i in range(n)] for name in IDENTITY_COLUMNS}
+    texts = {name: [f"{name} {i}" for i in range(n)] for name in IDENTITY_COLUMNS}
+    return texts | {"group_scope": ["own"] * n}
 
 
 def call(*arguments: object) -> Result:
@@ -35,12 +42,7 @@ def call(*arguments: object) -> Result:
 
 def empty_like(store: FeatureStore, path: Path, order: list[int], **provenance: Any) -> Path:
     """Create a store of some rows of a store, in another order, all pending."""
-    columns = zip(
-        IDENTITY_COLUMNS,
-        (store.paths, store.sha256s, store.labels, store.splits, store.groups),
-        strict=True,
-    )
-    rows = {name: [str(column[row]) for row in order] for name, column in columns}
+    rows = {name: [texts[row] for row in order] for name, texts in store.identity().items()}
     with store_lock(path):
         create_store(path, rows, store.layers, PROVENANCE | provenance)
     return path
@@ -59,6 +61,30 @@ def shards(make_store: MakeStore, **second: Any) -> tuple[Path, Path]:
     )
     labels = ["p", "q", "p", "q", "p"]
     return a, make_store("b.h5", labels, sha256s=[f"{i + 100:064x}" for i in range(5)], **second)
+
+
+def as_version(path: Path, version: int) -> Path:
+    """Turn a store into one of an older version by its index, which is all that readers use.
+
+    The columns that the version lacks stay in the file, where no reader looks.
+    """
+    data = path.read_bytes()
+    line, _, rest = data.partition(b"\n")
+    name, _, length, _ = line.split()
+    index = json.loads(rest[: int(length)])
+    with h5py.File(path) as file:
+        room = file.userblock_size
+        columns = {
+            column: file[f"rows/{column}"][...].astype(f"S{file[f'rows/{column}'].dtype.itemsize}")
+            for column in IDENTITY_COLUMNS_BY_VERSION[version]
+        }
+    index["identity_sha256"] = identity_digest(columns)
+    for column in COLUMNS_BY_VERSION[STORE_FORMAT_VERSION].keys() - COLUMNS_BY_VERSION[version]:
+        index["datasets"].pop(f"rows/{column}")
+    text = json.dumps(index).encode()
+    head = b"%s %d %d %s\n" % (name, version, len(text), hashlib.sha256(text).hexdigest().encode())
+    path.write_bytes((head + text).ljust(room, b"\0") + data[room:])
+    return path
 
 
 Edit = Callable[[dict[str, Any]], object]

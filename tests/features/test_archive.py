@@ -16,12 +16,12 @@ from freezeframe import FeatureStore, StoreError
 from freezeframe.features.archive.compression import Decoder, compression
 from freezeframe.features.archive.restoration import restore
 from freezeframe.features.export import export
-from freezeframe.features.layout import IDENTITY_COLUMNS, Extent
+from freezeframe.features.layout import Extent
 from freezeframe.features.new_store import create_store
 from freezeframe.features.writer import StoreWriter, store_lock
 
 from ..conftest import PROVENANCE, MakeStore
-from .stores import LABELS, Edit, call, forge
+from .stores import LABELS, Edit, call, columns, forge
 
 
 def test_an_archive_that_does_not_fit_on_the_disk_is_not_restored(
@@ -79,7 +79,7 @@ def test_rows_of_many_blocks_and_odd_lengths_are_restored(tmp_path: Path) -> Non
     with store_lock(tmp_path / "a.h5"):
         create_store(
             tmp_path / "a.h5",
-            {name: [f"{i}" for i in range(3)] for name in IDENTITY_COLUMNS},
+            columns(3),
             shapes,
             PROVENANCE,
         )
@@ -115,7 +115,7 @@ def test_a_store_that_is_written_to_is_not_archived(
     def meanwhile(finished: int, total: int) -> None:
         if finished == total:
             with StoreWriter(path) as writer:
-                writer.fail(5, "broken")
+                writer.fail({5: "broken"})
 
     with pytest.raises(
         StoreError, match="another process changed it during archiving; archive it again"

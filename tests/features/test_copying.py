@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from freezeframe import FeatureStore, ParameterError, StoreError
-from freezeframe.features import copying
-from freezeframe.features.copying import copy_rows
-from freezeframe.features.layout import IDENTITY_COLUMNS
+from freezeframe.features.copies import copying
+from freezeframe.features.copies.copying import copy_rows
 from freezeframe.features.new_store import create_store
 from freezeframe.features.writer import StoreWriter, store_lock
 
 from ..conftest import PROVENANCE, MakeStore
-from .stores import LABELS, damage, empty_like
+from .stores import LABELS, columns, damage, empty_like
 
 
 @pytest.mark.parametrize("block", [1, 500, 2**26])
@@ -63,7 +62,7 @@ def test_rows_are_only_copied_where_they_belong(make_store: MakeStore, tmp_path:
     target = empty_like(source, tmp_path / "b.h5", list(range(6)))
     half = empty_like(source, tmp_path / "half.h5", list(range(6)), dtype="float16")
     with store_lock(tmp_path / "c.h5"):
-        rows = {name: ["0" * 64] for name in IDENTITY_COLUMNS}
+        rows = columns(1) | {"sha256": ["0" * 64]}
         create_store(tmp_path / "c.h5", rows, {"block9": (1, 1, 1)}, PROVENANCE)
         create_store(tmp_path / "d.h5", rows, {"block5_pool": (2, 1, 5)}, PROVENANCE)
     with StoreWriter(target) as writer:
@@ -101,7 +100,7 @@ def test_rows_are_only_copied_where_they_belong(make_store: MakeStore, tmp_path:
 def test_more_layers_in_the_source_do_no_harm(make_store: MakeStore, tmp_path: Path) -> None:
     source = FeatureStore(make_store("a.h5", ["x"]))
     with store_lock(tmp_path / "b.h5"):
-        rows = {name: [str(source.sha256s[0])] for name in IDENTITY_COLUMNS}
+        rows = columns(1) | {"sha256": [str(source.sha256s[0])]}
         create_store(tmp_path / "b.h5", rows, {"block5_pool": (2, 2, 5)}, PROVENANCE)
     with StoreWriter(tmp_path / "b.h5") as writer:
         copy_rows(source, [0], writer, [0])

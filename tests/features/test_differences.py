@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from freezeframe import FeatureStore
-from freezeframe.features.copying import copy_rows
+from freezeframe.features.copies.copying import copy_rows
 from freezeframe.features.differences import difference
 from freezeframe.features.writer import StoreWriter
 

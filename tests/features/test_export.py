@@ -35,6 +35,8 @@ def test_npz_holds_the_done_rows(
             "labels",
             "splits",
             "groups",
+            "group_scopes",
+            "patients",
             "pixels",
             "duplicates",
         ]
@@ -64,7 +66,7 @@ def test_parquet_has_one_line_per_image(
     store, table = FeatureStore(path), parquet.read_table("a.parquet").to_pydict()
     expected = store.features("block5_pool", pooling=pooling or "avg")
     columns = [f"f{number}" for number in range(expected.shape[1])]
-    texts = ["path", "sha256", "label", "split", "group"]
+    texts = ["path", "sha256", "label", "split", "group", "group_scope", "patient"]
     assert list(table) == [*texts, "width", "height", "pixels", "duplicates", *columns]
     np.testing.assert_array_equal(
         np.array([table[name] for name in columns], np.float32).T, expected

@@ -175,11 +175,11 @@ def test_files_that_are_not_stores_are_refused_in_one_line(
         whole[:30]: "its first line is not what was written",
         whole[:600]: "its index is not what was written",
         whole.replace(
-            b"freezeframe-features 2", b"freezeframe-features 3"
-        ): "version 3 is unknown .*, which reads 1 and 2",
+            b"freezeframe-features 3", b"freezeframe-features 4"
+        ): "version 4 is unknown .*, which reads 1, 2, 3",
         whole.replace(
-            b"freezeframe-features 2", b"freezeframe-features 1"
-        ): "not one of a feature store .*'pixels'",
+            b"freezeframe-features 3", b"freezeframe-features 1"
+        ): "not one of a feature store .*'group_scope'",
         whole.replace(
             b'"backbone": "vgg16"', b'"backbone": "vgg19"'
         ): "its index is not what was written",

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from freezeframe import FeatureStore, ParameterError, StoreError
-from freezeframe.features.layout import IDENTITY_COLUMNS
-from freezeframe.features.merge import merge
+from freezeframe.features.copies.merge import merge
 from freezeframe.features.new_store import create_store
 from freezeframe.features.writer import store_lock
 
 from ..conftest import PROVENANCE, MakeStore
-from .stores import call, damage, shards
+from .stores import call, columns, damage, shards
 
 
 def test_merge(make_store: MakeStore) -> None:
@@ -50,7 +49,8 @@ def test_merge(make_store: MakeStore) -> None:
             merged.features(name), np.concatenate([part.features(name) for part in parts])
         )
     assert merged.verify() == []
-    assert merged.provenance["source"] == "/somewhere/scans, /else"
+    assert merged.provenance["merged_sources"] == "/somewhere/scans, /else"
+    assert "source" not in merged.provenance
     assert merged.provenance["weights_source"] == "a test"
     assert merged.provenance["version_keras"] == "9"
     assert merged.provenance["created"].startswith("20")
@@ -61,7 +61,7 @@ def test_merge(make_store: MakeStore) -> None:
 
 def test_many_sources_fit_into_one_field(make_store: MakeStore) -> None:
     a, b = shards(make_store, provenance={"source": "s" * 2000})
-    assert merge("all.h5", [a, b]).provenance["source"] == "/somewhere/scans and 1 more"
+    assert merge("all.h5", [a, b]).provenance["merged_sources"] == "/somewhere/scans and 1 more"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_stores_that_share_rows_or_differ_in_layers_are_not_merged(
     with store_lock("c.h5"):
         create_store(
             "c.h5",
-            {name: ["z"] for name in IDENTITY_COLUMNS},
+            columns(1),
             {"block5_pool": (2, 2, 5)},
             PROVENANCE,
         )

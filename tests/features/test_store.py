@@ -23,11 +23,12 @@ from ..conftest import PROVENANCE, MakeStore
 from .stores import GOLDEN, forge
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=12)
+SCOPE = st.sampled_from(["", "own", "common"])
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    rows=st.lists(st.tuples(TEXT, TEXT, TEXT, TEXT, TEXT), min_size=1, max_size=6),
+    rows=st.lists(st.tuples(*[TEXT] * 5, SCOPE, TEXT), min_size=1, max_size=6),
     dtype=st.sampled_from(["float32", "float16"]),
     data=st.data(),
 )
@@ -49,12 +50,7 @@ def test_a_store_reads_what_was_written(
             assert writer.pending.tolist() == list(range(n))
             writer.write(range(n), features, [(i, i + 1) for i in range(n)])
     store = FeatureStore(path)
-    for name, values in zip(
-        IDENTITY_COLUMNS,
-        (store.paths, store.sha256s, store.labels, store.splits, store.groups),
-        strict=True,
-    ):
-        assert values.tolist() == text[name]
+    assert store.identity() == text
     for name in shapes:
         np.testing.assert_array_equal(store.memmap(name), features[name])
         assert store.features(name).dtype == np.float32
@@ -101,6 +97,8 @@ def test_rows_columns_and_poolings(make_store: MakeStore) -> None:
         "label",
         "split",
         "group",
+        "group_scope",
+        "patient",
         "width",
         "height",
         "status",
@@ -255,7 +253,7 @@ def test_any_hdf5_library_reads_what_we_read(make_store: MakeStore) -> None:
     path = make_store("a.h5", ["x", "ü"], splits=["train", "test"], groups=["a", "b"])
     store = FeatureStore(path)
     with h5py.File(path, "r") as file:
-        assert dict(file.attrs) == {"format": "freezeframe-features", "format_version": 2}
+        assert dict(file.attrs) == {"format": "freezeframe-features", "format_version": 3}
         assert dict(file["provenance"].attrs) == store.provenance
         text = {
             "path": store.paths,

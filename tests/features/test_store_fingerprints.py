@@ -25,7 +25,8 @@ from freezeframe.data import fingerprints
 from freezeframe.data.duplicates import pairs as duplicates
 from freezeframe.data.fingerprints import fingerprint
 from freezeframe.data.formats.images import read_image
-from freezeframe.data.manifest import read_manifest
+from freezeframe.data.manifest import Image as Listed
+from freezeframe.data.manifest import Manifest, read_manifest
 from freezeframe.extract import extraction, report
 from freezeframe.extract import near_duplicates as recognising
 from freezeframe.extract.extraction import extract_features
@@ -37,15 +38,16 @@ from freezeframe.extract.settings import Settings
 from freezeframe.extract.workers.process import compute_row
 from freezeframe.features import layout
 from freezeframe.features.archive.restoration import restore
-from freezeframe.features.copying import copy_rows
+from freezeframe.features.copies.copying import copy_rows
+from freezeframe.features.copies.merge import merge
 from freezeframe.features.export import export
 from freezeframe.features.index import read_layout
-from freezeframe.features.layout import IDENTITY_COLUMNS
-from freezeframe.features.merge import merge
+from freezeframe.features.layout import STORE_FORMAT_VERSION
 from freezeframe.features.new_store import create_store
 from freezeframe.features.writer import StoreWriter
 
 from ..conftest import PROVENANCE, MakeStore
+from .stores import as_version, columns
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 KERAS = Settings(
@@ -67,22 +69,6 @@ def scans(folder: Path) -> Path:
     Image.open(folder / "tumour" / "04.png").save(folder / "healthy" / "as.bmp")
     (folder / "healthy" / "broken.png").write_bytes(b"")
     return folder
-
-
-def as_version_1(path: Path) -> Path:
-    """Turn a store into one of version 1 by its index, which is all that readers use."""
-    data = path.read_bytes()
-    line, _, rest = data.partition(b"\n")
-    name, _, length, _ = line.split()
-    index = json.loads(rest[: int(length)])
-    with h5py.File(path) as file:
-        room = file.userblock_size
-    for column in ("pixels", "thumbnail", "duplicates"):
-        index["datasets"].pop(f"rows/{column}")
-    text = json.dumps(index).encode()
-    head = b"%s 1 %d %s\n" % (name, len(text), hashlib.sha256(text).hexdigest().encode())
-    path.write_bytes((head + text).ljust(room, b"\0") + data[room:])
-    return path
 
 
 def no_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +102,7 @@ def test_fingerprints_and_groups_are_those_of_the_files(
     scans: Path, tmp_path: Path, settings: Settings
 ) -> None:
     store = extract_features(read_manifest(scans), tmp_path / "a.h5", settings).store
-    assert store.format_version == 2
+    assert store.format_version == STORE_FORMAT_VERSION
     assert store.fingerprinted
     broken = store.paths.tolist().index("healthy/broken.png")
     for row, path in enumerate(store.paths):
@@ -161,9 +147,7 @@ def test_fingerprints_are_on_the_disk_before_a_row_is_marked_as_done(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, events = tmp_path / "a.h5", list[str]()
-    create_store(
-        path, {name: ["a", "b"] for name in IDENTITY_COLUMNS}, {"l": (1, 1, 2)}, PROVENANCE
-    )
+    create_store(path, columns(2), {"l": (1, 1, 2)}, PROVENANCE)
     expected = fingerprint(read_image(scans / "tumour" / "picture.png"))
     features = {"l": np.ones((1, 1, 1, 2), np.float32)}
     batch = Batch(
@@ -209,8 +193,12 @@ def test_late_fingerprints_and_groups_are_written_so_that_a_torn_write_is_seen(
         writer.put_duplicates(np.array([1, 1]))
         with pytest.raises(FreezeframeError, match="must have shape"):
             writer.put_duplicates(np.array([1]))
-    numbers = ["rows/duplicates False", "flush", "rows/duplicates True", "flush"]
-    assert events[:-1] == ["rows/thumbnail True", "flush", "rows/pixels True", *numbers]
+    checksums = "rows/duplicates_checksum"
+    assert events[:-1] == [
+        *("rows/thumbnail True", "rows/pixels True", "flush", "rows/fingerprint_checksum True"),
+        *(f"{checksums} False", "flush", "rows/duplicates True", "flush"),
+        *(f"{checksums} True", "flush"),
+    ]
     assert FeatureStore(path).pixels.tolist() == ["f" * 64, ""]
     assert not FeatureStore(path).fingerprinted
 
@@ -259,7 +247,7 @@ def test_groups_are_looked_for_again_only_when_something_changed(
         whole = path.read_bytes()
         assert extract_features(read_manifest(scans), path, MNN).store.fingerprinted
         assert path.read_bytes() == whole
-    # A power cut during the write can leave this.
+    # A damaged number is computed again.
     with h5py.File(path, "r+") as file:
         file["rows/duplicates"][5] = 0
     assert extract_features(read_manifest(scans), path, MNN).store.duplicates.tolist() == before
@@ -274,12 +262,13 @@ def test_groups_are_looked_for_again_only_when_something_changed(
     assert set(steps) == {"comparing images"}
 
 
-def test_a_finished_store_of_version_1_is_brought_to_version_2_without_computing(
+def test_a_finished_store_of_version_1_is_brought_to_todays_version_without_computing(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.h5"
     new = extract_features(read_manifest(scans), path, MNN).store
-    old = FeatureStore(as_version_1(path))
+    expected = {name: getattr(new, name).tolist() for name in ("pixels", "duplicates", "widths")}
+    old = FeatureStore(as_version(path, 1))
     assert (old.format_version, old.fingerprint) == (1, new.fingerprint)
     assert (set(old.pixels), set(old.duplicates), old.fingerprinted, old.pictures) == (
         {""},
@@ -297,12 +286,14 @@ def test_a_finished_store_of_version_1_is_brought_to_version_2_without_computing
     (tmp_path / ".a.h5.next").write_bytes(b"what a run that was killed left")
     done = extract_features(read_manifest(scans), path, MNN)
     assert (done.computed, done.reused) == (0, 29)
-    assert done.store.format_version == 2
-    assert done.store.provenance == old.provenance
+    assert done.store.format_version == STORE_FORMAT_VERSION
+    assert done.store.provenance == old.provenance | {"group_source": ""}
     assert done.store.fingerprint == old.fingerprint
     assert done.store.verify() == []
     assert done.failed == [("healthy/broken.png", "the file is empty")]
-    for name in ("pixels", "duplicates", "widths", "heights", "status", "reasons"):
+    for name, values in expected.items():
+        assert getattr(done.store, name).tolist() == values, name
+    for name in ("heights", "status", "reasons"):
         assert getattr(done.store, name).tolist() == getattr(new, name).tolist(), name
     np.testing.assert_array_equal(
         done.store.thumbnails(done.store.rows()), groups_thumbnails(scans, done.store)
@@ -315,7 +306,7 @@ def test_a_finished_store_of_version_1_stays_one_where_there_is_no_room(
 ) -> None:
     path = tmp_path / "a.h5"
     extract_features(read_manifest(scans), path, MNN)
-    as_version_1(path)
+    as_version(path, 1)
     whole = path.read_bytes()
     monkeypatch.setattr(
         checks.shutil, "disk_usage", lambda path: type("usage", (), {"free": 10**5})
@@ -341,7 +332,8 @@ def test_a_store_of_version_1_with_damaged_rows_is_not_mixed_with_other_librarie
     path = tmp_path / "a.h5"
     new = extract_features(read_manifest(scans), path, MNN).store
     fingerprint_before = new.fingerprint
-    as_version_1(path)
+    duplicates_before = new.duplicates.tolist()
+    as_version(path, 1)
     with h5py.File(path, "r+") as file:
         file["layers/block1_pool"][3, 5, 5] = 1
     old = path.read_bytes()
@@ -355,20 +347,20 @@ def test_a_store_of_version_1_with_damaged_rows_is_not_mixed_with_other_librarie
     done = extract_features(read_manifest(scans), path, MNN)
     assert (done.computed, done.reused) == (1, 28)
     assert done.store.fingerprint == fingerprint_before
-    assert done.store.duplicates.tolist() == new.duplicates.tolist()
+    assert done.store.duplicates.tolist() == duplicates_before
 
 
 def _stop(progress: ExtractionProgress) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_store_of_version_1_that_was_not_finished_is_finished_as_version_2(
+def test_a_store_of_version_1_that_was_not_finished_is_finished_in_todays_version(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.h5"
     with pytest.raises(KeyboardInterrupt):
         extract_features(read_manifest(scans), path, KERAS, progress=_stop)
-    finished = len(FeatureStore(as_version_1(path)).rows())
+    finished = len(FeatureStore(as_version(path, 1)).rows())
     with monkeypatch.context() as patch:
         no_backbone(patch)
         with pytest.raises(StoreError, match="made with version_pillow"):
@@ -382,7 +374,8 @@ def test_a_store_of_version_1_that_was_not_finished_is_finished_as_version_2(
     done = extract_features(read_manifest(scans), path, KERAS)
     assert done.computed <= 29 - begun
     whole = extract_features(read_manifest(scans), tmp_path / "whole.h5", KERAS).store
-    assert (done.store.format_version, done.store.fingerprint) == (2, whole.fingerprint)
+    assert done.store.format_version == STORE_FORMAT_VERSION
+    assert done.store.fingerprint == whole.fingerprint
     assert done.store.duplicates.tolist() == whole.duplicates.tolist()
 
 
@@ -391,13 +384,13 @@ def test_other_images_take_their_rows_from_a_store_of_version_1(
 ) -> None:
     path = tmp_path / "a.h5"
     extract_features(read_manifest(scans), path, MNN)
-    as_version_1(path)
+    as_version(path, 1)
     (scans / "tumour" / "00.png").unlink()
     done = extract_features(read_manifest(scans), path, MNN)
     assert (done.computed, done.reused) == (1, 27)
-    assert done.store.format_version == 2
+    assert done.store.format_version == STORE_FORMAT_VERSION
     assert done.store.fingerprinted
-    as_version_1(path)
+    as_version(path, 1)
     reused = extract_features(read_manifest(scans), tmp_path / "b.h5", MNN, reuse=[path])
     assert reused.reused == 27
     assert reused.store.pixels.tolist() == done.store.pixels.tolist()
@@ -407,7 +400,7 @@ def test_other_images_take_their_rows_from_a_store_of_version_1(
 def test_a_kill_at_any_instant_leaves_the_old_store_or_the_new(scans: Path, tmp_path: Path) -> None:
     path, chance = tmp_path / "a.h5", random.Random(0)
     extract_features(read_manifest(scans), path, MNN)
-    old = as_version_1(path).read_bytes()
+    old = as_version(path, 1).read_bytes()
     fingerprint_before = FeatureStore(path).fingerprint
     code = _HANGS.replace("duplicates.duplicate_groups = hang", 'print("go", flush=True)')
     seen = set()
@@ -423,7 +416,7 @@ def test_a_kill_at_any_instant_leaves_the_old_store_or_the_new(scans: Path, tmp_
         store = FeatureStore(path)
         assert store.complete
         assert store.fingerprint == fingerprint_before
-        assert store.format_version == 2 or path.read_bytes() == old
+        assert store.format_version == STORE_FORMAT_VERSION or path.read_bytes() == old
         seen.add(store.format_version)
     assert extract_features(read_manifest(scans), path, MNN).store.fingerprinted
     assert [file.name for file in tmp_path.glob(".a.h5*")] == []
@@ -452,7 +445,7 @@ def test_a_file_that_cannot_be_read_again_is_reported_and_read_by_the_next_run(
         "copies, also saved again, cropped, mirrored or turned, count once"
     )
     assert f"{line} (freezeframe audit shows them)\n" in first.stderr
-    as_version_1(path)
+    as_version(path, 1)
     with monkeypatch.context() as patch:
         lose(patch, "picture.png")
         again = CliRunner().invoke(cli, command, prog_name="freezeframe")
@@ -479,7 +472,7 @@ def test_a_file_that_cannot_be_read_again_is_reported_and_read_by_the_next_run(
 def test_a_file_that_changed_gets_no_fingerprint(scans: Path, tmp_path: Path) -> None:
     path, manifest = tmp_path / "a.h5", read_manifest(scans)
     extract_features(manifest, path, MNN)
-    as_version_1(path)
+    as_version(path, 1)
     Image.new("RGB", (9, 9)).save(scans / "tumour" / "03.png")
     done = extract_features(manifest, path, MNN)
     assert done.unrecognised == [("tumour/03.png", "changed since it was listed")]
@@ -539,24 +532,26 @@ def test_info_shows_the_number_of_pictures(make_store: MakeStore) -> None:
     ):
         result = CliRunner().invoke(cli, ["store", "info", str(path), "--json"])
         assert json.loads(result.stdout)["pictures"] == number
-        assert json.loads(result.stdout)["format_version"] == (1 if "v1" in path.name else 2)
+        assert json.loads(result.stdout)["format_version"] == (
+            1 if path.parent == GOLDEN else STORE_FORMAT_VERSION
+        )
         assert text in CliRunner().invoke(cli, ["store", "info", str(path)]).stdout
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_archives_are_restored_byte_for_byte(
     make_store: MakeStore, tmp_path: Path, version: int
 ) -> None:
     path = fingerprinted(make_store, "a.h5", ["x", "y", "x", "y"], failed=1, pending=1)
-    if version == 1:
-        as_version_1(path)
+    if version < STORE_FORMAT_VERSION:
+        as_version(path, version)
     export(FeatureStore(path), tmp_path / "archive.h5")
     restored = restore(tmp_path / "archive.h5", tmp_path / "b.h5")
     assert restored.path.read_bytes() == path.read_bytes()
     assert restored.format_version == version
     with h5py.File(tmp_path / "archive.h5") as file:
         assert "thumbnail" not in file["rows"]
-        assert ("pixels" in file["rows"]) == (version == 2)
+        assert ("pixels" in file["rows"]) == (version >= 2)
 
 
 def test_a_damaged_thumbnail_in_an_archive_is_noticed(
@@ -598,7 +593,7 @@ def test_thumbnails_take_no_space_before_they_are_written(tmp_path: Path) -> Non
     path = tmp_path / "a.h5"
     create_store(
         path,
-        {name: [f"{i}" for i in range(1000)] for name in IDENTITY_COLUMNS},
+        columns(1000),
         {"l": (7, 7, 512)},
         PROVENANCE,
     )
@@ -669,11 +664,14 @@ def test_golden_store_of_version_2() -> None:
     assert store.fingerprint == "6f9af5268ffe5a1bd372a5f2b4f13414b8ccc0e26f5209c8e5ae3a4781ab9a1a"
 
 
-def test_the_golden_store_of_version_1_is_brought_to_version_2(tmp_path: Path) -> None:
+def test_the_golden_store_of_version_1_is_brought_to_todays_version(tmp_path: Path) -> None:
     old, path = FeatureStore(GOLDEN / "store-v1.h5"), tmp_path / "a.h5"
-    assert target.upgrade_store(old, path) == 3
+    images = tuple(Listed(*texts) for texts in zip(*old.identity().values(), strict=True))
+    manifest = Manifest(tmp_path, tmp_path, images)
+    assert target.upgrade_store(old, path, manifest) == 3
     new = FeatureStore(path)
-    assert (new.format_version, new.provenance, new.layers) == (2, old.provenance, old.layers)
+    assert (new.format_version, new.layers) == (STORE_FORMAT_VERSION, old.layers)
+    assert new.provenance == old.provenance | {"group_source": ""}
     assert new.fingerprint == old.fingerprint
     assert new.status.tolist() == [1, 1, 2, 0]
     assert new.verify() == []

@@ -44,7 +44,7 @@ def test_bad_stores_cannot_be_created(tmp_path: Path) -> None:
 def test_the_file_is_laid_out_as_the_format_says(make_store: MakeStore) -> None:
     path = make_store("a.h5", ["x", "y"])
     data = path.read_bytes()
-    assert re.match(rb"freezeframe-features 2 \d+ [0-9a-f]{64}\n\{", data)
+    assert re.match(rb"freezeframe-features 3 \d+ [0-9a-f]{64}\n\{", data)
     with h5py.File(path) as file:
         # Superblock version 0 has no flag that a dead writer could leave set.
         assert data[file.userblock_size + 8] == 0
@@ -78,7 +78,10 @@ def test_only_bytes_inside_datasets_change(tmp_path: Path) -> None:
     changed = [i for i in range(len(after)) if after[i] != before[i]]
     with h5py.File(path) as file:
         inside: set[int] = set()
-        for name in ("layers/l", "checksums/l", "rows/width", "rows/height", "rows/status"):
+        for name in (
+            *("layers/l", "checksums/l", "rows/width", "rows/height"),
+            *("rows/status_checksum", "rows/status"),
+        ):
             start = file[name].id.get_offset()
             inside |= set(range(start, start + file[name].id.get_storage_size()))
     assert set(changed) <= inside
@@ -101,7 +104,7 @@ def test_a_reason_is_cut_at_a_whole_character(tmp_path: Path) -> None:
     with store_lock(path):
         create_store(path, columns(1), {"l": (1, 1, 1)}, PROVENANCE)
         with StoreWriter(path) as writer:
-            writer.fail(0, "x" + "ä" * 150 + "\nsecond line")
+            writer.fail({0: "x" + "ä" * 150 + "\nsecond line"})
     assert FeatureStore(path).reasons[0] == "x" + "ä" * 99
 
 
@@ -187,8 +190,8 @@ def test_features_are_on_the_disk_before_a_row_is_marked_as_done(
                 os, "fsync", lambda handle: (events.append("flush"), sync(handle))[1]
             )
             writer.write([0, 1], {"l": np.ones((2, 1, 1, 2))}, [(3, 4)] * 2)
-    row = ["checksum", "height", "width", "status"]
-    assert events == ["l", "l", "flush", *row, *row, "flush"]
+    facts = ["checksum", "height", "width", "status_checksum"]
+    assert events == ["l", "l", *facts, *facts, "flush", "status", "status", "flush"]
 
 
 def test_a_full_disk_is_reported_and_finished_rows_stay(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..data.output.files import check_output, new_file
-from ..data.output.terminal import Progress
-from ..errors import ParameterError, StoreError
+from ...data.groups import OWN
+from ...data.output.files import check_output, new_file
+from ...data.output.terminal import Progress
+from ...errors import ParameterError, StoreError
+from ..layout import DECIDING_FIELDS, IDENTITY_COLUMNS
+from ..new_store import write_pending
+from ..store import FeatureStore
+from ..writer import StoreWriter, store_lock
 from .copying import copy_rows
-from .layout import DECIDING_FIELDS, IDENTITY_COLUMNS
-from .new_store import write_pending
-from .store import FeatureStore
-from .writer import StoreWriter, store_lock
 
 _MAX_FIELD_LETTERS = 1000
 """Most letters of a joined field of provenance; HDF5 accepts no attribute above 64 kB."""
@@ -75,8 +77,15 @@ def merge(
 def _create(path: Path, stores: Sequence[FeatureStore], command: str) -> None:
     """Create the new store, with all rows pending."""
     rows: dict[str, list[str]] = {name: [] for name in IDENTITY_COLUMNS}
+    renamed = _own_groups_of_several_lists(stores)
     for store in stores:
-        for name, texts in _identity(store).items():
+        columns = store.identity()
+        source = str(store.provenance.get("source", ""))
+        columns["group"] = [
+            f"{group} ({source})" if scope == OWN and group in renamed else group
+            for group, scope in zip(columns["group"], columns["group_scope"], strict=True)
+        ]
+        for name, texts in columns.items():
             rows[name] += texts
     layers = {
         name: (height, width, channels)
@@ -90,9 +99,18 @@ def _create(path: Path, stores: Sequence[FeatureStore], command: str) -> None:
         raise StoreError(f"{stores[0].path}: cannot be merged ({reason})") from None
 
 
-def _identity(store: FeatureStore) -> Mapping[str, list[str]]:
-    columns = (store.paths, store.sha256s, store.labels, store.splits, store.groups)
-    return {name: column.tolist() for name, column in zip(IDENTITY_COLUMNS, columns, strict=True)}
+def _own_groups_of_several_lists(stores: Sequence[FeatureStore]) -> set[str]:
+    """Return the groups whose name occurs in several lists, but counts in its own list only.
+
+    Shards of one list share its groups. Two lists may both have a "group-1": one name for both
+    would make one group of images that have nothing in common.
+    """
+    lists: dict[str, set[str]] = defaultdict(set)
+    for store in stores:
+        source = str(store.provenance.get("source", ""))
+        for group in set(store.groups[store.group_scopes == OWN].tolist()):
+            lists[group].add(source)
+    return {group for group, sources in lists.items() if len(sources) > 1}
 
 
 def _check_same(first: FeatureStore, second: FeatureStore) -> None:
@@ -145,6 +163,9 @@ def _merged_provenance(stores: Sequence[FeatureStore], command: str) -> dict[str
             if value not in values[name]:
                 values[name].append(value)
     fields = {name: _joined(field_values) for name, field_values in values.items()}
+    # A joined path names no folder, and its last part would name the store after its last shard.
+    if len(values.get("source", [])) > 1:
+        fields["merged_sources"] = fields.pop("source")
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return fields | {"command": command, "created": created}
 

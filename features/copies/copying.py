@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ParameterError, StoreError
-from .layout import DONE, FAILED, row_checksum
-from .store import FeatureStore
-from .writer import StoreWriter
+from ...errors import ParameterError, StoreError
+from ..layout import DONE, FAILED, row_checksum
+from ..store import FeatureStore
+from ..writer import StoreWriter
 
 _COPY_BLOCK_BYTES = 64 * 2**20
 
@@ -55,16 +55,16 @@ def copy_rows(
     """
     _check_layers(source, writer)
     _check_rows(source, rows, writer, to)
-    pairs = [(int(row), int(target)) for row, target in zip(rows, to, strict=True)]
+    pairs = _sound_facts(source, zip(rows, to, strict=True), skip_damaged=skip_damaged)
     copied = 0
     # All checks but that of the features come first, so that a wrong call writes nothing.
     for block in _blocks_of_done_rows(source, pairs, writer):
         copied += _copy_block(source, block, writer, skip_damaged=skip_damaged)
-    for row, target in pairs:
-        if source.status[row] == FAILED:
-            writer.fail(target, str(source.reasons[row]))
-            copied += 1
-    return copied
+    reasons = {
+        target: str(source.reasons[row]) for row, target in pairs if source.status[row] == FAILED
+    }
+    writer.fail(reasons)
+    return copied + len(reasons)
 
 
 def _blocks_of_done_rows(
@@ -81,28 +81,51 @@ def _copy_block(
     source: FeatureStore, block: Sequence[_RowPair], writer: StoreWriter, *, skip_damaged: bool
 ) -> int:
     """Copy some done rows; return the number of copied rows."""
-    layers = {name: source.memmap(name) for name in writer.layout.layers}
     numbers = [row for row, _ in block]
+    layers = {name: source.stored_features(name, numbers) for name in writer.layout.layers}
     checksums = {name: source.checksums(name, numbers) for name in layers}
     sound = []
-    for i, (row, target) in enumerate(block):
+    for i, (row, _) in enumerate(block):
         expected = {name: str(checksums[name][i]) for name in layers}
-        if _is_sound({name: data[row] for name, data in layers.items()}, expected):
-            sound.append((row, target))
+        if _is_sound({name: data[i] for name, data in layers.items()}, expected):
+            sound.append(i)
         elif not skip_damaged:
             raise StoreError(
                 f"{source.path}: the features of {source.paths[row]} are damaged; "
                 "extract them again with --overwrite"
             )
-    numbers = [row for row, _ in sound]
+    pairs = [block[i] for i in sound]
     # Fingerprints come first: `write` flushes them with the features, then marks rows as done.
-    _copy_fingerprints(source, sound, writer)
+    _copy_fingerprints(source, pairs, writer)
     writer.write(
-        [target for _, target in sound],
-        {name: data[numbers] for name, data in layers.items()},
-        [(int(source.heights[row]), int(source.widths[row])) for row in numbers],
+        [target for _, target in pairs],
+        {name: data[sound] for name, data in layers.items()},
+        [(int(source.heights[row]), int(source.widths[row])) for row, _ in pairs],
     )
-    return len(sound)
+    return len(pairs)
+
+
+def _sound_facts(
+    source: FeatureStore, pairs: Iterable[_RowPair], *, skip_damaged: bool
+) -> list[_RowPair]:
+    """Return the pairs whose source row matches the checksums of its facts.
+
+    Raises:
+        StoreError: a row does not match, and `skip_damaged` is False.
+    """
+    damaged: set[int] = set()
+    for fact in ("status", "fingerprint"):
+        damaged.update(source.damaged_rows(fact).tolist())
+    sound = []
+    for row, target in pairs:
+        if int(row) not in damaged:
+            sound.append((int(row), int(target)))
+        elif not skip_damaged:
+            raise StoreError(
+                f"{source.path}: what it holds of {source.paths[row]} is damaged; "
+                "extract it again with --overwrite"
+            )
+    return sound
 
 
 def _copy_fingerprints(
@@ -122,7 +145,7 @@ def _copy_fingerprints(
 def _check_layers(source: FeatureStore, writer: StoreWriter) -> None:
     """Raise ParameterError unless the source has every layer, in the same shape and dtype."""
     for name, extent in writer.layout.layers.items():
-        data = source.memmap(name)
+        data = source.layer_extent(name)
         if data.shape[1:] != extent.shape[1:] or data.dtype != extent.dtype:
             raise ParameterError(
                 f"{source.path}: {name} is {data.dtype.name} of {data.shape[1:]}, "
@@ -134,7 +157,7 @@ def _check_rows(
     source: FeatureStore, rows: Sequence[int], writer: StoreWriter, to: Sequence[int]
 ) -> None:
     """Raise ParameterError unless each row exists and goes to a pending row of the same image."""
-    digests = writer.layout.rows["sha256"].map(writer.path)
+    digests = writer.column("sha256")
     # The dtype is set because an empty list has dtype float in NumPy.
     numbers = np.asarray(rows, dtype=np.intp)
     targets = np.asarray(to, dtype=np.intp)

@@ -1,0 +1,60 @@
+"""Names of groups and patients, and the sets in which a name means the same.
+
+Images of one group or one patient must stay on one side of a split. A name from a list's own
+column `group` counts in that list alone: two lists may both have a "group-1". A name that the user
+asked for, and the digest of a patient, mean the same in all sets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+OWN = "own"
+"""Scope of a name that means something in its own list only."""
+
+COMMON = "common"
+"""Scope of a name that means the same group in all sets."""
+
+PATIENT_DIGEST = re.compile("patient-[0-9a-f]{16}")
+"""Name that `patient_group` makes: a digest, which means the same in all sets."""
+
+
+@dataclass(frozen=True, eq=False)
+class GroupNames:
+    """The names that relate the images of one set, each a sequence with one text per image.
+
+    Attributes:
+        groups: name of the group; "" for none.
+        scopes: `OWN`, `COMMON`, or "" if it is unknown whether other sets mean the same group.
+        patients: digest of the patient; "" for none.
+    """
+
+    groups: Sequence[str]
+    scopes: Sequence[str]
+    patients: Sequence[str]
+
+    def common_groups(self) -> list[str]:
+        """Return the groups whose names mean the same in all sets; "" for all others."""
+        pairs = zip(self.groups, self.scopes, strict=True)
+        return [group if scope == COMMON else "" for group, scope in pairs]
+
+    def common_patients(self) -> list[str]:
+        """Return the patient of each image, also where a list has its digest as the group."""
+        pairs = zip(self.groups, self.patients, strict=True)
+        return [
+            patient or (group if PATIENT_DIGEST.fullmatch(group) else "")
+            for group, patient in pairs
+        ]
+
+    def uncertain_groups(self) -> list[str]:
+        """Return the groups of unknown scope; "" for all others.
+
+        Stores of older formats do not keep the scope. The digest of a patient has no other one.
+        """
+        pairs = zip(self.groups, self.scopes, strict=True)
+        return [
+            group if not scope and not PATIENT_DIGEST.fullmatch(group) else ""
+            for group, scope in pairs
+        ]

@@ -1,0 +1,1 @@
+"""Rows copied from store to store: into one store, or from several into a new one."""
