@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ManifestError, ParameterError
-from .folder_tree import read_folder_tree
 from .formats.images import patient_group
 from .groups import COMMON, OWN, PATIENT_DIGEST
-from .image_list import GROUP_COLUMN, read_image_list
+from .lists.folder_tree import read_folder_tree
+from .lists.image_list import GROUP_COLUMN, read_image_list
 from .output.csv import csv_line
 from .output.skipped import skipped_lines
 from .output.terminal import printable

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..errors import ManifestError
-from .folder_layout import Layout, find_layout
-from .formats.table import HEAD_BYTES, IMAGE_ENDINGS, image_kind
-from .output.encodings import name_problem
+from ...errors import ManifestError
+from ..formats.table import HEAD_BYTES, IMAGE_ENDINGS, image_kind
+from ..output.encodings import name_problem
+from .folder_layout import FolderLayout, find_layout
 
 Skipped = list[tuple[str, str]]
 """Paths that are skipped because they are no images of the tree, each with the reason."""
@@ -152,7 +152,7 @@ def _check_file(path: Path) -> tuple[str, str]:
 
 
 def _label(
-    layout: Layout, files: Sequence[tuple[PurePosixPath, str]], skipped: Skipped
+    layout: FolderLayout, files: Sequence[tuple[PurePosixPath, str]], skipped: Skipped
 ) -> list[TreeImage]:
     """Read the split and the class of each file from the folders that hold it."""
     images = []

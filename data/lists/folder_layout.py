@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import ManifestError, ParameterError
-from .splits import SPLIT_NAMES
+from ...errors import ManifestError, ParameterError
+from ..splits import SPLIT_NAMES
 
 LAYOUTS = ("class", "split/class", "class/split")
 """Layouts of a folder tree: the meaning of the top folders, and of the folders in them."""
@@ -55,7 +55,7 @@ Parts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """The meaning of the folders of one tree.
 
     Attributes:
@@ -99,7 +99,7 @@ class Layout:
         return split, below, "" if len(below) > 1 else "not in a class folder"
 
 
-def find_layout(root: Path, folders: Iterable[Parts], chosen: str | None = None) -> Layout:
+def find_layout(root: Path, folders: Iterable[Parts], chosen: str | None = None) -> FolderLayout:
     """Find the layout of a tree by the names of its folders.
 
     Top folders are taken as splits only if their names say so.
@@ -117,7 +117,7 @@ def find_layout(root: Path, folders: Iterable[Parts], chosen: str | None = None)
         raise ParameterError(f"layout must be one of {', '.join(LAYOUTS)}, got {chosen!r}")
     folders = set(folders)
     if chosen == "class":
-        return Layout("class")
+        return FolderLayout("class")
     wrapper = _wrapper(folders)
     tree = _Tree(root.joinpath(*wrapper), [parts[len(wrapper) :] for parts in folders])
     layout = {
@@ -128,7 +128,7 @@ def find_layout(root: Path, folders: Iterable[Parts], chosen: str | None = None)
     if not wrapper:
         return layout
     note = f"the classes and splits are read from {tree.root}"
-    return Layout(layout.kind, wrapper, layout.splits, layout.doubled, (note, *layout.notes))
+    return FolderLayout(layout.kind, wrapper, layout.splits, layout.doubled, (note, *layout.notes))
 
 
 def _wrapper(folders: set[Parts]) -> Parts:
@@ -165,7 +165,7 @@ class _Tree:
             for top, inner in self.inner.items()
         }
 
-    def guess(self) -> Layout:
+    def guess(self) -> FolderLayout:
         """Choose the layout that the names say.
 
         Raises:
@@ -188,9 +188,9 @@ class _Tree:
             self._refuse_splits_in_some(in_classes)
             return self.split_folders_in_classes()
         self._refuse_same_folders()
-        return Layout("class")
+        return FolderLayout("class")
 
-    def split_folders(self) -> Layout:
+    def split_folders(self) -> FolderLayout:
         """Take the top folders as splits, and the folders in them as classes.
 
         Raises:
@@ -213,14 +213,14 @@ class _Tree:
                 f"folders are read as splits: {', '.join(meanings)}; "
                 "--layout class takes them as classes"
             )
-        return Layout(
+        return FolderLayout(
             "split/class",
             splits=self.names,
             doubled=frozenset(self.doubled),
             notes=tuple(notes),
         )
 
-    def split_folders_in_classes(self) -> Layout:
+    def split_folders_in_classes(self) -> FolderLayout:
         """Take the top folders as classes, and the folders in them as splits.
 
         Raises:
@@ -236,7 +236,7 @@ class _Tree:
             )
         meanings = ", ".join(f"{name} as {split}" for name, split in sorted(splits.items()))
         note = f"folders in each class are read as splits: {meanings}; --layout class ignores them"
-        return Layout("class/split", splits=splits, notes=(note,))
+        return FolderLayout("class/split", splits=splits, notes=(note,))
 
     def _splits_in(self, top: str) -> dict[str, str]:
         """Return the splits that folders in a class name: "yes_train" in "yes", too."""

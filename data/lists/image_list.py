@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ManifestError
-from .splits import SPLIT_NAMES
+from ...errors import ManifestError
+from ..splits import SPLIT_NAMES
 
 GROUP_COLUMN = "group"
 """Default column of a CSV that names the group of each image."""
