@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import click
 from .data.output.encodings import escaped_output, unicode_problem
 from .data.output.terminal import printable
 from .data.version import VERSION
-from .errors import FolderWarning, FreezeframeError
+from .errors import FreezeframeError, FreezeframeWarning
 
 COMMANDS = {
     "explore": ".data.commands.explore:explore",
@@ -124,14 +125,14 @@ def _escapes_explained() -> Iterator[None]:
 
 @contextmanager
 def _warnings_on_one_line() -> Iterator[None]:
-    """Print a `FolderWarning` like an error, without the line of code that Python adds."""
+    """Print a `FreezeframeWarning` like an error, without the line of code that Python adds."""
     with warnings.catch_warnings():
-        warnings.simplefilter("default", FolderWarning)
+        warnings.simplefilter("default", FreezeframeWarning)
         show_plainly = warnings.showwarning
         shown: set[str] = set()
 
         def show(message: Any, category: Any, *args: Any, **kwargs: Any) -> None:
-            if not issubclass(category, FolderWarning):
+            if not issubclass(category, FreezeframeWarning):
                 show_plainly(message, category, *args, **kwargs)
             # Python forgets what it has shown whenever a library changes the filters.
             elif str(message) not in shown:
@@ -161,17 +162,26 @@ def cli() -> None:
 
 def main() -> None:
     """Run `freezeframe`."""
-    cli()
+    _run()
 
 
 def extract_features() -> None:
     """Run `extract-features`, short for `freezeframe extract-features`."""
-    cli(["extract-features", *sys.argv[1:]], prog_name="freezeframe")
+    _run(["extract-features", *sys.argv[1:]], prog_name="freezeframe")
 
 
 def fit_classifier() -> None:
     """Run `fit-classifier`, short for `freezeframe fit-classifier`."""
-    cli(["fit-classifier", *sys.argv[1:]], prog_name="freezeframe")
+    _run(["fit-classifier", *sys.argv[1:]], prog_name="freezeframe")
+
+
+def _run(*args: Any, **kwargs: Any) -> None:
+    """Run the command line as a process of its own."""
+    try:
+        cli(*args, **kwargs)
+    finally:
+        # Python waits for threads now, and would answer Ctrl-C with a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

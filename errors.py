@@ -15,7 +15,7 @@ line prints the message and ends with the exit code::
                               or a strict audit found a leak or an image that nobody looked at;
                               all results were written
 
-A `FolderWarning` is no error: the work is done all the same.
+A `FreezeframeWarning` is no error: the work is done all the same.
 """
 
 from __future__ import annotations
@@ -78,13 +78,17 @@ class LeakError(FreezeframeError):
     exit_code = 3
 
 
-class FolderWarning(UserWarning):
-    """A warning that a folder lacks something; the work is done all the same."""
+class FreezeframeWarning(UserWarning):
+    """Base class of all warnings; the command line prints each on one line."""
 
 
-class LockWarning(FolderWarning):
+class LockWarning(FreezeframeWarning):
     """A warning that the file system of a folder has no locks."""
 
 
-class CacheWarning(FolderWarning):
+class CacheWarning(FreezeframeWarning):
     """A warning that caches go to a temporary folder."""
+
+
+class WorkerWarning(FreezeframeWarning):
+    """A warning that fewer worker processes computed features than were to."""

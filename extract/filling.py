@@ -23,7 +23,8 @@ from .engines.mnn import MnnEngine, mnn_model
 from .engines.pixels import PixelEngine
 from .pipeline import Batch, ImageSource, Seconds, SeenPixels, never, run
 from .settings import Settings
-from .workers.pool import Job, WorkerPool
+from .workers.pool import WorkerPool
+from .workers.worker import Job
 
 WRITE_THREADS = 4 if hasattr(os, "pwrite") else 1
 """Number of threads that hash and write: one thread is slower than a GPU."""

@@ -1,6 +1,6 @@
 """Stops by signal: after the first Ctrl-C or SIGTERM a run finishes its current batch.
 
-The second signal ends the run at once.
+The second signal ends the run at once; more of them do not disturb its end.
 """
 
 from __future__ import annotations
@@ -47,16 +47,21 @@ def stop_on_signals() -> Iterator[Stop]:
     other threads this function changes nothing.
     """
     stop = Stop()
+    interrupted = False
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
     # A handler only records the request: an exception could interrupt a write.
     def note(number: int, frame: FrameType | None) -> None:
-        # The user pressed Ctrl-C a second time and does not want to wait.
-        if stop.requested:
+        nonlocal interrupted
+        if not stop.requested:
+            stop.requested = True
+        # The user pressed Ctrl-C a second time and does not want to wait. A third error would
+        # interrupt the code that ends the workers.
+        elif not interrupted:
+            interrupted = True
             raise KeyboardInterrupt
-        stop.requested = True
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

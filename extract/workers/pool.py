@@ -12,67 +12,23 @@ The workers are plain processes that exchange JSON, not `multiprocessing`, for t
 
 from __future__ import annotations
 
-import json
 import queue
-import subprocess
-import sys
-import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ...errors import FreezeframeError, MissingExtraError, StoreError
-from ..engines.silence import OWN_GROUP
+from ...errors import WorkerWarning
 from ..pipeline import Batch, ImageSource, Seconds, SeenPixels, never
-from . import process
-
-WORKER_MODULE = process.__name__
-"""Name of the module that a worker runs; it stays right if the file moves."""
+from .worker import Job, Worker, WorkerDiedError, WorkerStartError, raise_error
 
 ROWS_A_BATCH = 16
 """Number of rows after which a batch is yielded."""
 
 SECONDS_A_BATCH = 1.0
 """Seconds after which a batch is yielded."""
-
-START_SECONDS = 120
-"""Seconds after which a worker that does not start is killed."""
-
-IMAGE_SECONDS = 300
-"""Seconds for one image after which a worker is killed, because it hangs.
-
-The slowest images that are allowed take about 20 s.
-"""
-
-_ERRORS: dict[str, type[FreezeframeError]] = {
-    kind.__name__: kind for kind in (MissingExtraError, StoreError)
-}
-
-
-class WorkerDiedError(Exception):
-    """A worker process ended in the middle of its work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """The job of all workers: fill some layers of a store.
-
-    Attributes:
-        store: path of the store.
-        backbone: name of the backbone.
-        model: file of the backbone in MNN's format.
-        layers: the layers, sorted by `Backbone.sort_layers`.
-        resize: resizing method.
-    """
-
-    store: Path
-    backbone: str
-    model: Path
-    layers: tuple[str, ...]
-    resize: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,102 +46,6 @@ class Outcome:
     answer: dict[str, Any]
     digest: bytes = b""
     first: int | None = None
-
-
-class Worker:
-    """One worker process, and the messages to and from it."""
-
-    def __init__(self) -> None:
-        # The last line that a worker prints explains why it did not start.
-        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", WORKER_MODULE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._printed,
-            process_group=OWN_GROUP,
-        )
-        self._late = False
-
-    def start(self, job: Job) -> None:
-        """Send the job and wait until the worker is ready.
-
-        Raises:
-            FreezeframeError: the worker does not start; the message ends with its last line.
-        """
-        message = {
-            "store": str(job.store),
-            "backbone": job.backbone,
-            "model": str(job.model),
-            "resize": job.resize,
-            "layers": job.layers,
-        }
-        try:
-            self.send(message)
-            answer = self.receive(START_SECONDS)
-        except WorkerDiedError as error:
-            self._printed.seek(0)
-            last = self._printed.read().decode(errors="replace").strip().rpartition("\n")[2]
-            raise FreezeframeError(
-                f"the engine mnn does not start ({error}: {last}); take --engine keras"
-            ) from None
-        raise_error(answer)
-
-    def send(self, message: Any) -> None:
-        """Send a message."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
-        except OSError:
-            self._raise_died()
-
-    def receive(self, seconds: float = IMAGE_SECONDS) -> dict[str, Any]:
-        """Wait for an answer; kill a worker that takes too long."""
-        assert self._process.stdout is not None
-        # A pipe has no timeout: another thread ends the worker, which ends the read.
-        alarm = threading.Timer(seconds, self._kill_late)
-        alarm.daemon = True
-        alarm.start()
-        line = self._process.stdout.readline()
-        alarm.cancel()
-        # A worker that dies in the middle of an answer leaves half a line.
-        if not line.endswith(b"\n"):
-            self._raise_died()
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def _raise_died(self) -> None:
-        try:
-            code = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            # The process closed its pipes but still runs.
-            self.kill()
-            code = self._process.wait()
-        if self._late:
-            raise WorkerDiedError(f"it took more than {IMAGE_SECONDS} s")
-        raise WorkerDiedError(f"signal {-code}" if code < 0 else f"exit code {code}")
-
-    def kill(self) -> None:
-        """End the process at once."""
-        self._process.kill()
-
-    def _kill_late(self) -> None:
-        self._late = True
-        self.kill()
-
-    def close(self) -> None:
-        """Close the worker's input, which ends the worker, and wait for its end."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        for pipe in (self._process.stdin, self._process.stdout):
-            try:
-                pipe.close()
-            except OSError:
-                # Closing writes the last message, which a dead worker cannot take.
-                continue
-        self._process.wait()
-        self._printed.close()
 
 
 class WorkerPool:
@@ -212,6 +72,8 @@ class WorkerPool:
         self._seen = SeenPixels()
         self._outcomes: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         self._workers: dict[int, Worker] = {}
+        # Images whose worker could not be started again.
+        self._returned: list[ImageSource] = []
         self._abandoned = False
         self._threads = [
             threading.Thread(target=self._lead, args=(number,), daemon=True)
@@ -222,8 +84,8 @@ class WorkerPool:
         """Yield the outcomes of all rows in batches, in the order in which they finish.
 
         Raises:
-            FreezeframeError: no worker starts, or a worker has an error that will stop all workers,
-                such as a full disk.
+            WorkerStartError: no worker starts; as long as one does, a `WorkerWarning` names others.
+            FreezeframeError: a worker has an error that will stop all workers, such as a full disk.
         """
         for thread in self._threads:
             thread.start()
@@ -241,6 +103,7 @@ class WorkerPool:
     def _batches(self) -> Iterator[Batch]:
         gatherer = OutcomeGatherer(self._seen)
         running = len(self._threads)
+        not_started: list[WorkerStartError] = []
         batch = Batch()
         since = time.monotonic()
         while running:
@@ -251,11 +114,12 @@ class WorkerPool:
             except queue.Empty:
                 outcome = None
             else:
-                if isinstance(outcome, BaseException):
-                    raise outcome
-                # A thread ends with None.
-                if outcome is None:
+                # A thread ends with None, or because its worker does not start.
+                if outcome is None or isinstance(outcome, WorkerStartError):
                     running -= 1
+                    not_started.extend([outcome] if outcome else [])
+                elif isinstance(outcome, BaseException):
+                    raise outcome
                 else:
                     gatherer.add(batch, outcome)
             if len(batch) >= ROWS_A_BATCH or time.monotonic() - since >= SECONDS_A_BATCH:
@@ -265,48 +129,82 @@ class WorkerPool:
                 since = time.monotonic()
         if len(batch):
             yield batch
+        if not_started:
+            self._report(not_started)
+
+    def _report(self, not_started: list[WorkerStartError]) -> None:
+        """Raise the last error of workers that did not start, or warn if all images are done."""
+        error = not_started[-1]
+        if self._next_source() is not None:
+            raise error
+        warnings.warn(
+            f"{len(not_started)} of {len(self._threads)} workers did not start, the others did "
+            f"their work; give --workers {len(self._threads) - len(not_started)} ({error})",
+            WorkerWarning,
+            stacklevel=2,
+        )
 
     def _lead(self, number: int) -> None:
         """Lead one worker from image to image, in a thread."""
         try:
-            self._start(number)
             while (source := self._next_source()) is not None:
                 self._outcomes.put(self._compute_with_retry(number, source))
             self._outcomes.put(None)
-        # `_batches` raises the error in the thread of the caller.
+        # `_batches` handles the error in the thread of the caller.
         except BaseException as error:
             self._outcomes.put(error)
         finally:
-            if number in self._workers:
-                self._workers[number].close()
+            self._end(number)
 
     def _next_source(self) -> ImageSource | None:
         with self._lock:
-            return None if self._abandoned or self._stop() else next(self._sources, None)
+            if self._abandoned or self._stop():
+                return None
+            return self._returned.pop() if self._returned else next(self._sources, None)
 
-    def _start(self, number: int) -> None:
-        worker = Worker()
-        # Listed before it is ready, so that `run` can kill it while it starts.
+    def _started(self, number: int) -> Worker:
+        """Return the worker of a thread; start it, twice if the first one dies at its start."""
+        for attempt in (1, 2):
+            if number in self._workers:
+                break
+            worker = Worker()
+            # Listed before it is ready, so that `run` can kill it while it starts.
+            with self._lock:
+                self._workers[number] = worker
+                if self._abandoned:
+                    worker.kill()
+            try:
+                worker.start(self._job)
+            except WorkerStartError:
+                self._end(number)
+                if attempt == 2 or self._abandoned:
+                    raise
+        return self._workers[number]
+
+    def _end(self, number: int) -> None:
+        """Close the worker of a thread, if it has one."""
         with self._lock:
-            self._workers[number] = worker
-            if self._abandoned:
-                worker.kill()
-        worker.start(self._job)
+            worker = self._workers.pop(number, None)
+        if worker is not None:
+            worker.close()
 
     def _compute_with_retry(self, number: int, source: ImageSource) -> Outcome:
         """Compute an image; try it once more, in a new worker, if the first worker died of it."""
-        for attempt in (1, 2):
+        reason = ""
+        for _ in range(2):
             try:
-                return self._compute(self._workers[number], source)
+                return self._compute(self._started(number), source)
+            except WorkerStartError:
+                # Another worker may compute it.
+                with self._lock:
+                    self._returned.append(source)
+                raise
             except WorkerDiedError as error:
-                self._workers[number].close()
+                self._end(number)
                 if self._abandoned:
                     raise
-                self._start(number)
-                if attempt == 2:
-                    reason = f"the process computing it died, twice ({error})"
-                    return Outcome(source.row, {"failed": reason})
-        raise AssertionError("unreachable")
+                reason = f"the process computing it died, twice ({error})"
+        return Outcome(source.row, {"failed": reason})
 
     def _compute(self, worker: Worker, source: ImageSource) -> Outcome:
         """Have a worker read an image, and compute it if its pixels are new."""
@@ -325,14 +223,6 @@ class WorkerPool:
         except WorkerDiedError:
             self._seen.forget(digest)
             raise
-
-
-def raise_error(answer: dict[str, Any]) -> None:
-    """Raise the error in a worker's answer, if there is one."""
-    if "error" in answer:
-        kind = _ERRORS.get(answer["kind"], FreezeframeError)
-        # `__new__` skips `__init__`, which would build the text again from other arguments.
-        raise kind.__new__(kind, answer["error"])
 
 
 class OutcomeGatherer:

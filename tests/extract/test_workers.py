@@ -10,7 +10,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +39,7 @@ from freezeframe.classify.task.task import make_task
 from freezeframe.data.demo.images import make_demo_images
 from freezeframe.data.formats.images import read_image, resize_image
 from freezeframe.data.manifest import read_manifest
+from freezeframe.errors import WorkerWarning
 from freezeframe.extract import devices, settings
 from freezeframe.extract.backbones.table import BACKBONES
 from freezeframe.extract.backbones.weights import load_weights, random_weights
@@ -48,7 +51,14 @@ from freezeframe.extract.filling import ExtractionProgress, write_behind
 from freezeframe.extract.pipeline import Batch, ImageSource, SeenPixels
 from freezeframe.extract.settings import Settings
 from freezeframe.extract.workers import pool as workers
-from freezeframe.extract.workers.pool import Job, Outcome, Worker, WorkerDiedError, WorkerPool
+from freezeframe.extract.workers import worker
+from freezeframe.extract.workers.pool import Outcome, WorkerPool
+from freezeframe.extract.workers.worker import (
+    Job,
+    Worker,
+    WorkerDiedError,
+    WorkerStartError,
+)
 from freezeframe.features.new_store import create_store
 from freezeframe.features.writer import StoreWriter
 
@@ -209,18 +219,18 @@ def worker_processes() -> list[int]:
             parent = (place / "stat").read_text().rpartition(")")[2].split()[1]
         except OSError:
             continue
-        if workers.WORKER_MODULE.encode() in command and int(parent) == os.getpid():
+        if worker.WORKER_MODULE.encode() in command and int(parent) == os.getpid():
             processes.append(int(place.name))
     return processes
 
 
 def test_the_worker_module_can_be_run() -> None:
     """A move of the file changes the name, and this test notices a name that does not run."""
-    spec = importlib.util.find_spec(workers.WORKER_MODULE)
+    spec = importlib.util.find_spec(worker.WORKER_MODULE)
     assert spec is not None
-    assert spec.origin == str(Path(workers.__file__).with_name("process.py"))
+    assert spec.origin == str(Path(worker.__file__).with_name("process.py"))
     answer = subprocess.run(
-        [sys.executable, "-P", "-m", workers.WORKER_MODULE],
+        [sys.executable, "-P", "-m", worker.WORKER_MODULE],
         input=b'{"store": "none.h5", "backbone": "vgg16", "model": "m", "layers": []}\n',
         capture_output=True,
     )
@@ -458,6 +468,70 @@ def test_a_failed_start_is_reported_in_one_line(tmp_path: Path, make_store: Make
         Worker().start(
             Job(tmp_path / "none.h5", "vgg16", tmp_path / "none.mnn", ("block1_pool",), "bilinear")
         )
+
+
+class StubbornWorker(FakeWorker):
+    """A worker that dies at its start, `failing` times in each of the first `threads` threads."""
+
+    failing = 0
+    threads = 0
+    deaths: ClassVar[dict[str, int]] = {}
+
+    def start(self, job: Job) -> None:
+        super().start(job)
+        # The number of a thread is used again after its end, the name is not.
+        thread = threading.current_thread().name
+        if thread in self.deaths or len(self.deaths) < self.threads:
+            self.deaths[thread] = self.deaths.get(thread, 0) + 1
+            if self.deaths[thread] <= self.failing:
+                raise WorkerStartError("mnn does not start (signal 9); take --engine keras")
+
+
+def run_stubborn(
+    patch: pytest.MonkeyPatch, n_workers: int, *, threads: int, failing: int
+) -> tuple[Batch, list[str]]:
+    """Run a pool over 50 rows; return the outcomes and the warnings."""
+    patch.setattr(workers, "Worker", StubbornWorker)
+    patch.setattr(StubbornWorker, "failing", failing)
+    patch.setattr(StubbornWorker, "threads", threads)
+    patch.setattr(StubbornWorker, "deaths", {})
+    job = Job(Path("a.h5"), "vgg16", Path("m"), ("l",), "bilinear")
+    pool = WorkerPool(job, (ImageSource(row, Path("x")) for row in range(50)), n_workers)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        whole = collected(pool)
+    return whole, [str(item.message) for item in caught if item.category is WorkerWarning]
+
+
+def test_a_worker_that_dies_at_its_start_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, texts = run_stubborn(monkeypatch, 2, threads=2, failing=1)
+    assert (len(whole), texts) == (50, [])
+
+
+def test_fewer_workers_do_the_work_if_some_do_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, texts = run_stubborn(monkeypatch, 3, threads=1, failing=9)
+    assert (len(whole), whole.failed) == (50, [])
+    assert texts == [
+        "1 of 3 workers did not start, the others did their work; give --workers 2 "
+        "(mnn does not start (signal 9); take --engine keras)"
+    ]
+
+
+def test_without_any_worker_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FreezeframeError, match=r"start \(signal 9\); take --engine keras"):
+        run_stubborn(monkeypatch, 2, threads=2, failing=9)
+
+
+def test_a_slow_start_is_reported_with_its_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "START_SECONDS", 0.01)
+    job = Job(tmp_path / "a.h5", "vgg16", tmp_path / "m.mnn", ("block1_pool",), "bilinear")
+    with pytest.raises(
+        FreezeframeError,
+        match=r"does not start \(it took more than 0\.01 s.*\); take --engine keras",
+    ):
+        Worker().start(job)
 
 
 def test_an_error_of_the_reader_leaves_no_worker(folder: Path, tmp_path: Path) -> None:
