@@ -17,8 +17,29 @@ OWN = "own"
 COMMON = "common"
 """Scope of a name that means the same group in all sets."""
 
+PATIENTS_IGNORED = "PatientID ignored"
+"""Text in the source of groups of a list or store that was made without patients."""
+
 PATIENT_DIGEST = re.compile("patient-[0-9a-f]{16}")
 """Name that `patient_group` makes: a digest, which means the same in all sets."""
+
+
+def one_patient_problem(patients: Sequence[str]) -> str:
+    """Describe a set whose images all have one patient; return "" for any other set.
+
+    Args:
+        patients: digest of each image's patient; "" for none.
+
+    Examples:
+        >>> one_patient_problem(["patient-1", "patient-2"])
+        ''
+    """
+    if len(patients) < 2 or "" in patients or len(set(patients)) > 1:
+        return ""
+    return (
+        f"all {len(patients)} images have the same PatientID, as anonymised files may have; "
+        "if they are of several patients, use --ignore-patient-ids"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +55,11 @@ class GroupNames:
     groups: Sequence[str]
     scopes: Sequence[str]
     patients: Sequence[str]
+
+    def take(self, numbers: Sequence[int]) -> GroupNames:
+        """Return the names of some of the images, by their places."""
+        columns = (self.groups, self.scopes, self.patients)
+        return GroupNames(*([column[number] for number in numbers] for column in columns))
 
     def common_groups(self) -> list[str]:
         """Return the groups whose names mean the same in all sets; "" for all others."""

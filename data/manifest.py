@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import ManifestError, ParameterError
 from .formats.images import patient_group
-from .groups import COMMON, OWN, PATIENT_DIGEST
+from .groups import COMMON, OWN, PATIENT_DIGEST, PATIENTS_IGNORED
 from .lists.folder_tree import read_folder_tree
 from .lists.image_list import GROUP_COLUMN, read_image_list
 from .output.csv import csv_line
@@ -130,8 +130,7 @@ def read_manifest(
     else:
         raise ManifestError(f"{source}: no such folder or file; check the path")
     manifest = _add_groups(manifest, expression, group_column, require_groups)
-    if read_patients:
-        manifest = _add_patients(manifest)
+    manifest = _add_patients(manifest, read_patients)
     _check_classes(manifest, least_classes)
     return manifest
 
@@ -252,15 +251,22 @@ def _add_groups(
     return replace(manifest, images=tuple(images), group_source=", ".join(sorted(sources)))
 
 
-def _add_patients(manifest: Manifest) -> Manifest:
-    """Add the patients that the image files name."""
+def _add_patients(manifest: Manifest, read_patients: bool) -> Manifest:
+    """Add the patients that the image files name, or record that they are ignored."""
+    if not read_patients:
+        return _with_source(manifest, PATIENTS_IGNORED)
     images = []
     for image in manifest.images:
         images.append(replace(image, patient=patient_group(manifest.root / image.path)))
     if not any(image.patient for image in images):
         return manifest
-    sources = [*filter(None, [manifest.group_source]), "PatientID of the files"]
-    return replace(manifest, images=tuple(images), group_source=", ".join(sources))
+    return _with_source(replace(manifest, images=tuple(images)), "PatientID of the files")
+
+
+def _with_source(manifest: Manifest, source: str) -> Manifest:
+    """Add a text to the sources of groups and patients."""
+    sources = [*filter(None, [manifest.group_source]), source]
+    return replace(manifest, group_source=", ".join(sources))
 
 
 def _matching_part(expression: re.Pattern[str], path: str) -> str:

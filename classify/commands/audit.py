@@ -77,6 +77,7 @@ def audit(
     classes: str | None,
     group_column: str | None,
     group_regex: str | None,
+    ignore_patient_ids: bool,
     layout: str | None,
     strict: bool,
     no_cache: bool,
@@ -99,7 +100,14 @@ def audit(
     # This check comes before the images are read, which may take minutes.
     folder = report_folder(output)
     folder.check(AUDIT_FILES, paths)
-    sets = _read(paths, group_column, group_regex, layout, cache=not no_cache)
+    sets = _read(
+        paths,
+        group_column=group_column,
+        group_regex=group_regex,
+        layout=layout,
+        read_patients=not ignore_patient_ids,
+        cache=not no_cache,
+    )
     # Features are compared only on request: similar features need not mean the same picture.
     alike = [] if cosine is None else feature_pairs(paths, sets, cosine, layer)
     with progress_bar("comparing", "pairs") as progress:
@@ -119,14 +127,17 @@ def audit(
     n_unread = int(result.unread.sum())
     if strict and n_unread:
         raise LeakError(f"{counted(n_unread, 'image')} could not be looked at (--strict)")
+    if strict and result.uncertain_groups:
+        raise LeakError("groups may be the same in two sets (--strict)")
 
 
 def _read(
     paths: tuple[Path, ...],
+    *,
     group_column: str | None,
     group_regex: str | None,
     layout: str | None,
-    *,
+    read_patients: bool,
     cache: bool,
 ) -> list[ImageSet]:
     """Read all sets behind a progress bar."""
@@ -142,6 +153,7 @@ def _read(
                 group_column=group_column,
                 group_regex=group_regex,
                 layout=layout,
+                read_patients=read_patients,
                 cache=cache,
                 message=partial(click.echo, err=True),
                 progress=progress,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...data.output.options import parse_classes
+from ...data.output.options import parse_classes, patient_option
 from ...data.output.terminal import message_console
 from .head_results import fit_and_print, log_line, parse_parameters
 from .options import scoring_options, test_option
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Choose the threshold so that this share of the positive class is found.",
 )
+@patient_option
 @scoring_options
 def fit_classifier(
     store: Path,

@@ -115,6 +115,7 @@ def fit_cnn(
     classes: str | None,
     group_column: str | None,
     group_regex: str | None,
+    ignore_patient_ids: bool,
     layout: str | None,
     max_failed: float,
     allow_leaks: bool,
@@ -160,7 +161,16 @@ def fit_cnn(
         result=click.echo,
         max_failed=max_failed,
     )
-    makers = ImageStores(place, architecture, extract, weights, group_column, group_regex, layout)
+    makers = ImageStores(
+        place,
+        architecture,
+        extract,
+        weights,
+        group_column,
+        group_regex,
+        layout,
+        read_patients=not ignore_patient_ids,
+    )
     train = makers.training(source, size)
     test_stores = [makers.testing(test) for test in tests]
     with message_console().status("", spinner="line") as line:
@@ -169,6 +179,7 @@ def fit_cnn(
             layer=architecture.layer,
             tests=test_stores,
             classes=renamed,
+            ignore_patient_ids=ignore_patient_ids,
             status=line.update,
             **options,
         )

@@ -30,6 +30,7 @@ class ImageStores:
         group_column: column that names the patient, as for `read_manifest`.
         group_regex: pattern of the patient in a path, as for `read_manifest`.
         layout: meaning of the folders in a folder, as for `read_manifest`.
+        read_patients: False ignores the patients in the image files, as for `read_manifest`.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class ImageStores:
     group_column: str | None = None
     group_regex: str | None = None
     layout: str | None = None
+    read_patients: bool = True
 
     def training(self, source: Path, size: int | None) -> FeatureStore:
         """Return the store of the training images.
@@ -86,6 +88,7 @@ class ImageStores:
             group_column=self.group_column,
             group_regex=self.group_regex,
             require_groups=require_groups,
+            read_patients=self.read_patients,
             # Images in a folder may be tested on those of a list, which has no folders.
             layout=self.layout if require_groups or source.is_dir() else None,
         )

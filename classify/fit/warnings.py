@@ -46,6 +46,16 @@ def _missing_fingerprints(*stores: FeatureStore) -> str:
             causes[store.path] = (
                 f"{store.path.name} has no fingerprint of {n_missing} of {len(rows)} images"
             )
+    # A store of an older format may have groups in common with the other store, or not.
+    names = [set(store.groups[store.rows()].tolist()) - {""} for store in stores]
+    if len(names) == 2 and stores[0] is not stores[1] and names[0] & names[1]:
+        for store in stores:
+            if not store.has_row_checksums:
+                causes[store.path] = (
+                    f"{store.path.name} (format version {store.format_version}) does not keep "
+                    "whether its groups are those of other stores"
+                )
+                return f"{causes[store.path]}; run extract-features again, which rewrites it"
     advice = "run extract-features again, which adds fingerprints and computes no feature again"
     return f"{' and '.join(causes.values())}: only byte-identical copies are found; {advice}"
 

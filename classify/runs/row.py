@@ -176,7 +176,10 @@ def leaderboard_row(
 
 def _choices(task: Task) -> dict[str, Any]:
     """Return what options and defaults decided about the task, for the column `choices`."""
-    return {"positive": task.positive_by} if task.positive_by else {}
+    choices = {"positive": task.positive_by} if task.positive_by else {}
+    if task.patients_ignored:
+        choices["patients"] = "ignored"
+    return choices
 
 
 def layer_name(store: FeatureStore, layer: str) -> str:

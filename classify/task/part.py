@@ -28,6 +28,7 @@ class Part:
             group. The chain may lead through any rows of the store, those of other parts too.
         recognised: True if all images of the row's chain have a digest of their pixels, bool of
             shape (n_rows,).
+        names: groups and patients of these rows.
         whole: the part of all rows of the store; None if this part is that one.
     """
 
@@ -37,11 +38,17 @@ class Part:
     duplicates: NDArray[np.intp]
     chains: NDArray[np.intp]
     recognised: NDArray[np.bool_]
+    names: GroupNames
     whole: Part | None = None
 
     @classmethod
     def of_store(
-        cls, store: FeatureStore, labels: NDArray[np.str_], duplicates: NDArray[np.intp]
+        cls,
+        store: FeatureStore,
+        labels: NDArray[np.str_],
+        duplicates: NDArray[np.intp],
+        *,
+        with_patients: bool = True,
     ) -> Part:
         """Make the part of all finished rows of a store; smaller parts are taken from it.
 
@@ -52,8 +59,14 @@ class Part:
             store: the store of the rows.
             labels: class of each of `store.rows()`, of shape (n_rows,).
             duplicates: near-duplicate group of each of them, of shape (n_rows,).
+            with_patients: False ignores the patients of the store.
         """
         rows = store.rows()
+        names = GroupNames(
+            store.groups[rows].tolist(),
+            store.group_scopes[rows].tolist(),
+            store.patients[rows].tolist() if with_patients else [""] * len(rows),
+        )
         pixels = store.pixels[rows]
         # An empty key joins nothing: rows without pixels or group are related by the rest only.
         chains = join_groups(
@@ -61,10 +74,11 @@ class Part:
             [number or "" for number in duplicates.tolist()],
             store.sha256s[rows].tolist(),
             store.groups[rows].tolist(),
-            names_of(store, rows).common_patients(),
+            names.common_patients(),
         )
         # One image without a digest makes its whole chain uncertain.
-        return cls(store, rows, labels, duplicates, chains, ~np.isin(chains, chains[pixels == ""]))
+        recognised = ~np.isin(chains, chains[pixels == ""])
+        return cls(store, rows, labels, duplicates, chains, recognised, names)
 
     def take(self, numbers: NDArray[Any]) -> Part:
         """Return some of these rows, chosen by their places or by a boolean array."""
@@ -75,13 +89,9 @@ class Part:
             self.duplicates[numbers],
             self.chains[numbers],
             self.recognised[numbers],
+            self.names.take(np.arange(len(self.rows))[numbers].tolist()),
             self.whole or self,
         )
-
-    @property
-    def names(self) -> GroupNames:
-        """Groups and patients of these rows."""
-        return names_of(self.store, self.rows)
 
     @cached_property
     def groups(self) -> NDArray[np.intp]:
@@ -98,15 +108,6 @@ class Part:
     def pixels(self) -> NDArray[np.str_]:
         """Digests of the decoded images, of shape (n_rows,); "" where unknown."""
         return self.store.pixels[self.rows]
-
-
-def names_of(store: FeatureStore, rows: NDArray[np.intp]) -> GroupNames:
-    """Return the names of groups and patients that relate some rows of a store."""
-    return GroupNames(
-        store.groups[rows].tolist(),
-        store.group_scopes[rows].tolist(),
-        store.patients[rows].tolist(),
-    )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.groups import one_patient_problem
 from ...data.splits import hold_out
 from ...errors import FreezeframeError
 from .part import HeldOutPart, Part
@@ -62,9 +63,17 @@ def split_store(whole: Part, *, further_tests: bool, test_size: float, seed: int
             f"{path}: two classes are needed, but all its images are {str(whole.labels[0])!r}; "
             "add images of another class"
         )
+    check_patients(whole)
     train, test = hold_out(whole.labels, whole.groups, test_size=test_size, seed=seed)
     held_out = HeldOutPart(whole.take(test), f"hold-out {test_size:.0%}")
     return StoreSplit.without_validation(whole.take(train), held_out)
+
+
+def check_patients(part: Part) -> None:
+    """Raise FreezeframeError if all images of a part that is to be split have one patient."""
+    problem = one_patient_problem(part.names.common_patients())
+    if problem:
+        raise FreezeframeError(f"{part.store.path}: cannot be split: {problem}")
 
 
 def _split_by_names(whole: Part, splits: NDArray[np.str_], further_tests: bool) -> StoreSplit:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.groups import PATIENTS_IGNORED
 from ...data.output.terminal import Status
 from ...errors import FreezeframeError, ParameterError, StoreError
 from ...features.layout import PENDING
@@ -16,7 +17,7 @@ from ...features.store import FeatureStore
 from .part import HeldOutPart, Part
 from .positive import choose_positive
 from .relatives import near_duplicates
-from .store_split import split_store
+from .store_split import check_patients, split_store
 
 COMPARABLE = (
     "backbone",
@@ -45,6 +46,8 @@ class Task:
         positive: the class that sensitivity is computed for; None with more than two classes.
         seed: seed of the splits and of the heads.
         positive_by: what chose the positive class, see `choose_positive`.
+        patients_ignored: True if the patients of a store are ignored, by this task or when the
+            store was made.
     """
 
     train: Part
@@ -57,6 +60,7 @@ class Task:
     positive: str | None
     seed: int
     positive_by: str = ""
+    patients_ignored: bool = False
 
     @property
     def classes(self) -> list[str]:
@@ -76,6 +80,7 @@ def make_task(  # noqa: PLR0913
     n_folds: int = 0,
     n_repeats: int = 1,
     seed: int = 0,
+    ignore_patient_ids: bool = False,
     status: Status | None = None,
 ) -> Task:
     """Choose the rows that heads are trained and tested on.
@@ -98,6 +103,8 @@ def make_task(  # noqa: PLR0913
         n_folds: number of folds of cross-validation; 0: none.
         n_repeats: number of times that cross-validation is repeated, with other folds each time.
         seed: seed of the hold-out, the folds and the heads.
+        ignore_patient_ids: ignore the patients that the image files name; anonymised files may all
+            have one.
         status: called with a line that says what is being done, if it takes time.
 
     Raises:
@@ -111,16 +118,20 @@ def make_task(  # noqa: PLR0913
     # Options are checked before pictures are compared, which can take minutes.
     _check_options([store, *tests], layer, pooling, n_folds, n_repeats)
     new_names = classes or {}
+    with_patients = not ignore_patient_ids
     split = split_store(
-        _whole_part(store, new_names, status),
+        _whole_part(store, new_names, with_patients, status),
         further_tests=bool(tests or n_folds),
         test_size=test_size,
         seed=seed,
     )
+    if n_folds:
+        check_patients(split.train)
     for test_store in tests:
         check_comparable(store, test_store, layer)
     external = [
-        HeldOutPart(_whole_part(test_store, new_names, status), "external") for test_store in tests
+        HeldOutPart(_whole_part(test_store, new_names, with_patients, status), "external")
+        for test_store in tests
     ]
     held_out = (*split.tests, *external)
     # Labels are read from all stores: a class to rename may occur in one test set only.
@@ -138,7 +149,16 @@ def make_task(  # noqa: PLR0913
         positive_class,
         seed,
         positive_by,
+        _patients_ignored([store, *tests], ignore_patient_ids),
     )
+
+
+def _patients_ignored(stores: Sequence[FeatureStore], ignore: bool) -> bool:
+    """Return True if a store has patients that the task ignores, or was made without them."""
+    sources = [str(store.provenance.get("group_source", "")) for store in stores]
+    if any(PATIENTS_IGNORED in source for source in sources):
+        return True
+    return ignore and any(bool(store.patients.any()) for store in stores)
 
 
 def _check_options(
@@ -172,7 +192,12 @@ def _check_options(
             raise ParameterError(f"{path}: given twice as a test store; give it once")
 
 
-def _whole_part(store: FeatureStore, new_names: Mapping[str, str], status: Status | None) -> Part:
+def _whole_part(
+    store: FeatureStore,
+    new_names: Mapping[str, str],
+    with_patients: bool,
+    status: Status | None,
+) -> Part:
     """Make the part of all rows of a store, with renamed classes and near-duplicate groups."""
     if not store.complete:
         pending = int((store.status == PENDING).sum())
@@ -193,7 +218,12 @@ def _whole_part(store: FeatureStore, new_names: Mapping[str, str], status: Statu
         if status is not None:
             status(f"{store.path.name}: comparing pictures: {finished} of {total} pairs")
 
-    return Part.of_store(store, np.array(labels, dtype=str), near_duplicates(store, progress)[rows])
+    return Part.of_store(
+        store,
+        np.array(labels, dtype=str),
+        near_duplicates(store, progress)[rows],
+        with_patients=with_patients,
+    )
 
 
 def _classes_of(part: Part) -> list[str]:

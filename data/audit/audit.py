@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +97,21 @@ class Audit:
     @cached_property
     def _classes(self) -> list[set[str]]:
         return [set(images.labels) for images in self.sets]
+
+    @cached_property
+    def uncertain_groups(self) -> dict[tuple[int, int], list[str]]:
+        """Names of groups that two sets share, by their numbers, if the scope is unknown.
+
+        Stores of older formats do not keep whether a name means the same group in all sets.
+        """
+        shared = {}
+        for first, second in combinations(range(len(self.sets)), 2):
+            pair = (self.sets[first], self.sets[second])
+            uncertain = set(pair[0].names.uncertain_groups() + pair[1].names.uncertain_groups())
+            names = (uncertain & set(pair[0].groups) & set(pair[1].groups)) - {""}
+            if names:
+                shared[first, second] = sorted(names)
+        return shared
 
     @property
     def leaks(self) -> bool:

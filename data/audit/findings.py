@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..groups import one_patient_problem
 from ..output.terminal import counted
 from .audit import Audit
 from .crossings import Crossing
@@ -29,7 +30,8 @@ def headlines(audit: Audit) -> list[tuple[str, str]]:
     """Return the findings that matter most, as (kind, sentence).
 
     The kinds are "LEAK", for images with relatives in parts that must not share any, "CONFLICT",
-    for pictures with two labels, and "UNREAD", for images that nobody looked at.
+    for pictures with two labels, "UNREAD", for images that nobody looked at, and "UNKNOWN", for
+    groups that may be the same in two sets.
     """
     lines = [
         ("LEAK", _crossing_sentence(crossing)) for crossing in audit.crossings if crossing.n_related
@@ -45,7 +47,20 @@ def headlines(audit: Audit) -> list[tuple[str, str]]:
             f"{counted(images, 'image')} in all"
         )
         lines.append(("CONFLICT", sentence))
-    return lines + [("UNREAD", text) for images in audit.sets for text in _unread_sentences(images)]
+    lines += [("UNREAD", text) for images in audit.sets for text in _unread_sentences(images)]
+    return lines + [("UNKNOWN", text) for text in _uncertain_sentences(audit)]
+
+
+def _uncertain_sentences(audit: Audit) -> Iterator[str]:
+    """Yield a sentence for each two sets whose groups may be the same."""
+    for (first, second), names in audit.uncertain_groups.items():
+        pair = (audit.sets[second], audit.sets[first])
+        old = [images.name for images in pair if images.has_uncertain_groups]
+        yield (
+            f"{counted(len(names), 'group')} of {audit.sets[second].name} may be of "
+            f"{audit.sets[first].name}, too: the older store of {' and '.join(old)} does not keep "
+            "whether a name means the same group in all sets; run extract-features again"
+        )
 
 
 def _unread_sentences(images: ImageSet) -> Iterator[str]:
@@ -148,6 +163,13 @@ def _set_remarks(
     if names:
         n_names = counted(len(set(names)), "given group")
         yield f"{images.name}: {counted(len(names), 'image')} of {n_names}"
+    patients = [patient for patient in images.patients if patient]
+    if patients:
+        n_patients = counted(len(set(patients)), "patient")
+        yield f"{images.name}: {counted(len(patients), 'image')} of {n_patients}"
+        problem = one_patient_problem(patients)
+        if problem:
+            yield f"{images.name}: {problem}"
     # An image that nobody looked at counts as alone, although it may have relatives.
     at_least = "" if readable.all() else "at least "
     # Only a set without a split will be split at random.

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import FreezeframeError
 from ..duplicates.pairs import THRESHOLD
+from ..groups import one_patient_problem
 from ..inspection.facts import ImageFacts
 from ..manifest import Manifest
 from ..output.terminal import Progress
@@ -114,6 +115,9 @@ def split_images(
         cache=cache,
         progress=progress,
     )
+    problem = one_patient_problem([image.patient for image in images])
+    if problem:
+        raise FreezeframeError(f"{manifest.source}: cannot be split: {problem}")
     split = split_groups(
         audited.labels,
         audited.groups,

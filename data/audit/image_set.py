@@ -96,6 +96,11 @@ class ImageSet:
         return (self.reasons[place] if self.reasons else "") or UNREADABLE
 
     @property
+    def has_uncertain_groups(self) -> bool:
+        """True if the scope of a group is unknown, as in stores of older formats."""
+        return any(self.names.uncertain_groups())
+
+    @property
     def names(self) -> GroupNames:
         """The names that relate the images."""
         none = [""] * len(self)

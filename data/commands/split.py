@@ -70,6 +70,7 @@ def split(
     threshold: float | None,
     group_column: str | None,
     group_regex: str | None,
+    ignore_patient_ids: bool,
     layout: str | None,
     no_cache: bool,
 ) -> None:
@@ -91,7 +92,11 @@ def split(
     if not folder.is_dir():
         raise ParameterError(f"{output}: its folder does not exist; create it first")
     manifest = read_manifest(
-        source, group_column=group_column, group_regex=group_regex, layout=layout
+        source,
+        group_column=group_column,
+        group_regex=group_regex,
+        read_patients=not ignore_patient_ids,
+        layout=layout,
     )
     for line in listing_lines(manifest):
         click.echo(line, err=True)

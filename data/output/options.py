@@ -22,7 +22,7 @@ MAX_FAILED_OPTION = click.option(
 
 
 def group_options(command: Command) -> Command:
-    """Add --group-column and --group-regex, which name the patient or study of each image."""
+    """Add the options that name the patient or study of each image."""
     column = click.option(
         "--group-column",
         metavar="NAME",
@@ -35,7 +35,16 @@ def group_options(command: Command) -> Command:
         help="Regular expression that finds the patient or study in each path: "
         "its first group, or the whole match.",
     )
-    return column(regex(command))
+    return column(regex(patient_option(command)))
+
+
+def patient_option(command: Command) -> Command:
+    """Add --ignore-patient-ids, for anonymised files that all have one PatientID."""
+    return click.option(
+        "--ignore-patient-ids",
+        is_flag=True,
+        help="Ignore the PatientID of DICOM files: anonymised files may all have the same one.",
+    )(command)
 
 
 def layout_option(command: Command) -> Command:

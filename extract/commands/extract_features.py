@@ -107,6 +107,7 @@ def extract_features(
     output: Path,
     group_column: str | None,
     group_regex: str | None,
+    ignore_patient_ids: bool,
     layout: str | None,
     max_failed: float,
     overwrite: bool,
@@ -140,7 +141,11 @@ def extract_features(
             err=True,
         )
     manifest = read_manifest(
-        source, group_column=group_column, group_regex=group_regex, layout=layout
+        source,
+        group_column=group_column,
+        group_regex=group_regex,
+        read_patients=not ignore_patient_ids,
+        layout=layout,
     )
     extract_and_report(
         manifest,
