@@ -21,14 +21,29 @@ A `FreezeframeWarning` is no error: the work is done all the same.
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    r"""Replace control characters, which a terminal would obey, by their escape sequences.
+
+    >>> printable("red\x1b[31m")
+    'red\\x1b[31m'
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 class FreezeframeError(Exception):
     """Base class of all errors that a user can correct.
+
+    Its text is printable: a message may quote a file of a stranger, and a traceback shows it.
 
     Attributes:
         exit_code: exit code of the command line.
     """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """Return the message without control characters."""
+        return printable(super().__str__())
 
 
 class ParameterError(FreezeframeError, ValueError):

@@ -221,6 +221,12 @@ class Predictor:
             maps = self._loaded_engine().forward(pixels)
             features = pool(maps[model.layer], model.pooling)
             proba = model.head.predict_proba(features)
+            # Only a forged or damaged model computes such a share.
+            if not np.isfinite(proba).all():
+                raise ModelFileError(
+                    f"model of run {model.run_id}: its probabilities are not numbers; "
+                    "fit the head again"
+                )
             classes = model.head.calibration.decide(proba)
         predictions = []
         for vector, shares, number in zip(features, proba.tolist(), classes.tolist(), strict=True):

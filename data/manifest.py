@@ -17,7 +17,7 @@ from .formats.images import patient_group
 from .groups import COMMON, OWN, PATIENT_DIGEST, PATIENTS_IGNORED
 from .lists.folder_tree import read_folder_tree
 from .lists.image_list import GROUP_COLUMN, read_image_list
-from .output.csv import csv_line
+from .output.csv import csv_line, defuse
 from .output.skipped import skipped_lines
 from .output.terminal import printable
 from .splits import Split
@@ -168,6 +168,8 @@ def manifest_lines(
             raise ParameterError(
                 f"{image.path}: a list cannot keep spaces at the ends of a name; rename it"
             )
+        # Any program opens "./=x.png", but not a path with an apostrophe in front.
+        path = path if defuse(path) == path else f"./{path}"
         cells = [path, image.label, str(side), names[group]]
         if with_folds:
             cells.append(str(fold) if fold else "")

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ...data.output.csv import csv_line, defuse
+from ...data.output.csv import csv_line
+from ...data.output.json import json_text
 from ..runs.schema import COLUMNS, INTEGERS, NUMBERS
 from .comparison import RunPair
 from .ranking import RankedRow
@@ -61,17 +62,17 @@ def pair_record(pair: RunPair) -> dict[str, Any]:
 
 def as_csv(columns: Sequence[str], records: Sequence[Mapping[str, Any]]) -> str:
     """Write records as CSV with a header."""
-    lines = [csv_line(_cell(name, record[name]) for name in columns) for record in records]
+    lines = [csv_line(_cell(record[name]) for name in columns) for record in records]
     return "".join([csv_line(columns), *lines])
 
 
-def _cell(name: str, value: Any) -> str:
-    """Write a cell as in the leaderboard, so that no spreadsheet takes text for a formula."""
+def _cell(value: Any) -> str:
+    """Write a cell as in the leaderboard."""
     # Scripts expect "yes" and "no"; `repr` would write "True" and "False".
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str):
-        return value if name in NUMBERS else defuse(value)
+        return value
     return "" if value is None else repr(value)
 
 
@@ -80,7 +81,7 @@ def as_json(records: Sequence[Mapping[str, Any]]) -> str:
     objects = [
         {name: _json_value(name, value) for name, value in record.items()} for record in records
     ]
-    return json.dumps(objects, indent=2)
+    return json_text(objects)
 
 
 def _json_value(name: str, value: Any) -> Any:

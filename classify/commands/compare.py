@@ -58,7 +58,8 @@ def compare(
     pairs = compare_runs(named, shared, metric)
     records = [pair_record(pair) for pair in pairs]
     if output == "csv":
-        click.echo(as_csv(tuple(records[0]), records), nl=False)
+        # CSV is UTF-8, whatever the encoding of the terminal is.
+        click.echo(as_csv(tuple(records[0]), records).encode(), nl=False)
     elif output == "json":
         click.echo(as_json(records))
     else:

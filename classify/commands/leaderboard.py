@@ -53,7 +53,8 @@ def leaderboard(path: Path, sort: str, output: str, runs: Path | None, everythin
     test_sets = rank_rows(read_rows(path), metric, folders)
     records = [ranked_record(place) for ranked in test_sets for place in ranked]
     if output == "csv":
-        click.echo(as_csv(RANKED_COLUMNS, records), nl=False)
+        # CSV is UTF-8, whatever the encoding of the terminal is.
+        click.echo(as_csv(RANKED_COLUMNS, records).encode(), nl=False)
     elif output == "json":
         click.echo(as_json(records))
     else:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ...data.output.csv import csv_line
+from ...data.output.json import json_text
 from ...data.output.terminal import console, printable, table
 from ...errors import FreezeframeError
 
@@ -74,14 +73,15 @@ def _print_table(predictions: list[Prediction], classes: tuple[str, ...]) -> Non
 def _print_csv(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
     """Print all images; unreadable ones have a reason in place of probabilities."""
     # Six decimals, as in the leaderboard; JSON has all digits.
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "label", *(f"p_{name}" for name in classes), "error"])
+    lines = [csv_line(["path", "label", *(f"p_{name}" for name in classes), "error"])]
     for prediction in predictions:
         if prediction.error:
             shares = [""] * len(classes)
         else:
             shares = [f"{prediction.probabilities[name]:.6f}" for name in classes]
-        writer.writerow([prediction.path, prediction.label, *shares, prediction.error])
+        lines.append(csv_line([prediction.path, prediction.label, *shares, prediction.error]))
+    # CSV is UTF-8, whatever the encoding of the terminal is.
+    click.echo("".join(lines).encode(), nl=False)
 
 
 def _print_json(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
@@ -93,4 +93,4 @@ def _print_json(predictions: list[Prediction], classes: tuple[str, ...]) -> None
         if not prediction.error:
             del row["error"]
         rows.append(row)
-    click.echo(json.dumps(rows, indent=2))
+    click.echo(json_text(rows))

@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...data.output.csv import csv_line, csv_lines, defuse, restore_text
+from ...data.output.csv import csv_line, csv_lines, restore_text
 from ...data.output.files import flush_file, flush_folder, temporary_file, whole_file
 from ...data.output.locks import file_lock
 from ...errors import FreezeframeError
-from .schema import COLUMNS, NUMBERS, SCHEMA, SCHEMAS, upgrade_row, wrong_number
+from .schema import COLUMNS, SCHEMA, SCHEMAS, upgrade_row, wrong_number
 
 LOCK_SECONDS = 60
 
@@ -137,12 +137,12 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 def _cell(name: str, value: Any) -> str:
-    """Write a cell: floats with six decimals, undefined ones empty, text as no formula."""
+    """Write a cell: floats with six decimals, undefined ones empty."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float):
         return repr(float(value)) if name == "threshold" else f"{value:.6f}"
-    return str(value) if name in NUMBERS else defuse(str(value))
+    return str(value)
 
 
 def _row(path: Path, number: int, cells: list[str], columns: tuple[str, ...]) -> dict[str, str]:

@@ -30,7 +30,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.output.csv import csv_line, csv_lines, defuse, restore_text
+from ...data.output.csv import csv_line, csv_lines, restore_text
 from ...errors import FreezeframeError
 from ..scores.evaluation import Evaluation
 from ..scores.predictions import Predictions
@@ -81,11 +81,11 @@ def write_predictions(path: str | os.PathLike[str], evaluations: Sequence[Evalua
 def _lines(evaluation: Evaluation) -> Iterator[str]:
     """Yield the lines of one evaluation."""
     predictions = evaluation.predictions
-    names = [defuse(name) for name in evaluation.classes]
-    test_set = [defuse(getattr(evaluation, name)) for name in _TEST_SET]
+    names = evaluation.classes
+    test_set = [getattr(evaluation, name) for name in _TEST_SET]
     # The cells of an image that are the same in every repeat.
     images = [
-        [defuse(str(path)), defuse(str(sha256)), str(group), names[y]]
+        [str(path), str(sha256), str(group), names[y]]
         for path, sha256, group, y in zip(
             evaluation.paths,
             evaluation.sha256s,
@@ -133,6 +133,8 @@ class _PredictionTable:
     def __init__(self, path: Path, lines: list[list[str]]) -> None:
         self.path = path
         header, *body = lines or [[]]
+        # Names of classes are in the header, too.
+        header = _restored_cells(header)
         self._check_header(header)
         for number, line in enumerate(body):
             if len(line) != len(header):

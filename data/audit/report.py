@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import FreezeframeError
 from ..duplicates.symmetries import SYMMETRY_NAMES
 from ..output import html as pages
-from ..output.csv import csv_line, defuse
+from ..output.csv import csv_line
 from ..output.reports import ReportFolder
 from .audit import Audit
 from .findings import NO_LEAKS, headlines, remarks
@@ -79,7 +79,7 @@ def audit_csv(audit: Audit) -> Iterator[str]:
             # Images of one group are no copies, so their pictures have no score.
             "" if pair.level == GROUP else f"{pair.score:.4f}",
             SYMMETRY_NAMES[pair.symmetry] if pair.level == NEAR else "",
-            *map(defuse, names),
+            *names,
             str(audit.pictures[pair.first]),
         ]
         yield csv_line(cells)
@@ -98,8 +98,8 @@ def groups_csv(audit: Audit) -> Iterator[str]:
         numbers = (audit.pictures[row], group, sizes[group])
         images, place = audit.place_of(row)
         # An image that nobody looked at is alone in its group only as far as its bytes say.
-        reason = defuse(images.unread_reason(place))
-        yield csv_line([*map(defuse, texts), *map(str, numbers), reason])
+        reason = images.unread_reason(place)
+        yield csv_line([*texts, *map(str, numbers), reason])
 
 
 def _image_names(audit: Audit, row: int) -> tuple[str, str, str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..manifest import listing_lines
 from ..output import html as pages
-from ..output.csv import csv_line, defuse
+from ..output.csv import csv_line
 from ..output.reports import ReportFolder
 from ..output.terminal import NOT_DEFINED, decimals, percent
 from . import plots
@@ -77,7 +77,7 @@ def write_report(exploration: Exploration, output: ReportFolder) -> Path:
 
 
 def images_csv(images: pd.DataFrame) -> str:
-    """Return the text of explore.csv, without cells that a spreadsheet would compute.
+    """Return the text of explore.csv.
 
     Args:
         images: see `image_table`.
@@ -89,9 +89,7 @@ def images_csv(images: pd.DataFrame) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Write text that no spreadsheet computes, and numbers with two decimals at most."""
-    if isinstance(value, str):
-        return defuse(value)
+    """Write a cell: floats have two decimals."""
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 

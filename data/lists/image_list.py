@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import ManifestError
+from ..output.csv import restore_text
 from ..splits import SPLIT_NAMES
 
 GROUP_COLUMN = "group"
@@ -105,8 +106,8 @@ def _read_row(row: dict[str, str | None], root: Path, place: str, group_column: 
     Raises:
         ManifestError: a cell is missing or invalid.
     """
-    path = (row["path"] or "").strip()
-    label = (row["label"] or "").strip()
+    path = restore_text((row["path"] or "").strip())
+    label = restore_text((row["label"] or "").strip())
     if not path or not label:
         raise ManifestError(f"{place}: path and label must not be empty")
     if "\0" in "".join(text for text in row.values() if isinstance(text, str)):
@@ -123,7 +124,7 @@ def _read_row(row: dict[str, str | None], root: Path, place: str, group_column: 
     sha256 = ""
     with suppress(OSError), (root / path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    group = (row.get(group_column) or "").strip()
+    group = restore_text((row.get(group_column) or "").strip())
     # "./a.png" and "a.png" are one image.
     normal_path = Path(os.path.normpath(path)).as_posix()
     return ListedImage(normal_path, sha256, label, SPLIT_NAMES.get(split.lower(), ""), group)

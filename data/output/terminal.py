@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from ...errors import printable as printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -23,15 +25,6 @@ NOT_DEFINED = "-"
 
 _NARROWEST = 80
 _UNLIMITED = 10_000
-
-
-def printable(text: str) -> str:
-    r"""Replace control characters, which a terminal would obey, by their escape sequences.
-
-    >>> printable("red\x1b[31m")
-    'red\\x1b[31m'
-    """
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def console() -> Console:

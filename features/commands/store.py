@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...data.output.json import json_text
 from ...data.output.terminal import (
     console,
     counted,
@@ -48,7 +48,7 @@ def info(path: Path, as_json: bool) -> None:
 
     contents = summary(FeatureStore(path))
     if as_json:
-        click.echo(json.dumps(contents, indent=2))
+        click.echo(json_text(contents))
     else:
         _print_summary(contents)
 

@@ -506,15 +506,19 @@ def test_damaged_cells_of_schema_1_are_named(tmp_path: Path) -> None:
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.text(
-    "'=+-@ \t\r\n\",1", max_size=8
+    "'=+-@ \t\r\n\",1\\x0b\x1b\x9b", max_size=12
 )
 
 
 @given(st.lists(TEXT, min_size=1, max_size=5))
 def test_any_text_is_read_back_and_is_no_formula(texts: list[str]) -> None:
-    cells = [defuse(text) for text in texts]
+    line = csv_line([*texts, "end"])
+    assert line[:-1].isprintable() or not "".join(texts).isprintable()
+    assert not re.search("[\x00-\x1f\x7f-\x9f]", line[:-1])
+    ((*cells, end),) = csv_lines(line.encode())
+    assert end == "end"
     assert [restore_text(cell) for cell in cells] == texts
-    assert csv_lines(csv_line([*cells, "end"]).encode()) == [[*cells, "end"]]
+    assert cells == [defuse(text) for text in texts]
     assert not any(cell[:1] in set("=@\t\r\n") for cell in cells)
     assert all(float(cell) is not None for cell in cells if cell[:1] in set("+-"))
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import re
+import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from freezeframe import FreezeframeError, ModelFileError, ParameterError, Predictor, read_image
+from freezeframe.__main__ import cli
 from freezeframe.classify import predict
 from freezeframe.classify.fit.fitting import fit_classifier
 from freezeframe.classify.predict import Prediction, predict_images
-from freezeframe.classify.runs.model_file import load_model
+from freezeframe.classify.runs import model_file
+from freezeframe.classify.runs.model_file import load_model, save_model
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.manifest import read_manifest
+from freezeframe.data.output.csv import restore_text
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
 
@@ -313,3 +323,79 @@ def test_a_wrong_model_file_is_refused_at_once(model: Path, tmp_path: Path) -> N
     model.write_bytes(data)
     with pytest.raises(ModelFileError, match="changed since it was written"):
         Predictor(model)
+
+
+HOSTILE = (
+    "=1+1.png",
+    "-x.png",
+    "@x.png",
+    "red\x1b[31m.png",
+    "two\nlines.png",
+    "it's.png",
+    "文.png",
+)
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "latin-1"])
+def test_csv_of_predictions_is_obeyed_by_no_program_and_read_back(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, charset: str
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    for name in HOSTILE:
+        shutil.copy(files(folder)[0], name)
+    # A path that begins with a minus comes after "--".
+    arguments = ["predict", "--format", "csv", str(model), "--", *HOSTILE, "gone\x1b.png"]
+    result = CliRunner(charset=charset).invoke(cli, arguments, prog_name="freezeframe")
+    assert result.exit_code == 1
+    text = result.stdout_bytes.decode()
+    assert re.sub("\n", "", text).isprintable()
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [restore_text(row["path"]) for row in rows] == [*HOSTILE, "gone\x1b.png"]
+    assert not [cell for row in rows for cell in row.values() if re.match(r"[=@+-]\D", cell)]
+    # Numbers stay numbers.
+    assert all(0 <= float(row["p_tumour"]) <= 1 for row in rows[:-1])
+
+
+def forge(model: Path, path: Path, spoil: float | None = None, **changes: Any) -> Path:
+    """Write a model with other fields, or with all its floats spoilt, and a digest that fits."""
+    save_model(path, replace(load_model(model), **changes))
+    if spoil is not None:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata()
+        for array in arrays.values():
+            if array.dtype.kind == "f":
+                # Of both signs, so that sums of infinite terms are no number.
+                array[...] = spoil * (-1) ** np.arange(array.size).reshape(array.shape)
+        metadata["digest"] = model_file._digest(
+            metadata["format_version"], metadata["about"], arrays
+        )
+        save_file(arrays, path, metadata)
+    return path
+
+
+def test_probabilities_that_are_no_numbers_are_an_error(
+    model: Path, folder: Path, tmp_path: Path
+) -> None:
+    forged = forge(model, tmp_path / "forged.safetensors", spoil=3e38)
+    for output in ("json", "csv", "table"):
+        arguments = ["predict", str(forged), str(files(folder)[0]), "--format", output]
+        result = CliRunner().invoke(cli, arguments, prog_name="freezeframe")
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert "its probabilities are not numbers; fit the head again" in result.stderr
+
+
+def test_no_error_about_a_model_carries_a_control_character(model: Path, tmp_path: Path) -> None:
+    changes = (
+        {"layer": "red\x1b[31m"},
+        {"provenance": {}},
+        {"provenance": load_model(model).provenance | {"backbone": "red\x1b[31m"}},
+        {"run_id": "red\x1b[31m", "provenance": {}},
+        {"pooling": "red\x1b[31m"},
+    )
+    for number, change in enumerate(changes):
+        path = forge(model, tmp_path / f"{number}.safetensors", **change)
+        with pytest.raises(FreezeframeError) as raised:
+            Predictor(path)
+        assert str(raised.value).isprintable()

@@ -515,6 +515,43 @@ class TestSplit:
         assert "a list cannot keep spaces" in process.stderr
         assert not (tmp_path / "manifest.csv").exists()
 
+    def test_names_that_a_spreadsheet_computes_are_read_back(self, tmp_path: Path) -> None:
+        rng = np.random.default_rng(0)
+        labels = (
+            "=cmd|'calc'!A0",
+            "-ve",
+            "'+1",
+            "a\\x1b",
+            "b\x1b[31m\\",
+            "@\\\\n",
+            "two\nlines",
+        )
+        root = tmp_path / "scans"
+        for label in labels:
+            (root / label).mkdir(parents=True)
+            for number in range(6):
+                pixels = rng.integers(0, 255, (16, 16), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / label / f"{number}.png")
+        # The list is in the folder itself, so that its paths begin with the hostile names.
+        ended = run("split", root, "--output", root / "list.csv", "--group-regex", "^[^/]*/[01]")
+        assert ended.returncode == 0
+        text = (root / "list.csv").read_text()
+        assert text.replace("\n", "").isprintable()
+        rows = list(csv.DictReader(text.splitlines()))
+        assert not [cell for row in rows for cell in row.values() if re.match("[=@+-]", cell)]
+        plain = [row["path"] for row in rows if "\\" not in row["path"]]
+        # Every program opens these paths without our reader.
+        assert len(plain) == 18
+        assert all((root / path).is_file() for path in plain)
+        before, after = (
+            read_manifest(root, group_regex="^[^/]*/[01]"),
+            read_manifest(root / "list.csv"),
+        )
+        assert {(image.path, image.label) for image in after.images} == {
+            (image.path, image.label) for image in before.images
+        }
+        assert {image.group for image in after.images} == {image.group for image in before.images}
+
     def test_unreadable_images_are_not_split(self, training: Path, tmp_path: Path) -> None:
         for file in training.rglob("*.png"):
             file.write_bytes(b"nothing")
