@@ -2,9 +2,11 @@
 
 1. Correlate the two thumbnails under each of the eight symmetries, at all small shifts. This step
    is coarse: it takes 16 x 16 pixels.
-2. If they already agree, that is their score. If not, shift and scale the second along each axis
-   until it fits best, and score it again. The fit takes Gauss-Newton steps (Lucas and Kanade 1981)
-   and allows a gain and an offset of the grey levels.
+2. Fit the coarse thumbnails under the likeliest symmetries. Nearly all look-alikes fit so badly
+   that the comparison ends here.
+3. If the whole thumbnails already agree, that is their score. If not, shift and scale the second
+   along each axis until it fits best, and score it again. The fit takes Gauss-Newton steps (Lucas
+   and Kanade 1981) and allows a gain and an offset of the grey levels.
 
 The score is the correlation of *local* structure. A blurred copy is subtracted, which removes slow
 changes; the rest is divided by its local size. So skulls and dark surroundings, which all heads
@@ -19,16 +21,13 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .pose import fit, move
+from .structure import FloatArray, blur_matrix, correlation, shrink, structure
 from .symmetries import SYMMETRY_NAMES, apply_symmetries, apply_symmetry
-
-FloatArray = NDArray[np.floating[Any]]
-"""An array of float32; NumPy's types do not follow float32 through products."""
 
 SYMMETRIES_TRIED = 4
 """Number of the likeliest symmetries that are compared closely.
@@ -39,10 +38,22 @@ COARSE_SIDE = 16
 MEDIUM_SIDE = 32
 
 LEAST_COARSE_SCORE = 0.4
-"""Least coarse correlation of a pair that is compared closely."""
+"""Least coarse correlation of a pair that is fitted."""
+
+CLEAR_MARGIN = 0.1
+"""A pair is compared closely, without a coarse fit, unless its peak is this far below `enough`."""
+
+COARSE_MARGIN = 0.45
+"""A pair is not compared closely if its coarse fit agrees less than `enough` by more than this.
+
+`scripts/checks/coarse_check.py` prints how far copies are above this limit.
+"""
 
 GIVE_UP_MARGIN = 0.15
 """The fit of a pair stops if its score at 32 x 32 pixels is below `enough` by more than this."""
+
+
+_FITS_AT_ONCE = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,20 +79,29 @@ def compare(thumbnails: NDArray[np.uint8], pairs: NDArray[np.intp], enough: floa
         enough: a pair that reaches this score without a fit is not fitted. A pair whose score is
             far below it at medium resolution is not fitted further.
     """
-    # A thumbnail in many pairs is prepared only once.
-    used, places = np.unique(pairs, return_inverse=True)
-    first, second = places.reshape(pairs.shape).T
-    grey = thumbnails[used].astype(np.float32)
-    peaks, shifts = _coarse_peaks(shrink(grey, COARSE_SIDE), first, second)
-    promising = np.flatnonzero(peaks.max(axis=1) >= LEAST_COARSE_SCORE)
+    used, first, second = _prepare(pairs)
+    coarse = shrink(thumbnails[used].astype(np.float32), COARSE_SIDE)
+    peaks, shifts = _coarse_peaks(coarse, first, second)
+    peaks[~_coarse_fits(coarse, first, second, peaks, shifts, enough)] = -1
     score = np.full(len(pairs), -1, np.float32)
     symmetry = peaks.argmax(axis=1)
-    close = _compare_closely(
-        grey, first[promising], second[promising], peaks[promising], shifts[promising], enough
-    )
+    promising = np.flatnonzero(peaks.max(axis=1) >= LEAST_COARSE_SCORE)
+    used, first, second = _prepare(pairs[promising])
+    grey = thumbnails[used].astype(np.float32)
+    close = _compare_closely(grey, first, second, peaks[promising], shifts[promising], enough)
     score[promising] = close.score
     symmetry[promising] = close.symmetry
     return Likeness(score, symmetry)
+
+
+def _prepare(
+    pairs: NDArray[np.intp],
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Return the distinct thumbnails of pairs, and the places of each pair's two among them."""
+    # A thumbnail in many pairs is prepared only once.
+    used, places = np.unique(pairs, return_inverse=True)
+    first, second = places.reshape(pairs.shape).T
+    return used, first, second
 
 
 def _coarse_peaks(
@@ -115,6 +135,69 @@ def _coarse_peaks(
         down, across = np.divmod(best, len(reach))
         shifts[:, number] = np.stack([reach[down], reach[across]], axis=1) / side
     return peaks, shifts
+
+
+def _coarse_fits(
+    coarse: FloatArray,
+    first: NDArray[np.intp],
+    second: NDArray[np.intp],
+    peaks: FloatArray,
+    shifts: FloatArray,
+    enough: float,
+) -> NDArray[np.bool_]:
+    """Decide which pairs and symmetries are worth a close comparison.
+
+    High peaks are. The others are fitted, which ends the comparison of most look-alikes.
+
+    Args:
+        coarse: pictures of COARSE_SIDE pixels a side.
+        first: see `_compare_closely`.
+        second: see `_compare_closely`.
+        peaks: see `_coarse_peaks`.
+        shifts: see `_coarse_peaks`.
+        enough: see `compare`.
+
+    Returns:
+        True for each pair and symmetry that is worth a close comparison, of shape (n_pairs, 8).
+    """
+    likely = np.zeros(peaks.shape, bool)
+    likeliest = np.argsort(-peaks, axis=1, kind="stable")[:, :SYMMETRIES_TRIED]
+    np.put_along_axis(likely, likeliest, True, axis=1)
+    promising = likely & (peaks >= max(enough - CLEAR_MARGIN, LEAST_COARSE_SCORE))
+    pair, number = np.nonzero(likely & (peaks >= LEAST_COARSE_SCORE) & ~promising)
+    # Blocks of this size stay in the processor's cache.
+    for start in range(0, len(pair), _FITS_AT_ONCE):
+        part = slice(start, start + _FITS_AT_ONCE)
+        turned = apply_symmetries(coarse[second[pair[part]]], number[part])
+        pose = _start(shifts[pair[part], number[part]])
+        agreement = _coarse_agreement(coarse[first[pair[part]]], turned, pose)
+        promising[pair[part], number[part]] = agreement >= enough - COARSE_MARGIN
+    return promising
+
+
+def _coarse_agreement(
+    first: FloatArray, second: FloatArray, pose: NDArray[np.float64]
+) -> FloatArray:
+    """Fit coarse pictures and return the better agreement, of a blurred fit and of a sharp one.
+
+    Smooth look-alikes agree in grey levels, but not in structure. A copy that fits badly may agree
+    in one of the two, so the mean of the two correlations counts.
+    """
+    soft = blur_matrix(COARSE_SIDE, 0.7)
+    blurred = fit(soft @ first @ soft.T, soft @ second @ soft.T, pose, steps=3)
+    agreements = []
+    # The sharp fit may lose a copy that the blurred fit holds.
+    for place in (blurred, fit(first, second, blurred, steps=2)):
+        moved, inside = move(second, place)
+        grey = correlation(first, moved, inside)
+        agreements.append((grey + correlation(structure(first), structure(moved), inside)) / 2)
+    return np.maximum(*agreements)
+
+
+def _start(shifts: FloatArray) -> NDArray[np.float64]:
+    """Return the poses at which fits start; see `_coarse_peaks` for the shifts."""
+    ones = np.ones(len(shifts))
+    return np.stack([ones, -shifts[:, 0], ones, -shifts[:, 1]], axis=1)
 
 
 def _compare_closely(
@@ -168,146 +251,26 @@ def _fit_scores(
         shifts: shifts at which the fit starts, of shape (n_pairs, 2).
         enough: see `compare`.
     """
-    ones = np.ones(len(first))
-    pose = np.stack([ones, -shifts[:, 0], ones, -shifts[:, 1]], axis=1)
+    pose = _start(shifts)
     # From coarse to fine: with a blurred picture the steps find a pose that is farther away.
     first_medium = shrink(first, MEDIUM_SIDE)
     second_medium = shrink(second, MEDIUM_SIDE)
     soft = blur_matrix(MEDIUM_SIDE, 1.0)
-    pose = _fit(soft @ first_medium @ soft.T, soft @ second_medium @ soft.T, pose, steps=4)
-    pose = _fit(first_medium, second_medium, pose, steps=2)
+    pose = fit(soft @ first_medium @ soft.T, soft @ second_medium @ soft.T, pose, steps=4)
+    pose = fit(first_medium, second_medium, pose, steps=2)
     near = _score_at(first_medium, second_medium, pose) >= enough - GIVE_UP_MARGIN
     rows = np.flatnonzero(near)
     score = np.full(len(first), -1, np.float32)
     first = first[rows]
     second = second[rows]
-    score[rows] = _score_at(first, second, _fit(first, second, pose[rows], steps=2))
+    score[rows] = _score_at(first, second, fit(first, second, pose[rows], steps=2))
     return score
 
 
 def _score_at(first: FloatArray, second: FloatArray, pose: NDArray[np.float64]) -> FloatArray:
     """Score pairs whose second picture is moved to its pose."""
-    moved, inside = _move(second, pose)
+    moved, inside = move(second, pose)
     return correlation(structure(first), structure(moved), inside)
-
-
-def _move(images: FloatArray, pose: NDArray[np.float64]) -> tuple[FloatArray, FloatArray]:
-    """Shift and scale images.
-
-    Args:
-        images: of shape (n, side, side).
-        pose: see `_fit`.
-
-    Returns:
-        The images, and weights that are 1 for pixels within the original picture, else 0; both of
-        shape (n, side, side).
-    """
-    side = images.shape[-1]
-    down, inside_down = resampling_matrices(pose[:, 0], pose[:, 1] * side, side)
-    across, inside_across = resampling_matrices(pose[:, 2], pose[:, 3] * side, side)
-    moved = down @ images @ across.swapaxes(1, 2)
-    return moved, inside_down[:, :, None] * inside_across[:, None, :]
-
-
-def _fit(
-    first: FloatArray, second: FloatArray, pose: NDArray[np.float64], steps: int
-) -> NDArray[np.float64]:
-    """Take Gauss-Newton steps towards the pose in which the second picture fits the first best.
-
-    The steps fit a gain and an offset of the grey levels, too, but do not return them.
-
-    Args:
-        first: of shape (n_pairs, side, side).
-        second: of shape (n_pairs, side, side).
-        pose: scale down, shift down, scale across and shift across of each pair, shifts in shares
-            of a side; of shape (n_pairs, 4).
-        steps: number of steps.
-    """
-    side = first.shape[-1]
-    flat = first.reshape(len(first), side * side)
-    for _ in range(steps):
-        moved, inside = _move(second, pose)
-        rows = _derivatives(moved, inside).reshape(len(first), 6, side * side)
-        normal = (rows @ rows.swapaxes(1, 2)).astype(np.float64)
-        right = (rows @ flat[:, :, None]).astype(np.float64)
-        # The equations are scaled to a unit diagonal and damped, because a picture may not
-        # determine its place along an axis.
-        size = np.sqrt(np.maximum(np.diagonal(normal, axis1=1, axis2=2), 1e-9))
-        normal /= size[:, :, None] * size[:, None, :]
-        normal += np.diag([1e-3] * 4 + [1e-9] * 2)
-        solved = np.linalg.solve(normal, right / size[:, :, None])[:, :, 0] / size
-        # The unknowns are multiplied by the gain.
-        change = solved[:, :4] / np.maximum(solved[:, 4:5], 0.2)
-        pose = pose + np.clip(change, -0.06, 0.06)
-        pose[:, 0::2] = np.clip(pose[:, 0::2], 0.8, 1.25)
-        pose[:, 1::2] = np.clip(pose[:, 1::2], -0.15, 0.15)
-    return pose
-
-
-def _derivatives(moved: FloatArray, inside: FloatArray) -> FloatArray:
-    """Return how the pixels of moved pictures change with each unknown of the fit.
-
-    The unknowns are scale down, shift down, scale across, shift across, gain and offset.
-
-    Args:
-        moved: of shape (n_pairs, side, side).
-        inside: weights of its pixels, of the same shape.
-
-    Returns:
-        Of shape (n_pairs, 6, side, side).
-    """
-    side = moved.shape[-1]
-    place = ((np.arange(side) - (side - 1) / 2) / side).astype(np.float32)
-    planes = np.empty((len(moved), 6, side, side), np.float32)
-    down = planes[:, 1]
-    across = planes[:, 3]
-    # A difference spans two pixels, and positions are in shares of a side.
-    slope = side / 2
-    np.subtract(moved[:, 2:], moved[:, :-2], out=down[:, 1:-1])
-    np.subtract(moved[:, :, 2:], moved[:, :, :-2], out=across[:, :, 1:-1])
-    down[:, [0, -1]] = 0
-    across[:, :, [0, -1]] = 0
-    down *= inside * slope
-    across *= inside * slope
-    np.multiply(down, place[:, None], out=planes[:, 0])
-    np.multiply(across, place, out=planes[:, 2])
-    np.multiply(moved, inside, out=planes[:, 4])
-    planes[:, 5] = inside
-    return planes
-
-
-def resampling_matrices(
-    scale: FloatArray, shift: FloatArray, side: int
-) -> tuple[FloatArray, FloatArray]:
-    """Return matrices that resample lines of `side` pixels linearly.
-
-    Pixel i of the result is at scale * (i - centre) + centre + shift of the line.
-
-    Args:
-        scale: of shape (n,).
-        shift: in pixels, of shape (n,).
-        side: number of pixels.
-
-    Returns:
-        The matrices, of shape (n, side, side), which repeat the nearest pixel beyond the ends; and
-        1 for each pixel within the line, else 0, of shape (n, side).
-    """
-    centre = (side - 1) / 2
-    at = (scale[:, None] * (np.arange(side) - centre) + centre + shift[:, None]).astype(np.float32)
-    inside: FloatArray = ((at >= -0.5) & (at <= side - 0.5)).astype(np.float32)
-    # The weight of a pixel falls linearly with its distance, down to 0 at one pixel.
-    weights: FloatArray = np.clip(at, 0, side - 1)[:, :, None] - np.arange(side, dtype=np.float32)
-    np.abs(weights, out=weights)
-    np.subtract(1, weights, out=weights)
-    return np.maximum(weights, 0, out=weights), inside
-
-
-def shrink(images: FloatArray, side: int) -> FloatArray:
-    """Shrink square images by means over equal squares, to shape (n, side, side)."""
-    step = images.shape[-1] // side
-    means = np.repeat(np.eye(side, dtype=np.float32) / step, step, axis=1)
-    small: FloatArray = means @ images @ means.T
-    return small
 
 
 def _fade(images: FloatArray, window: FloatArray) -> FloatArray:
@@ -316,55 +279,3 @@ def _fade(images: FloatArray, window: FloatArray) -> FloatArray:
     norms = np.linalg.norm(faded.reshape(len(faded), -1), axis=1)
     result: FloatArray = faded / np.maximum(norms, 1e-6)[:, None, None]
     return result
-
-
-def structure(images: FloatArray) -> FloatArray:
-    """Return the changes over few pixels, divided by their local size, of shape (n, side, side)."""
-    side = images.shape[-1]
-    fine = blur_matrix(side, side / 32)
-    wide = blur_matrix(side, 3 * side / 64)
-    detail = images - fine @ images @ fine.T
-    local = wide @ (detail * detail) @ wide.T
-    overall = np.sqrt((detail * detail).mean(axis=(1, 2), keepdims=True))
-    # The two last terms keep noise in flat areas small.
-    detail /= np.sqrt(np.maximum(local, 0)) + 0.05 * overall + 1
-    return detail
-
-
-def correlation(
-    first: FloatArray, second: FloatArray, weights: FloatArray | None = None
-) -> FloatArray:
-    """Return Pearson's correlation of each pair of images, of shape (n_pairs,).
-
-    Args:
-        first: of shape (n_pairs, side, side).
-        second: of shape (n_pairs, side, side).
-        weights: 1 for pixels that count, else 0, of the same shape; by default all count.
-    """
-    if weights is None:
-        first = first - first.mean(axis=(1, 2), keepdims=True)
-        second = second - second.mean(axis=(1, 2), keepdims=True)
-    else:
-        count = np.maximum(weights.sum(axis=(1, 2)), 1)
-        first_mean = np.einsum("nij,nij->n", first, weights) / count
-        second_mean = np.einsum("nij,nij->n", second, weights) / count
-        first = (first - first_mean[:, None, None]) * weights
-        second = (second - second_mean[:, None, None]) * weights
-    size = np.sqrt(np.einsum("nij,nij->n", first, first) * np.einsum("nij,nij->n", second, second))
-    # A product of norms below 1 consists of rounding errors only.
-    result: FloatArray = np.einsum("nij,nij->n", first, second) / np.maximum(size, 1)
-    return result
-
-
-@cache
-def blur_matrix(side: int, sigma: float) -> FloatArray:
-    """Return the matrix that blurs a line of pixels with a Gaussian; its rows sum to 1.
-
-    Args:
-        side: number of pixels.
-        sigma: of the Gaussian, in pixels.
-    """
-    at = np.arange(side)
-    weights = np.exp(-((at[:, None] - at) ** 2) / (2 * sigma**2))
-    blurs: FloatArray = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-    return blurs

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .alignment import FloatArray, resampling_matrices, shrink
+from .pose import resampling_matrices
+from .structure import FloatArray, shrink
 
 MOST_WITHOUT_INDEX = 200
 """Most pictures whose pairs are all compared, without an index."""
