@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...data.output.options import group_options, layout_option, parse_classes
+from ...data.output.options import class_options, group_options, layout_option, parse_classes
 from ...data.output.terminal import counted, printable, progress_bar
 from ...errors import LeakError, ParameterError
 
@@ -53,11 +53,7 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Layer that --cosine compares; by default the deepest layer of the store.",
 )
-@click.option(
-    "--classes",
-    metavar="OLD=NEW,...",
-    help="New names of classes, where two sets name them differently.",
-)
+@class_options
 @group_options
 @layout_option
 @click.option(
@@ -74,7 +70,8 @@ def audit(
     threshold: float | None,
     cosine: float | None,
     layer: str | None,
-    classes: str | None,
+    classes: tuple[str, ...],
+    drop_classes: tuple[str, ...],
     group_column: str | None,
     group_regex: str | None,
     ignore_patient_ids: bool,
@@ -96,6 +93,7 @@ def audit(
 
     if cosine is None and layer is not None:
         raise ParameterError("--layer: has no effect without --cosine; give both or none")
+    renamed = parse_classes(classes)
     paths = (source, *references)
     # This check comes before the images are read, which may take minutes.
     folder = report_folder(output)
@@ -114,7 +112,8 @@ def audit(
         result = audit_sets(
             sets,
             threshold=THRESHOLD if threshold is None else threshold,
-            classes=parse_classes(classes),
+            classes=renamed,
+            drop_classes=drop_classes,
             alike=alike,
             cache=not no_cache,
             progress=progress,

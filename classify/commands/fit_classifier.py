@@ -70,7 +70,7 @@ def fit_classifier(
     store: Path,
     models: tuple[str, ...],
     tests: tuple[Path, ...],
-    classes: str | None,
+    classes: tuple[str, ...],
     search: str,
     parameters: tuple[str, ...],
     calibrate: bool,

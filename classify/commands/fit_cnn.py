@@ -112,7 +112,7 @@ def fit_cnn(
     trainable: str | None,
     weights: str | None,
     size: int | None,
-    classes: str | None,
+    classes: tuple[str, ...],
     group_column: str | None,
     group_regex: str | None,
     ignore_patient_ids: bool,

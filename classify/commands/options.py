@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ...data.output.options import class_options
 from ...errors import ParameterError
 
 LEADERBOARD = click.Path(path_type=Path, dir_okay=False)
@@ -57,11 +58,7 @@ _OPTIONS = (
         metavar="SHARE",
         help="Share of the images in the hold-out, for stores without splits.",
     ),
-    click.option(
-        "--classes",
-        metavar="OLD=NEW,...",
-        help="New names for classes, where two image sets name them differently.",
-    ),
+    class_options,
     click.option(
         "--positive",
         metavar="CLASS",

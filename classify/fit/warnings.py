@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...data.audit.findings import conflict_sentence
+from ...data.class_changes import dropped_text
+from ...data.splits import join_groups
 from ...features.layout import FAILED
 from ...features.store import FeatureStore
-from ..runs.part_result import PartResult
+from ..runs.part_result import PartResult, data_set
 from ..scores.clean import have, kinds, leak_warnings
 from ..task.relatives import LEVELS, relatives
 from ..task.task import Task
@@ -25,6 +28,7 @@ def run_warnings(task: Task, results: Sequence[PartResult]) -> list[str]:
     for result in results:
         cause = _missing_fingerprints(result.part.store, task.train.store)
         texts += leak_warnings(result.evaluation, cause)
+    texts += _two_labels(task)
     texts += _validation_leaks(task)
     texts += _random_weights(task)
     texts += _untested_classes(task)
@@ -58,6 +62,23 @@ def _missing_fingerprints(*stores: FeatureStore) -> str:
                 return f"{causes[store.path]}; run extract-features again, which rewrites it"
     advice = "run extract-features again, which adds fingerprints and computes no feature again"
     return f"{' and '.join(causes.values())}: only byte-identical copies are found; {advice}"
+
+
+def _two_labels(task: Task) -> list[str]:
+    """Count the pictures with two labels, in the training part and in each test set."""
+    texts = []
+    tests = [(f"{data_set(test.part.store)}, {test.split}", test.part) for test in task.tests]
+    for name, part in (("training images", task.train), *tests):
+        duplicates = [number or "" for number in part.duplicates.tolist()]
+        pictures = join_groups(part.sha256s.tolist(), part.pixels.tolist(), duplicates)
+        # Each label of a picture counts once; a picture that is left twice has two labels.
+        labelled = set(zip(pictures.tolist(), part.labels.tolist(), strict=True))
+        numbers, n_labels = np.unique([picture for picture, _ in labelled], return_counts=True)
+        torn = numbers[n_labels > 1]
+        if len(torn):
+            n_images = int(np.isin(pictures, torn).sum())
+            texts.append(f"{name}: {conflict_sentence(len(torn), n_images)}")
+    return texts
 
 
 def _validation_leaks(task: Task) -> list[str]:
@@ -100,12 +121,15 @@ def _skipped_images(task: Task) -> list[str]:
     own_tests = [test.part for test in task.tests if test.part.store is store]
     n_used = len(task.train.rows) + sum(len(part.rows) for part in own_tests)
     # Only the training store may hold images of splits that are not used.
-    n_unused = len(store.rows()) - n_used
+    n_unused = len(store.rows()) - n_used - sum(task.left_out(store).values())
     if n_unused > 0:
         texts.append(
             f"{store.path.name}: {n_unused} images belong to no split in use and are skipped"
         )
     for used in (store, *(test.part.store for test in task.tests)):
+        left_out = task.left_out(used)
+        if left_out:
+            texts.append(f"{used.path.name}: {dropped_text(left_out)}")
         n_failed = int((used.status == FAILED).sum())
         if n_failed:
             texts.append(f"{used.path.name}: {n_failed} unreadable images are skipped")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -154,7 +155,7 @@ def leaderboard_row(
         split=evaluation.split,
         classes=json.dumps(model.classes, ensure_ascii=False),
         positive=task.positive or "",
-        choices=json.dumps(_choices(task)),
+        choices=json.dumps(_choices(task, part.store), ensure_ascii=False),
         n_train=len(task.train.rows),
         n_test=len(part.rows),
         # Images of one group are not independent; intervals count groups.
@@ -174,12 +175,17 @@ def leaderboard_row(
     )
 
 
-def _choices(task: Task) -> dict[str, Any]:
-    """Return what options and defaults decided about the task, for the column `choices`."""
-    choices = {"positive": task.positive_by} if task.positive_by else {}
+def _choices(task: Task, tested: FeatureStore) -> dict[str, Any]:
+    """Return what options and defaults decided about a row, for the column `choices`."""
+    choices: dict[str, Any] = {"positive": task.positive_by} if task.positive_by else {}
     if task.patients_ignored:
         choices["patients"] = "ignored"
-    return choices
+    # A head may be tested on its own store: its images count once.
+    stores = {store.path: store for store in (task.train.store, tested)}
+    left_out = Counter[str]()
+    for store in stores.values():
+        left_out.update(task.left_out(store))
+    return choices | ({"left_out": dict(left_out)} if left_out else {})
 
 
 def layer_name(store: FeatureStore, layer: str) -> str:

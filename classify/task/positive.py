@@ -15,7 +15,7 @@ absent absence asymptomatic background benign blank clean clear cn control contr
 false genuine good hc healthy intact nc neg negative negatives negation nofinding nofindings
 none norm normal normals nothing notumor notumour null ok okay other others pass passed regular rest
 safe stable typical unaffected undamaged unexposed unharmed uninfected uninjured unremarkable
-untreated wildtype wt 0 00
+untreated well wildtype wt 0 00
 """
 NEGATIVE_WORDS = frozenset(_NEGATIVE_WORDS.split())
 """Words that name what is found where nothing is wrong; ADNI's CN and NC are normal controls."""

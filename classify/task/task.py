@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.class_changes import ClassChanges, dropped_text
 from ...data.groups import PATIENTS_IGNORED
 from ...data.output.terminal import Status
 from ...errors import FreezeframeError, ParameterError, StoreError
@@ -48,6 +49,7 @@ class Task:
         positive_by: what chose the positive class, see `choose_positive`.
         patients_ignored: True if the patients of a store are ignored, by this task or when the
             store was made.
+        dropped: classes whose images are left out, by their names in the stores.
     """
 
     train: Part
@@ -61,6 +63,11 @@ class Task:
     seed: int
     positive_by: str = ""
     patients_ignored: bool = False
+    dropped: frozenset[str] = frozenset()
+
+    def left_out(self, store: FeatureStore) -> dict[str, int]:
+        """Return the number of finished images of each class of a store that is left out."""
+        return ClassChanges(dropped=self.dropped).n_dropped(store.labels[store.rows()].tolist())
 
     @property
     def classes(self) -> list[str]:
@@ -75,6 +82,7 @@ def make_task(  # noqa: PLR0913
     pooling: str | None = None,
     tests: Sequence[FeatureStore] = (),
     classes: Mapping[str, str] | None = None,
+    drop_classes: Collection[str] = (),
     positive: str | None = None,
     test_size: float = 0.2,
     n_folds: int = 0,
@@ -97,6 +105,8 @@ def make_task(  # noqa: PLR0913
         pooling: "flat", "avg" or "max"; by default the head chooses.
         tests: further stores; heads are tested on all their rows.
         classes: new names for classes of any store.
+        drop_classes: classes whose images are left out of all stores, by their names before
+            `classes`. They still relate other images, as images of no split do.
         positive: the class that sensitivity is computed for; by default the one whose name is not
             a negation such as "healthy", or the last by alphabet.
         test_size: share of the images in the hold-out.
@@ -117,10 +127,11 @@ def make_task(  # noqa: PLR0913
     layer = layer or list(store.layers)[-1]
     # Options are checked before pictures are compared, which can take minutes.
     _check_options([store, *tests], layer, pooling, n_folds, n_repeats)
-    new_names = classes or {}
     with_patients = not ignore_patient_ids
+    changes = ClassChanges(classes or {}, drop_classes)
+    changes.check({str(label) for used in (store, *tests) for label in used.labels})
     split = split_store(
-        _whole_part(store, new_names, with_patients, status),
+        _whole_part(store, changes, with_patients, status),
         further_tests=bool(tests or n_folds),
         test_size=test_size,
         seed=seed,
@@ -130,12 +141,10 @@ def make_task(  # noqa: PLR0913
     for test_store in tests:
         check_comparable(store, test_store, layer)
     external = [
-        HeldOutPart(_whole_part(test_store, new_names, with_patients, status), "external")
+        HeldOutPart(_whole_part(test_store, changes, with_patients, status), "external")
         for test_store in tests
     ]
     held_out = (*split.tests, *external)
-    # Labels are read from all stores: a class to rename may occur in one test set only.
-    _check_new_names(new_names, [store, *tests])
     _check_classes(split.train, held_out)
     positive_class, positive_by = choose_positive(_classes_of(split.train), positive)
     return Task(
@@ -150,6 +159,7 @@ def make_task(  # noqa: PLR0913
         seed,
         positive_by,
         _patients_ignored([store, *tests], ignore_patient_ids),
+        frozenset(drop_classes),
     )
 
 
@@ -194,11 +204,11 @@ def _check_options(
 
 def _whole_part(
     store: FeatureStore,
-    new_names: Mapping[str, str],
+    changes: ClassChanges,
     with_patients: bool,
     status: Status | None,
 ) -> Part:
-    """Make the part of all rows of a store, with renamed classes and near-duplicate groups."""
+    """Make the part of all rows of a store but those of classes that are left out."""
     if not store.complete:
         pending = int((store.status == PENDING).sum())
         raise StoreError(
@@ -211,19 +221,29 @@ def _whole_part(
             f"{store.path}: none of its images could be read; "
             "check the files, then run extract-features again"
         )
+    old_labels = store.labels[rows].tolist()
     # Renaming comes first: everything after it compares classes by name.
-    labels = [new_names.get(str(label), str(label)) for label in store.labels[rows]]
+    labels = changes.rename(old_labels)
 
     def progress(finished: int, total: int) -> None:
         if status is not None:
             status(f"{store.path.name}: comparing pictures: {finished} of {total} pairs")
 
-    return Part.of_store(
+    whole = Part.of_store(
         store,
         np.array(labels, dtype=str),
         near_duplicates(store, progress)[rows],
         with_patients=with_patients,
     )
+    left_out = changes.n_dropped(old_labels)
+    if not left_out:
+        return whole
+    if sum(left_out.values()) == len(rows):
+        raise ParameterError(
+            f"{store.path}: {dropped_text(left_out)}, so that none is left; keep a class"
+        )
+    # Images that are left out still link others: a chain may lead through them.
+    return whole.take(changes.keeps(old_labels))
 
 
 def _classes_of(part: Part) -> list[str]:
@@ -247,18 +267,6 @@ def check_comparable(store: FeatureStore, test: FeatureStore, layer: str) -> Non
             )
 
 
-def _check_new_names(new_names: Mapping[str, str], stores: Sequence[FeatureStore]) -> None:
-    """Raise ParameterError if a class to rename does not exist."""
-    labels: set[str] = set()
-    for store in stores:
-        labels |= set(map(str, store.labels))
-    for name in new_names:
-        if name not in labels:
-            raise ParameterError(
-                f"classes: no image is labelled {name!r}; labels are {', '.join(sorted(labels))}"
-            )
-
-
 def _check_classes(train: Part, tests: Sequence[HeldOutPart]) -> None:
     """Raise FreezeframeError if there is one class only, or a test set has a class of its own."""
     classes = _classes_of(train)
@@ -273,5 +281,6 @@ def _check_classes(train: Part, tests: Sequence[HeldOutPart]) -> None:
         if untrained:
             raise FreezeframeError(
                 f"{test.part.store.path}: class {untrained[0]!r} is none of the training classes "
-                f"{', '.join(classes)}; rename it with --classes {untrained[0]}=CLASS,..."
+                f"{', '.join(classes)}; rename it with --classes {untrained[0]}=CLASS, "
+                f"or leave it out with --drop-class {untrained[0]!r}"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ParameterError
+from ..class_changes import ClassChanges
 from ..duplicates.pairs import THRESHOLD, merge_groups
 from ..output.terminal import Progress
 from ..splits import join_groups
@@ -27,7 +27,7 @@ from .image_pairs import (
     parts_of,
     strongest,
 )
-from .image_set import ImageSet, group_names, rename_classes, with_unique_names
+from .image_set import ImageSet, change_classes, group_names, with_unique_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +156,7 @@ def audit(
     *,
     threshold: float = THRESHOLD,
     classes: Mapping[str, str] | None = None,
+    drop_classes: Collection[str] = (),
     alike: Sequence[tuple[int, int, float]] = (),
     cache: bool = True,
     progress: Progress | None = None,
@@ -167,14 +168,15 @@ def audit(
         threshold: two thumbnails with at least this score count as one picture; see `near_pairs`.
             Above 1, only copies are found.
         classes: new names of labels, as {old: new}, where two sets name them differently.
+        drop_classes: labels whose images are left out of all sets, by their names before `classes`.
         alike: more pairs, for example of similar features: the numbers of two images, and their
             score.
         cache: see `remembered_near_pairs`.
         progress: called with the number of compared pairs of thumbnails, and of all pairs.
 
     Raises:
-        ParameterError: `classes` renames a class that no image has, or the threshold is not above
-            0.
+        ParameterError: `classes` or `drop_classes` names a class that no image has, no image of a
+            set is left, or the threshold is not above 0.
 
     Examples:
         >>> from freezeframe.data.demo.images import make_demo_images
@@ -186,8 +188,11 @@ def audit(
         >>> len(result.pairs), len(set(result.pictures))
         (2, 18)
     """
-    _check_classes(sets, classes or {})
-    sets = [rename_classes(images, classes or {}) for images in with_unique_names(sets)]
+    changes = ClassChanges(classes or {}, drop_classes)
+    labels = [label for images in sets for label in images.labels]
+    changes.check(set(labels))
+    alike = _renumbered(alike, changes.keeps(labels))
+    sets = [change_classes(images, changes) for images in with_unique_names(sets)]
     sha256s = [text for images in sets for text in images.sha256s]
     pixels = [text for images in sets for text in images.pixels]
     # Copies have one content: comparing the first of them is enough.
@@ -213,11 +218,11 @@ def audit(
     return Audit(tuple(sets), in_order(pairs), pictures, groups, threshold)
 
 
-def _check_classes(sets: Sequence[ImageSet], classes: Mapping[str, str]) -> None:
-    """Raise ParameterError if `classes` renames a class that no image has."""
-    labels = {label for images in sets for label in images.labels}
-    for name in classes:
-        if name not in labels:
-            raise ParameterError(
-                f"classes: no image is labelled {name!r}; labels are {', '.join(sorted(labels))}"
-            )
+def _renumbered(
+    alike: Sequence[tuple[int, int, float]], keeps: NDArray[np.bool_]
+) -> list[tuple[int, int, float]]:
+    """Return pairs of images by their numbers without the images that are left out."""
+    numbers = np.cumsum(keeps) - 1
+    return [
+        (int(numbers[a]), int(numbers[b]), score) for a, b, score in alike if keeps[a] and keeps[b]
+    ]

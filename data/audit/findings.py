@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..class_changes import dropped_text
 from ..groups import one_patient_problem
 from ..output.terminal import counted
 from .audit import Audit
@@ -41,12 +42,7 @@ def headlines(audit: Audit) -> list[tuple[str, str]]:
     if conflicts:
         pictures = np.unique(audit.pictures[conflicts])
         images = int(np.isin(audit.pictures, pictures).sum())
-        verb = "has" if len(pictures) == 1 else "have"
-        sentence = (
-            f"{counted(len(pictures), 'picture')} {verb} two labels, "
-            f"{counted(images, 'image')} in all"
-        )
-        lines.append(("CONFLICT", sentence))
+        lines.append(("CONFLICT", conflict_sentence(len(pictures), images)))
     lines += [("UNREAD", text) for images in audit.sets for text in _unread_sentences(images)]
     return lines + [("UNKNOWN", text) for text in _uncertain_sentences(audit)]
 
@@ -61,6 +57,15 @@ def _uncertain_sentences(audit: Audit) -> Iterator[str]:
             f"{audit.sets[first].name}, too: the older store of {' and '.join(old)} does not keep "
             "whether a name means the same group in all sets; run extract-features again"
         )
+
+
+
+def conflict_sentence(n_pictures: int, n_images: int) -> str:
+    """Write how many pictures have two labels: "1 picture has two labels, 2 images in all"."""
+    verb = "has" if n_pictures == 1 else "have"
+    return (
+        f"{counted(n_pictures, 'picture')} {verb} two labels, {counted(n_images, 'image')} in all"
+    )
 
 
 def _unread_sentences(images: ImageSet) -> Iterator[str]:
@@ -134,7 +139,7 @@ def remarks(audit: Audit) -> list[str]:
             lines.append(
                 f"labels of {audit.sets[second].name} and {audit.sets[first].name} are not "
                 "compared: each set has classes that the other lacks; rename classes with "
-                "--classes OLD=NEW,..."
+                "--classes OLD=NEW,... or leave them out with --drop-class CLASS"
             )
     return lines
 
@@ -159,6 +164,8 @@ def _set_remarks(
         f"{len(set(images.pixels) - {''})} with distinct pixels, "
         f"{counted(len(np.unique(pictures[readable])), 'different picture')}"
     )
+    if images.left_out:
+        yield f"{images.name}: {dropped_text(images.left_out)}"
     names = [group for group in images.groups if group]
     if names:
         n_names = counted(len(set(names)), "given group")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import count
+from dataclasses import dataclass, field, fields, replace
+from itertools import compress, count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import ParameterError
+from ..class_changes import ClassChanges, dropped_text
 from ..fingerprints import THUMBNAIL
 from ..groups import GroupNames
 from ..inspection.facts import ImageFacts
@@ -40,6 +43,7 @@ class ImageSet:
         reasons: the reason why each image could not be looked at; empty if unknown.
         group_scopes: see `GroupNames`; empty if no image has a group.
         patients: digest of each image's patient; "" for none; empty if no image has one.
+        left_out: number of images of each class that is left out.
     """
 
     name: str
@@ -54,6 +58,7 @@ class ImageSet:
     reasons: Sequence[str] = ()
     group_scopes: Sequence[str] = ()
     patients: Sequence[str] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_manifest(cls, manifest: Manifest, inspected: Sequence[ImageFacts]) -> ImageSet:
@@ -89,6 +94,16 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def take(self, chosen: NDArray[np.bool_]) -> ImageSet:
+        """Return a set of some of these images; `chosen` is of shape (n,)."""
+        columns: dict[str, Any] = {"thumbnails": self.thumbnails[chosen]}
+        for column in fields(self):
+            values = getattr(self, column.name)
+            # All other columns are lists of texts; an empty one is unknown.
+            if isinstance(values, Sequence) and not isinstance(values, str) and values:
+                columns[column.name] = list(compress(values, chosen))
+        return replace(self, **columns)
+
     def unread_reason(self, place: int) -> str:
         """Return the reason why nobody looked at an image; "" if its pixels are known."""
         if self.pixels[place]:
@@ -120,9 +135,21 @@ def with_unique_names(sets: Sequence[ImageSet]) -> list[ImageSet]:
     return results
 
 
-def rename_classes(images: ImageSet, classes: Mapping[str, str]) -> ImageSet:
-    """Return the same images with new names for some classes, as {old: new}."""
-    return replace(images, labels=[classes.get(label, label) for label in images.labels])
+def change_classes(images: ImageSet, changes: ClassChanges) -> ImageSet:
+    """Return the images with new names for some classes, and without those that are left out.
+
+    Raises:
+        ParameterError: no image is left.
+    """
+    keeps = changes.keeps(images.labels)
+    left_out = changes.n_dropped(images.labels)
+    if left_out:
+        if not keeps.any():
+            raise ParameterError(
+                f"{images.name}: {dropped_text(left_out)}, so that none is left; keep a class"
+            )
+        images = replace(images.take(keeps), left_out=left_out)
+    return replace(images, labels=changes.rename(images.labels))
 
 
 def group_names(sets: Sequence[ImageSet]) -> tuple[list[str], list[str], list[str]]:

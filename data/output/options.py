@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -57,16 +58,66 @@ def layout_option(command: Command) -> Command:
     )(command)
 
 
-def parse_classes(text: str | None) -> dict[str, str]:
-    """Parse `yes=tumor,no=healthy`, the value of --classes.
+def class_options(command: Command) -> Command:
+    """Add --classes and --drop-class, for image sets that name their classes differently."""
+    rename = click.option(
+        "--classes",
+        multiple=True,
+        metavar="OLD=NEW,...",
+        help="New names for classes, where two image sets name them differently. Repeat it for "
+        "more. A name with a comma or an equals sign takes double quotes within the argument: "
+        "'"
+        ' + ""mass, large"=lesion" + "'
+        "'.",
+    )
+    drop = click.option(
+        "--drop-class",
+        "drop_classes",
+        multiple=True,
+        metavar="CLASS",
+        help="Class whose images are left out of all sets, by its name in the files. Repeat it for "
+        "more classes.",
+    )
+    return rename(drop(command))
+
+
+# A name in quotes may hold anything; a quote within it is doubled, as in CSV.
+_QUOTED = r'"(?:[^"]|"")*"'
+_PAIR = re.compile(rf'\s*({_QUOTED}|[^",=][^,=]*)\s*=\s*({_QUOTED}|[^",][^,]*)\s*(?:,|$)')
+
+
+def parse_classes(texts: Sequence[str]) -> dict[str, str]:
+    """Parse values of --classes, such as `yes=tumor,no=healthy`, to {old: new}.
 
     Raises:
-        ParameterError: a part is not OLD=NEW.
+        ParameterError: a part is not OLD=NEW, or a class has two new names.
+
+    Examples:
+        >>> parse_classes(["yes=tumor,no=healthy", '"mass, large"=tumor'])
+        {'yes': 'tumor', 'no': 'healthy', 'mass, large': 'tumor'}
     """
-    renamed = {}
-    for pair in text.split(",") if text else ():
-        old, equals, new = (part.strip() for part in pair.partition("="))
-        if not (old and equals and new):
-            raise ParameterError(f"--classes must be OLD=NEW,OLD=NEW,..., got {pair!r}")
-        renamed[old] = new
+    renamed: dict[str, str] = {}
+    for text in texts:
+        start = 0
+        while start < len(text):
+            pair = _PAIR.match(text, start)
+            if pair is None:
+                raise ParameterError(
+                    f"--classes must be OLD=NEW,OLD=NEW,..., got {text[start:]!r}; put a name with "
+                    "a comma or an equals sign in double quotes, or leave a class out with "
+                    "--drop-class"
+                )
+            start = pair.end()
+            old, new = map(_unquoted, pair.groups())
+            # The last one would win in silence.
+            if old in renamed:
+                raise ParameterError(
+                    f"--classes: {old!r} has two new names, {renamed[old]!r} and {new!r}; give one"
+                )
+            renamed[old] = new
     return renamed
+
+
+def _unquoted(name: str) -> str:
+    name = name.strip()
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name

@@ -275,7 +275,9 @@ def test_another_folder_is_tested_on_and_its_leaks_are_reported(
     clinic = tmp_path / "clinic"
     for old, new in (("healthy", "no"), ("tumour", "yes")):
         shutil.copytree(folder / old, clinic / new)
-    renamed = ["--classes", "no=healthy,yes=tumour"]
+    (clinic / "unclear").mkdir()
+    Image.new("RGB", (20, 30), "red").save(clinic / "unclear" / "0.png")
+    renamed = ["--classes", "no=healthy,yes=tumour", "--drop-class", "unclear"]
     unnamed = fit(folder, "--test", clinic)
     assert unnamed.exit_code == 1
     assert (
@@ -290,6 +292,7 @@ def test_another_folder_is_tested_on_and_its_leaks_are_reported(
     assert (
         "24 of 24 test images of clinic have a relative among the training images" in result.stderr
     )
+    assert "1 image of class unclear is left out (--drop-class)" in result.stderr
     (row,) = read_rows("leaderboard.csv")
     assert (row["split"], row["test_set"], row["n_test_leaking"], row["n_train"]) == (
         "external",

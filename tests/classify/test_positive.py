@@ -71,6 +71,7 @@ notch | normal
 node_positive | node_negative
 node | nonode
 something | nothing
+sick | well
 union | nonunion
 HER2+ | HER2-
 Infected | noninfected
