@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...data.audit.class_changes import dropped_text
 from ...data.audit.findings import conflict_sentence
-from ...data.class_changes import dropped_text
 from ...data.splits import join_groups
 from ...features.layout import FAILED
 from ...features.store import FeatureStore

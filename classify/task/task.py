@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.class_changes import ClassChanges, dropped_text
+from ...data.audit.class_changes import ClassChanges, dropped_text
 from ...data.groups import PATIENTS_IGNORED
 from ...data.output.terminal import Status
 from ...errors import FreezeframeError, ParameterError, StoreError

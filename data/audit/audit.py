@@ -10,10 +10,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..class_changes import ClassChanges
 from ..duplicates.pairs import THRESHOLD, merge_groups
 from ..output.terminal import Progress
 from ..splits import join_groups
+from .class_changes import ClassChanges
 from .crossings import Crossing, Relations, find_crossings
 from .image_pairs import (
     FEATURES,

@@ -9,10 +9,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..class_changes import dropped_text
 from ..groups import one_patient_problem
 from ..output.terminal import counted
 from .audit import Audit
+from .class_changes import dropped_text
 from .crossings import Crossing
 from .image_pairs import GROUP, LEVEL_NAMES
 from .image_set import NOT_COMPUTED, ImageSet

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ParameterError
-from ..class_changes import ClassChanges, dropped_text
 from ..fingerprints import THUMBNAIL
 from ..groups import GroupNames
 from ..inspection.facts import ImageFacts
 from ..manifest import Manifest
+from .class_changes import ClassChanges, dropped_text
 
 UNREADABLE = "cannot be read"
 """Reason for an image without pixels whose reason is unknown."""

@@ -218,7 +218,10 @@ def test_a_merged_store_that_lacks_fingerprints_uses_those_it_has(make_store: Ma
         "the clean scores of scans are unknown because a.h5 has no fingerprint of 4 of 20 "
         "images: only "
         "byte-identical copies are found; run extract-features again, which adds fingerprints "
-        "and computes no feature again"
+        "and computes no feature again",
+        # Eight of the ten pictures are known to be there twice, each with both labels.
+        "training images: 7 pictures have two labels, 14 images in all",
+        "scans, hold-out 20%: 1 picture has two labels, 2 images in all",
     ]
 
 

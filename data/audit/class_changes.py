@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ParameterError
-from .output.terminal import counted
+from ...errors import ParameterError
+from ..output.terminal import counted
 
 
 @dataclass(frozen=True)
