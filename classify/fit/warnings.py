@@ -11,7 +11,7 @@ from ...data.audit.findings import conflict_sentence
 from ...data.splits import join_groups
 from ...features.layout import FAILED
 from ...features.store import FeatureStore
-from ..runs.part_result import PartResult, data_set
+from ..runs.part_result import PartResult
 from ..scores.clean import have, kinds, leak_warnings
 from ..task.relatives import LEVELS, relatives
 from ..task.task import Task
@@ -67,7 +67,7 @@ def _missing_fingerprints(*stores: FeatureStore) -> str:
 def _two_labels(task: Task) -> list[str]:
     """Count the pictures with two labels, in the training part and in each test set."""
     texts = []
-    tests = [(f"{data_set(test.part.store)}, {test.split}", test.part) for test in task.tests]
+    tests = [(f"{test.part.store.data_set}, {test.split}", test.part) for test in task.tests]
     for name, part in (("training images", task.train), *tests):
         duplicates = [number or "" for number in part.duplicates.tolist()]
         pictures = join_groups(part.sha256s.tolist(), part.pixels.tolist(), duplicates)

@@ -59,7 +59,6 @@ def _uncertain_sentences(audit: Audit) -> Iterator[str]:
         )
 
 
-
 def conflict_sentence(n_pictures: int, n_images: int) -> str:
     """Write how many pictures have two labels: "1 picture has two labels, 2 images in all"."""
     verb = "has" if n_pictures == 1 else "have"
