@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from ..errors import ManifestError, ParameterError
 from .formats.images import patient_group
+from .formats.unread import is_unread, read_formats
 from .groups import COMMON, OWN, PATIENT_DIGEST, PATIENTS_IGNORED
-from .lists.folder_tree import read_folder_tree
+from .lists.folder_tree import read_folder_tree, skipped_details
 from .lists.image_list import GROUP_COLUMN, read_image_list
 from .output.csv import csv_line, defuse
 from .output.skipped import skipped_lines
@@ -58,6 +59,7 @@ class Manifest:
         skipped: paths that were skipped, each with the reason.
         notes: sentences about how the folder or list was understood, where that is not obvious.
         group_source: where groups and patients come from, for people; "" if no image has any.
+        problems: why an image without SHA-256 cannot be read, by its path.
     """
 
     source: Path
@@ -66,6 +68,7 @@ class Manifest:
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     group_source: str = ""
+    problems: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> dict[str, int]:
@@ -138,7 +141,11 @@ def read_manifest(
 def listing_lines(manifest: Manifest) -> list[str]:
     """Return lines for the user: how the source was understood, and what was skipped."""
     lines = [f"note: {note}" for note in manifest.notes]
-    return [printable(line) for line in lines + skipped_lines(manifest.skipped)]
+    lines += skipped_lines(manifest.skipped)
+    # Files of notes are common beside images; other formats of images may be missed.
+    if any(is_unread(path) for path, _ in manifest.skipped):
+        lines.append(f"formats that are read: {read_formats()}")
+    return [printable(line) for line in lines]
 
 
 def manifest_lines(
@@ -216,7 +223,7 @@ def _check_classes(manifest: Manifest, least_classes: int) -> None:
     # The user may have passed the folder above the one with the classes.
     if (source / label).is_dir():
         message += f" (is {source / label} the folder you mean?)"
-    raise ManifestError(message)
+    raise ManifestError(message + skipped_details(manifest.skipped))
 
 
 def _add_groups(
@@ -283,10 +290,12 @@ def _read_folder(root: Path, layout: str | None) -> Manifest:
     tree, skipped, notes = read_folder_tree(root, layout)
     images = [Image(str(image.path), image.sha256, image.label, image.split) for image in tree]
     images.sort(key=lambda image: image.path)
-    return Manifest(root, root, tuple(images), tuple(sorted(skipped)), notes)
+    problems = {str(image.path): image.problem for image in tree if image.problem}
+    return Manifest(root, root, tuple(images), tuple(sorted(skipped)), notes, problems)
 
 
 def _read_list(source: Path, group_column: str | None, require_groups: bool) -> Manifest:
-    listed, skipped = read_image_list(source, group_column, require_groups=require_groups)
+    listed, skipped, notes = read_image_list(source, group_column, require_groups=require_groups)
     images = [Image(row.path, row.sha256, row.label, row.split, row.group) for row in listed]
-    return Manifest(source, source.parent, tuple(images), tuple(skipped))
+    problems = {row.path: row.problem for row in listed if row.problem}
+    return Manifest(source, source.parent, tuple(images), tuple(skipped), notes, problems)

@@ -97,7 +97,7 @@ def fill(
         # No checksum means that the file could not be read when the manifest was made.
         rows = [row for row in pending if manifest.images[row].sha256]
         unlisted = [row for row in pending if not manifest.images[row].sha256]
-        writer.fail(dict.fromkeys(unlisted, "could not be read when it was listed"))
+        writer.fail({row: _listed_problem(manifest, row) for row in unlisted})
         counts.broken += len(unlisted)
         if rows:
             # A generator: a list of a million sources would take 200 MB.
@@ -106,6 +106,11 @@ def fill(
             batches = _compute(store, sources, settings, weights, n_workers, stop)
             write_behind(writer, batches, counts, progress)
     return counts
+
+
+def _listed_problem(manifest: Manifest, row: int) -> str:
+    """Return the reason why a file could not be read when the manifest was made."""
+    return manifest.problems.get(manifest.images[row].path, "could not be read when it was listed")
 
 
 def _source(manifest: Manifest, row: int) -> ImageSource:

@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ImageError, ParameterError
 from ..output.terminal import printable
+from .image_file import check_bytes, open_regular
 from .limits import decoder_guard
 from .table import HEAD_BYTES, KINDS, ImageFormat, find_format, image_kind
 
 MAX_PIXELS = 100_000_000
 """Default limit of an image's pixels (height x width)."""
-
-MAX_FILE_BYTES = 2**30
-"""Limit of a file's size, because files are read whole.
-
-An image of `MAX_PIXELS` in 16 bits and three colours takes 600 MB."""
 
 RESIZE_METHODS = ("nearest", "bilinear", "bicubic", "lanczos")
 
@@ -78,18 +72,13 @@ def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
             `MAX_FILE_BYTES`.
         OSError: the file cannot be read.
     """
-    status = Path(path).stat()
-    # Reading would wait for a pipe, and would never end for some devices.
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageError("is a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file")
-    with Path(path).open("rb") as file:
-        head = file.read(HEAD_BYTES)
+    with open_regular(path) as (file, n_bytes):
+        head = file.read(min(HEAD_BYTES, n_bytes))
         # A file of another kind may be huge, and its head already shows that it is no image.
         if not image_kind(head):
             return head
-        if status.st_size > MAX_FILE_BYTES:
-            raise ImageError(f"{status.st_size} bytes are more than the limit of {MAX_FILE_BYTES}")
-        return head + file.read()
+        check_bytes(n_bytes)
+        return head + file.read(n_bytes - len(head))
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -165,13 +154,13 @@ def patient_group(path: str | os.PathLike[str]) -> str:
         needs a library that is not installed.
     """
     try:
-        with Path(path).open("rb") as file:
-            head = file.read(HEAD_BYTES)
+        with open_regular(path) as (file, n_bytes):
+            head = file.read(min(HEAD_BYTES, n_bytes))
             row = find_format(head)
             if row is None or row.read_patient_id is None:
                 return ""
-            data = head + file.read(_PATIENT_BYTES)
-    except (OSError, ValueError):
+            data = head + file.read(min(_PATIENT_BYTES, n_bytes))
+    except (ImageError, OSError, ValueError):
         return ""
     # A damaged header is no reason to refuse a list: extraction reports the file.
     try:

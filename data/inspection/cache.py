@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ..fingerprints import THUMBNAIL, Fingerprint
-from ..formats.images import MAX_FILE_BYTES, MAX_PIXELS
+from ..formats.image_file import MAX_FILE_BYTES
+from ..formats.images import MAX_PIXELS
 from ..formats.table import KINDS
 from ..output.cache_folder import cache_place
 from ..version import VERSION

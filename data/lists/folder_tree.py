@@ -5,16 +5,18 @@ The tree is `FOLDER/<class>/...` or `FOLDER/{train,val,test}/<class>/...`; see `
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ...errors import ManifestError
+from ...errors import ImageError, ManifestError
+from ..formats.image_file import file_sha256, open_regular
 from ..formats.table import HEAD_BYTES, IMAGE_ENDINGS, image_kind
+from ..formats.unread import read_formats, unread_reason
 from ..output.encodings import name_problem
+from ..output.skipped import skipped_sentence
 from .folder_layout import FolderLayout, find_layout
 
 Skipped = list[tuple[str, str]]
@@ -30,12 +32,14 @@ class TreeImage:
         sha256: SHA-256 of the file, hexadecimal; "" if it cannot be read.
         class_path: parts of the path, from the class folder on, without the folder of a split.
         split: "train", "validation", "test" or "".
+        problem: why the file cannot be read; "" if it can.
     """
 
     path: PurePosixPath
     sha256: str
     class_path: tuple[str, ...]
     split: str
+    problem: str = ""
 
     @property
     def label(self) -> str:
@@ -60,28 +64,36 @@ def read_folder_tree(
     """
     skipped: Skipped = []
     files = _image_files(root, skipped)
-    tree_layout = find_layout(root, (path.parts[:-1] for path, _ in files), layout)
+    tree_layout = find_layout(root, (path.parts[:-1] for path, *_ in files), layout)
     images = _label(tree_layout, files, skipped)
     images = _drop_nested_copies(root, images, skipped)
     if not images:
         place = " in class folders" if files else ""
-        raise ManifestError(f"{root}: no images{place}; expected FOLDER/<class>/<image>")
+        raise ManifestError(
+            f"{root}: no images{place}; expected FOLDER/<class>/<image>{skipped_details(skipped)}"
+        )
     return images, skipped, tree_layout.notes
 
 
-def _image_files(root: Path, skipped: Skipped) -> list[tuple[PurePosixPath, str]]:
-    """List the image files below a folder, with their SHA-256."""
-    files: list[tuple[PurePosixPath, str]] = []
+def skipped_details(skipped: Iterable[tuple[str, str]]) -> str:
+    """Return the end of an error about missing images: what was skipped, which formats are read."""
+    sentence = skipped_sentence(skipped)
+    return f"; {sentence}; formats that are read: {read_formats()}" if sentence else ""
+
+
+def _image_files(root: Path, skipped: Skipped) -> list[tuple[PurePosixPath, str, str]]:
+    """List the image files below a folder, with their SHA-256, or why there is none."""
+    files: list[tuple[PurePosixPath, str, str]] = []
     for path in _walk(root, skipped):
         relative = _relative_text(path, root)
-        sha256, problem = _check_file(path)
+        is_image, sha256, problem = _check_file(path)
         # Manifests and stores keep paths as text; this name could not be written as text.
         if relative != path.relative_to(root).as_posix():
-            problem = name_problem(path.relative_to(root).as_posix())
-        if problem:
-            skipped.append((relative, problem))
+            is_image, problem = False, name_problem(path.relative_to(root).as_posix())
+        if is_image:
+            files.append((PurePosixPath(relative), sha256, problem))
         else:
-            files.append((PurePosixPath(relative), sha256))
+            skipped.append((relative, problem))
     return files
 
 
@@ -133,35 +145,36 @@ def _relative_text(path: Path, root: Path) -> str:
     return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "replace")
 
 
-def _check_file(path: Path) -> tuple[str, str]:
-    """Return a file's SHA-256, and the reason to skip it; "" if it is an image.
+def _check_file(path: Path) -> tuple[bool, str, str]:
+    """Return True if a file counts as an image, its SHA-256, and what is wrong with it, or "".
 
     A file with the ending of an image counts as an image even if it is damaged, so that extraction
     reports it.
     """
     named_as_image = path.suffix.lower() in IMAGE_ENDINGS
     try:
-        with path.open("rb") as file:
-            if image_kind(file.read(HEAD_BYTES)) is None and not named_as_image:
-                return "", "not an image"
-            # The digest covers the whole file, so reading starts again at byte 0.
-            file.seek(0)
-            return hashlib.file_digest(file, "sha256").hexdigest(), ""
+        with open_regular(path) as (file, n_bytes):
+            head = file.read(min(HEAD_BYTES, n_bytes))
+            if image_kind(head) is None and not named_as_image:
+                return False, "", unread_reason(path.name)
+            return True, file_sha256(file, n_bytes), ""
+    except ImageError as error:
+        return True, "", str(error)
     except OSError as error:
-        return "", "" if named_as_image else f"cannot be read ({error.strerror})"
+        return named_as_image, "", f"cannot be read ({error.strerror})"
 
 
 def _label(
-    layout: FolderLayout, files: Sequence[tuple[PurePosixPath, str]], skipped: Skipped
+    layout: FolderLayout, files: Sequence[tuple[PurePosixPath, str, str]], skipped: Skipped
 ) -> list[TreeImage]:
     """Read the split and the class of each file from the folders that hold it."""
     images = []
-    for path, sha256 in files:
-        split, class_path, problem = layout.place(path.parts)
-        if problem:
-            skipped.append((str(path), problem))
+    for path, sha256, problem in files:
+        split, class_path, reason = layout.place(path.parts)
+        if reason:
+            skipped.append((str(path), reason))
         else:
-            images.append(TreeImage(path, sha256, class_path, split))
+            images.append(TreeImage(path, sha256, class_path, split, problem))
     return images
 
 
@@ -179,7 +192,10 @@ def _drop_nested_copies(root: Path, images: list[TreeImage], skipped: Skipped) -
     for image in images:
         parts = image.class_path
         tails = (parts[start:] for start in range(1, len(parts) - 1))
-        repeats[image.path] = any((tail, image.sha256) in listed for tail in tails)
+        # Files that cannot be read may differ, whatever their names.
+        repeats[image.path] = bool(image.sha256) and any(
+            (tail, image.sha256) in listed for tail in tails
+        )
         repeat_counts[image.label] += repeats[image.path]
     # One copied file in a class proves nothing, so most of them must be repeats.
     copies = {label for label, count in repeat_counts.items() if 2 * count > totals[label]}

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import csv
-import hashlib
+import io
 import os
-from contextlib import suppress
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import ManifestError
+from ...errors import ImageError, ManifestError
+from ..formats.image_file import check_bytes, file_sha256, open_regular
 from ..output.csv import restore_text
 from ..splits import SPLIT_NAMES
+from .list_header import read_header
 
 GROUP_COLUMN = "group"
 """Default column of a CSV that names the group of each image."""
+
+NO_SUCH_FILE = "no such file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,7 @@ class ListedImage:
         label: name of its class.
         split: "train", "validation", "test" or "".
         group: name of its group; "" for none.
+        problem: why the file cannot be read; "" if it can.
     """
 
     path: str
@@ -34,11 +41,12 @@ class ListedImage:
     label: str
     split: str
     group: str
+    problem: str = ""
 
 
 def read_image_list(
     source: Path, group_column: str | None = None, *, require_groups: bool = True
-) -> tuple[list[ListedImage], list[tuple[str, str]]]:
+) -> tuple[list[ListedImage], list[tuple[str, str]], tuple[str, ...]]:
     """List the images of a CSV file.
 
     Args:
@@ -47,7 +55,8 @@ def read_image_list(
         require_groups: raise an error if the column that `group_column` names is missing.
 
     Returns:
-        The images, sorted by path; and the paths that are skipped, each with the reason.
+        The images, sorted by path; the paths that are skipped, each with the reason; and notes
+        about the list.
 
     Raises:
         ManifestError: the file cannot be read, has no images, or a line of it is invalid.
@@ -55,46 +64,74 @@ def read_image_list(
     images: dict[str, ListedImage] = {}
     skipped: list[tuple[str, str]] = []
     column = group_column or GROUP_COLUMN
-    try:
-        with source.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = set(reader.fieldnames or ())
-            _check_columns(source, columns, column, require_groups)
-            for row in reader:
-                place = f"{source}, line {reader.line_num}"
-                image = _read_row(row, source.parent, place, column)
-                # Two equal lines mean the same; of two different lines, one must be wrong.
-                listed = images.setdefault(image.path, image)
-                if listed != image:
-                    raise ManifestError(
-                        f"{place}: {image.path} is listed twice with different labels, splits "
-                        "or groups; keep one line"
-                    )
-                if listed is not image:
-                    skipped.append((image.path, "listed twice"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{source}: cannot be read as a CSV file ({error})") from None
+    lines = _read_text(source)
+    header = read_header(source, lines)
+    if require_groups and column != GROUP_COLUMN and column not in header.columns:
+        raise ManifestError(
+            f"{source}: has no column {column!r}; choose one of {', '.join(sorted(header.columns))}"
+        )
+    for place, row in _rows(source, lines, header.columns, header.delimiter):
+        image = _read_row(row, source.parent, place, column)
+        # Two equal lines mean the same; of two different lines, one must be wrong.
+        listed = images.setdefault(image.path, image)
+        if listed != image:
+            raise ManifestError(
+                f"{place}: {image.path} is listed twice with different labels, splits "
+                "or groups; keep one line"
+            )
+        if listed is not image:
+            skipped.append((image.path, "listed twice"))
     if not images:
         raise ManifestError(f"{source}: no images; list at least one below the header")
-    return [images[path] for path in sorted(images)], skipped
+    ordered = [images[path] for path in sorted(images)]
+    return ordered, skipped, (*header.notes, *_missing_notes(source.parent, ordered))
 
 
-def _check_columns(
-    source: Path, columns: set[str], group_column: str, require_groups: bool
-) -> None:
-    """Raise ManifestError if a column is missing."""
-    if not {"path", "label"} <= columns:
-        raise ManifestError(
-            f"{source}: the first line must name the columns path,label[,split][,group]"
-        )
-    required = require_groups and group_column != GROUP_COLUMN
-    if required and group_column not in columns:
-        raise ManifestError(
-            f"{source}: has no column {group_column!r}; choose one of {', '.join(sorted(columns))}"
-        )
+def _read_text(source: Path) -> str:
+    """Read a CSV file, with its line ends as they are.
+
+    Raises:
+        ManifestError: it is no regular file, too large, or no UTF-8 text.
+    """
+    try:
+        with open_regular(source) as (file, n_bytes):
+            check_bytes(n_bytes)
+            data = file.read(n_bytes)
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        problem = f"cannot be read as a CSV file ({error.reason} at byte {error.start})"
+        raise ManifestError(f"{source}: {problem}; save it as CSV in UTF-8") from None
+    except (OSError, ImageError) as error:
+        raise ManifestError(f"{source}: cannot be read as a CSV file ({error})") from None
 
 
-def _read_row(row: dict[str, str | None], root: Path, place: str, group_column: str) -> ListedImage:
+def _rows(
+    source: Path, text: str, columns: Sequence[str], delimiter: str
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield each line below the header: its place for messages, and its cells by column.
+
+    Raises:
+        ManifestError: a line is no CSV, or has more cells than the header.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        next(reader)
+        for cells in reader:
+            place = f"{source}, line {reader.line_num}"
+            if len(cells) > len(columns) and any(map(str.strip, cells[len(columns) :])):
+                raise ManifestError(
+                    f"{place}: has {len(cells)} cells, but the header names {len(columns)} "
+                    'columns; put a cell that holds the delimiter in "quotes"'
+                )
+            # An empty line is no row.
+            if cells:
+                padded = [*cells, *[""] * len(columns)]
+                yield place, dict(zip(columns, padded, strict=False))
+    except csv.Error as error:
+        raise ManifestError(f"{source}: cannot be read as a CSV file ({error})") from None
+
+
+def _read_row(row: dict[str, str], root: Path, place: str, group_column: str) -> ListedImage:
     """Read one line of a CSV file.
 
     Args:
@@ -106,25 +143,66 @@ def _read_row(row: dict[str, str | None], root: Path, place: str, group_column: 
     Raises:
         ManifestError: a cell is missing or invalid.
     """
-    path = restore_text((row["path"] or "").strip())
-    label = restore_text((row["label"] or "").strip())
+    path = restore_text(row["path"].strip())
+    label = restore_text(row["label"].strip())
     if not path or not label:
         raise ManifestError(f"{place}: path and label must not be empty")
-    if "\0" in "".join(text for text in row.values() if isinstance(text, str)):
+    if "\0" in "".join(row.values()):
         raise ManifestError(f"{place}: holds a null byte; remove it")
-    # Reading a pipe would wait for ever. Unlike pathlib, these functions never raise an error.
+    # Unlike pathlib, these functions never raise an error.
     if os.path.exists(root / path) and not os.path.isfile(root / path):  # noqa: PTH110, PTH113
         raise ManifestError(f"{place}: {path} is not a regular file; list image files only")
-    split = (row.get("split") or "").strip()
+    split = row.get("split", "").strip()
     if split and split.lower() not in SPLIT_NAMES:
         raise ManifestError(
             f"{place}: split must be train, validation, test or empty, got {split!r}"
         )
-    # A file that cannot be read is listed without SHA-256, so that extraction reports it.
-    sha256 = ""
-    with suppress(OSError), (root / path).open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    group = restore_text((row.get(group_column) or "").strip())
+    sha256, problem = _digest(root / path)
+    group = restore_text(row.get(group_column, "").strip())
     # "./a.png" and "a.png" are one image.
     normal_path = Path(os.path.normpath(path)).as_posix()
-    return ListedImage(normal_path, sha256, label, SPLIT_NAMES.get(split.lower(), ""), group)
+    return ListedImage(
+        normal_path, sha256, label, SPLIT_NAMES.get(split.lower(), ""), group, problem
+    )
+
+
+def _digest(path: Path) -> tuple[str, str]:
+    """Return the SHA-256 of a file, and why there is none.
+
+    A file that cannot be read is listed without SHA-256, so that extraction reports it.
+    """
+    try:
+        with open_regular(path) as (file, n_bytes):
+            return file_sha256(file, n_bytes), ""
+    except (FileNotFoundError, NotADirectoryError):
+        return "", f"{NO_SUCH_FILE}: {path.absolute()}"
+    except ImageError as error:
+        return "", str(error)
+    except (OSError, ValueError) as error:
+        return "", f"cannot be read ({getattr(error, 'strerror', None) or error})"
+
+
+def _missing_notes(root: Path, images: Sequence[ListedImage]) -> list[str]:
+    """Return one sentence about all files that do not exist, with what is likely wrong."""
+    missing = [image.path for image in images if image.problem.startswith(NO_SUCH_FILE)]
+    if not missing:
+        return []
+    absolute = Path(missing[0]).is_absolute()
+    folder = "" if absolute else f", looked for in {root.absolute()}, the folder of the list"
+    note = f"{len(missing)} of {len(images)} listed files do not exist, first {missing[0]}{folder}"
+    # The same mistake is in most paths, so the most frequent hint is enough.
+    hints = Counter(hint for path in missing if (hint := _hint(root, path)))
+    return ["; ".join([note, *(hint for hint, _ in hints.most_common(1))])]
+
+
+def _hint(root: Path, path: str) -> str:
+    """Return what is likely wrong with the path of a file that does not exist; "" if unknown."""
+    if os.name != "nt" and re.match(r"[A-Za-z]:[\\/]", path):
+        return "drive letters are unknown here; write paths relative to the list"
+    if os.name != "nt" and "\\" in path:
+        exists = os.path.isfile(root / path.replace("\\", "/"))  # noqa: PTH113
+        advice = "replace the backslashes in paths by /"
+        return f"{advice}, then the files exist" if exists else advice
+    if os.path.isfile(path):  # noqa: PTH113
+        return "the file is in the current folder; move the list there, or write paths from its own"
+    return ""

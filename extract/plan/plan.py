@@ -315,17 +315,19 @@ def _check_stores(
 
 
 def _check_same_collection(store: FeatureStore, manifest: Manifest) -> None:
-    """Raise `StoreError` if less than half of a store's images are in the manifest.
+    """Raise `StoreError` if less than half of a store's finished images are in the manifest.
 
     Otherwise a run on another folder would replace the store.
     """
     sha256s = {image.sha256 for image in manifest.images}
-    n_common = sum(sha256 in sha256s for sha256 in store.sha256s.tolist())
+    # Rows that hold no features are no loss: all paths of a list may have been wrong.
+    finished = store.sha256s[store.rows()].tolist()
+    n_common = sum(sha256 in sha256s for sha256 in finished)
     # A collection that lost a few images is still the same collection.
-    if 2 * n_common < len(store):
+    if 2 * n_common < len(finished):
         raise StoreError(
-            f"{store.path}: only {n_common} of its {len(store)} images are in this folder or list; "
-            f"{OUTPUT_ADVICE}"
+            f"{store.path}: only {n_common} of its {len(finished)} images are in this folder "
+            f"or list; {OUTPUT_ADVICE}"
         )
 
 

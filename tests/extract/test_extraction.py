@@ -197,7 +197,7 @@ def test_a_file_that_could_not_be_read_when_listed_fails(folder: Path, tmp_path:
         "path,label\nscans/tumour/00.png,a\nscans/healthy/00.png,b\nnone.png,b\n"
     )
     done = extract_features(read_manifest(tmp_path / "list.csv"), tmp_path / "a.h5", FAST)
-    assert dict(done.failed) == {"none.png": "could not be read when it was listed"}
+    assert dict(done.failed) == {"none.png": f"no such file: {tmp_path / 'none.png'}"}
 
 
 def test_a_missing_library_stops_the_run_and_condemns_no_image(
