@@ -291,11 +291,11 @@ def _read_folder(root: Path, layout: str | None) -> Manifest:
     images = [Image(str(image.path), image.sha256, image.label, image.split) for image in tree]
     images.sort(key=lambda image: image.path)
     problems = {str(image.path): image.problem for image in tree if image.problem}
-    return Manifest(root, root, tuple(images), tuple(sorted(skipped)), notes, problems)
+    return Manifest(root, root, tuple(images), tuple(sorted(skipped)), notes, problems=problems)
 
 
 def _read_list(source: Path, group_column: str | None, require_groups: bool) -> Manifest:
     listed, skipped, notes = read_image_list(source, group_column, require_groups=require_groups)
     images = [Image(row.path, row.sha256, row.label, row.split, row.group) for row in listed]
     problems = {row.path: row.problem for row in listed if row.problem}
-    return Manifest(source, source.parent, tuple(images), tuple(skipped), notes, problems)
+    return Manifest(source, source.parent, tuple(images), tuple(skipped), notes, problems=problems)

@@ -82,7 +82,7 @@ def skipped_details(skipped: Iterable[tuple[str, str]]) -> str:
 
 
 def _image_files(root: Path, skipped: Skipped) -> list[tuple[PurePosixPath, str, str]]:
-    """List the image files below a folder, with their SHA-256, or why there is none."""
+    """List the image files below a folder, with their SHA-256 or the reason why it is unknown."""
     files: list[tuple[PurePosixPath, str, str]] = []
     for path in _walk(root, skipped):
         relative = _relative_text(path, root)

@@ -88,7 +88,7 @@ def read_image_list(
 
 
 def _read_text(source: Path) -> str:
-    """Read a CSV file, with its line ends as they are.
+    """Read a CSV file, and keep its line ends.
 
     Raises:
         ManifestError: it is no regular file, too large, or no UTF-8 text.
@@ -167,7 +167,7 @@ def _read_row(row: dict[str, str], root: Path, place: str, group_column: str) ->
 
 
 def _digest(path: Path) -> tuple[str, str]:
-    """Return the SHA-256 of a file, and why there is none.
+    """Return the SHA-256 of a file, and the reason if it cannot be read.
 
     A file that cannot be read is listed without SHA-256, so that extraction reports it.
     """

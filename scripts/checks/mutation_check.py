@@ -519,7 +519,7 @@ def find_outcomes(
             status = store.status[rows[path]]
             result = {PENDING: "lost", FAILED: "failed"}.get(int(status), "done")
             outcomes[path] = Outcome(kind, result, str(store.reasons[rows[path]]))
-        elif path in skipped and f", {skipped[path]}: " in printed:
+        elif path in skipped and f", {skipped[path]} (" in printed:
             outcomes[path] = Outcome(kind, "skipped", skipped[path])
         else:
             outcomes[path] = Outcome(kind, "lost")
