@@ -66,8 +66,8 @@ class CommandTable(click.Group):
         # click would print errors over several lines and choose the exit codes itself.
         kwargs["standalone_mode"] = False
         _open_standard_streams()
-        # matplotlib logs several lines where its cache cannot be written, and works all the same.
-        logging.getLogger("matplotlib").setLevel(logging.ERROR)
+        # Without a handler, Python prints what libraries log, matplotlib of its cache say.
+        logging.getLogger().addHandler(logging.NullHandler())
         try:
             with _escapes_explained(), _warnings_on_one_line():
                 sys.exit(super().main(*args, **kwargs) or 0)
@@ -125,7 +125,11 @@ def _escapes_explained() -> Iterator[None]:
 
 @contextmanager
 def _warnings_on_one_line() -> Iterator[None]:
-    """Print a `FreezeframeWarning` like an error, without the line of code that Python adds."""
+    """Print a `FreezeframeWarning` like an error, and no warning of a library.
+
+    Libraries warn in words for programmers. Where a warning matters to a result, the code that
+    calls the library makes a line of it. `python -W default -m freezeframe` shows them all.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("default", FreezeframeWarning)
         show_plainly = warnings.showwarning
@@ -133,7 +137,8 @@ def _warnings_on_one_line() -> Iterator[None]:
 
         def show(message: Any, category: Any, *args: Any, **kwargs: Any) -> None:
             if not issubclass(category, FreezeframeWarning):
-                show_plainly(message, category, *args, **kwargs)
+                if sys.warnoptions:
+                    show_plainly(message, category, *args, **kwargs)
             # Python forgets what it has shown whenever a library changes the filters.
             elif str(message) not in shown:
                 shown.add(str(message))

@@ -88,8 +88,13 @@ def _print_pairs(pairs: Sequence[RunPair], metric: str, markdown: bool) -> None:
         ]
         if markdown:
             click.echo(f"**{as_text(title)}**\n\n{as_markdown(columns)}\n")
-            click.echo("\n".join(f"- {as_text(line)}" for line in lines) + "\n")
+            for line in lines:
+                click.echo(f"- {as_text(line)}")
+            click.echo()
         else:
             click.echo(printable(title))
             screen.print(as_table(fit_columns(columns, screen.width)))
-            click.echo("\n" + "\n".join(map(printable, lines)) + "\n")
+            click.echo()
+            for line in lines:
+                click.echo(printable(line))
+            click.echo()

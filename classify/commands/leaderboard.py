@@ -108,4 +108,4 @@ def _print_test_sets(
             screen.print(as_table(columns, rows))
             click.echo()
     for line in legend(shown, metric):
-        click.echo(f"- {line}" if markdown else line)
+        click.echo(printable(f"- {line}" if markdown else line))

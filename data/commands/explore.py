@@ -47,7 +47,7 @@ def explore(source: Path, output: Path, layout: str | None, no_cache: bool) -> N
     folder.check(REPORT_FILES, [source])
     manifest = read_manifest(source, least_classes=1, layout=layout)
     for line in listing_lines(manifest):
-        click.echo(line, err=True)
+        click.echo(printable(line), err=True)
     with progress_bar("inspecting", "images") as progress:
         inspected = inspect_images(manifest, cache=not no_cache, progress=progress)
     result = summarise(manifest, inspected)
@@ -61,13 +61,14 @@ def _print(result: Exploration) -> None:
     """Print the table of classes, the sizes and advice, and then all warnings."""
     _print_classes(result)
     for side in result.sides:
-        click.echo(
+        text = (
             f"{side.name}: most frequent {side.most_frequent} ({rounded_percent(side.share)}), "
             f"median {side.median}, {side.low} to {side.high}, "
             f"smoothed distribution highest at {side.peak}"
         )
+        click.echo(printable(text))
     for text in result.advice:
-        click.echo(text)
+        click.echo(printable(text))
     _print_unreadable(result)
     # Warnings come last, where a reader of the terminal sees them.
     for text in result.warnings:
@@ -97,5 +98,5 @@ def _print_unreadable(result: Exploration) -> None:
     for path, reason in zip(shown["path"], shown["reason"], strict=True):
         click.echo(printable(f"unreadable: {path}: {reason}"), err=True)
     if len(unreadable) > len(shown):
-        n = len(unreadable) - len(shown)
-        click.echo(f"unreadable: {n} more; explore.csv lists all reasons", err=True)
+        text = f"unreadable: {len(unreadable) - len(shown)} more; explore.csv lists all reasons"
+        click.echo(printable(text), err=True)

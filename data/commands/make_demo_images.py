@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from ..output.terminal import printable
+
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
@@ -24,4 +26,4 @@ def make_demo_images(out: Path, per_class: int, seed: int) -> None:
     from ..demo.images import make_demo_images as draw
 
     folder = draw(out, per_class=per_class, seed=seed)
-    click.echo(f"{2 * per_class} synthetic images in {folder}")
+    click.echo(printable(f"{2 * per_class} synthetic images in {folder}"))

@@ -99,7 +99,7 @@ def split(
         layout=layout,
     )
     for line in listing_lines(manifest):
-        click.echo(line, err=True)
+        click.echo(printable(line), err=True)
     with progress_bar("inspecting", "images") as progress:
         facts = inspect_images(manifest, cache=not no_cache, progress=progress)
     with progress_bar("comparing", "pairs") as progress:
@@ -129,7 +129,7 @@ def _print(result: GroupedSplit, output: Path) -> None:
     if result.split.folds.any():
         # Fold 0 means an image in no fold, so counting starts with fold 1.
         sizes = ", ".join(str(size) for size in np.bincount(result.split.folds)[1:])
-        click.echo(f"folds: {sizes} images")
+        click.echo(printable(f"folds: {sizes} images"))
     click.echo(printable(f"list: {output}; no group is on two sides"))
     if result.unreadable:
         names = ", ".join(result.unreadable[:MAX_UNREADABLE])
@@ -141,4 +141,4 @@ def _print(result: GroupedSplit, output: Path) -> None:
     # The new split removes leaks, but not contradicting labels.
     for kind, text in headlines(result.audit):
         if kind == "CONFLICT":
-            click.echo(f"warning: {text}; freezeframe audit lists them", err=True)
+            click.echo(printable(f"warning: {text}; freezeframe audit lists them"), err=True)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ...data.output.options import MAX_FAILED_OPTION, group_options, layout_option
+from ...data.output.terminal import printable
 
 
 @click.command()
@@ -136,10 +137,8 @@ def extract_features(
         from ...data.demo.images import demo_folder
 
         source = demo_folder()
-        click.echo(
-            f"no folder given: using the built-in demo set of synthetic images in {source}",
-            err=True,
-        )
+        text = f"no folder given: using the built-in demo set of synthetic images in {source}"
+        click.echo(printable(text), err=True)
     manifest = read_manifest(
         source,
         group_column=group_column,

@@ -125,9 +125,8 @@ def export(
             overwrite=overwrite,
             progress=progress,
         )
-    click.echo(
-        f"{out}: {megabytes(out.stat().st_size)}, of a store of {megabytes(path.stat().st_size)}"
-    )
+    sizes = [megabytes(file.stat().st_size) for file in (out, path)]
+    click.echo(printable(f"{out}: {sizes[0]}, of a store of {sizes[1]}"))
 
 
 @store.command()
@@ -174,12 +173,13 @@ def diff(context: click.Context, a: Path, b: Path) -> None:
 
     result = difference(FeatureStore(a), FeatureStore(b))
     for kind, lines in result.differences.items():
-        click.echo(f"{kind}: {len(lines)}")
+        click.echo(printable(f"{kind}: {len(lines)}"))
         _print_first(lines)
     n = len(result.harmless)
     if n:
         verb = "differs" if n == 1 else "differ"
-        click.echo(f"{counted(n, 'provenance field')} {verb} without affecting the features")
+        text = f"{counted(n, 'provenance field')} {verb} without affecting the features"
+        click.echo(printable(text))
         _print_first(result.harmless)
     click.echo("the stores hold the same" if result.equal else "the stores differ")
     # As `diff` does, so that a script can test the exit code.
@@ -227,7 +227,7 @@ def _print_first(lines: list[str]) -> None:
     for line in lines[:LINES_SHOWN]:
         click.echo(printable(f"  {line}"))
     if len(lines) > LINES_SHOWN:
-        click.echo(f"  and {len(lines) - LINES_SHOWN} more")
+        click.echo(printable(f"  and {len(lines) - LINES_SHOWN} more"))
 
 
 def _print_store(opened: FeatureStore) -> None:

@@ -6,7 +6,9 @@ import csv
 import io
 import re
 import shutil
+import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -375,8 +377,14 @@ def forge(model: Path, path: Path, spoil: float | None = None, **changes: Any) -
 
 
 def test_probabilities_that_are_no_numbers_are_an_error(
-    model: Path, folder: Path, tmp_path: Path
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def show(message: Any, *_: Any, **__: Any) -> None:
+        sys.stderr.write(f"NumPy warns: {message}\n")
+
+    # pytest keeps warnings to itself; Python prints them.
+    monkeypatch.setattr(warnings, "showwarning", show)
+    monkeypatch.setattr(sys, "warnoptions", [])
     forged = forge(model, tmp_path / "forged.safetensors", spoil=3e38)
     for output in ("json", "csv", "table"):
         arguments = ["predict", str(forged), str(files(folder)[0]), "--format", output]
@@ -384,6 +392,7 @@ def test_probabilities_that_are_no_numbers_are_an_error(
         assert result.exit_code == 1
         assert result.stdout == ""
         assert "its probabilities are not numbers; fit the head again" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
 
 
 def test_no_error_about_a_model_carries_a_control_character(model: Path, tmp_path: Path) -> None:

@@ -247,6 +247,48 @@ def test_only_commands_print(tmp_path: Path) -> None:
     assert prints(bad) == [2, 6]
 
 
+SAFE_TEXTS = {"printable", "counted", "json_text", "as_csv", "as_json", "as_markdown", "as_text"}
+"""Functions whose results hold no control characters that a terminal would obey."""
+
+
+def unsafe_prints(file: Path) -> list[int]:
+    """Return the lines where a command prints a text that may hold control characters."""
+
+    def is_safe(text: ast.expr) -> bool:
+        if isinstance(text, ast.Call):
+            # A method of a safe text, such as `encode`, is safe, too.
+            if isinstance(text.func, ast.Attribute):
+                return is_safe(text.func.value)
+            return isinstance(text.func, ast.Name) and text.func.id in SAFE_TEXTS
+        if isinstance(text, ast.JoinedStr):
+            return all(is_safe(value) for value in text.values)
+        if isinstance(text, ast.FormattedValue):
+            return is_safe(text.value)
+        if isinstance(text, ast.IfExp):
+            return is_safe(text.body) and is_safe(text.orelse)
+        # A name in capitals is a constant of the program.
+        return isinstance(text, ast.Constant) or (isinstance(text, ast.Name) and text.id.isupper())
+
+    calls = [node for node in ast.walk(tree_of(file)) if isinstance(node, ast.Call)]
+    return [
+        call.lineno
+        for call in calls
+        if isinstance(call.func, ast.Attribute)
+        and call.func.attr in ("echo", "secho")
+        and call.args
+        and not is_safe(call.args[0])
+    ]
+
+
+def test_commands_print_no_control_character(tmp_path: Path) -> None:
+    commands = [file for file in package_files() if file.parent.name == "commands"]
+    unsafe = {(file.name, line) for file in commands for line in unsafe_prints(file)}
+    assert unsafe == set()
+    bad = tmp_path / "bad.py"
+    bad.write_text("click.echo(f'{path}: 1')\nclick.echo(printable(text))\nclick.echo('a' + b)\n")
+    assert unsafe_prints(bad) == [1, 3]
+
+
 def test_only_what_was_agreed_is_at_the_top() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if tracked.returncode:
