@@ -272,7 +272,9 @@ def test_a_list_of_which_no_file_exists_is_no_all_clear(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *lines]))
     ended = audit_strictly(tmp_path / "list.csv")
     assert ended.returncode == 3
-    assert ended.stderr.endswith("\nerror: 12 images could not be looked at (--strict)\n")
+    note, error = ended.stderr.splitlines()
+    assert note.startswith("note: 12 of 12 listed files do not exist, first gone/0.png, looked for")
+    assert error == "error: 12 images could not be looked at (--strict)"
     assert ended.stdout.startswith("UNREAD: 12 of 12 images of list.csv were not looked at")
     assert "nothing is compared; check the files" in ended.stdout
     assert "relatives of 6 test images of list.csv in its train split are unknown" in ended.stdout

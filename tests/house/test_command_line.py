@@ -105,7 +105,7 @@ def test_unreadable_images_are_listed_and_counted(folder: Path) -> None:
     (folder / "tumour" / "notes.txt").write_text("x")
     result = extract(folder)
     assert result.exit_code == 0
-    assert "skipped, not an image: tumour/notes.txt" in result.stderr
+    assert "skipped, not an image (.txt 1): tumour/notes.txt" in result.stderr
     assert "unreadable: tumour/empty.png: the file is empty" in result.stderr
     assert "24 of 25 images" in result.stdout
     for number in range(3):
