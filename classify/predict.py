@@ -35,6 +35,9 @@ from .runs.model_file import FittedHead, load_model
 ImageInput = str | os.PathLike[str] | bytes | NDArray[np.uint8]
 """A path, the content of an image file, or pixels: RGB (height, width, 3), grey (height, width)."""
 
+MOST_NAMED = 5
+"""Most model files that an error names."""
+
 CLOSED = "the predictor is closed; make another one"
 
 
@@ -80,15 +83,19 @@ class Predictor:
     and take turns at the backbone.
 
     Args:
-        model: path of a model file, or a head from `load_model`.
+        model: path of a model file or of a run's folder, or a head from `load_model`.
         weights: source of the backbone's weights, as for `Settings`; ignored for a random backbone.
+        engine: "keras" or "mnn", as for `Settings`; "auto" takes the engine that computed the
+            features of the training images. Another one changes the low bits of the features.
 
     Attributes:
         model: the fitted head, with its classes, layer, pooling and provenance.
+        engine: name of the engine in use.
 
     Raises:
         ModelFileError: the file is no model file, was changed, or names an unknown backbone,
-            layer or resizing.
+            layer or resizing; or a folder holds no model file, or several.
+        ParameterError: the engine is unknown, or cannot compute the backbone.
         MissingExtraError: a library of the head or of the backbone's engine is not installed.
 
     Examples:
@@ -99,10 +106,15 @@ class Predictor:
     """
 
     def __init__(
-        self, model: str | os.PathLike[str] | FittedHead, *, weights: str = "imagenet"
+        self,
+        model: str | os.PathLike[str] | FittedHead,
+        *,
+        weights: str = "imagenet",
+        engine: str = "auto",
     ) -> None:
-        self.model = model if isinstance(model, FittedHead) else load_model(model)
-        self._settings = _settings(self.model, weights)
+        self.model = model if isinstance(model, FittedHead) else load_model(find_model(model))
+        self._settings = _settings(self.model, weights, engine)
+        self.engine = self._settings.engine
         self._input_size = self._settings.network.input_size
         self._engine: Engine | None = None
         self._closed = False
@@ -246,35 +258,41 @@ class Predictor:
         return self._engine
 
 
-def predict_images(
-    model: FittedHead, paths: Sequence[str | os.PathLike[str]], *, weights: str = "imagenet"
-) -> list[Prediction]:
-    """Predict image files with a head from `load_model`; `Predictor` keeps the backbone for more.
+def find_model(place: str | os.PathLike[str]) -> Path:
+    """Return the path of a model file; a run's folder, or a folder of one run, has it inside.
+
+    Raises:
+        ModelFileError: a folder has no model file, or several; the text lists them.
+    """
+    path = Path(place)
+    if not path.is_dir():
+        return path
+    # The folder of a run first: its own model is meant, whatever else is below.
+    for pattern in ("*.safetensors", "*/*.safetensors"):
+        models = sorted(path.glob(pattern))
+        if len(models) == 1:
+            return models[0]
+        if models:
+            names = ", ".join(str(model.relative_to(path)) for model in models[:MOST_NAMED])
+            more = f" and {len(models) - MOST_NAMED} more" if len(models) > MOST_NAMED else ""
+            raise ModelFileError(f"{path}: holds several model files, {names}{more}; give one")
+    raise ModelFileError(
+        f"{path}: no model file in this folder; fit-classifier writes runs/<run id>"
+    )
+
+
+def _settings(model: FittedHead, weights: str, engine: str) -> Settings:
+    """Return the settings by which the features of a head's training images were computed.
 
     Args:
         model: the fitted head.
-        paths: image files; an unreadable one has a prediction with `error` set.
-        weights: source of the backbone's weights, as for `Settings`; ignored for a random backbone.
-
-    Raises:
-        ModelFileError: the model names an unknown backbone, layer or resizing.
-        WeightsError: the weights are missing, or differ from those that the head was fitted with.
-
-    Examples:
-        >>> model = load_model("runs/RUN/model.safetensors")  # doctest: +SKIP
-        >>> predict_images(model, ["scan.png"])[0].label      # doctest: +SKIP
-        'lesion'
+        weights: source of the weights.
+        engine: engine that computes instead; "auto" takes that of the training images.
     """
-    with Predictor(model, weights=weights) as predictor:
-        return predictor.predict(paths)
-
-
-def _settings(model: FittedHead, weights: str) -> Settings:
-    """Return the settings by which the features of a head's training images were computed."""
     provenance = model.provenance
     try:
         random = str(provenance["weights_source"]).startswith("random")
-        return Settings(
+        settings = Settings(
             layers=(model.layer,),
             backbone=provenance["backbone"],
             weights="random" if random else weights,
@@ -284,12 +302,17 @@ def _settings(model: FittedHead, weights: str) -> Settings:
             engine=provenance["engine"],
             precision=provenance["precision"],
             batch_size=provenance["batch_size"],
-        ).resolved()
+        )
     except (KeyError, TypeError, AttributeError, ParameterError) as error:
         raise ModelFileError(
             f"model of run {model.run_id}: its provenance is damaged or unknown here ({error}); "
             "fit the head again"
         ) from None
+    if engine not in ("auto", settings.engine):
+        # Precision and batch size are settings of Keras alone.
+        precision = settings.precision if engine == "keras" else "float32"
+        settings = replace(settings, engine=engine, precision=precision, batch_size=None)
+    return settings.resolved()
 
 
 def _check_several(images: Any) -> None:

@@ -10,6 +10,7 @@ import click
 
 from ...data.output.csv import csv_line
 from ...data.output.json import json_text
+from ...data.output.skipped import skipped_lines
 from ...data.output.terminal import console, printable, table
 from ...errors import FreezeframeError
 
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument(
-    "images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+    "sources",
+    metavar="IMAGE|FOLDER|CSV...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
 )
 @click.option(
     "--format",
@@ -37,11 +42,30 @@ if TYPE_CHECKING:
     show_default=True,
     help="Weights of the backbone.",
 )
-def predict(model: Path, images: tuple[Path, ...], output: str, weights: str) -> None:
-    """Predict the class of images with a fitted head: runs/RUN/model.safetensors."""
+@click.option(
+    "--engine",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "keras", "mnn", "none"]),
+    help="Engine: auto takes the one that computed the features of the training images.",
+)
+def predict(model: Path, sources: tuple[Path, ...], output: str, weights: str, engine: str) -> None:
+    """Predict the class of images with a fitted head.
+
+    MODEL is runs/RUN/model.safetensors, or the folder runs/RUN. Of a FOLDER, all images below it
+    are predicted, sorted by path; of a CSV, those of its column path, in order.
+    """
     from ..predict import Predictor
 
-    with Predictor(model, weights=weights) as predictor:
+    with Predictor(model, weights=weights, engine=engine) as predictor:
+        fitted_with = predictor.model.provenance["engine"]
+        if predictor.engine != fitted_with:
+            note = f"the head was fitted on features of the engine {fitted_with}"
+            click.echo(
+                f"note: {note}, these are of {predictor.engine}: their low bits may differ",
+                err=True,
+            )
+        images = [image for source in sources for image in _images(source)]
         # Features are not printed; without them thousands of predictions fit into memory.
         predictions = [
             replace(prediction, features=None) for prediction in predictor.stream(images)
@@ -54,6 +78,19 @@ def predict(model: Path, images: tuple[Path, ...], output: str, weights: str) ->
     # All predictions are printed before the error, so that one bad file costs no result.
     if failed:
         raise FreezeframeError(f"{len(failed)} of {len(images)} images could not be read")
+
+
+def _images(source: Path) -> list[Path]:
+    """Return the images that an argument names; print the files of a folder that are skipped."""
+    from ...data.folder_tree import find_images
+    from ...data.image_list import read_paths
+
+    if source.is_dir():
+        images, skipped = find_images(source)
+        for line in skipped_lines(skipped):
+            click.echo(printable(line), err=True)
+        return images
+    return read_paths(source) if source.suffix.lower() == ".csv" else [source]
 
 
 def _print_table(predictions: list[Prediction], classes: tuple[str, ...]) -> None:

@@ -81,6 +81,39 @@ def skipped_details(skipped: Iterable[tuple[str, str]]) -> str:
     return f"; {sentence}; formats that are read: {read_formats()}" if sentence else ""
 
 
+def find_images(root: Path) -> tuple[list[Path], Skipped]:
+    """Find the images below a folder at any depth, whatever their folders are called.
+
+    Returns:
+        The paths of the images, sorted; and the paths that are skipped, each with the reason.
+
+    Raises:
+        ManifestError: there are no images.
+    """
+    skipped: Skipped = []
+    images = []
+    for path in _walk(root, skipped):
+        # A damaged file with the ending of an image is reported when it is read.
+        if path.suffix.lower() in IMAGE_ENDINGS or _begins_as_image(path):
+            images.append(path)
+        else:
+            skipped.append((_relative_text(path, root), unread_reason(path.name)))
+    if not images:
+        raise ManifestError(
+            f"{root}: no images; give a folder with images{skipped_details(skipped)}"
+        )
+    return sorted(images), skipped
+
+
+def _begins_as_image(path: Path) -> bool:
+    try:
+        with open_regular(path) as (file, n_bytes):
+            return image_kind(file.read(min(HEAD_BYTES, n_bytes))) is not None
+    except (OSError, ImageError):
+        # Nothing says that it is an image.
+        return False
+
+
 def _image_files(root: Path, skipped: Skipped) -> list[tuple[PurePosixPath, str, str]]:
     """List the image files below a folder, with their SHA-256 or the reason why it is unknown."""
     files: list[tuple[PurePosixPath, str, str]] = []

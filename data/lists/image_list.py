@@ -87,6 +87,24 @@ def read_image_list(
     return ordered, skipped, (*header.notes, *_missing_notes(source.parent, ordered))
 
 
+def read_paths(source: Path) -> list[Path]:
+    """List the images of a CSV file by its column path; labels are not needed.
+
+    Returns:
+        The paths in the order of the file; relative ones start from its folder.
+
+    Raises:
+        ManifestError: the file cannot be read, has no column path, or has no images.
+    """
+    lines = _read_text(source)
+    header = read_header(source, lines, required=("path",))
+    rows = _rows(source, lines, header.columns, header.delimiter)
+    paths = [source.parent / restore_text(row["path"].strip()) for _, row in rows]
+    if not paths:
+        raise ManifestError(f"{source}: no images; list at least one below the header")
+    return paths
+
+
 def _read_text(source: Path) -> str:
     """Read a CSV file, and keep its line ends.
 

@@ -47,7 +47,6 @@ SYNONYMS = {
 """Names in other people's lists, in lower case, by the column that they most likely are."""
 
 _MOST_SHOWN = 8
-_FORM = "the first line must name the columns path,label[,split][,group]"
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,9 @@ class ListHeader:
     notes: tuple[str, ...] = ()
 
 
-def read_header(source: Path, text: str) -> ListHeader:
+def read_header(
+    source: Path, text: str, required: Sequence[str] = REQUIRED
+) -> ListHeader:
     """Read the first line of a CSV file.
 
     Semicolons or tabs are read as the ends of cells only if the line has no comma, and if the
@@ -74,14 +75,15 @@ def read_header(source: Path, text: str) -> ListHeader:
     Args:
         source: path of the file, for messages.
         text: content of the file.
+        required: columns that it must have.
 
     Raises:
         ManifestError: the columns do not fit; the message says what the line has, and what to do.
     """
     headers = {delimiter: _cells(text, delimiter) for delimiter in DELIMITERS}
-    fitting = [delimiter for delimiter, names in headers.items() if set(REQUIRED) <= set(names)]
+    fitting = [delimiter for delimiter, names in headers.items() if set(required) <= set(names)]
     if "," not in fitting and (len(fitting) != 1 or len(headers[","]) > 1):
-        raise ManifestError(f"{source}: {_FORM}; {_advice(headers)}")
+        raise ManifestError(f"{source}: {_form(required)}; {_advice(headers, required)}")
     delimiter = fitting[0]
     columns = headers[delimiter]
     doubled = sorted({name for name in columns if name and columns.count(name) > 1})
@@ -100,11 +102,19 @@ def _cells(text: str, delimiter: str) -> list[str]:
         return []
 
 
-def _advice(headers: Mapping[str, Sequence[str]]) -> str:
+def _form(required: Sequence[str]) -> str:
+    """Say which columns the first line must name."""
+    if "label" in required:
+        return "the first line must name the columns path,label[,split][,group]"
+    return "the first line must name the column path"
+
+
+def _advice(headers: Mapping[str, Sequence[str]], required: Sequence[str]) -> str:
     """Say what a header that does not fit has, and what to do.
 
     Args:
         headers: names of the columns, for each delimiter that may be meant.
+        required: columns that the list must have.
     """
     used = [delimiter for delimiter, names in headers.items() if len(names) > 1]
     if not any(headers.values()) or not any(headers[","]):
@@ -117,7 +127,7 @@ def _advice(headers: Mapping[str, Sequence[str]]) -> str:
     # A name in other letters comes first; the first of two columns is taken.
     lower = {name.lower(): name for name in reversed(columns)}
     renamed = []
-    for name in REQUIRED:
+    for name in required:
         similar = [lower[word] for word in (name, *SYNONYMS[name]) if word in lower]
         if name not in columns and similar:
             renamed.append(f"{similar[0]!r} to {name!r}")
@@ -125,5 +135,5 @@ def _advice(headers: Mapping[str, Sequence[str]]) -> str:
         return f"it has {shown}; rename {' and '.join(renamed)}"
     # A list without a header begins with an image.
     if any("." in name or "/" in name for name in columns):
-        return f"it has {shown}, which looks like an image; put a line path,label above it"
+        return f"it has {shown}, which looks like an image; put a line {','.join(required)} above it"
     return f"it has {shown}"

@@ -35,7 +35,7 @@ from freezeframe.classify.heads.networks.finetuned import (
 from freezeframe.classify.heads.networks.layers import Conv, Dense, Dropout, Pool, build, tensors
 from freezeframe.classify.heads.networks.network import import_keras
 from freezeframe.classify.heads.table import make_head
-from freezeframe.classify.predict import predict_images
+from freezeframe.classify.predict import Predictor
 from freezeframe.classify.runs.model_file import load_model
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.manifest import read_manifest
@@ -456,7 +456,7 @@ def test_block5_on_cached_features_trains_as_the_network_with_the_rest_frozen(
 
     lines = list(csv.DictReader((run.folder / "predictions.csv").open()))
     model = load_model(run.folder / "model.safetensors")
-    predicted = predict_images(model, [root / line["path"] for line in lines])
+    predicted = Predictor(model).predict([root / line["path"] for line in lines])
     for line, prediction in zip(lines, predicted, strict=True):
         assert prediction.label == line["predicted"]
         assert prediction.probabilities["b"] == pytest.approx(float(line["p_b"]), abs=1e-5)

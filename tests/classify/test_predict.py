@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import shutil
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -25,7 +26,7 @@ from freezeframe import FreezeframeError, ModelFileError, ParameterError, Predic
 from freezeframe.__main__ import cli
 from freezeframe.classify import predict
 from freezeframe.classify.fit.fitting import fit_classifier
-from freezeframe.classify.predict import Prediction, predict_images
+from freezeframe.classify.predict import Prediction
 from freezeframe.classify.runs import model_file
 from freezeframe.classify.runs.model_file import load_model, save_model
 from freezeframe.classify.task.task import make_task
@@ -97,7 +98,7 @@ def test_a_prediction_is_what_pipeline_and_head_compute(folder: Path, backbone: 
             assert prediction.label == head.classes[numbers[row]]
             np.testing.assert_array_equal(prediction.features, features[start + row])
             assert prediction.fingerprint == store.pixels[start + row]
-    again = predict_images(head, images)
+    again = Predictor(head).predict(images)
     assert all(same(*pair) for pair in zip(predictions, again, strict=True))
 
 
@@ -408,3 +409,99 @@ def test_no_error_about_a_model_carries_a_control_character(model: Path, tmp_pat
         with pytest.raises(FreezeframeError) as raised:
             Predictor(path)
         assert str(raised.value).isprintable()
+
+# The command: folders, lists, folders of runs, engines.
+
+
+def paths_of(*arguments: object) -> list[str]:
+    """Return the paths that `predict` prints predictions of."""
+    result = call(*arguments, "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    return [row["path"] for row in json.loads(result.stdout)]
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["predict", *map(str, arguments)])
+
+
+def test_a_folder_is_predicted_as_the_images_below_it(
+    model: Path, folder: Path, tmp_path: Path
+) -> None:
+    expected = [str(path) for path in files(folder)]
+    (folder / "notes.txt").write_text("no image")
+    (folder / "a" / "b").mkdir(parents=True)
+    deep = folder / "a" / "b" / "no-ending"
+    deep.write_bytes(files(folder)[0].read_bytes())
+    assert paths_of(model, folder) == [str(deep), *expected]
+    assert paths_of(model, expected[3], folder / "tumour") == [expected[3], *expected[12:]]
+    result = call(model, folder)
+    assert "skipped, not an image (.txt 1): notes.txt" in result.stderr.splitlines()
+    (tmp_path / "void").mkdir()
+    result = call(model, tmp_path / "void")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith(f"error: {tmp_path}/void: no images; give")
+
+
+def test_a_list_is_predicted_in_its_order_and_needs_no_labels(model: Path, folder: Path) -> None:
+    first, second = files(folder)[:2]
+    (folder / "new.CSV").write_text(f"comment,path\nx,healthy/01.png\ny,{first}\n")
+    assert paths_of(model, folder / "new.CSV") == [str(second), str(first)]
+    (folder / "gone.csv").write_text("path,label\nhealthy/none.png,healthy\nhealthy/00.png,tumour")
+    result = call(model, folder / "gone.csv", "--format", "json")
+    assert [row.get("error") for row in json.loads(result.stdout)] == ["no such file", None]
+    assert "error: 1 of 2 images could not be read" in result.stderr
+    for text, message in (
+        ("file,label\na,b\n", "must name the column path"),
+        ("path\n", "no image"),
+    ):
+        (folder / "bad.csv").write_text(text)
+        assert re.search(f"bad.csv: .*{message}", call(model, folder / "bad.csv").stderr)
+
+
+def test_a_folder_of_a_run_is_taken_as_the_model(model: Path, folder: Path, tmp_path: Path) -> None:
+    image = files(folder)[0]
+    run = model.parent
+    for place in (run, run.parent):
+        assert paths_of(place, image) == [str(image)]
+    assert Predictor(run).model.run_id == run.name
+    (run.parent / "other").mkdir()
+    (run.parent / "other" / "model.safetensors").write_bytes(model.read_bytes())
+    result = call(run.parent, image)
+    names = f"{run.name}/model.safetensors, other/model.safetensors"
+    assert result.exit_code == 1
+    assert f"holds several model files, {names}; give one" in result.stderr
+    assert "no model file in this folder" in call(folder, image).stderr
+
+
+def test_another_engine_predicts_and_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from freezeframe.extract import settings
+
+    path = fitted(folder, "mnn")
+    images = files(folder)[:2]
+    expected = Predictor(path).predict(images)
+    # A machine without MNN.
+    monkeypatch.setattr(settings, "mnn_installed", lambda: False)
+    monkeypatch.setattr("freezeframe.extract.engines.mnn.mnn_installed", lambda: False)
+    result = call(path, *images)
+    assert result.exit_code == 1
+    assert "the engine mnn needs MNN and ONNX" in result.stderr
+    result = call(path, *images, "--engine", "keras", "--format", "json")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == (
+        "note: the head was fitted on features of the engine mnn, these are of keras: "
+        "their low bits may differ"
+    )
+    for row, prediction in zip(json.loads(result.stdout), expected, strict=True):
+        assert row["label"] == prediction.label
+        assert row["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-4)
+    for name in ("none", "fast"):
+        with pytest.raises(ParameterError, match=f"engine .*{name}"):
+            Predictor(path, engine=name)
+        assert call(path, *images, "--engine", name).exit_code == 2
+
+
+def test_the_engine_of_the_head_is_not_named(model: Path, folder: Path) -> None:
+    for engine in ("auto", "none"):
+        result = call(model, files(folder)[0], "--engine", engine)
+        assert (result.exit_code, result.stderr) == (0, "")
+    assert call(model, files(folder)[0], "--engine", "keras").exit_code == 2

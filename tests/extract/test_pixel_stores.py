@@ -17,7 +17,7 @@ from PIL import Image
 from freezeframe import FeatureStore, FrozenFeatures, ModelFileError, ParameterError, StoreError
 from freezeframe.__main__ import cli
 from freezeframe.classify.fit.fitting import fit_classifier
-from freezeframe.classify.predict import predict_images
+from freezeframe.classify.predict import Predictor
 from freezeframe.classify.runs.model_file import FittedHead, load_model, save_model
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.duplicates.pairs import duplicate_groups
@@ -352,9 +352,10 @@ def test_a_head_on_pixels_predicts_images(scans: Path, tmp_path: Path) -> None:
     run = fit_classifier(task, "logreg", leaderboard=tmp_path / "leaderboard.csv")
     lines = list(csv.DictReader((run.folder / "predictions.csv").open()))
     model = load_model(run.folder / "model.safetensors")
-    predicted = predict_images(
-        model, [*(scans / line["path"] for line in lines), tmp_path / "none.png"], weights="w.h5"
-    )
+    with Predictor(model, weights="w.h5") as predictor:
+        predicted = predictor.predict(
+            [*(scans / line["path"] for line in lines), tmp_path / "none.png"]
+        )
     assert predicted.pop().error == "no such file"
     for line, prediction in zip(lines, predicted, strict=True):
         assert prediction.label == line["predicted"]
@@ -388,7 +389,7 @@ def test_a_model_behind_an_impossible_backbone_is_refused(scans: Path, tmp_path:
         {"precision": "float16"},
     ):
         with pytest.raises(ModelFileError, match="its provenance is damaged or unknown here"):
-            predict_images(changed(**provenance), [scans / "tumour" / "03.png"])
+            Predictor(changed(**provenance))
 
 
 @pytest.mark.parametrize("as_arrays", [False, True])

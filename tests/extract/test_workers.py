@@ -33,8 +33,7 @@ from freezeframe import (
     StoreError,
 )
 from freezeframe.classify.fit.fitting import fit_classifier
-from freezeframe.classify.predict import predict_images
-from freezeframe.classify.runs.model_file import load_model
+from freezeframe.classify.predict import Predictor
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.demo.images import make_demo_images
 from freezeframe.data.formats.images import read_image, resize_image
@@ -137,9 +136,8 @@ def test_a_head_on_its_features_predicts_images(folder: Path, tmp_path: Path) ->
         make_task(store, pooling="avg"), "logreg", leaderboard=tmp_path / "leaderboard.csv"
     )
     lines = list(csv.DictReader((run.folder / "predictions.csv").open()))
-    predicted = predict_images(
-        load_model(run.folder / "model.safetensors"), [folder / line["path"] for line in lines]
-    )
+    with Predictor(run.folder) as predictor:
+        predicted = predictor.predict([folder / line["path"] for line in lines])
     for line, prediction in zip(lines, predicted, strict=True):
         assert prediction.label == line["predicted"]
         assert prediction.probabilities["tumour"] == pytest.approx(

@@ -285,7 +285,7 @@ def mistakes(
         "no leaderboard": (["leaderboard"], 1, "leaderboard.csv: no leaderboard here"),
         "no model": (["predict", "m", "a.png"], 1, "m: no such model file"),
         "not a model": (["predict", good, "a.png"], 1, "good.h5: not a model file of freezeframe"),
-        "nothing to predict": (["predict", "m"], 2, "Missing argument 'IMAGE...'"),
+        "nothing to predict": (["predict", "m"], 2, r"Missing argument 'IMAGE\|FOLDER\|CSV...'"),
         "a folder in the way": (["make-demo-images", str(folder)], 2, "scans"),
     }
 
