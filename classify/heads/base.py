@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -119,7 +120,8 @@ class Head(ABC):
         # The comparison is False for NaN, which is therefore refused.
         if not low <= value <= high:
             raise ParameterError(
-                f"{cls.name}: {name} must lie between {low} and {high}, got {value}"
+                f"{cls.name}: {name} must lie between {low} and {high}, got {value}; "
+                "give another value"
             )
 
     @classmethod  # noqa: B027 - most heads need no library
@@ -230,5 +232,18 @@ class Head(ABC):
         return self.calibration.decide(self.predict_proba(X))
 
     def scores_of(self, X: Matrix) -> NDArray[np.float64]:
-        """Return the `scores` of any matrix, computed block by block."""
-        return np.concatenate([self.scores(block) for _, block in blocks_of(X)])
+        """Return the `scores` of any matrix, computed block by block.
+
+        One thread of BLAS computes: several share a sum of products, and their number would decide
+        its last bits.
+        """
+        with _blas().limit(limits=1, user_api="blas"):
+            return np.concatenate([self.scores(block) for _, block in blocks_of(X)])
+
+
+@cache
+def _blas() -> Any:
+    """Return the controller of NumPy's BLAS; looking it up takes milliseconds, so only once."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

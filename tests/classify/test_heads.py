@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
@@ -15,7 +16,7 @@ from freezeframe import MissingExtraError, ModelFileError, ParameterError
 from freezeframe.classify.heads.table import FOR_ANY_LAYER, make_head
 from freezeframe.classify.runs.model_file import FittedHead, load_model, save_model
 
-from ..conftest import PROVENANCE
+from ..conftest import PROVENANCE, fast_environment
 
 RNG = np.random.default_rng(0)
 
@@ -336,3 +337,59 @@ def test_an_impossible_calibration_is_refused(tmp_path: Path) -> None:
         edited(path, {"about": json.dumps(about | {"calibration": about["calibration"] | change})})
         with pytest.raises(ModelFileError, match="damaged"):
             load_model(path)
+
+
+@pytest.mark.parametrize("name", ["linear-svm", "rbf-svm"])
+def test_predictions_do_not_depend_on_the_number_of_threads(name: str) -> None:
+    """BLAS shares products of this size among its threads, and the order of sums would differ."""
+    from threadpoolctl import threadpool_limits
+
+    rng = np.random.default_rng(0)
+    head = make_head(name)
+    if name == "linear-svm":
+        X = rng.random((700, 25088), np.float32)
+        head.restore({"coef": X[:1] - 0.5, "intercept": np.zeros(1)})
+    else:
+        X = rng.random((700, 16), np.float32)
+        support = rng.random((4000, 16), np.float32)
+        dual = rng.normal(size=(1, 4000))
+        one = np.ones(1)
+        head.restore({"support": support, "dual": dual, "intercept": one, "gamma": one})
+    results = []
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads, "blas"):
+            results.append(head.scores_of(X))
+    np.testing.assert_array_equal(*results)
+
+
+PREDICT_ALL = """
+import sys
+import numpy as np
+from pathlib import Path
+from freezeframe.classify.runs.model_file import load_model
+
+X = np.load("X.npy")
+for path in Path().glob("*.safetensors"):
+    np.save(f"{path.stem}-{sys.argv[1]}.npy", load_model(path).head.predict_proba(X))
+"""
+
+
+@pytest.mark.slow
+def test_predictions_in_processes_of_one_and_of_two_threads_are_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    X, y = problem(2, n=1200)
+    np.save("X.npy", X)
+    for name in FOR_ANY_LAYER:
+        head = make_head(name, **({"epochs": 2} if name.startswith("dense") else {}))
+        head.fit(X, y, 2)
+        model = FittedHead(head, ("a", "b"), "block5_pool", "avg", PROVENANCE, "f" * 64, "run-1")
+        save_model(f"{name}.safetensors", model)
+    for n_threads in ("1", "2"):
+        threads = {"OMP_NUM_THREADS": n_threads, "OPENBLAS_NUM_THREADS": n_threads}
+        command = [sys.executable, "-c", PREDICT_ALL, n_threads]
+        subprocess.run(command, check=True, env=fast_environment() | threads)
+    for name in FOR_ANY_LAYER:
+        first, second = (np.load(f"{name}-{n_threads}.npy") for n_threads in "12")
+        np.testing.assert_array_equal(first, second, err_msg=name)
