@@ -207,7 +207,7 @@ def _compile(expression: str | None) -> re.Pattern[str] | None:
         return re.compile(expression)
     except re.error as error:
         raise ParameterError(
-            f"group_regex: {expression!r} is not a regular expression ({error}); correct it"
+            f"--group-regex: {expression!r} is not a regular expression ({error}); correct it"
         ) from None
 
 

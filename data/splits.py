@@ -195,8 +195,15 @@ def grouped_folds(
                 return folds
     raise FreezeframeError(
         f"{n_folds} folds are too many: class {str(names[rarest])!r} has {n_independent[rarest]} "
-        "independent images (copies and groups count once)"
+        f"independent images (copies and groups count once); {_fold_advice(min(n_independent))}"
     )
+
+
+def _fold_advice(fewest: int) -> str:
+    """Say how to get folds when the rarest class has so many independent images."""
+    if fewest < 2:
+        return "add images of that class"
+    return f"give {fewest} folds at most, or add images of that class"
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.filesize import decimal
+
 from ..data.manifest import Manifest, listing_lines
 from ..data.output.terminal import counts_by_name, printable, progress_bar
 from ..errors import FreezeframeError
@@ -153,7 +155,7 @@ def picture_lines(extraction: Extraction) -> list[str]:
     if extraction.outdated:
         return [
             "warning: the store stays in an earlier format, in which only byte-identical copies "
-            f"are recognised; rewriting it needs {extraction.outdated / 1e9:.1f} GB on this disk"
+            f"are recognised; rewriting it needs {decimal(extraction.outdated)} on this disk"
         ]
     if extraction.unrecognised:
         path, reason = extraction.unrecognised[0]

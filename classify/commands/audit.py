@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...data.output.options import class_options, group_options, layout_option, parse_classes
+from ...data.output.options import (
+    Number,
+    class_options,
+    group_options,
+    layout_option,
+    parse_classes,
+)
 from ...data.output.terminal import counted, printable, progress_bar
 from ...errors import LeakError, ParameterError
 
@@ -37,13 +43,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--threshold",
-    type=click.FloatRange(0.5, 1),
+    type=Number(0.5, 1),
     help="Score from which on two thumbnails count as one picture, 0.85 by default. "
     "1 finds copies only.",
 )
 @click.option(
     "--cosine",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     metavar="SIMILARITY",
     help="For stores: pictures also count as one if the cosine of their features is at least "
     "this, 0.99 say.",

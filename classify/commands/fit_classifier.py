@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...data.output.options import parse_classes, patient_option
+from ...data.output.options import Number, parse_classes, patient_option
 from ...data.output.terminal import message_console
 from .head_results import fit_and_print, log_line, parse_parameters
-from .options import scoring_options, test_option
+from .options import check_hold_out, check_scoring, scoring_options, test_option
 
 if TYPE_CHECKING:
     from ...features.store import FeatureStore
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--sensitivity",
-    type=float,
+    type=Number(0, 1, min_open=True),
     metavar="SHARE",
     help="Choose the threshold so that this share of the positive class is found.",
 )
@@ -96,6 +96,7 @@ def fit_classifier(
     from ..fit.search import FitOptions
     from ..heads.table import HEADS
 
+    check_scoring(options["n_folds"], options["n_repeats"])
     names = _head_names(models)
     fit_options = FitOptions(search, parse_parameters(parameters), calibrate, sensitivity)
     # A wrong name must fail before the command reads any store.
@@ -110,6 +111,7 @@ def fit_classifier(
     options["layer"] = options["layer"] or _layer_for(names, train)
     with message_console().status("", spinner="line") as line:
         task = make_task(train, tests=test_stores, classes=renamed, status=line.update, **options)
+    check_hold_out(task)
     networks = any(HEADS[name].layers for name in names)
     # This setting holds for the rest of the process, which is this command.
     if networks:

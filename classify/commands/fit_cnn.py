@@ -8,10 +8,19 @@ from typing import Any
 
 import click
 
-from ...data.output.options import MAX_FAILED_OPTION, group_options, layout_option, parse_classes
+from ...data.output.options import (
+    MAX_FAILED_OPTION,
+    Integer,
+    Number,
+    check_idle,
+    group_options,
+    layout_option,
+    parse_classes,
+)
 from ...data.output.terminal import message_console
+from ...errors import ParameterError
 from .head_results import fit_and_print, log_line
-from .options import scoring_options, test_option
+from .options import check_hold_out, check_scoring, scoring_options, test_option
 
 PARAMETERS = (
     "epochs",
@@ -26,11 +35,22 @@ PARAMETERS = (
 """Options that are hyper-parameters of the network."""
 
 
+def _only_one(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str:
+    """Return the single network that is given; click by itself would take the last of several."""
+    if len(values) > 1:
+        raise ParameterError(
+            f"--arch: {len(values)} networks are given; run the command once for each"
+        )
+    return values[0]
+
+
 @click.command()
 @click.argument("source", metavar="FOLDER|CSV|STORE", type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--arch",
     required=True,
+    multiple=True,
+    callback=_only_one,
     type=click.Choice(["simple", "dropout", "augmented", "vgg16-block5", "vgg16-block3", "vgg16"]),
     help="Network: one of the article's five models, or vgg16 to be fine-tuned.",
 )
@@ -47,14 +67,14 @@ PARAMETERS = (
 )
 @click.option(
     "--size",
-    type=int,
+    type=Integer(1),
     metavar="PIXELS",
     help="Side of the images for networks on pixels; by default 250, of vgg16 224.",
 )
-@click.option("--epochs", type=int, help="Greatest number of epochs; by default 10.")
+@click.option("--epochs", type=Integer(1), help="Greatest number of epochs; by default 10.")
 @click.option(
     "--patience",
-    type=int,
+    type=Integer(1),
     help="Epochs without a better validation loss before training stops.",
 )
 @click.option(
@@ -65,10 +85,10 @@ PARAMETERS = (
     help="Epoch whose weights are kept; with last, all epochs are trained.",
 )
 @MAX_FAILED_OPTION
-@click.option("--batch-size", type=int, help="Images in a training step; by default 32.")
+@click.option("--batch-size", type=Integer(1), help="Images in a training step; by default 32.")
 @click.option(
     "--learning-rate",
-    type=float,
+    type=Number(0, min_open=True),
     help="Learning rate of Adam; by default 0.001, of vgg16 0.00001.",
 )
 @click.option(
@@ -95,7 +115,7 @@ PARAMETERS = (
     "--checkpoint-seconds",
     default=60.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=Number(0),
     help="Seconds between checkpoints in runs/.checkpoints, which are removed at the end.",
 )
 @click.option(
@@ -138,12 +158,18 @@ def fit_cnn(
     """
     from ...extract.engines.keras import choose_keras_backend, make_deterministic
     from ...extract.report import extract_and_report
+    from ...features.index import begins_as_store
     from ..fit.fitting import HeadFitter
     from ..fit.image_stores import ImageStores
     from ..fit.search import FitOptions
     from ..heads.architectures import find_architecture
     from ..task.task import make_task
 
+    check_scoring(options["n_folds"], options["n_repeats"])
+    only_stores = all(path.is_file() and begins_as_store(path) for path in (source, *tests))
+    for name in ("stores", "max_failed"):
+        check_idle(name, only_stores, "on stores, which have their features already")
+    check_idle("patience", options["keep"] == "last", "with --keep last")
     # Options are checked in the order of their cost: names first, images last.
     architecture = find_architecture(arch, trainable=trainable, weights=weights, size=size)
     # Options that are not set keep the value of the architecture.
@@ -183,6 +209,7 @@ def fit_cnn(
             status=line.update,
             **options,
         )
+    check_hold_out(task)
     # This setting holds for the rest of the process, which is this command.
     make_deterministic()
     fitter = HeadFitter(

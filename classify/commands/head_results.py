@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...data.output.options import is_plain_number
 from ...data.output.terminal import console, message_console, percent, printable
 from ...errors import FreezeframeError, LeakError, MissingExtraError, ParameterError
 from ..board.columns import as_table, fit_columns
@@ -76,12 +77,12 @@ def parse_parameters(texts: tuple[str, ...]) -> dict[str, Any]:
     """
     parameters: dict[str, Any] = {}
     for text in texts:
-        name, equals, value = (part.strip() for part in text.partition("="))
+        name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise ParameterError(f"--param must be NAME=VALUE or HEAD.NAME=VALUE, got {text!r}")
         parameters[name] = value
         # The last type that fits is the narrowest: 3 becomes an integer, 0.5 a float.
-        for convert in (float, int):
+        for convert in (float, int) if is_plain_number(value) else ():
             with suppress(ValueError):
                 parameters[name] = convert(value)
     return parameters

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...data.output.options import class_options
+from ...data.output.options import Integer, Number, check_idle, class_options
 from ...errors import ParameterError
+
+if TYPE_CHECKING:
+    from ..task.task import Task
 
 LEADERBOARD = click.Path(path_type=Path, dir_okay=False)
 OUTPUT_FORMATS = click.Choice(["table", "csv", "markdown", "json"])
@@ -40,6 +43,7 @@ _OPTIONS = (
         default=0,
         show_default=True,
         metavar="FOLDS",
+        type=Integer(0),
         help="Number of folds of cross-validation; each keeps copies and groups together. 0: none.",
     ),
     click.option(
@@ -48,7 +52,7 @@ _OPTIONS = (
         default=1,
         show_default=True,
         metavar="N",
-        type=click.IntRange(1),
+        type=Integer(1),
         help="Repeat cross-validation N times, with other folds each time.",
     ),
     click.option(
@@ -56,6 +60,7 @@ _OPTIONS = (
         default=0.2,
         show_default=True,
         metavar="SHARE",
+        type=Number(0, 1, min_open=True, max_open=True),
         help="Share of the images in the hold-out, for stores without splits.",
     ),
     class_options,
@@ -74,7 +79,7 @@ _OPTIONS = (
         "--seed",
         default=0,
         show_default=True,
-        type=click.IntRange(0, 2**32 - 1),
+        type=Integer(0, 2**32 - 1),
         help="Seed of the splits and of the fits.",
     ),
     click.option(
@@ -118,6 +123,20 @@ def test_option(
         type=click.Path(path_type=Path, exists=exists),
         help="Another image set to test on. Repeat it for more sets.",
     )
+
+
+def check_scoring(n_folds: int, n_repeats: int) -> None:
+    """Raise ParameterError if --repeats is set without --cv."""
+    check_idle("n_repeats", n_repeats > 1 and not n_folds, "without --cv")
+
+
+def check_hold_out(task: Task) -> None:
+    """Raise ParameterError if the size of a hold-out is set, but the task has none."""
+    # Imported late: --help must be quick.
+    from ..task.store_split import HOLD_OUT
+
+    held_out = any(test.split.startswith(HOLD_OUT) for test in task.tests)
+    check_idle("test_size", not held_out, "with --cv, --test or splits of the store's own")
 
 
 def parse_metric(text: str, option: str, names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import click
 
 from ...data.output.csv import csv_line
 from ...data.output.json import json_text
+from ...data.output.options import check_idle
 from ...data.output.skipped import skipped_lines
 from ...data.output.terminal import console, printable, table
 from ...errors import FreezeframeError
@@ -65,6 +66,9 @@ def predict(model: Path, sources: tuple[Path, ...], output: str, weights: str, e
                 f"note: {note}, these are of {predictor.engine}: their low bits may differ",
                 err=True,
             )
+        random = str(predictor.model.provenance["weights_source"]).startswith("random")
+        idle = random or predictor.engine == "none"
+        check_idle("weights", idle, "on a head of pixels or of random weights")
         images = [image for source in sources for image in _images(source)]
         # Features are not printed; without them thousands of predictions fit into memory.
         predictions = [
@@ -82,8 +86,8 @@ def predict(model: Path, sources: tuple[Path, ...], output: str, weights: str, e
 
 def _images(source: Path) -> list[Path]:
     """Return the images that an argument names; print the files of a folder that are skipped."""
-    from ...data.folder_tree import find_images
-    from ...data.image_list import read_paths
+    from ...data.lists.folder_tree import find_images
+    from ...data.lists.image_list import read_paths
 
     if source.is_dir():
         images, skipped = find_images(source)

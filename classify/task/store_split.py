@@ -12,6 +12,9 @@ from ...data.splits import hold_out
 from ...errors import FreezeframeError
 from .part import HeldOutPart, Part
 
+HOLD_OUT = "hold-out"
+"""First word of the split of a hold-out."""
+
 
 @dataclass(frozen=True)
 class StoreSplit:
@@ -65,7 +68,10 @@ def split_store(whole: Part, *, further_tests: bool, test_size: float, seed: int
         )
     check_patients(whole)
     train, test = hold_out(whole.labels, whole.groups, test_size=test_size, seed=seed)
-    held_out = HeldOutPart(whole.take(test), f"hold-out {test_size:.0%}")
+    n_rows = len(whole.rows)
+    # A share of less than one image still holds out one of each class: name what is held out.
+    share = test_size if test_size * n_rows >= 1 else len(test) / n_rows
+    held_out = HeldOutPart(whole.take(test), f"{HOLD_OUT} {_percent(share)}")
     return StoreSplit.without_validation(whole.take(train), held_out)
 
 
@@ -89,3 +95,8 @@ def _split_by_names(whole: Part, splits: NDArray[np.str_], further_tests: bool) 
     # Rows of the test split or of none are not trained on.
     used = train | validation
     return StoreSplit(whole.take(used), validation[used], tests)
+
+
+def _percent(share: float) -> str:
+    """Write a share in whole percents; a small one with a digit, so that it is never 0 %."""
+    return f"{share:.0%}" if share >= 0.01 else f"{100 * share:.2g}%"

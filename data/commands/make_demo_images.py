@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..output.options import Integer
 from ..output.terminal import printable
 
 
@@ -14,10 +15,11 @@ from ..output.terminal import printable
 @click.option(
     "--per-class",
     default=120,
+    type=Integer(1),
     show_default=True,
     help="Number of images of each class, planted copies included.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of the drawings.")
+@click.option("--seed", default=0, show_default=True, type=Integer(0), help="Seed of the drawings.")
 def make_demo_images(out: Path, per_class: int, seed: int) -> None:
     """Draw the demo set into the new folder OUT.
 

@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from ...errors import ParameterError
-from ..output.options import group_options, layout_option
+from ..output.options import Integer, Number, group_options, layout_option
 from ..output.terminal import counted, counts_by_name, printable, progress_bar
 
 if TYPE_CHECKING:
@@ -29,11 +29,16 @@ MAX_UNREADABLE = 3
     help="Path of the new list, a CSV file.",
 )
 @click.option(
-    "--test", default=0.2, show_default=True, help="Share of the images to test on; 0 for none."
+    "--test",
+    default=0.2,
+    show_default=True,
+    type=Number(0, 1, max_open=True),
+    help="Share of the images to test on; 0 for none.",
 )
 @click.option(
     "--validation",
     default=0.0,
+    type=Number(0, 1, max_open=True),
     show_default=True,
     help="Share of the images for choosing among heads; 0 for none.",
 )
@@ -42,18 +47,19 @@ MAX_UNREADABLE = 3
     default=0,
     show_default=True,
     metavar="FOLDS",
+    type=Integer(0),
     help="Number of cross-validation folds of the images outside the test part; 0 for none.",
 )
 @click.option(
     "--seed",
     default=0,
     show_default=True,
-    type=click.IntRange(0, 2**32 - 1),
+    type=Integer(0, 2**32 - 1),
     help="Seed of the split.",
 )
 @click.option(
     "--threshold",
-    type=click.FloatRange(0.5, 1),
+    type=Number(0.5, 1),
     help="Least score at which two thumbnails count as one picture; see freezeframe audit. "
     "[default: 0.85]",
 )
@@ -87,6 +93,8 @@ def split(
     from ..output.files import check_output, write_whole
 
     # Checked first: reading the images may take minutes.
+    if folds == 1:
+        raise ParameterError("--folds: 1 fold leaves nothing to train on; give 0, or 2 and more")
     check_output(output)
     folder = output.resolve().parent
     if not folder.is_dir():

@@ -64,9 +64,7 @@ class ListHeader:
     notes: tuple[str, ...] = ()
 
 
-def read_header(
-    source: Path, text: str, required: Sequence[str] = REQUIRED
-) -> ListHeader:
+def read_header(source: Path, text: str, required: Sequence[str] = REQUIRED) -> ListHeader:
     """Read the first line of a CSV file.
 
     Semicolons or tabs are read as the ends of cells only if the line has no comma, and if the
@@ -135,5 +133,7 @@ def _advice(headers: Mapping[str, Sequence[str]], required: Sequence[str]) -> st
         return f"it has {shown}; rename {' and '.join(renamed)}"
     # A list without a header begins with an image.
     if any("." in name or "/" in name for name in columns):
-        return f"it has {shown}, which looks like an image; put a line {','.join(required)} above it"
+        return (
+            f"it has {shown}, which looks like an image; put a line {','.join(required)} above it"
+        )
     return f"it has {shown}"

@@ -2,24 +2,73 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ...errors import ParameterError
 
 Command = Callable[..., Any]
+
+_PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
+
+
+def is_plain_number(text: str) -> bool:
+    """Return True for digits as 10, -0.5 or 1e-3; False for nan, 1_0, 0x10 and " 1"."""
+    # Python's own `float` takes what no user means: a typing error must not become a number.
+    return _PLAIN_NUMBER.fullmatch(text) is not None
+
+
+class Integer(click.IntRange):
+    """Type of an option: an integer in plain digits, within a range."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the integer; anything else is a usage error."""
+        if isinstance(value, str) and not is_plain_number(value):
+            self.fail(f"{value!r} is not a number; write digits, as in 10", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Number(click.FloatRange):
+    """Type of an option: a finite number in plain digits, within a range."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the number; anything else is a usage error."""
+        if isinstance(value, str) and not is_plain_number(value):
+            self.fail(f"{value!r} is not a number; write digits, as in 0.5 or 1e-3", param, ctx)
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is too large; give a smaller number", param, ctx)
+        return number
+
 
 MAX_FAILED_OPTION = click.option(
     "--max-failed",
     default=10.0,
     show_default=True,
     metavar="PERCENT",
-    type=click.FloatRange(0, 100),
+    type=Number(0, 100),
     help="Share of unreadable images above which the command ends with an error.",
 )
+
+
+def check_idle(name: str, idle: bool, reason: str) -> None:
+    """Raise ParameterError if the user set an option that has no effect here.
+
+    Args:
+        name: name of the option's parameter in the function of the running command.
+        idle: True if the option has no effect.
+        reason: when it has none, as in "without --cv".
+    """
+    context = click.get_current_context()
+    if not idle or context.get_parameter_source(name) is ParameterSource.DEFAULT:
+        return
+    option = next(option for option in context.command.params if option.name == name)
+    raise ParameterError(f"{option.opts[0]}: has no effect {reason}; leave it out")
 
 
 def group_options(command: Command) -> Command:

@@ -8,7 +8,13 @@ from typing import Any
 
 import click
 
-from ...data.output.options import MAX_FAILED_OPTION, group_options, layout_option
+from ...data.output.options import (
+    MAX_FAILED_OPTION,
+    Integer,
+    check_idle,
+    group_options,
+    layout_option,
+)
 from ...data.output.terminal import printable
 
 
@@ -51,7 +57,7 @@ from ...data.output.terminal import printable
     "--seed",
     default=0,
     show_default=True,
-    type=click.IntRange(0),
+    type=Integer(0, 2**32 - 1),
     help="Seed of random weights.",
 )
 @click.option(
@@ -84,12 +90,12 @@ from ...data.output.terminal import printable
 )
 @click.option(
     "--batch-size",
-    type=int,
+    type=Integer(1, 1024),
     help="Number of images in one forward pass of Keras  [default: fits the memory]",
 )
 @click.option(
     "--workers",
-    type=click.IntRange(1),
+    type=Integer(1),
     help="Number of processes of mnn  [default: one for each core]",
 )
 @click.option(
@@ -131,6 +137,7 @@ def extract_features(
     from ..settings import Settings
 
     # Wrong options must fail before the images are read.
+    check_idle("seed", options["weights"] != "random", "without --weights random")
     settings = Settings(**options)
     # A first try needs no data: the demo set is drawn here.
     if source is None:

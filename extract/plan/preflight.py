@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from ...errors import StoreError
 from ...features.layout import DONE, PENDING, ROW_SHAPES
 from ...features.store import FeatureStore
@@ -89,7 +91,7 @@ def check_free(path: Path, n_bytes: int) -> None:
     if not has_room(path, n_bytes):
         free = shutil.disk_usage(path.parent).free
         raise StoreError(
-            f"{path}: its features need {n_bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free here; "
+            f"{path}: its features need {decimal(n_bytes)}, {decimal(free)} are free here; "
             "make room, give another --output, fewer layers or --dtype float16"
         )
 

@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from typing import IO
 
+from rich.filesize import decimal
+
 from ...data.output.files import check_output, new_file
 from ...data.output.terminal import Progress
 from ...errors import StoreError
@@ -83,7 +85,7 @@ def _check_room(out: Path, store: FeatureStore) -> None:
     free = shutil.disk_usage(out.parent).free
     if n_bytes > free:
         raise StoreError(
-            f"{out}: its features need {n_bytes / 1e9:.3g} GB, {free / 1e9:.3g} GB are free here; "
+            f"{out}: its features need {decimal(n_bytes)}, {decimal(free)} are free here; "
             "make room or choose another output path"
         )
 

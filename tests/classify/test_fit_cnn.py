@@ -531,8 +531,8 @@ def test_all_heads_are_those_for_any_layer(
             "size is for networks on pixels, but block5_pool needs images of 224 x 224; leave it",
         ),
         (["--arch", "vgg16-block5", "--augment"], "parameter 'augment': no head to fit has it"),
-        (["--arch", "simple", "--size", "0"], "size must lie between 1 and 1024, got 0"),
-        (["--arch", "simple", "--size", "-3"], "size must lie between 1 and 1024, got -3"),
+        (["--arch", "simple", "--size", "0"], "'--size': 0 is not in the range x>=1"),
+        (["--arch", "simple", "--size", "-3"], "'--size': -3 is not in the range x>=1"),
         (["--arch", "simple", "--size", "4"], "size 4 is too small for the layers of cnn-simple"),
         (
             ["--arch", "vgg16", "--trainable", "all", "--weights", "random", "--size", "31"],
@@ -540,13 +540,13 @@ def test_all_heads_are_those_for_any_layer(
         ),
         (
             ["--arch", "simple", "--epochs", "0"],
-            "cnn-simple: epochs must lie between 1 and 10000, got 0",
+            "'--epochs': 0 is not in the range x>=1",
         ),
-        (["--arch", "simple", "--batch-size", "0"], "cnn-simple: batch_size must lie between"),
-        (["--arch", "simple", "--patience", "0"], "cnn-simple: patience must lie between"),
+        (["--arch", "simple", "--batch-size", "0"], "'--batch-size': 0 is not in the range x>=1"),
+        (["--arch", "simple", "--patience", "0"], "'--patience': 0 is not in the range x>=1"),
         (
             ["--arch", "simple", "--learning-rate", "nan"],
-            "cnn-simple: learning_rate must lie between",
+            "'--learning-rate': 'nan' is not a number; write digits",
         ),
         (
             ["--arch", "simple", "--precision", "int8"],

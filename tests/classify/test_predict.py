@@ -410,6 +410,7 @@ def test_no_error_about_a_model_carries_a_control_character(model: Path, tmp_pat
             Predictor(path)
         assert str(raised.value).isprintable()
 
+
 # The command: folders, lists, folders of runs, engines.
 
 

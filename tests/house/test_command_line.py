@@ -179,7 +179,7 @@ def mistakes(
         "bad batch size": (
             [e, str(folder), "--batch-size", "0"],
             2,
-            "batch_size must lie between 1 and 1024, got 0",
+            "'--batch-size': 0 is not in the range 1<=x<=1024",
         ),
         "no weights": ([e, str(folder), "--weights", "w.h5"], 1, "w.h5: no such weights file"),
         "not ours": (
@@ -219,7 +219,7 @@ def mistakes(
         "bad sensitivity": (
             [f, good, "--sensitivity", "95"],
             2,
-            "sensitivity must be between 0 and 1, got 95",
+            "'--sensitivity': 95.0 is not in the range 0<x<=1",
         ),
         "one fold": ([f, good, "--cv", "1"], 2, "cross-validation needs 2 folds"),
         "layer not kept": (
@@ -260,7 +260,7 @@ def mistakes(
         "a seed too large": (
             [e, str(folder), "--seed", str(2**80)],
             2,
-            "seed must lie between 0 and 4294967295",
+            "is not in the range 0<=x<=4294967295",
         ),
         "one image each": (
             [f, str(make_store("two.h5", ["a", "b"]))],
@@ -275,7 +275,7 @@ def mistakes(
         "bad share": (
             [f, good, "--test-size", "2"],
             2,
-            "test_size must be between 0 and 1, got 2",
+            "'--test-size': 2.0 is not in the range 0<x<1",
         ),
         "another CSV": (
             [f, good, "--leaderboard", "results.csv"],
