@@ -79,6 +79,9 @@ def difference(a: FeatureStore, b: FeatureStore) -> StoreDifference:
         >>> difference(FeatureStore("a.h5"), FeatureStore("b.h5")).equal  # doctest: +SKIP
         True
     """
+    # Two stores with the same damage must not be called equal.
+    for store in (a, b):
+        store.check()
     rows_a = _rows_by_key(a)
     rows_b = _rows_by_key(b)
     pairs = [(row, rows_b[key]) for key, row in rows_a.items() if key in rows_b]

@@ -126,6 +126,11 @@ class FeatureStore:
         return PurePath(self.source).name or self.path.stem
 
     @property
+    def n_done(self) -> int:
+        """Number of done rows, damaged or not."""
+        return int((self.status == DONE).sum())
+
+    @property
     def complete(self) -> bool:
         """True if no row is pending."""
         return not bool((self.status == PENDING).any())
@@ -437,6 +442,15 @@ class FeatureStore:
         if (self.status[numbers] != DONE).any():
             raise StoreError(f"{self.path}: some of the requested rows are not done")
         return numbers
+
+    def check(self) -> None:
+        """Check what all rows hold beside their features.
+
+        Raises:
+            StoreError: a status, a fingerprint or a group does not match its checksum.
+        """
+        for fact in FACTS:
+            self._check_facts(fact)
 
     def _check_facts(self, fact: str) -> None:
         """Raise StoreError if a fact of a row does not match its checksum; check it once."""

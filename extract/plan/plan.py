@@ -11,7 +11,7 @@ from typing import Literal
 from ...data.manifest import Image, Manifest
 from ...errors import ParameterError, StoreError
 from ...features.index import begins_as_store
-from ...features.layout import DONE, PENDING, STORE_FORMAT_VERSION
+from ...features.layout import PENDING, STORE_FORMAT_VERSION
 from ...features.store import FeatureStore
 from ..settings import Settings
 from .preflight import (
@@ -267,11 +267,6 @@ def _is_current(store: FeatureStore) -> bool:
     return store.format_version == STORE_FORMAT_VERSION
 
 
-def _n_done(store: FeatureStore) -> int:
-    """Return the number of done rows, damaged or not."""
-    return int((store.status == DONE).sum())
-
-
 def _has_images(store: FeatureStore, manifest: Manifest) -> bool:
     """Return True if the rows of a store are the images of a manifest, in its order."""
     if len(store) != len(manifest.images):
@@ -352,7 +347,7 @@ def _find_unfinished(
     if begun is None or (_is_current(begun) and _has_images(begun, manifest)):
         return _Unfinished(begun, None, donors, obsolete)
     # The images changed again. Only one unfinished store is kept: the one with more rows.
-    if aside is None or _n_done(aside) < _n_done(begun):
+    if aside is None or aside.n_done < begun.n_done:
         return _Unfinished(None, begun, (begun,), obsolete)
     return _Unfinished(None, None, donors, (*obsolete, begun.path))
 

@@ -65,9 +65,15 @@ def verify(path: Path) -> None:
     opened = FeatureStore(path)
     with progress_bar("checking") as progress:
         mismatches = opened.verify(progress)
-    for row, layer in mismatches:
-        click.echo(printable(f"damaged: {opened.paths[row]}: {layer}"))
-    n = len(opened.rows())
+    for row, name in mismatches:
+        click.echo(printable(f"damaged: {opened.paths[row]}: {name}"))
+    n = opened.n_done
+    if not opened.has_row_checksums:
+        click.echo(
+            f"format version {opened.format_version} has checksums of features only: status, "
+            "sizes, pixels, thumbnails and near-duplicates cannot be checked; extract-features "
+            "rewrites the store in today's version"
+        )
     if mismatches:
         # A row may be damaged in several layers.
         n_damaged = len({row for row, _ in mismatches})

@@ -1,0 +1,284 @@
+"""Patients and groups as relatives: across stores, merged stores, lists, and networks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from freezeframe import FeatureStore, FreezeframeError
+from freezeframe.__main__ import cli
+from freezeframe.classify.task.relatives import UNKNOWN, relatives
+from freezeframe.classify.task.task import make_task
+from freezeframe.data.fingerprints import fingerprint
+from freezeframe.data.groups import COMMON, OWN
+from freezeframe.data.manifest import read_manifest
+from freezeframe.extract.extraction import extract_features
+from freezeframe.extract.settings import Settings
+from freezeframe.features.copies.merge import merge
+
+from ..conftest import MakeStore
+from ..features.stores import as_version
+
+PIXELS = Settings(backbone="pixels-8", layers=("pixels",), dtype="float16")
+N_PATIENTS = 12
+LABELS = ["lesion", "no_lesion"]
+Pictures = Callable[[int, int], dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments: object) -> Result:
+    """Run freezeframe in this process."""
+    return CliRunner().invoke(cli, list(map(str, arguments)), prog_name="freezeframe")
+
+
+def dicom(path: Path, pixels: np.ndarray, patient: str) -> None:
+    """Write a small uncompressed DICOM file."""
+    pydicom = pytest.importorskip("pydicom", minversion="3")
+    from pydicom.dataset import Dataset, FileMetaDataset
+
+    header = Dataset()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    header.file_meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+    header.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    header.PatientID = patient
+    header.PhotometricInterpretation = "MONOCHROME2"
+    header.SamplesPerPixel = 1
+    header.Rows = pixels.shape[0]
+    header.Columns = pixels.shape[1]
+    header.BitsAllocated = 8
+    header.BitsStored = 8
+    header.HighBit = 7
+    header.PixelRepresentation = 0
+    header.PixelData = pixels.astype(np.uint8).tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header.save_as(path, enforce_file_format=True)
+
+
+@pytest.fixture
+def studies(tmp_path: Path) -> Path:
+    """Two DICOM folders, train and test: another slice of each of twelve patients in both."""
+    rng = np.random.default_rng(0)
+    for side in ("one", "two"):
+        for number in range(N_PATIENTS):
+            label = LABELS[number % 2]
+            pixels = rng.integers(0, 256, (24, 24))
+            dicom(tmp_path / side / label / f"{number}.dcm", pixels, f"ID {number}")
+    return tmp_path
+
+
+def store_of(source: Path, **options: str) -> FeatureStore:
+    """Extract the pixels of a folder or list."""
+    manifest = read_manifest(source, **options)  # type: ignore[arg-type]
+    return extract_features(manifest, f"{source.stem}.h5", PIXELS).store
+
+
+def test_a_patient_in_two_stores_is_a_relative(studies: Path) -> None:
+    for side in ("one", "two"):
+        store_of(studies / side)
+    audited = run("audit", "one.h5", "--against", "two.h5", "--strict")
+    assert audited.exit_code == 3
+    assert "12 of 12 images of two have a relative in one (12 same group)" in audited.stdout
+    fitted = run("fit-classifier", "one.h5", "--test", "two.h5", "--model", "knn")
+    assert fitted.exit_code == 3
+    row = pd.read_csv("leaderboard.csv").iloc[0]
+    assert (row.n_test, row.n_test_leaking, row.n_test_clean) == (12, 12, 0)
+    assert np.isnan(row.clean_accuracy)
+
+
+@pytest.mark.slow
+def test_a_patient_in_two_folders_is_a_relative_for_a_network(studies: Path) -> None:
+    options = ("--size", 32, "--epochs", 1, "--arch", "simple")
+    fitted = run("fit-cnn", "one", "--test", "two", *options)
+    assert fitted.exit_code == 3, fitted.output
+    row = pd.read_csv("leaderboard.csv").iloc[0]
+    assert (row.n_test_leaking, row.n_test_clean) == (12, 0)
+
+
+@pytest.fixture(scope="session")
+def pictures_of() -> Pictures:
+    """A function that makes digests and fingerprints of n different pictures."""
+
+    def make(n: int, first: int) -> dict[str, Any]:
+        prints = []
+        for seed in range(first, first + n):
+            noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            prints.append(fingerprint(np.kron(noise, np.ones((8, 8, 1), np.uint8))))
+        return {
+            "sha256s": [f"{seed:064x}" for seed in range(first, first + n)],
+            "fingerprints": prints,
+        }
+
+    return make
+
+
+def write_list(path: Path, rows: Sequence[tuple[str, str, str]], column: str) -> Path:
+    """Write a list of (path, label, group)."""
+    lines = [f"path,label,{column}", *(",".join(row) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_stores_keep_what_a_group_column_named(studies: Path) -> None:
+    # PNG files: the column alone knows the patient.
+    from PIL import Image
+
+    rng = np.random.default_rng(1)
+    for side in ("png1", "png2"):
+        rows = []
+        for number in range(N_PATIENTS):
+            file = studies / side / f"{number}.png"
+            file.parent.mkdir(exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(file)
+            rows.append((f"{side}/{number}.png", LABELS[number % 2], f"p{number}"))
+        store = store_of(write_list(studies / f"{side}.csv", rows, "pid"), group_column="pid")
+        assert set(store.group_scopes) == {COMMON}
+        assert store.provenance["group_source"] == "column pid"
+    crossing = "12 of 12 images of png2.csv have a relative in png1.csv"
+    lists = run("audit", "png1.csv", "--against", "png2.csv", "--group-column", "pid")
+    assert crossing in lists.stdout
+    assert crossing in run("audit", "png1.h5", "--against", "png2.h5").stdout
+    fitted = run("fit-classifier", "png1.h5", "--test", "png2.h5", "--model", "knn")
+    assert fitted.exit_code == 3
+    # A merged store keeps the meaning of its groups, too.
+    merge("all.h5", ["png2.h5"])
+    assert run("fit-classifier", "png1.h5", "--test", "all.h5", "--model", "knn").exit_code == 3
+
+
+def test_a_group_of_a_list_does_not_hide_the_patient(studies: Path) -> None:
+    # Each study is one image, so that only PatientIDs join the two images of a patient.
+    rows = [
+        (f"{side}/{LABELS[number % 2]}/{number}.dcm", LABELS[number % 2], f"{side}-{number}")
+        for side in ("one", "two")
+        for number in range(N_PATIENTS)
+    ]
+    source = write_list(studies / "list.csv", rows, "study")
+    done = run("split", source, "--group-column", "study", "--output", "split.csv", "--test", 0.4)
+    assert done.exit_code == 0, done.output
+    sides: dict[str, set[str]] = {}
+    for image in read_manifest("split.csv").images:
+        sides.setdefault(image.patient, set()).add(image.split)
+    assert len(sides) == N_PATIENTS
+    assert all(len(names) == 1 for names in sides.values())
+    # A store of the list chains both, too.
+    store = store_of(source, group_column="study")
+    assert len(set(make_task(store).train.groups) | {-1}) - 1 < len(make_task(store).train.rows)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "level"),
+    [((COMMON, COMMON), "group"), ((OWN, OWN), ""), ((COMMON, OWN), ""), (("", COMMON), UNKNOWN)],
+)
+def test_names_join_two_stores_only_if_they_mean_the_same_in_both(
+    make_store: MakeStore, pictures_of: Pictures, scopes: tuple[str, str], level: str
+) -> None:
+    stores = []
+    for number, scope in enumerate(scopes):
+        groups = [f"g{row // 2}" for row in range(6)]
+        prints = pictures_of(6, 10 * number)
+        path = make_store(
+            f"{number}.h5", LABELS * 3, groups=groups, group_scope=scope or OWN, **prints
+        )
+        # A store of version 2 does not keep the scope of its groups.
+        stores.append(FeatureStore(path if scope else as_version(path, 2)))
+    task = make_task(stores[0], tests=[stores[1]])
+    assert set(relatives(task.tests[0].part, task.train)) == {level}
+
+
+def test_a_chain_leads_through_rows_that_are_not_trained_on(
+    make_store: MakeStore, pictures_of: Pictures
+) -> None:
+    # The test image is a copy of an unused row, whose patient is trained on.
+    patients = ["p1", "p1", "", "", "", ""]
+    splits = ["train", "test", "train", "train", "test", "test"]
+    prints = pictures_of(6, 0)
+    train = make_store("a.h5", LABELS * 3, splits=splits, patients=patients, **prints)
+    again = pictures_of(2, 1)
+    test = make_store("b.h5", LABELS, **again)
+    task = make_task(FeatureStore(train), tests=[FeatureStore(test)])
+    external = task.tests[-1].part
+    assert relatives(external, task.train).tolist() == ["group", "bytes"]
+
+
+def test_groups_of_an_older_store_are_never_called_clean(
+    make_store: MakeStore, pictures_of: Pictures
+) -> None:
+    groups = [f"g{row}" for row in range(12)]
+    for name, first in (("a.h5", 0), ("b.h5", 20)):
+        as_version(make_store(name, LABELS * 6, groups=groups, **pictures_of(12, first)), 2)
+    fitted = run("fit-classifier", "a.h5", "--test", "b.h5", "--model", "knn")
+    assert "does not keep whether its groups are those of other stores" in fitted.output
+    row = pd.read_csv("leaderboard.csv").iloc[0]
+    assert (row.n_test_leaking, row.n_test_clean) == (0, 0)
+    audited = run("audit", "a.h5", "--against", "b.h5", "--strict")
+    assert audited.exit_code == 3
+    assert "UNKNOWN: 12 groups of" in audited.stdout
+
+
+def test_merged_lists_keep_their_own_groups_apart(
+    make_store: MakeStore, pictures_of: Pictures
+) -> None:
+    for name, first, source in (
+        ("a.h5", 0, "/a.csv"),
+        ("b.h5", 9, "/b.csv"),
+        ("c.h5", 5, "/a.csv"),
+    ):
+        labels = [f"{label} {name}" for label in LABELS]
+        make_store(
+            name,
+            labels,
+            groups=["group-1", "group-1"],
+            provenance={"source": source},
+            **pictures_of(2, first),
+        )
+    store = merge("all.h5", ["a.h5", "b.h5", "c.h5"])
+    names = store.groups.tolist()
+    # Shards of one list share its groups; two lists do not.
+    assert names[0] == names[1] == names[4] == names[5] != names[2] == names[3]
+    assert store.data_set == "all"
+
+
+def test_one_patient_for_all_is_named_as_the_cause(studies: Path) -> None:
+    for number in range(N_PATIENTS):
+        label = LABELS[number % 2]
+        pixels = np.random.default_rng(number).integers(0, 256, (24, 24))
+        dicom(studies / "anon" / label / f"{number}.dcm", pixels, "ANONYMOUS")
+    cause = "all 12 images have the same PatientID, as anonymised files may have"
+    refused = run("split", "anon", "--output", "list.csv")
+    assert refused.exit_code == 1
+    assert cause in " ".join(refused.stderr.split())
+    assert run("split", "anon", "--output", "list.csv", "--ignore-patient-ids").exit_code == 0
+    store_of(studies / "anon")
+    for options in ([], ["--cv", 2]):
+        refused = run("fit-classifier", "anon.h5", "--model", "knn", *options)
+        assert refused.exit_code == 1
+        assert cause in " ".join(refused.stderr.split())
+    fitted = run("fit-classifier", "anon.h5", "--model", "knn", "--ignore-patient-ids")
+    assert fitted.exit_code == 0, fitted.output
+    row = pd.read_csv("leaderboard.csv").iloc[0]
+    assert json.loads(row.choices)["patients"] == "ignored"
+
+
+def test_a_store_made_without_patients_says_so_in_the_row(studies: Path) -> None:
+    options = ("--backbone", "pixels-8", "--layer", "pixels", "--output", "s.h5")
+    assert run("extract-features", "one", *options, "--ignore-patient-ids").exit_code == 0
+    assert not FeatureStore("s.h5").patients.any()
+    assert run("fit-classifier", "s.h5", "--model", "knn").exit_code == 0
+    assert json.loads(pd.read_csv("leaderboard.csv").iloc[0].choices)["patients"] == "ignored"
+
+
+def test_make_task_names_the_store(make_store: MakeStore) -> None:
+    path = make_store("a.h5", LABELS * 6, patients=["patient-1"] * 12)
+    with pytest.raises(FreezeframeError, match=r"a\.h5: cannot be split: all 12 images"):
+        make_task(FeatureStore(path))
