@@ -637,6 +637,7 @@ def test_options_that_name_the_patient_are_passed_on(
     monkeypatch.setattr("freezeframe.data.manifest.read_manifest", read)
     command = ["extract-features", str(scans), f"--{option.replace('_', '-')}", value]
     assert CliRunner().invoke(cli, command).exit_code == 1
+    assert arguments.pop("read_patients") is True
     assert {name: setting for name, setting in arguments.items() if setting is not None} == {
         option: value
     }
