@@ -35,13 +35,13 @@ def fit(store: Path, *more: object) -> Result:
 
 def hard_features() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Features and class numbers that solvers of libraries refuse, or never end on."""
-    X = np.random.default_rng(0).normal(size=(41, 4)).astype(np.float32)
-    y = np.arange(41) % 2
+    X = np.random.default_rng(0).normal(size=(21, 4)).astype(np.float32)
+    y = np.arange(21) % 2
     X[:, 0] += 3 * y
-    few = np.arange(41) % 20
+    few = np.arange(20) % 10
     return {
-        "a class of one image": (X, (np.arange(41) == 40).astype(int)),
-        "two images of each class": (X[:40], few[:40]),
+        "a class of one image": (X, (np.arange(21) == 20).astype(int)),
+        "two images of each class": (X[:20], few),
         "constant": (np.full_like(X, 3.3), y),
         "zero": (np.zeros_like(X), y),
         "collinear": (np.repeat(X[:, :1], 4, axis=1), y),
@@ -65,11 +65,14 @@ def test_every_head_has_probabilities_on_hard_features(
         reduction = reduce(X) if make_head(name).reducible else None
         matrix = X if reduction is None else reduction.matrix
         n_classes = int(y.max()) + 1
-        for search in ("none", "default"):
+        # Without a search, the defaults of the heads must do on features of no spread.
+        for search in ("none", "default") if features in ("constant", "zero") else ("default",):
             folds = inner_folds(y, np.arange(len(y)), None, 0)
             if (name, features, search) == ("lda", "two images of each class", "default"):
                 # A fold has one image of each class: they have no covariance.
-                with pytest.raises(FreezeframeError, match="images of 20 classes; give --search n"):
+                with pytest.raises(
+                    FreezeframeError, match="10 images of 10 classes; give --search n"
+                ):
                     fit_head(name, matrix, y, n_classes, folds, FitOptions(search, fixed))
                 continue
             head, _ = fit_head(name, matrix, y, n_classes, folds, FitOptions(search, fixed))
@@ -84,6 +87,7 @@ def test_every_head_has_probabilities_on_hard_features(
                 assert (proba.argmax(axis=1) == y).mean() > 0.85, (features, search)
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["linear-svm", "rbf-svm"])
 def test_a_support_vector_machine_ends_whatever_its_penalty(
     monkeypatch: pytest.MonkeyPatch, name: str
