@@ -61,11 +61,11 @@ def predict(model: Path, sources: tuple[Path, ...], output: str, weights: str, e
     with Predictor(model, weights=weights, engine=engine) as predictor:
         fitted_with = predictor.model.provenance["engine"]
         if predictor.engine != fitted_with:
-            note = f"the head was fitted on features of the engine {fitted_with}"
-            click.echo(
-                f"note: {note}, these are of {predictor.engine}: their low bits may differ",
-                err=True,
+            note = (
+                f"note: the head was fitted on features of the engine {fitted_with}, "
+                f"these are of {predictor.engine}: their low bits may differ"
             )
+            click.echo(printable(note), err=True)
         random = str(predictor.model.provenance["weights_source"]).startswith("random")
         idle = random or predictor.engine == "none"
         check_idle("weights", idle, "on a head of pixels or of random weights")
