@@ -24,6 +24,8 @@ import h5py
 import numpy as np
 
 from freezeframe import FeatureStore, StoreError
+from freezeframe.features.fact_checksums import fact_checksum
+from freezeframe.features.layout import DONE
 
 MARK = 1_000_000
 
@@ -78,9 +80,14 @@ def mark_finished(output: Path) -> int:
         # The process was killed before the store had its name.
         return 0
     with h5py.File(output, "r+") as file:
-        widths = file["rows/width"][...]
-        widths[rows] = MARK
-        file["rows/width"][...] = widths
+        digests = file["rows/sha256"][...]
+        heights = file["rows/height"][...]
+        mark = np.array(MARK, "<u4").tobytes()
+        for row in rows:
+            # A marked row must look as if it was written like this.
+            facts = (bytes([DONE]), mark, heights[row].tobytes())
+            file["rows/width"][row] = MARK
+            file["rows/status_checksum"][row] = fact_checksum(digests[row], *facts)
     return len(rows)
 
 
