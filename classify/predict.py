@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.fingerprints import fingerprint
-from ..data.formats.images import decode_image, read_image_bytes, resize_image
+from ..data.formats.images import count_frames, decode_image, read_image_bytes, resize_image
 from ..errors import (
     FreezeframeError,
     ImageError,
@@ -55,6 +55,7 @@ class Prediction:
             could not be read.
         fingerprint: SHA-256 of the decoded image's size and pixels, in hexadecimal digits, as in a
             feature store: copies saved without loss share it. "" if the image could not be read.
+        frames: number of frames in the file, of which the first is predicted.
     """
 
     path: str
@@ -63,6 +64,7 @@ class Prediction:
     error: str = ""
     features: NDArray[np.float32] | None = field(default=None, repr=False)
     fingerprint: str = ""
+    frames: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,7 @@ class _Decoded:
     pixels: NDArray[np.uint8] | None = None
     fingerprint: str = ""
     error: str = ""
+    frames: int = 1
 
 
 class Predictor:
@@ -205,9 +208,9 @@ class Predictor:
         """Decode one image; an image that cannot be read has an error."""
         path = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
         try:
-            rgb = _rgb_pixels(image)
+            rgb, frames = _rgb_pixels(image)
             pixels = resize_image(rgb, *self._input_size, self._settings.resize)
-            return _Decoded(path, pixels, fingerprint(rgb).pixels)
+            return _Decoded(path, pixels, fingerprint(rgb).pixels, frames=frames)
         # The same kinds of errors as `read_image` expects.
         except (ImageError, MissingExtraError, ValueError) as error:
             return _Decoded(path, error=" ".join(str(error).split()))
@@ -222,7 +225,9 @@ class Predictor:
             if image.pixels is None:
                 yield Prediction(image.path, "", {}, image.error)
             else:
-                yield replace(next(rows), path=image.path, fingerprint=image.fingerprint)
+                yield replace(
+                    next(rows), path=image.path, fingerprint=image.fingerprint, frames=image.frames
+                )
 
     def _predict_pixels(self, pixels: list[NDArray[np.uint8]]) -> list[Prediction]:
         """Run the backbone and the head on images of the input size."""
@@ -323,20 +328,20 @@ def _check_several(images: Any) -> None:
         raise ParameterError("images must be a list; put a single image into one: [image]")
 
 
-def _rgb_pixels(image: ImageInput) -> NDArray[np.uint8]:
-    """Read or convert one image into uint8 RGB of shape (height, width, 3).
+def _rgb_pixels(image: ImageInput) -> tuple[NDArray[np.uint8], int]:
+    """Read or convert one image into uint8 RGB of shape (height, width, 3), and count its frames.
 
     Raises:
         ImageError: the image is missing, damaged, or of another kind or shape.
         OSError: the file cannot be read.
     """
-    if isinstance(image, bytes):
-        return decode_image(image)
     if isinstance(image, str | os.PathLike):
         # A pipe or a device could block for ever.
         if not Path(image).is_file():
             raise ImageError("no such file")
-        return decode_image(read_image_bytes(image))
+        image = read_image_bytes(image)
+    if isinstance(image, bytes):
+        return decode_image(image), count_frames(image)
     if not isinstance(image, np.ndarray):
         raise ImageError(f"an image must be a path, bytes or an array, got {type(image).__name__}")
     shape = image.shape
@@ -344,9 +349,9 @@ def _rgb_pixels(image: ImageInput) -> NDArray[np.uint8]:
         raise ImageError(f"pixels must be uint8, got {image.dtype} of shape {shape}")
     if image.ndim == 2:
         # A grey file is decoded into three equal channels, too.
-        return np.repeat(image[..., np.newaxis], 3, axis=2)
+        return np.repeat(image[..., np.newaxis], 3, axis=2), 1
     if image.ndim != 3 or shape[2] != 3:
         raise ImageError(
             f"pixels must be of shape (height, width, 3) or (height, width), got {shape}"
         )
-    return np.ascontiguousarray(image)
+    return np.ascontiguousarray(image), 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -46,6 +46,7 @@ class ExtractionProgress:
         same: number of rows that got the features of a computed row with the same pixels.
         broken: number of rows that failed.
         unread: (row, reason) of files that could not be read this time.
+        frames: number of images that were read, by their number of frames.
         seconds: time spent in each stage; the sum over all workers.
     """
 
@@ -54,6 +55,7 @@ class ExtractionProgress:
     same: int = 0
     broken: int = 0
     unread: list[tuple[int, str]] = field(default_factory=list)
+    frames: Counter[int] = field(default_factory=Counter)
     seconds: Seconds = field(default_factory=Seconds)
 
     @property
@@ -214,5 +216,6 @@ def _record(
     counts.same += len(batch.same)
     counts.broken += len(batch.failed)
     counts.unread += batch.unread
+    counts.frames += batch.frames
     batch.seconds.write += perf_counter() - start
     counts.seconds.add(batch.seconds)

@@ -90,7 +90,7 @@ def _add_fingerprints(
 def _read_fingerprint(source: ImageSource) -> Fingerprint | str:
     """Return the fingerprint of an image, or the reason why it cannot be read."""
     try:
-        return fingerprint(decode_source(source))
+        return fingerprint(decode_source(source)[0])
     except FreezeframeError as error:
         return str(error)
     except (OSError, MemoryError) as error:

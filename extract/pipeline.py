@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.fingerprints import Fingerprint, fingerprint
-from ..data.formats.images import decode_image, read_image_bytes, resize_image
+from ..data.formats.images import count_frames, decode_image, read_image_bytes, resize_image
 from ..errors import ImageError
 from .devices import cpu_cores
 from .engines import Engine
@@ -82,6 +82,7 @@ class Batch:
         same: (row, an earlier row with the same pixels, size) of images that need no computing.
         fingerprints: fingerprints by row, of images that were read, unless they are in the store
             already.
+        frames: number of images that were read, by their number of frames.
         failed: (row, reason) of images that are broken, and will be broken next time.
         unread: (row, reason) of files that could not be read, but may be readable next time.
         seconds: time spent on the batch.
@@ -93,6 +94,7 @@ class Batch:
     checksums: list[dict[str, str]] = field(default_factory=list)
     same: list[tuple[int, int, tuple[int, int]]] = field(default_factory=list)
     fingerprints: dict[int, Fingerprint] = field(default_factory=dict)
+    frames: Counter[int] = field(default_factory=Counter)
     failed: list[tuple[int, str]] = field(default_factory=list)
     unread: list[tuple[int, str]] = field(default_factory=list)
     seconds: Seconds = field(default_factory=Seconds)
@@ -110,12 +112,14 @@ class LoadedImage:
         size: (height, width) before it was resized, in pixels.
         digest: digest of `pixels`; images that share it have the same features.
         fingerprint: fingerprint of the image before it was resized.
+        frames: number of frames in the file, of which this is the first.
     """
 
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
     digest: bytes
     fingerprint: Fingerprint
+    frames: int
 
 
 class SeenPixels:
@@ -158,15 +162,18 @@ def load_image(source: ImageSource, input_size: tuple[int, int], resize: str) ->
         OSError: the file cannot be read.
         MissingExtraError: it is a DICOM file and the extra `dicom` is not installed.
     """
-    image = decode_source(source)
+    image, frames = decode_source(source)
     pixels = resize_image(image, *input_size, resize)
     # The digest is of the resized pixels, because only they decide the features.
     digest = hashlib.sha256(np.ascontiguousarray(pixels).data).digest()
-    return LoadedImage(pixels, (image.shape[0], image.shape[1]), digest, fingerprint(image))
+    return LoadedImage(pixels, (image.shape[0], image.shape[1]), digest, fingerprint(image), frames)
 
 
-def decode_source(source: ImageSource) -> NDArray[np.uint8]:
-    """Read and decode one image, uint8 RGB of shape (height, width, 3).
+def decode_source(source: ImageSource) -> tuple[NDArray[np.uint8], int]:
+    """Read and decode the first frame of one image.
+
+    Returns:
+        uint8 RGB of shape (height, width, 3), and the number of frames.
 
     Raises:
         ImageError, OSError, MissingExtraError: as `load_image`.
@@ -176,7 +183,7 @@ def decode_source(source: ImageSource) -> NDArray[np.uint8]:
     image = decode_image(data)
     if source.sha256 and hashlib.sha256(data).hexdigest() != source.sha256:
         raise ImageError("changed since it was listed")
-    return image
+    return image, count_frames(data)
 
 
 def unread_reason(error: OSError | MemoryError) -> str:
@@ -244,6 +251,7 @@ def _sort_in(
         batch.unread.append((row, unread_reason(error)))
         return
     batch.fingerprints[row] = loaded.fingerprint
+    batch.frames[loaded.frames] += 1
     first = seen.first(loaded.digest, row) if seen is not None else row
     if first != row:
         batch.same.append((row, first, loaded.size))

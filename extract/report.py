@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.filesize import decimal
 
+from ..data.inspection.facts import frames_lines
 from ..data.manifest import Manifest, listing_lines
 from ..data.output.terminal import counts_by_name, printable, progress_bar
 from ..errors import FreezeframeError
@@ -145,7 +146,7 @@ def summary_lines(extraction: Extraction) -> list[str]:
     elif not extraction.reused:
         nothing = "" if extraction.recognised else "; nothing to do"
         lines.append(f"all were computed before{nothing}")
-    return lines + picture_lines(extraction)
+    return lines + frames_lines(extraction.progress.frames) + picture_lines(extraction)
 
 
 def picture_lines(extraction: Extraction) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +57,7 @@ def predict(model: Path, sources: tuple[Path, ...], output: str, weights: str, e
     MODEL is runs/RUN/model.safetensors, or the folder runs/RUN. Of a FOLDER, all images below it
     are predicted, sorted by path; of a CSV, those of its column path, in order.
     """
+    from ...data.inspection.facts import frames_lines
     from ..predict import Predictor
 
     with Predictor(model, weights=weights, engine=engine) as predictor:
@@ -76,6 +78,10 @@ def predict(model: Path, sources: tuple[Path, ...], output: str, weights: str, e
         ]
     print_predictions = {"table": _print_table, "csv": _print_csv, "json": _print_json}[output]
     print_predictions(predictions, predictor.model.classes)
+    # Unreadable images have no frames.
+    frames = Counter(prediction.frames for prediction in predictions if not prediction.error)
+    for line in frames_lines(frames):
+        click.echo(line, err=True)
     failed = [prediction for prediction in predictions if prediction.error]
     for prediction in failed:
         click.echo(printable(f"unreadable: {prediction.path}: {prediction.error}"), err=True)

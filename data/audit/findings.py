@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..groups import one_patient_problem
+from ..inspection.facts import frames_lines
 from ..output.terminal import counted
 from .audit import Audit
 from .class_changes import dropped_text
@@ -165,6 +166,7 @@ def _set_remarks(
     )
     if images.left_out:
         yield f"{images.name}: {dropped_text(images.left_out)}"
+    yield from (f"{images.name}: {line}" for line in frames_lines(Counter(images.frames)))
     names = [group for group in images.groups if group]
     if names:
         n_names = counted(len(set(names)), "given group")

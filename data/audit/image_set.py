@@ -40,6 +40,7 @@ class ImageSet:
         pixels: digests of the decoded pixels; "" for images that cannot be read.
         thumbnails: uint8 of shape (n, THUMBNAIL, THUMBNAIL); meaningless where `pixels` is empty.
         root: folder that paths are relative to; None if the folder is unknown.
+        frames: number of frames of each image, of which the first is looked at; empty if unknown.
         reasons: the reason why each image could not be looked at; empty if unknown.
         group_scopes: see `GroupNames`; empty if no image has a group.
         patients: digest of each image's patient; "" for none; empty if no image has one.
@@ -56,6 +57,7 @@ class ImageSet:
     thumbnails: NDArray[np.uint8]
     root: Path | None = None
     reasons: Sequence[str] = ()
+    frames: Sequence[int] = ()
     group_scopes: Sequence[str] = ()
     patients: Sequence[str] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -87,6 +89,7 @@ class ImageSet:
             thumbnails,
             manifest.root,
             reasons=[facts.reason for facts in inspected],
+            frames=[facts.frames for facts in inspected],
             group_scopes=[image.group_scope for image in images],
             patients=[image.patient for image in images],
         )

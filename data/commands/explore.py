@@ -67,7 +67,7 @@ def _print(result: Exploration) -> None:
             f"smoothed distribution highest at {side.peak}"
         )
         click.echo(printable(text))
-    for text in result.advice:
+    for text in [*result.frames, *result.advice]:
         click.echo(printable(text))
     _print_unreadable(result)
     # Warnings come last, where a reader of the terminal sees them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,6 +131,7 @@ def split(
 
 def _print(result: GroupedSplit, output: Path) -> None:
     from ..audit.findings import headlines
+    from ..inspection.facts import frames_lines
 
     for counts in result.counts():
         text = f"{counts.side or 'all'}: {counts.n_images} images in {counts.n_groups} groups"
@@ -139,6 +141,8 @@ def _print(result: GroupedSplit, output: Path) -> None:
         sizes = ", ".join(str(size) for size in np.bincount(result.split.folds)[1:])
         click.echo(printable(f"folds: {sizes} images"))
     click.echo(printable(f"list: {output}; no group is on two sides"))
+    for line in frames_lines(Counter(result.audit.sets[0].frames)):
+        click.echo(line)
     if result.unreadable:
         names = ", ".join(result.unreadable[:MAX_UNREADABLE])
         if len(result.unreadable) > MAX_UNREADABLE:

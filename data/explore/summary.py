@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..inspection.facts import ImageFacts
+from ..inspection.facts import ImageFacts, frames_lines
 from ..manifest import Manifest
 from ..output.terminal import counted, counts_by_name
 from ..splits import join_groups
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 IMAGE_COLUMNS = (
     *("path", "label", "split", "format", "mode"),
-    *("height", "width", "brightness", "contrast", "bytes", "reason"),
+    *("height", "width", "frames", "brightness", "contrast", "bytes", "reason"),
 )
 """Columns of an `image_table`, and of explore.csv."""
 
@@ -93,6 +93,11 @@ class Exploration:
     def unreadable(self) -> pd.DataFrame:
         """Rows of the images that cannot be read."""
         return self.images[self.images["reason"] != ""]
+
+    @property
+    def frames(self) -> list[str]:
+        """The sentence on images with several frames; empty if there are none."""
+        return frames_lines(Counter(self.readable["frames"].to_list()))
 
     @property
     def warnings(self) -> list[str]:
@@ -176,6 +181,7 @@ def image_table(manifest: Manifest, inspected: Sequence[ImageFacts]) -> pd.DataF
         # The type Int64 allows missing values; 0 means that the file cannot be read.
         pd.array([facts.height or None for facts in inspected], "Int64"),
         pd.array([facts.width or None for facts in inspected], "Int64"),
+        pd.array([facts.frames or None for facts in inspected], "Int64"),
         [nan if facts.reason else facts.brightness for facts in inspected],
         [nan if facts.reason else facts.contrast for facts in inspected],
         [facts.n_bytes for facts in inspected],

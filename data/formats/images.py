@@ -143,6 +143,26 @@ def image_mode(data: bytes) -> str:
         return row.reader.mode(data)
 
 
+def count_frames(data: bytes) -> int:
+    """Count the frames or pages of an image file, of which `decode_image` takes the first.
+
+    The pixels are not decoded.
+
+    Args:
+        data: content of a file that `decode_image` can read.
+
+    Returns:
+        The number, at least 1; 1 if later frames are so damaged that they cannot be counted.
+    """
+    row = _require_format(data)
+    try:
+        with decoder_guard(row.name):
+            return row.reader.frames(data)
+    # The picture itself was decoded, so it is not refused.
+    except ImageError:
+        return 1
+
+
 def patient_group(path: str | os.PathLike[str]) -> str:
     """Return a group name for the patient of an image file, the same for all files of one patient.
 

@@ -37,8 +37,8 @@ PATIENCE = 5.0
 """Seconds to wait for another process that writes."""
 
 _FACT_COLUMNS = (
-    "sha256, made_by, kind, mode, height, width, brightness, contrast, n_bytes, reason, "
-    "pixels, thumbnail"
+    "sha256, made_by, kind, mode, height, width, brightness, contrast, n_bytes, frames, "
+    "reason, pixels, thumbnail"
 )
 _SCHEMA = f"CREATE TABLE inspected ({_FACT_COLUMNS}, PRIMARY KEY (sha256, made_by))"
 _HEXADECIMAL = re.compile("[0-9a-f]{64}")
@@ -212,6 +212,7 @@ def _values_of_facts(facts: ImageFacts) -> tuple[Any, ...]:
         facts.brightness,
         facts.contrast,
         facts.n_bytes,
+        facts.frames,
         facts.reason,
         pixels,
         thumbnail,
@@ -220,12 +221,13 @@ def _values_of_facts(facts: ImageFacts) -> tuple[Any, ...]:
 
 def _facts_of_values(values: Sequence[Any]) -> ImageFacts | None:
     """Return the facts in a row; None if `_values_of_facts` cannot have returned its values."""
-    kind, mode, height, width, brightness, contrast, n_bytes, reason, pixels, thumbnail = values
+    kind, mode, height, width, brightness, contrast, n_bytes, frames, *texts = values
+    reason, pixels, thumbnail = texts
     # SQLite stores values of any type in any column.
     if not (
         kind in KINDS
         and all(map(_is_short_text, (kind, mode, reason)))
-        and all(map(_is_count, (height, width, n_bytes)))
+        and all(map(_is_count, (height, width, n_bytes, frames)))
         and type(brightness) is type(contrast) is float
         and type(pixels) is type(thumbnail) is bytes
         and n_bytes <= MAX_FILE_BYTES
@@ -233,12 +235,13 @@ def _facts_of_values(values: Sequence[Any]) -> ImageFacts | None:
         return None
     if reason:
         # A file that cannot be read has no other facts.
-        if mode or height or width or brightness or contrast or pixels or thumbnail:
+        if mode or height or width or brightness or contrast or frames or pixels or thumbnail:
             return None
         return ImageFacts(kind=kind, n_bytes=n_bytes, reason=reason)
     if not (
         mode
         and 0 < height * width <= MAX_PIXELS
+        and frames > 0
         and 0 <= brightness <= 255
         and 0 <= contrast <= 128
         and len(pixels) == 32
@@ -255,6 +258,7 @@ def _facts_of_values(values: Sequence[Any]) -> ImageFacts | None:
         brightness=brightness,
         contrast=contrast,
         n_bytes=n_bytes,
+        frames=frames,
     )
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...errors import FreezeframeError, ImageError
 from ..fingerprints import fingerprint
-from ..formats.images import decode_image, error_reason, image_mode, read_image_bytes
+from ..formats.images import count_frames, decode_image, error_reason, image_mode, read_image_bytes
 from ..formats.table import HEAD_BYTES, find_format
 from ..manifest import Manifest
 from ..output.terminal import Progress
@@ -133,6 +133,7 @@ def _inspect_file(path: Path, sha256: str) -> tuple[ImageFacts, bool]:
         row = find_format(data[:HEAD_BYTES])
         image = decode_image(data)
         mode = image_mode(data)
+        frames = count_frames(data)
     except (FreezeframeError, OSError, ValueError, MemoryError) as error:
         kind = row.name if row else ""
         facts = ImageFacts(kind=kind, n_bytes=n_bytes, reason=error_reason(error))
@@ -155,6 +156,7 @@ def _inspect_file(path: Path, sha256: str) -> tuple[ImageFacts, bool]:
         brightness=brightness,
         contrast=contrast,
         n_bytes=len(data),
+        frames=frames,
     )
     return facts, _has_sha256(data, sha256)
 

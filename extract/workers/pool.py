@@ -254,6 +254,7 @@ class OutcomeGatherer:
             return
         if first is not None:
             batch.same.append((row, self._computed[first], tuple(answer["size"])))
+            batch.frames[answer["frames"]] += 1
             self._computed[row] = self._computed[first]
         else:
             self._add_answer(batch, row, answer)
@@ -272,6 +273,7 @@ class OutcomeGatherer:
         else:
             batch.rows.append(row)
             batch.sizes.append(tuple(answer["size"]))
+            batch.frames[answer["frames"]] += 1
             batch.checksums.append(answer["checksums"])
             batch.seconds.add(Seconds(*answer["seconds"]))
             # Features that are not finite have no checksums, and nothing was written.

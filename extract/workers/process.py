@@ -5,10 +5,12 @@ runs it as `python -m` and exchanges JSON with it, one message a line. The first
 the answer is `{"ready": true}`. Then for each image:
 
     <- {"row": 7, "path": "/scans/yes/7.png", "sha256": "..."}
-    -> {"pixels": "<digest>", ...}      or a last answer: {"failed": reason}, {"unread": reason} or
+    -> {"pixels": "<digest>", "frames": 1, ...}
+                                        or a last answer: {"failed": reason}, {"unread": reason} or
                                         {"error": ...}
     <- "compute"                        or "skip", if another row has the same pixels; no answer
-    -> {"checksums": {layer: ...}, "size": [height, width], "seconds": [decode, forward, write]}
+    -> {"checksums": {layer: ...}, "size": [height, width], "frames": 1,
+        "seconds": [decode, forward, write]}
 
 The program ends at the end of its input.
 """
@@ -87,7 +89,7 @@ def compute_row(
     # A row that is not computed needs its fingerprint, too.
     writer.put_fingerprint(source.row, loaded.fingerprint.pixels, loaded.fingerprint.thumbnail)
     decoded = time.perf_counter()
-    yield {"pixels": loaded.digest.hex(), "size": loaded.size}
+    yield {"pixels": loaded.digest.hex(), "size": loaded.size, "frames": loaded.frames}
     if next(messages, "skip") == "skip":
         return
     # The time of waiting for the pool does not count.
@@ -96,7 +98,8 @@ def compute_row(
     computed = time.perf_counter()
     checksums = writer.put(source.row, {name: array[0] for name, array in features.items()})
     seconds = [decoded - start, computed - resumed, time.perf_counter() - computed]
-    yield {"checksums": checksums, "size": loaded.size, "seconds": seconds}
+    facts = {"size": loaded.size, "frames": loaded.frames}
+    yield {"checksums": checksums, **facts, "seconds": seconds}
 
 
 def main() -> None:

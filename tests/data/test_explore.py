@@ -91,6 +91,7 @@ def test_the_report_of_a_folder(folder: Path) -> None:
         "mode": "RGB",
         "height": "20",
         "width": "30",
+        "frames": "1",
         "brightness": "",
         "contrast": "",
         "bytes": "",

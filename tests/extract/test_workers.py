@@ -274,10 +274,12 @@ class FakeWorker:
             self.row = message["row"]
             self.answers.append(
                 # Two rows have the same pixels.
-                {"pixels": f"{self.row // 2:02x}", "size": [1, 2]}
+                {"pixels": f"{self.row // 2:02x}", "size": [1, 2], "frames": 1}
             )
         elif message == "compute":
-            self.answers.append({"checksums": {"l": "c"}, "size": [1, 2], "seconds": [0, 0, 0]})
+            self.answers.append(
+                {"checksums": {"l": "c"}, "size": [1, 2], "frames": 1, "seconds": [0, 0, 0]}
+            )
 
     def receive(self) -> dict[str, Any]:
         if self.deadly.get(self.row, 0):
@@ -328,7 +330,7 @@ def test_a_stopped_pool_hands_out_no_more(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_rows_wait_for_the_one_with_the_same_pixels() -> None:
-    size = {"size": [3, 4]}
+    size = {"size": [3, 4], "frames": 1}
     gather = workers.OutcomeGatherer(SeenPixels())
     batch = Batch()
     gather.add(batch, Outcome(5, size, b"p", first=1))
@@ -354,13 +356,17 @@ class WritingWorker(FakeWorker):
     def send(self, message: Any) -> None:
         if isinstance(message, dict):
             self.row = message["row"]
-            self.answers.append({"pixels": f"{self.pixels[self.row]:02x}", "size": [1, 2]})
+            self.answers.append(
+                {"pixels": f"{self.pixels[self.row]:02x}", "size": [1, 2], "frames": 1}
+            )
         elif message == "compute":
             # Pixels 0 make features that overflow.
             value = self.pixels[self.row] or np.inf
             with StoreWriter(self.job.store) as writer:
                 checksums = writer.put(self.row, {"l": np.full((1, 1, 2), value, np.float32)})
-            self.answers.append({"checksums": checksums, "size": [1, 2], "seconds": [0, 0, 0]})
+            self.answers.append(
+                {"checksums": checksums, "size": [1, 2], "frames": 1, "seconds": [0, 0, 0]}
+            )
 
 
 @settings_of_hypothesis(
