@@ -81,7 +81,7 @@ def predict(model: Path, sources: tuple[Path, ...], output: str, weights: str, e
     # Unreadable images have no frames.
     frames = Counter(prediction.frames for prediction in predictions if not prediction.error)
     for line in frames_lines(frames):
-        click.echo(line, err=True)
+        click.echo(printable(line), err=True)
     failed = [prediction for prediction in predictions if prediction.error]
     for prediction in failed:
         click.echo(printable(f"unreadable: {prediction.path}: {prediction.error}"), err=True)

@@ -102,7 +102,7 @@ class ImageSet:
         columns: dict[str, Any] = {"thumbnails": self.thumbnails[chosen]}
         for column in fields(self):
             values = getattr(self, column.name)
-            # All other columns are lists of texts; an empty one is unknown.
+            # All other columns are lists; an empty one is unknown.
             if isinstance(values, Sequence) and not isinstance(values, str) and values:
                 columns[column.name] = list(compress(values, chosen))
         return replace(self, **columns)

@@ -142,7 +142,7 @@ def _print(result: GroupedSplit, output: Path) -> None:
         click.echo(printable(f"folds: {sizes} images"))
     click.echo(printable(f"list: {output}; no group is on two sides"))
     for line in frames_lines(Counter(result.audit.sets[0].frames)):
-        click.echo(line)
+        click.echo(printable(line))
     if result.unreadable:
         names = ", ".join(result.unreadable[:MAX_UNREADABLE])
         if len(result.unreadable) > MAX_UNREADABLE:
