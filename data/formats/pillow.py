@@ -96,7 +96,12 @@ class PillowReader:
 
     def _open(self, data: bytes) -> Any:
         """Open the content as Pillow's image; this reads only the header."""
-        module = import_module(f"PIL.{self.plugin}ImagePlugin")
+        try:
+            module = import_module(f"PIL.{self.plugin}ImagePlugin")
+        except ImportError as error:
+            raise ImageError(
+                f"{self.plugin}, which this Pillow cannot read; try: pip install -U Pillow"
+            ) from error
         plugin = getattr(module, f"{self.plugin}ImageFile")
         return plugin(BytesIO(self.clean(data) if self.clean else data))
 

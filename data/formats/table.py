@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dicom import DICOM_MAGIC, DicomReader, read_patient_id
+from .jpeg2000 import JPEG2000_MAGIC, check_codestreams
+from .netpbm import NETPBM_MAGIC, NetpbmReader
 from .pillow import PillowReader, check_jpeg_scans
 from .png import PngReader
 from .tiff.reader import TiffReader
@@ -96,6 +98,22 @@ IMAGE_FORMATS = (
     ),
     ImageFormat("GIF", (".gif",), rb"GIF8[79]a", PillowReader("Gif", counts_frames=True)),
     ImageFormat("WebP", (".webp",), rb"RIFF.{4}WEBP", PillowReader("WebP", counts_frames=True)),
+    # The major brand of a file can be a general one; then the brands behind it name AVIF.
+    ImageFormat(
+        "AVIF",
+        (".avif", ".avifs"),
+        rb".{4}ftyp(avi[fs]|m[is]f1.{4}(.{4})*?avi[fs])",
+        PillowReader("Avif", counts_frames=True),
+        needs_plugins=True,
+    ),
+    ImageFormat(
+        "JPEG 2000",
+        (".jp2", ".j2k", ".jpc", ".j2c", ".jpf", ".jpx"),
+        JPEG2000_MAGIC,
+        PillowReader("Jpeg2K", check=check_codestreams),
+        needs_plugins=True,
+    ),
+    ImageFormat("PNM", (".pgm", ".ppm", ".pbm", ".pnm"), NETPBM_MAGIC, NetpbmReader()),
     # Many DICOM files also begin with the head of a TIFF file. `find_format` takes the last row
     # that matches, so DICOM must come after TIFF.
     ImageFormat(

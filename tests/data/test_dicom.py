@@ -326,7 +326,7 @@ def test_a_dicom_file_with_the_head_of_a_tiff_is_dicom() -> None:
         ("rtplan", "DICOM without pixels"),
         ("test-SR", "DICOM without pixels"),
         ("badVR", "DICOM that cannot be decoded"),
-        ("no_meta", "not a JPEG, PNG, TIFF, BMP, GIF, WebP or DICOM file"),
+        ("no_meta", "not a JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM or DICOM file"),
     ],
 )
 def test_errors_begin_with_the_path(name: str, reason: str) -> None:

@@ -163,7 +163,7 @@ def test_names_and_endings_in_the_table_are_unique() -> None:
         (b"BM" + bytes(12) + b"(\0\1\0", None),
         (b"BMW is a car, not a bitmap", None),
         (b"RIFF\0\0\0\0WAVEfmt ", None),
-        (b"P6 1 1 255 abc", None),
+        (b"P6 1 1 255 abc", "PNM"),
         (b"8BPS\0\1", None),
         (b"%!PS-Adobe-3.0 EPSF-3.0", None),
         (b"\0\0\1\0\1\0", None),
@@ -420,7 +420,10 @@ def refused(decode: Callable[[], object]) -> str:
 def test_errors_begin_with_the_path(tmp_path: Path) -> None:
     contents = {
         "empty.png": (b"", "the file is empty"),
-        "text.jpg": (b"hello, world\n" * 99, "not a JPEG, PNG, TIFF, BMP, GIF, WebP or DICOM file"),
+        "text.jpg": (
+            b"hello, world\n" * 99,
+            "not a JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM or DICOM file",
+        ),
         "cut.jpg": (SMALL["JPEG"][:-40], "JPEG that cannot be decoded: image file is truncated"),
         "cut.png": (SMALL["PNG"][:-1], "PNG that is truncated"),
         "flat.bmp": (

@@ -403,7 +403,11 @@ def test_an_unreadable_image_is_named_and_the_others_are_kept(
     assert counts == [4, 1, 1]
     for name, content, reason in (
         ("empty.png", b"", "the file is empty"),
-        ("text.png", b"no image", "not a JPEG, PNG, TIFF, BMP, GIF, WebP or DICOM file"),
+        (
+            "text.png",
+            b"no image",
+            "not a JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM or DICOM file",
+        ),
     ):
         (folder / name).write_bytes(content)
         with pytest.raises(ImageError, match=f"{name}: {reason}"):
