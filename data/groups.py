@@ -48,7 +48,8 @@ class GroupNames:
 
     Attributes:
         groups: name of the group; "" for none.
-        scopes: `OWN`, `COMMON`, or "" if it is unknown whether other sets mean the same group.
+        scopes: `OWN`, `COMMON`, or "" without a group, or if it is unknown whether other sets mean
+            the same group.
         patients: digest of the patient; "" for none.
     """
 
@@ -77,7 +78,7 @@ class GroupNames:
     def uncertain_groups(self) -> list[str]:
         """Return the groups of unknown scope; "" for all others.
 
-        Stores of older formats do not keep the scope. The digest of a patient has no other one.
+        Stores of older formats do not keep the scope. The digest of a patient is always common.
         """
         pairs = zip(self.groups, self.scopes, strict=True)
         return [

@@ -51,7 +51,7 @@ def fact_checksum(sha256: bytes | memoryview, *values: bytes | memoryview) -> by
 def damaged_rows(
     layout: Layout, file: io.FileIO, status: NDArray[np.uint8], fact: str
 ) -> NDArray[np.intp]:
-    """Find the finished rows in which a fact does not match its checksum.
+    """Find the done and failed rows in which a fact does not match its checksum.
 
     A fact without a checksum is unknown, not damaged. Stores of versions 1 and 2 have none.
 

@@ -282,8 +282,8 @@ class _Tree:
             tops = _listed(self.inner)
             raise ManifestError(
                 f"{self.root}: {tops} hold the same folders, {_listed(first)}; choose "
-                f"--layout class if {tops} are the classes, or --layout split/class if "
-                f"{_listed(first)} are"
+                f"--layout class if the classes are {tops}, or --layout split/class if the classes "
+                f"are {_listed(first)}"
             )
 
 

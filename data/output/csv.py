@@ -7,8 +7,8 @@ and for CSV on standard output:
   as OWASP advises. Numbers stay numbers.
 - Text with control characters gets an apostrophe, too. The characters are written as `\x1b`, and
   backslashes twice: no terminal obeys them, and a cell has one line.
-- `restore_text` removes both. Each reader of this package calls it on each text cell.
-- A path in a list begins with `./` instead where that makes it safe: every program opens it.
+- `restore_text` undoes both changes. Each reader of this package calls it on each text cell.
+- A path in a list begins with `./` instead where that makes it safe: every program can still open the file.
 """
 
 from __future__ import annotations

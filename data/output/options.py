@@ -115,9 +115,7 @@ def class_options(command: Command) -> Command:
         metavar="OLD=NEW,...",
         help="New names for classes, where two image sets name them differently. Repeat it for "
         "more. A name with a comma or an equals sign takes double quotes within the argument: "
-        "'"
-        ' + ""mass, large"=lesion" + "'
-        "'.",
+        """'"mass, large"=lesion'.""",
     )
     drop = click.option(
         "--drop-class",

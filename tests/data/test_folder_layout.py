@@ -109,8 +109,8 @@ def test_names_say_which_folders_are_splits(
     [
         (
             SITES,
-            "siteA, siteB hold the same folders, no, yes; choose --layout class if siteA, siteB "
-            "are the classes, or --layout split/class if no, yes are",
+            "siteA, siteB hold the same folders, no, yes; choose --layout class if the classes "
+            "are siteA, siteB, or --layout split/class if the classes are no, yes",
         ),
         (
             ["yes/train", "yes/test", "no"],
