@@ -46,7 +46,7 @@ CLEAR_MARGIN = 0.1
 COARSE_MARGIN = 0.45
 """A pair is not compared closely if its coarse fit agrees less than `enough` by more than this.
 
-`scripts/checks/coarse_check.py` prints how far copies are above this limit.
+`scripts/checks/duplicate_check.py` finds the same pairs with and without this limit.
 """
 
 GIVE_UP_MARGIN = 0.15

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .candidates import Candidates
 from .pose import resampling_matrices
 from .structure import FloatArray, shrink
 
@@ -115,7 +116,7 @@ class ThumbnailIndex:
 
     def candidates(
         self, rows: NDArray[np.intp], sides: NDArray[np.intp] | None = None
-    ) -> tuple[NDArray[np.intp], bool]:
+    ) -> Candidates:
         """Find pairs of pictures that are close enough to be compared.
 
         Args:
@@ -124,28 +125,38 @@ class ThumbnailIndex:
                 are returned.
 
         Returns:
-            Numbers of pictures, of shape (n_pairs, 2), the smaller first; sorted, each pair once.
-            And True if a picture has more neighbours than `MOST_NEIGHBOURS`.
+            The pairs; `crowded` if a picture has more neighbours than `MOST_NEIGHBOURS`.
         """
         if sides is None:
-            return self._neighbours(rows, rows)
-        # The rows of each side look for neighbours among all other sides.
-        row_sides = sides[rows]
-        results = [
-            self._neighbours(rows[row_sides == side], rows[row_sides != side])
-            for side in np.unique(row_sides)
-        ]
-        pairs = np.unique(np.concatenate([pairs for pairs, _ in results]), axis=0)
-        return pairs, any(crowded for _, crowded in results)
+            found = [self._neighbours(rows, rows)]
+        else:
+            # The rows of each side look for neighbours among all other sides.
+            row_sides = sides[rows]
+            found = [
+                self._neighbours(rows[row_sides == side], rows[row_sides != side])
+                for side in np.unique(row_sides)
+            ]
+        codes = np.concatenate([codes for codes, _, _ in found])
+        distance = np.concatenate([distance for _, distance, _ in found])
+        # A pair is found from both sides and by several crops: its least distance counts.
+        order = np.lexsort([distance, codes])
+        firsts = order[np.flatnonzero(np.diff(codes[order], prepend=-1))]
+        pairs = np.stack(np.divmod(codes[firsts], self.points.shape[1]), axis=1)
+        return Candidates(pairs, distance[firsts], any(crowded for _, _, crowded in found))
 
     def _neighbours(
         self, rows: NDArray[np.intp], among: NDArray[np.intp]
-    ) -> tuple[NDArray[np.intp], bool]:
-        """Pair pictures of `rows` with their neighbours in `among`; see `candidates`."""
+    ) -> tuple[NDArray[np.intp], FloatArray, bool]:
+        """Pair pictures of `rows` with their neighbours in `among`.
+
+        Returns:
+            A number for each pair, first * n + second, with repetitions; the distances; and True
+            if a picture has more neighbours than `MOST_NEIGHBOURS`.
+        """
         from scipy.spatial import cKDTree
 
         if not len(rows) or not len(among):
-            return np.empty((0, 2), np.intp), False
+            return np.empty(0, np.intp), np.empty(0, np.float32), False
         n = self.points.shape[1]
         # Each picture is found by any of its crops.
         owners = np.tile(among, len(CROP_SHARES))
@@ -153,6 +164,7 @@ class ThumbnailIndex:
         tree = cKDTree(indexed[:, :TREE_DIMENSIONS], leafsize=32)
         places = [*range(1, min(MOST_NEIGHBOURS, len(owners)) + 1)]
         codes = []
+        distances = []
         crowded = False
         for part in _slices(len(rows)):
             points = self.points[0, rows[part]]
@@ -168,20 +180,14 @@ class ThumbnailIndex:
             row, place = np.nonzero(near < len(owners))
             neighbour = near[row, place]
             # The tree knows only the first dimensions; all of them decide.
-            close = np.linalg.norm(points[row] - indexed[neighbour], axis=1) <= self.radius
+            distance = np.linalg.norm(points[row] - indexed[neighbour], axis=1)
+            close = (distance <= self.radius) & (rows[part][row] != owners[neighbour])
             picture = rows[part][row[close]]
             owner = owners[neighbour[close]]
             # One number for each pair, so that duplicates are easy to remove.
-            pair_codes = np.minimum(picture, owner) * n + np.maximum(picture, owner)
-            codes.append(pair_codes[picture != owner])
-        pairs = np.stack(np.divmod(np.unique(np.concatenate(codes)), n), axis=1)
-        return pairs, crowded
-
-
-def all_pairs(rows: NDArray[np.intp], sides: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
-    """Return all pairs of few pictures, in the form of `ThumbnailIndex.candidates`."""
-    pairs = rows[np.stack(np.triu_indices(len(rows), 1), axis=1)]
-    return pairs if sides is None else pairs[sides[pairs[:, 0]] != sides[pairs[:, 1]]]
+            codes.append(np.minimum(picture, owner) * n + np.maximum(picture, owner))
+            distances.append(distance[close])
+        return np.concatenate(codes), np.concatenate(distances), crowded
 
 
 def _slices(n: int) -> list[slice]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from ..fingerprints import THUMBNAIL
 from ..output.terminal import Progress
 from ..splits import join_groups
 from .alignment import Likeness, compare
-from .index import MOST_WITHOUT_INDEX, ThumbnailIndex, all_pairs
+from .candidates import Candidates, all_pairs
+from .index import MOST_WITHOUT_INDEX, ThumbnailIndex
 
 THRESHOLD = 0.85
 """Least score at which two thumbnails count as one picture, from -1 to 1.
@@ -30,6 +31,12 @@ BLANK = 1.0
 """Standard deviation of the grey levels below which a thumbnail is blank.
 
 A blank thumbnail is paired with equal thumbnails only.
+"""
+
+NEAREST_FIRST = 8
+"""Candidates of a picture, the nearest, that are compared first.
+
+If none matches, the others are not compared: a copy is nearly always nearer than a look-alike.
 """
 
 _PAIRS_AT_ONCE = 512
@@ -145,20 +152,18 @@ class _Search:
     sides: NDArray[np.intp] | None
     progress: Progress | None
 
-    def candidates(self, places: NDArray[np.intp]) -> tuple[NDArray[np.intp], bool]:
+    def candidates(self, places: NDArray[np.intp]) -> Candidates:
         """Return pairs worth comparing, as numbers of thumbnails.
 
         Args:
             places: places in `rows`, ascending.
-
-        Returns:
-            Pairs, of shape (n_pairs, 2); and True if there may be more pairs.
         """
         sides = None if self.sides is None else self.sides[self.rows]
         if self.index is None or len(places) <= MOST_WITHOUT_INDEX:
-            return self.rows[all_pairs(places, sides)], False
-        pairs, crowded = self.index.candidates(places, sides)
-        return self.rows[pairs], crowded
+            found = all_pairs(places, sides)
+        else:
+            found = self.index.candidates(places, sides)
+        return replace(found, pairs=self.rows[found.pairs])
 
 
 def _rounds(search: _Search) -> Iterator[NearPairs]:
@@ -173,15 +178,15 @@ def _rounds(search: _Search) -> Iterator[NearPairs]:
     groups = np.arange(n)
     compared = np.empty(0, np.intp)
     while len(places) > 1:
-        pairs, crowded = search.candidates(places)
-        codes = pairs[:, 0] * n + pairs[:, 1]
-        apart = groups[pairs[:, 0]] != groups[pairs[:, 1]]
+        candidates = search.candidates(places)
+        first, second = candidates.pairs.T
+        codes = first * n + second
         # A pair within one group would join nothing, and no pair is compared twice.
-        new = apart & ~np.isin(codes, compared, assume_unique=True)
-        compared = np.append(compared, codes[new])
-        near = _compare_in_blocks(search, pairs[new])
+        new = (groups[first] != groups[second]) & ~np.isin(codes, compared, assume_unique=True)
+        near, tried = _compare_nearest_first(search, candidates, new)
+        compared = np.append(compared, codes[tried])
         yield near
-        if search.sides is not None or not crowded or not len(near):
+        if search.sides is not None or not candidates.crowded or not len(near):
             return
         groups = merge_groups(groups, groups[near.first], groups[near.second])
         # One pair is enough to join two groups, so the next round takes a few rows of each.
@@ -189,6 +194,31 @@ def _rounds(search: _Search) -> Iterator[NearPairs]:
         if len(fewer) == len(places):
             return
         places = fewer
+
+
+def _compare_nearest_first(
+    search: _Search, candidates: Candidates, new: NDArray[np.bool_]
+) -> tuple[NearPairs, NDArray[np.bool_]]:
+    """Compare the nearest candidates of each picture; the rest only where a nearest one matches.
+
+    So a picture without copies costs a few comparisons, however many look-alikes it has.
+
+    Args:
+        search: the input of the search.
+        candidates: the candidates of a round.
+        new: True for the candidates that may be compared, of shape (n_pairs,).
+
+    Returns:
+        The pairs that match; and True for each candidate that was compared.
+    """
+    nearest = new & candidates.nearest(NEAREST_FIRST)
+    near = _compare_in_blocks(search, candidates.pairs[nearest])
+    paired = np.zeros(len(search.thumbnails), bool)
+    paired[near.first] = True
+    paired[near.second] = True
+    rest = new & ~nearest & paired[candidates.pairs].any(axis=1)
+    more = _compare_in_blocks(search, candidates.pairs[rest])
+    return _concatenate([near, more]), nearest | rest
 
 
 def _thin_out(groups: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -17,7 +17,7 @@ from ..version import VERSION
 from .pairs import THRESHOLD, NearPairs, near_pairs
 from .symmetries import SYMMETRY_NAMES
 
-PAIRS_VERSION = 1
+PAIRS_VERSION = 2
 """Increase it when `near_pairs` finds other pairs of the same thumbnails."""
 
 REMEMBERED_FILES = 50

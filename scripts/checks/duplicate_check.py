@@ -278,7 +278,7 @@ def show_scale(n: int) -> None:
     """Print the time, memory and precision of grouping n drawn fingerprints."""
     thumbnails, of = synthetic(n)
     start = time.perf_counter()
-    n_candidates = len(ThumbnailIndex.fit(thumbnails).candidates(np.arange(n))[0])
+    n_candidates = len(ThumbnailIndex.fit(thumbnails).candidates(np.arange(n)).pairs)
     indexed = time.perf_counter() - start
     start = time.perf_counter()
     pairs = near_pairs(thumbnails)
