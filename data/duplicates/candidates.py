@@ -40,7 +40,7 @@ class Candidates:
         sizes = np.diff(starts, append=len(order))
         near = np.empty(len(order), bool)
         near[order] = np.arange(len(order)) - np.repeat(starts, sizes) < count
-        return near.reshape(2, -1).any(axis=0)
+        return near[: len(self.pairs)] | near[len(self.pairs) :]
 
 
 def all_pairs(rows: NDArray[np.intp], sides: NDArray[np.intp] | None = None) -> Candidates:

@@ -128,21 +128,21 @@ class ThumbnailIndex:
             The pairs; `crowded` if a picture has more neighbours than `MOST_NEIGHBOURS`.
         """
         if sides is None:
-            found = [self._neighbours(rows, rows)]
+            parts = [self._neighbours(rows, rows)]
         else:
             # The rows of each side look for neighbours among all other sides.
             row_sides = sides[rows]
-            found = [
+            parts = [
                 self._neighbours(rows[row_sides == side], rows[row_sides != side])
                 for side in np.unique(row_sides)
             ]
-        codes = np.concatenate([codes for codes, _, _ in found])
-        distance = np.concatenate([distance for _, distance, _ in found])
+        codes = np.concatenate([codes for codes, _, _ in parts])
+        distance = np.concatenate([distance for _, distance, _ in parts])
         # A pair is found from both sides and by several crops: its least distance counts.
         order = np.lexsort([distance, codes])
         firsts = order[np.flatnonzero(np.diff(codes[order], prepend=-1))]
         pairs = np.stack(np.divmod(codes[firsts], self.points.shape[1]), axis=1)
-        return Candidates(pairs, distance[firsts], any(crowded for _, _, crowded in found))
+        return Candidates(pairs, distance[firsts], any(crowded for _, _, crowded in parts))
 
     def _neighbours(
         self, rows: NDArray[np.intp], among: NDArray[np.intp]

@@ -160,10 +160,10 @@ class _Search:
         """
         sides = None if self.sides is None else self.sides[self.rows]
         if self.index is None or len(places) <= MOST_WITHOUT_INDEX:
-            found = all_pairs(places, sides)
+            pairs = all_pairs(places, sides)
         else:
-            found = self.index.candidates(places, sides)
-        return replace(found, pairs=self.rows[found.pairs])
+            pairs = self.index.candidates(places, sides)
+        return replace(pairs, pairs=self.rows[pairs.pairs])
 
 
 def _rounds(search: _Search) -> Iterator[NearPairs]:

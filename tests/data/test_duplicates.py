@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
+from scipy.ndimage import gaussian_filter
 
 from freezeframe.data.demo.drawing import draw_slice
 from freezeframe.data.duplicates import remembered as pairs_cache
@@ -33,10 +35,12 @@ def numbers(pairs: NearPairs) -> list[tuple[int, int]]:
 
 def draw_heads(n: int) -> list[Image.Image]:
     """Draw heads that look alike but are all different."""
-    return [
-        Image.fromarray(draw_slice(np.random.default_rng([9, number]), False)).convert("RGB")
-        for number in range(n)
-    ]
+    return [draw_head(number) for number in range(n)]
+
+
+@cache
+def draw_head(number: int) -> Image.Image:
+    return Image.fromarray(draw_slice(np.random.default_rng([9, number]), False)).convert("RGB")
 
 
 def crop(image: Image.Image, left: float, top: float, share: float) -> Image.Image:
@@ -92,6 +96,47 @@ def test_the_index_finds_nearly_all_edited_pairs() -> None:
     )
     assert len(missed) <= 1
     assert (candidates[:, 0] < candidates[:, 1]).all()
+
+
+def smooth_noise(n: int, seed: int) -> NDArray[np.uint8]:
+    """Return thumbnails of smooth noise: look-alikes by their low frequencies, all different."""
+    noise = np.random.default_rng(seed).normal(size=(n, THUMBNAIL, THUMBNAIL))
+    smooth = gaussian_filter(noise, (0, 4, 4))
+    smooth -= smooth.min(axis=(1, 2), keepdims=True)
+    smooth *= 255 / smooth.max(axis=(1, 2), keepdims=True)
+    return np.asarray(smooth, np.uint8)
+
+
+@settings(max_examples=3, derandomize=True, phases=[Phase.generate])
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 299), st.sampled_from(sorted(EDITS))), min_size=4, max_size=4
+    ),
+    st.integers(0, 2**31),
+)
+def test_edited_copies_are_found_among_smooth_look_alikes(
+    hidden: list[tuple[int, str]], seed: int
+) -> None:
+    noise = smooth_noise(300, seed)
+    # Larger than a thumbnail, so that half the size is enough for one.
+    large = [Image.fromarray(noise[row]).resize((256, 256)) for row, _ in hidden]
+    edited = [thumbnail(EDITS[edit](image)) for image, (_, edit) in zip(large, hidden, strict=True)]
+    pairs = near_pairs(np.concatenate([noise, np.stack(edited)]))
+    of = np.concatenate([np.arange(300), [row for row, _ in hidden]])
+    # Two edits of one picture may be paired, too.
+    assert (of[pairs.first] == of[pairs.second]).all()
+    groups = merge_groups(np.arange(len(of)), pairs.first, pairs.second)
+    assert all(groups[300 + number] == groups[row] for number, (row, _) in enumerate(hidden))
+
+
+def test_few_comparisons_are_made_of_each_look_alike() -> None:
+    totals: list[int] = []
+    n = 500
+    thumbnails = smooth_noise(n, 1)
+    assert not len(near_pairs(thumbnails, progress=lambda done, total: totals.append(total)))
+    assert max(totals) < 8 * n
+    # The index alone names many more.
+    assert len(ThumbnailIndex.fit(thumbnails).candidates(np.arange(n)).pairs) > 10 * n
 
 
 def test_the_symmetry_of_a_pair_undoes_the_applied_one() -> None:
