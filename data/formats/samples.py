@@ -40,17 +40,26 @@ def pixel_bytes(open_as: Callable[[str, str], Image.Image], n_bytes: int) -> NDA
         uint8 array of shape (height, width, `n_bytes`).
     """
     mode, raw_modes = RAW_MODES[n_bytes]
-    pixels: NDArray[np.uint8] | None = None
+    pixels = np.empty((0, 0, n_bytes), np.uint8)
     for place, raw_mode in enumerate(raw_modes):
-        with open_as(mode, raw_mode) as image:
-            image.load()
-            if pixels is None:
-                pixels = np.empty((image.height, image.width, n_bytes), np.uint8)
-            for rows in row_blocks(image.height, image.width):
-                part = np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
-                part = part.reshape(*part.shape[:2], -1)
-                pixels[rows, :, place :: len(raw_modes)] = part
-    assert pixels is not None
+        pixels = _add_bytes(pixels, open_as(mode, raw_mode), place, len(raw_modes))
+    return pixels
+
+
+def _add_bytes(
+    pixels: NDArray[np.uint8], image: Image.Image, place: int, step: int
+) -> NDArray[np.uint8]:
+    """Write the bytes of an image into every `step`-th byte of each pixel, from `place` on.
+
+    The image is freed at the end, before the next one is read.
+    """
+    with image:
+        image.load()
+        if not pixels.size:
+            pixels = np.empty((image.height, image.width, pixels.shape[2]), np.uint8)
+        for rows in row_blocks(image.height, image.width):
+            part = np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
+            pixels[rows, :, place::step] = part.reshape(*part.shape[:2], -1)
     return pixels
 
 
