@@ -67,20 +67,21 @@ class PillowReader:
             check_header(image, max_pixels)
             if self.check:
                 self.check(image, data, max_pixels)
-            image.load()
+            rgb = self.to_rgb(image, data)
             orientation = 1 if self.applies_orientation else _orientation(image)
-            turned = _turn(self.to_rgb(image, data), orientation)
-            rgb: NDArray[np.uint8] = np.require(turned, np.uint8, ["C", "O", "W"])
-            return rgb
+            turned = _turn(rgb, orientation)
+            result: NDArray[np.uint8] = np.require(turned, np.uint8, ["C", "O", "W"])
+            return result
 
     def to_rgb(self, image: Image.Image, data: bytes) -> NDArray[np.uint8]:
-        """Convert Pillow's image, which is loaded, to RGB of shape (height, width, 3).
+        """Load Pillow's image and convert it to RGB of shape (height, width, 3).
 
         Args:
             image: the image.
             data: content of its file, for formats with pixels that Pillow has no mode for.
         """
-        return image_to_rgb(image)
+        image.load()
+        return _image_to_rgb(image)
 
     def mode(self, data: bytes) -> str:
         """Return Pillow's mode of an image file: "1", "L", "P", "RGB", "RGBA", "I;16", ..."""
@@ -153,7 +154,7 @@ def _turn(rgb: NDArray[np.uint8], orientation: Any) -> NDArray[np.uint8]:
     return rgb[::-1] if orientation in (3, 4, 7, 8) else rgb
 
 
-def image_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+def _image_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Convert Pillow's image to an RGB array of shape (height, width, 3)."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return np.repeat(_deep_grey(image)[..., np.newaxis], 3, axis=2)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ImageError
-from .pillow import PillowReader, image_to_rgb
+from .pillow import PillowReader
 from .samples import colours_to_rgb, grey_to_rgb, pixel_bytes
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class PngReader(PillowReader):
     clean: Callable[[bytes], bytes] | None = strip_png
 
     def to_rgb(self, image: Image.Image, data: bytes) -> NDArray[np.uint8]:
-        """Convert Pillow's image to RGB; see `PillowReader.to_rgb`."""
+        """Load Pillow's image and convert it to RGB; see `PillowReader.to_rgb`."""
         # Behind the signature and the name of IHDR: width, height, depth and colour type.
         depth, colour = data[24:26]
         transparent = image.info.get("transparency")
@@ -74,7 +74,7 @@ class PngReader(PillowReader):
             # Pillow stretches these levels to 8 bits, but not the transparent one.
             largest = 2**depth - 1
             image.info["transparency"] = (transparent & largest) * 255 // largest
-        return image_to_rgb(image)
+        return super().to_rgb(image, data)
 
     def frames(self, data: bytes) -> int:
         """Count the frames of an animated PNG; 1 for any other."""
