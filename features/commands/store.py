@@ -69,11 +69,12 @@ def verify(path: Path) -> None:
         click.echo(printable(f"damaged: {opened.paths[row]}: {name}"))
     n = opened.n_done
     if not opened.has_row_checksums:
-        click.echo(
+        text = (
             f"format version {opened.format_version} has checksums of features only: status, "
             "sizes, pixels, thumbnails and near-duplicates cannot be checked; extract-features "
             "rewrites the store in today's version"
         )
+        click.echo(printable(text))
     if mismatches:
         # A row may be damaged in several layers.
         n_damaged = len({row for row, _ in mismatches})

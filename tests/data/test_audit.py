@@ -421,7 +421,7 @@ class TestCommand:
             (["--classes", "ill"], "OLD=NEW"),
             (["--classes", "nope=ill"], "no image is labelled 'nope'; labels are ill, well"),
             (["--layer", "block5_pool"], "--layer: has no effect without --cosine"),
-            (["--threshold", "nan"], "threshold must be above 0"),
+            (["--threshold", "nan"], "'nan' is not a number; write digits"),
             (["--against", "{training}/nothing"], "no such folder"),
         ],
     )
