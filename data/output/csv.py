@@ -8,8 +8,8 @@ and for CSV on standard output:
 - Text with control characters gets an apostrophe, too. The characters are written as `\x1b`, and
   backslashes twice: no terminal obeys them, and a cell has one line.
 - `restore_text` undoes both changes. Each reader of this package calls it on each text cell.
-- A path in a list begins with `./` instead where that makes it safe: every program can still open the
-  file.
+- A path in a list begins with `./` instead where that makes it safe: every program can still open
+  the file.
 """
 
 from __future__ import annotations
