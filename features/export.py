@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.output.capacity import check_free
 from ..data.output.files import new_file
 from ..data.output.terminal import Progress
 from ..errors import MissingExtraError, ParameterError, StoreError
@@ -24,6 +26,13 @@ MOST_COLUMNS = 32768
 
 Parquet describes each column in each row group, and readers become slow even below this limit.
 """
+
+_LEAST_SHARE = {"npz": 1, "parquet": 1 / 4, "archive": 1 / 8}
+"""Share of the bytes of the features that a file takes at least, by format.
+
+Parquet and archives are compressed: sparse features shrink most. A file that may fit is tried."""
+
+_FLOAT32_BYTES = 4
 
 _GROUP_BYTES = 64 * 2**20
 """About the size of a row group in Parquet."""
@@ -55,7 +64,8 @@ def export(
 
     Raises:
         ParameterError: the kind, layer or pooling is unknown, or `out` exists.
-        StoreError: no row is done, features are damaged, or `out` cannot be written.
+        StoreError: no row is done, features are damaged, or `out` cannot be written or has no
+            room on its disk.
         MissingExtraError: pyarrow or hdf5plugin is not installed.
 
     Examples:
@@ -76,6 +86,7 @@ def export(
             f"{store.path}: no row is done, so there is nothing to export; run extract-features"
         )
     with new_file(out, overwrite=overwrite, protected=begins_as_store) as unfinished:
+        check_free(out, _least_bytes(store, kind, layer, pooling))
         if kind == "npz":
             _write_npz(store, unfinished, layer, pooling, progress)
         elif kind == "parquet":
@@ -102,6 +113,18 @@ def _select_kind(out: Path, kind: str | None) -> str:
             f"or a name that ends in {', '.join(EXPORT_FORMATS.values())}"
         )
     return kind
+
+
+def _least_bytes(store: FeatureStore, kind: str, layer: str, pooling: str | None) -> int:
+    """Return the bytes that the features take at least in a file of a kind."""
+    rows = store.rows()
+    if kind == "archive":
+        row_bytes = sum(extent.row_bytes for extent in store.layout.layers.values())
+        n_bytes = len(rows) * row_bytes
+    else:
+        pooling = pooling or ("avg" if kind == "parquet" else None)
+        n_bytes = math.prod(store.select(layer, rows, pooling).shape) * _FLOAT32_BYTES
+    return int(n_bytes * _LEAST_SHARE[kind])
 
 
 def _text_columns(store: FeatureStore, rows: NDArray[np.intp]) -> dict[str, NDArray[np.str_]]:

@@ -20,13 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.filesize import decimal
 
+from ..data.output.capacity import memory_bytes
 from ..errors import StoreError
 from .layout import (
     COLUMNS_BY_VERSION,
     DECIDING_FIELDS_BY_VERSION,
     DIGEST_BYTES,
     LAYER_DTYPES,
+    MAX_TEXT_BYTES,
     ROW_SHAPES,
     STORE_FORMAT,
     USER_BLOCK_BYTES,
@@ -112,6 +115,7 @@ def _read_layout(path: Path) -> Layout:
     layout = _parse_index(json.loads(text), version)
     _check_layout(layout)
     _check_places(list(layout.datasets.values()), index_bytes, status.st_size)
+    _check_memory(layout)
     return replace(layout, file=file_identity(status))
 
 
@@ -173,8 +177,12 @@ def _parse_extent(full_name: str, place: Any, columns: Mapping[str, str]) -> Ext
     else:
         expected = {"rows": columns, "checksums": {name: f"S{DIGEST_BYTES}"}}[group][name]
         if expected == "S":
-            # Eight digits: more would be a string of over 100 MB, which no path or label is.
             fits = bool(re.fullmatch(r"\|S[1-9]\d{0,7}", type_name))
+            if fits and (n_bytes := int(type_name[2:])) > MAX_TEXT_BYTES:
+                raise StoreError(
+                    f"damaged: {full_name} has texts of {n_bytes} bytes, the limit is "
+                    f"{MAX_TEXT_BYTES}"
+                )
         else:
             fits = type_name == np.dtype(expected).str
     if not fits:
@@ -221,4 +229,22 @@ def _check_places(extents: list[Extent], index_bytes: int, file_bytes: int) -> N
     if in_order[-1].end > file_bytes:
         raise StoreError(
             f"truncated: it should have {in_order[-1].end} bytes, the file has {file_bytes}"
+        )
+
+
+def _check_memory(layout: Layout) -> None:
+    """Raise StoreError if the columns, which are read whole, do not fit into memory."""
+    needs = {}
+    for name, extent in layout.rows.items():
+        # NumPy takes four bytes for each letter of a text. Thumbnails are read row by row.
+        letter_bytes = 4 if name in layout.identity_columns else 1
+        if f"rows/{name}" not in ROW_SHAPES:
+            needs[name] = layout.n * extent.row_bytes * letter_bytes
+    needed = sum(needs.values())
+    if needed > (memory := memory_bytes()):
+        widest = max(needs, key=lambda name: needs[name])
+        raise StoreError(
+            f"its columns would take {decimal(needed)}, {decimal(needs[widest])} of them "
+            f"rows/{widest} with {layout.n} texts of {layout.rows[widest].row_bytes} bytes; this "
+            f"machine has {decimal(int(memory))} of memory; take a larger machine"
         )

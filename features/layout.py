@@ -30,6 +30,11 @@ FAILED = 2
 STATUS_NAMES = {DONE: "done", FAILED: "failed", PENDING: "pending"}
 REASON_BYTES = 200
 DIGEST_BYTES = 64
+MAX_TEXT_BYTES = 4096
+"""Limit of a text in a column, in UTF-8: the longest path that Linux opens.
+
+Columns are read whole, so a small file with wide columns could take all memory."""
+
 THUMBNAIL_SIDE = 64
 """Side of a thumbnail in pixels."""
 

@@ -23,6 +23,7 @@ from .layout import (
     DIGEST_BYTES,
     IDENTITY_COLUMNS,
     LAYER_DTYPES,
+    MAX_TEXT_BYTES,
     ROW_COLUMNS,
     ROW_SHAPES,
     STORE_FORMAT,
@@ -58,7 +59,8 @@ def create_store(
 
     Raises:
         StoreError: the file cannot be written.
-        ParameterError: no rows, no layers, columns of unequal length, or an unknown dtype.
+        ParameterError: no rows, no layers, columns of unequal length, a text of more than
+            `MAX_TEXT_BYTES`, or an unknown dtype.
     """
     path = Path(path)
     try:
@@ -116,7 +118,7 @@ def _initial_columns(
     for name, dtype in ROW_COLUMNS.items():
         full_name = f"rows/{name}"
         if name in IDENTITY_COLUMNS:
-            columns[full_name] = _encode_text(rows[name], dtype)
+            columns[full_name] = _encode_text(name, rows[name], dtype)
         elif full_name not in ROW_SHAPES:
             # Zero is right for every column: pending, unknown, or an empty string.
             columns[full_name] = np.zeros(n, dtype)
@@ -125,13 +127,22 @@ def _initial_columns(
     return columns
 
 
-def _encode_text(texts: Sequence[str], dtype: str) -> NDArray[Any]:
-    """Encode texts as UTF-8 byte strings; dtype "S" takes the length of the longest text."""
+def _encode_text(name: str, texts: Sequence[str], dtype: str) -> NDArray[Any]:
+    """Encode texts as UTF-8 byte strings; dtype "S" takes the length of the longest text.
+
+    Raises:
+        ParameterError: a text has more than `MAX_TEXT_BYTES` bytes.
+    """
     try:
         # NumPy encodes ASCII itself, much faster than Python text by text.
         values = np.array(texts, dtype="S")
     except UnicodeEncodeError:
         values = np.array([text.encode() for text in texts], dtype="S")
+    if values.dtype.itemsize > MAX_TEXT_BYTES:
+        raise ParameterError(
+            f"{name}: a text of {values.dtype.itemsize} bytes is longer than the limit of "
+            f"{MAX_TEXT_BYTES}; shorten it"
+        )
     return values.astype(f"S{max(1, values.dtype.itemsize)}" if dtype == "S" else dtype)
 
 

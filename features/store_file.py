@@ -68,9 +68,11 @@ class StoreFile:
             StoreError: the column is not UTF-8.
         """
         raw = self.column(name)
+        # A column may be wider than its texts, and each letter will take four bytes.
+        longest = max(1, int(np.char.str_len(raw).max()))
         try:
             # This works for plain ASCII, and takes a third of the memory of decoding.
-            return raw.astype(f"U{raw.dtype.itemsize}")
+            return raw.astype(f"U{longest}")
         except UnicodeDecodeError:
             pass
         try:

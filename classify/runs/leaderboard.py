@@ -11,10 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ...data.formats.regular_file import check_bytes, open_regular, read_regular
 from ...data.output.csv import csv_line, csv_lines, restore_text
 from ...data.output.files import flush_file, flush_folder, temporary_file, whole_file
 from ...data.output.locks import file_lock
-from ...errors import FreezeframeError
+from ...errors import FreezeframeError, ImageError
 from .schema import COLUMNS, SCHEMA, SCHEMAS, upgrade_row, wrong_number
 
 LOCK_SECONDS = 60
@@ -69,7 +70,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[dict[str, str]]:
         if columns is None:
             path.stat()
             return []
-        lines = csv_lines(path.read_bytes())[1:]
+        lines = csv_lines(read_regular(path))[1:]
         rows = [
             _row(path, number, cells, columns)
             for number, cells in enumerate(lines, start=2)
@@ -97,14 +98,13 @@ def _columns(path: Path) -> tuple[str, ...] | None:
         raise FreezeframeError(f"{path}: a folder, not a leaderboard; give the path of a CSV file")
     if not path.exists():
         return None
-    with path.open("rb") as file:
-        first = file.readline(10_000)
-        second = file.readline(10_000)
-        if not first:
-            return None
-        # A file that was cut off, or edited, may not end with a line end.
-        file.seek(-1, os.SEEK_END)
-        whole = file.read(1) == b"\n"
+    try:
+        ends = _ends(path)
+    except ImageError as error:
+        raise FreezeframeError(f"{path}: {error}; give the path of a leaderboard") from None
+    if ends is None:
+        return None
+    first, second, whole = ends
     header = tuple(first.decode("utf-8-sig", "replace").strip().split(","))
     if header not in SCHEMAS:
         # A newer version may have written it: the first row has the number of its schema.
@@ -124,6 +124,23 @@ def _columns(path: Path) -> tuple[str, ...] | None:
             "repair it, or give another file"
         )
     return header
+
+
+def _ends(path: Path) -> tuple[bytes, bytes, bool] | None:
+    """Read the first two lines of a file, and True if its last line has an end; None if empty.
+
+    Raises:
+        ImageError: it is no regular file, or too large.
+    """
+    with open_regular(path) as (file, n_bytes):
+        check_bytes(n_bytes)
+        if not n_bytes:
+            return None
+        first = file.readline(10_000)
+        second = file.readline(10_000)
+        # A file that was cut off, or edited, may not end with a line end.
+        file.seek(-1, os.SEEK_END)
+        return first, second, file.read(1) == b"\n"
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -178,7 +195,7 @@ def _upgraded_row(path: Path, row: Mapping[str, str]) -> dict[str, str]:
 def _upgrade(path: Path, schema: int, new_lines: str) -> None:
     """Copy a file of an older schema, then replace it by one of today's with all its rows."""
     old_lines = "".join(_line(row) for row in read_rows(path))
-    data = path.read_bytes()
+    data = read_regular(path)
     backup = _back_up(path, data, f"{path.name}.schema-{schema}")
     try:
         _replace(path, (csv_line(COLUMNS) + old_lines + new_lines).encode())
@@ -202,9 +219,14 @@ def _back_up(path: Path, data: bytes, name: str) -> Path | None:
                 # The copy must have its name before the old file loses its own.
                 flush_folder(path.parent)
                 return backup
-        if backup.is_file() and backup.read_bytes() == data:
+        if backup.is_file() and _has_content(backup, data):
             return None
     raise FreezeframeError(f"{path}: a thousand files are called {name}; move them away")
+
+
+def _has_content(path: Path, data: bytes) -> bool:
+    # A file of another size may be too large to read.
+    return path.stat().st_size == len(data) and path.read_bytes() == data
 
 
 def _rename(unfinished: Path, target: Path) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.output.capacity import memory_bytes
 from ...errors import FreezeframeError, ModelFileError
 from ...extract.backbones.table import find_backbone
 from ...features.pooling import pool
@@ -224,7 +225,7 @@ def _check_metadata(
             f"{path}: format version {version!r} is unknown to this freezeframe; update it"
         )
     n_bytes = sum(array.n_bytes for array in arrays.values())
-    if n_bytes > (memory := _memory_bytes()):
+    if n_bytes > (memory := memory_bytes()):
         raise ModelFileError(
             f"{path}: its arrays would take {n_bytes / 1e9:.0f} GB, this machine has "
             f"{memory / 1e9:.0f} GB of memory; take a larger machine or another model"
@@ -233,13 +234,6 @@ def _check_metadata(
         raise ModelFileError(
             f"{path}: changed since it was written, its digest does not match; fit the head again"
         )
-
-
-def _memory_bytes() -> float:
-    """Return the size of this machine's memory; infinity where that is unknown."""
-    if not hasattr(os, "sysconf"):
-        return math.inf
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _damage_error(path: Path, error: BaseException) -> ModelFileError:

@@ -30,8 +30,9 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.formats.regular_file import read_regular
 from ...data.output.csv import csv_line, csv_lines, restore_text
-from ...errors import FreezeframeError
+from ...errors import FreezeframeError, ImageError
 from ..scores.evaluation import Evaluation
 from ..scores.predictions import Predictions
 from ..task.relatives import LEVELS, UNKNOWN
@@ -118,10 +119,10 @@ def read_predictions(path: str | os.PathLike[str]) -> dict[str, Evaluation]:
     path = Path(path)
     path = path / PREDICTIONS_NAME if path.is_dir() else path
     try:
-        lines = csv_lines(path.read_bytes())
+        lines = csv_lines(read_regular(path))
     except FileNotFoundError:
         raise FreezeframeError(f"{path}: no predictions here; fit-classifier makes them") from None
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ImageError, ValueError, csv.Error) as error:
         raise FreezeframeError(f"{path}: cannot be read as predictions ({error})") from None
     table = _PredictionTable(path, lines)
     return {test_id: table.evaluation(test_id, rows) for test_id, rows in table.rows_of.items()}

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ...data.formats.regular_file import read_regular
 from ...data.output.files import flush_tree
-from ...errors import FreezeframeError
+from ...errors import FreezeframeError, ImageError
 from ..scores.evaluation import Evaluation
 from .leaderboard import append_rows
 from .model_file import FittedHead, save_model
@@ -98,10 +99,10 @@ def write_run(
 def _mentions(leaderboard: Path, run_id: str) -> bool:
     """Return True if a leaderboard has a row of a run, or if it cannot be read."""
     try:
-        return run_id.encode() in leaderboard.read_bytes()
+        return run_id.encode() in read_regular(leaderboard)
     except FileNotFoundError:
         return False
-    except OSError:
+    except (OSError, ImageError):
         return True
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ...errors import ImageError, ParameterError
 from ..output.terminal import printable
-from .image_file import check_bytes, open_regular
 from .limits import decoder_guard
+from .regular_file import check_bytes, open_regular
 from .table import HEAD_BYTES, KINDS, ImageFormat, find_format, image_kind
 
 MAX_PIXELS = 100_000_000

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from ..fingerprints import THUMBNAIL, Fingerprint
-from ..formats.image_file import MAX_FILE_BYTES
 from ..formats.images import MAX_PIXELS
+from ..formats.regular_file import MAX_FILE_BYTES
 from ..formats.table import KINDS
 from ..output.cache_folder import cache_place
 from ..version import VERSION

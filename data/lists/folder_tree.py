@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ...errors import ImageError, ManifestError
-from ..formats.image_file import file_sha256, open_regular
+from ..formats.regular_file import file_sha256, open_regular
 from ..formats.table import HEAD_BYTES, IMAGE_ENDINGS, image_kind
 from ..formats.unread import read_formats, unread_reason
 from ..output.encodings import name_problem

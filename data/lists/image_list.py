@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import ImageError, ManifestError
-from ..formats.image_file import check_bytes, file_sha256, open_regular
+from ..formats.regular_file import file_sha256, open_regular, read_regular
 from ..output.csv import restore_text
 from ..splits import SPLIT_NAMES
 from .list_header import read_header
@@ -112,10 +112,7 @@ def _read_text(source: Path) -> str:
         ManifestError: it is no regular file, too large, or no UTF-8 text.
     """
     try:
-        with open_regular(source) as (file, n_bytes):
-            check_bytes(n_bytes)
-            data = file.read(n_bytes)
-        return data.decode("utf-8-sig")
+        return read_regular(source).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         problem = f"cannot be read as a CSV file ({error.reason} at byte {error.start})"
         raise ManifestError(f"{source}: {problem}; save it as CSV in UTF-8") from None

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from ...data.manifest import Image, Manifest
+from ...data.output.capacity import has_room
 from ...errors import ParameterError, StoreError
+from ...features.copies.copying import copied_bytes
 from ...features.index import begins_as_store
 from ...features.layout import PENDING, STORE_FORMAT_VERSION
 from ...features.store import FeatureStore
@@ -17,8 +19,6 @@ from ..settings import Settings
 from .preflight import (
     OUTPUT_ADVICE,
     check_alike,
-    copied_bytes,
-    has_room,
     rows_by_content,
 )
 

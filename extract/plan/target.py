@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ...data.manifest import Manifest
+from ...data.output.capacity import check_free
 from ...data.output.terminal import printable
 from ...errors import StoreError
-from ...features.copies.copying import copy_rows
+from ...features.copies.copying import copied_bytes, copy_rows, row_bytes
 from ...features.layout import IDENTITY_COLUMNS, LAYER_DTYPES
 from ...features.new_store import create_store
 from ...features.store import FeatureStore
@@ -19,7 +20,7 @@ from ...features.writer import StoreWriter
 from ..backbones.weights import Weights, load_weights
 from ..provenance import deciding_fields, versions
 from .plan import Plan
-from .preflight import check_alike, check_free, copied_bytes, row_bytes, rows_by_content
+from .preflight import ROOM_ADVICE, check_alike, rows_by_content
 
 
 def create_pending(plan: Plan, manifest: Manifest, command: str) -> Weights:
@@ -43,7 +44,8 @@ def create_pending(plan: Plan, manifest: Manifest, command: str) -> Weights:
     shapes = {name: backbone.layers[name] for name in plan.layers}
     itemsize = np.dtype(LAYER_DTYPES[settings.dtype]).itemsize
     # The file is sparse: without this check the disk would fill up much later.
-    check_free(plan.target, len(images) * row_bytes(shapes.values(), itemsize))
+    n_bytes = len(images) * row_bytes(shapes.values(), itemsize)
+    check_free(plan.target, n_bytes, ROOM_ADVICE)
     weights, source = load_weights(settings.weights, settings.seed, backbone)
     history = {
         "weights_source": source,
@@ -83,7 +85,7 @@ def upgrade_store(old: FeatureStore, target: Path, manifest: Manifest) -> int:
             name or a provenance field.
     """
     if not target.exists():
-        check_free(target, copied_bytes(old))
+        check_free(target, copied_bytes(old), ROOM_ADVICE)
         rows = _identity(manifest)
         provenance = old.provenance | {"group_source": printable(manifest.group_source)}
         layers = {}

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from pathlib import Path
 from typing import IO
 
-from rich.filesize import decimal
-
+from ...data.output.capacity import check_free
 from ...data.output.files import check_output, new_file
 from ...data.output.terminal import Progress
 from ...errors import StoreError
@@ -82,12 +80,7 @@ def _check_room(out: Path, store: FeatureStore) -> None:
     """
     row_bytes = sum(extent.row_bytes for extent in store.layout.layers.values())
     n_bytes = len(store.rows()) * row_bytes
-    free = shutil.disk_usage(out.parent).free
-    if n_bytes > free:
-        raise StoreError(
-            f"{out}: its features need {decimal(n_bytes)}, {decimal(free)} are free here; "
-            "make room or choose another output path"
-        )
+    check_free(out, n_bytes)
 
 
 def _restore_pieces(source: IO[bytes], target: IO[bytes], index: ArchiveIndex) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ParameterError, StoreError
-from ..layout import DONE, FAILED, row_checksum
+from ..layout import DONE, FAILED, ROW_SHAPES, row_checksum
 from ..store import FeatureStore
 from ..writer import StoreWriter
 
@@ -67,13 +68,37 @@ def copy_rows(
     return copied + len(reasons)
 
 
+def copied_bytes(store: FeatureStore) -> int:
+    """Return the bytes that the finished rows of a store take in a new one."""
+    return len(store.rows()) * stored_row_bytes(store)
+
+
+def stored_row_bytes(store: FeatureStore) -> int:
+    """Return the bytes on the disk of one row of a store; see `row_bytes`."""
+    # All layers of a store have one type.
+    itemsize = store.layer_extent(next(iter(store.layers))).dtype.itemsize
+    return row_bytes(store.layers.values(), itemsize)
+
+
+def row_bytes(shapes: Iterable[Sequence[int]], itemsize: int) -> int:
+    """Return the bytes on the disk of one row: its layers and its thumbnail.
+
+    Args:
+        shapes: shape (height, width, channels) of each layer.
+        itemsize: bytes of one number.
+    """
+    # Text columns are small, and are written when the store is created.
+    layers = sum(math.prod(shape) for shape in shapes) * itemsize
+    return layers + sum(math.prod(shape) for shape in ROW_SHAPES.values())
+
+
 def _blocks_of_done_rows(
     source: FeatureStore, pairs: Sequence[_RowPair], writer: StoreWriter
 ) -> list[list[_RowPair]]:
     """Group the pairs whose source row is done into blocks of about `_COPY_BLOCK_BYTES`."""
     done = [pair for pair in pairs if source.status[pair[0]] == DONE]
-    row_bytes = sum(extent.row_bytes for extent in writer.layout.layers.values())
-    step = max(1, _COPY_BLOCK_BYTES // row_bytes)
+    n_bytes = sum(extent.row_bytes for extent in writer.layout.layers.values())
+    step = max(1, _COPY_BLOCK_BYTES // n_bytes)
     return [done[start : start + step] for start in range(0, len(done), step)]
 
 

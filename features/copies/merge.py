@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.groups import OWN
+from ...data.output.capacity import check_free
 from ...data.output.files import check_output, new_file
 from ...data.output.terminal import Progress
 from ...errors import ParameterError, StoreError
@@ -17,7 +18,7 @@ from ..layout import DECIDING_FIELDS, IDENTITY_COLUMNS
 from ..new_store import write_pending
 from ..store import FeatureStore
 from ..writer import StoreWriter, store_lock
-from .copying import copy_rows
+from .copying import copied_bytes, copy_rows
 
 _MAX_FIELD_LETTERS = 1000
 """Most letters of a joined field of provenance; HDF5 accepts no attribute above 64 kB."""
@@ -45,7 +46,8 @@ def merge(
     Raises:
         ParameterError: no stores, or `out` exists.
         StoreError: two stores differ in a field that decides the numbers or in their layers. Or
-            they hold the same path, features are damaged, or `out` cannot be written.
+            they hold the same path, features are damaged, or `out` cannot be written or has no
+            room on its disk.
 
     Examples:
         >>> merge("all.h5", ["shard-0.h5", "shard-1.h5"])  # doctest: +SKIP
@@ -62,6 +64,7 @@ def merge(
     _check_paths(stores)
     # Rows are copied into a temporary file, so `out` is never half a store.
     with store_lock(out), new_file(out) as unfinished:
+        check_free(out, sum(map(copied_bytes, stores)))
         _create(unfinished, stores, command)
         with StoreWriter(unfinished) as writer:
             begin = 0

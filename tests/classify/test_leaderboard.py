@@ -26,12 +26,13 @@ from freezeframe.classify.board.ranking import rank_rows
 from freezeframe.classify.board.run_folders import RunFolders
 from freezeframe.classify.runs import leaderboard
 from freezeframe.classify.runs.leaderboard import append_rows, check_leaderboard, read_rows
-from freezeframe.classify.runs.prediction_file import write_predictions
+from freezeframe.classify.runs.prediction_file import read_predictions, write_predictions
 from freezeframe.classify.runs.schema import COLUMNS, COLUMNS_BY_SCHEMA, SCHEMA, SCHEMAS
 from freezeframe.classify.scores.clean import CLEAN_COLUMNS, CLEAN_NAMES
 from freezeframe.classify.scores.evaluation import Evaluation
 from freezeframe.classify.scores.metrics import METRIC_COLUMNS, METRIC_NAMES
 from freezeframe.classify.scores.predictions import Predictions
+from freezeframe.data.formats.regular_file import MAX_FILE_BYTES
 from freezeframe.data.output.csv import FORMULA, csv_line, csv_lines, defuse, restore_text
 
 from ..conftest import MakeStore
@@ -69,6 +70,32 @@ def appending(path: Path, number: int) -> subprocess.Popen[str]:
     row = json.dumps(some_row("") | {"roc_auc": ""})
     command = [sys.executable, "-c", APPENDING, str(path), str(number), row]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("kind", ["sparse", "pipe", "device"])
+def test_files_without_end_are_not_read(tmp_path: Path, kind: str) -> None:
+    """Reading the first would take all memory; the others would wait, or never end."""
+    board = tmp_path / "board.csv"
+    if kind == "sparse":
+        board.write_text(",".join(COLUMNS) + "\n")
+        os.truncate(board, 20 * MAX_FILE_BYTES)
+        problem = f"{20 * MAX_FILE_BYTES} bytes are more than the limit of {MAX_FILE_BYTES}"
+    elif kind == "pipe":
+        os.mkfifo(board)
+        problem = "not a regular file"
+    else:
+        board.symlink_to("/dev/zero")
+        problem = "not a regular file"
+    readers = (read_rows, check_leaderboard, lambda path: append_rows(path, [some_row("a")]))
+    for use in readers:
+        with pytest.raises(FreezeframeError) as caught:
+            use(board)
+        assert str(caught.value).endswith(f": {problem}; give the path of a leaderboard")
+    with pytest.raises(
+        FreezeframeError, match=re.escape(f"{board}: cannot be read as predictions ({problem})")
+    ):
+        read_predictions(board)
 
 
 def test_sixteen_processes_lose_no_row(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from PIL import Image
 
 from freezeframe import FeatureStore, ManifestError
 from freezeframe.__main__ import cli
-from freezeframe.data.formats.image_file import MAX_FILE_BYTES
 from freezeframe.data.formats.images import patient_group, read_image
+from freezeframe.data.formats.regular_file import MAX_FILE_BYTES
 from freezeframe.data.formats.table import IMAGE_FORMATS
 from freezeframe.data.manifest import listing_lines, read_manifest
 from freezeframe.errors import ImageError

@@ -449,7 +449,7 @@ def test_a_disk_without_room_is_reported_before_a_store_is_made(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("usage", (), {"free": 10**8})
-    monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     with pytest.raises(
         StoreError, match=r"a\.h5: its features need 0\.0 GB, 0\.1 GB are free here; make room"
     ):

@@ -623,7 +623,7 @@ from freezeframe.extract.plan import preflight, target
 from freezeframe.extract.settings import Settings
 
 for module in (preflight, target):
-    module.check_free = lambda path, n_bytes: None
+    module.check_free = lambda path, n_bytes, advice: None
 
 fill = extraction.fill
 def fill_until_full(*args, **options):

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from freezeframe import FeatureStore, StoreError
+from freezeframe.data.output.capacity import FREE_BYTES
 from freezeframe.features.archive.compression import Decoder, compression
 from freezeframe.features.archive.restoration import restore
 from freezeframe.features.export import export
@@ -31,13 +32,13 @@ def test_an_archive_that_does_not_fit_on_the_disk_is_not_restored(
     assert call("export", make_store("a.h5", LABELS, pending=2), "b.h5").exit_code == 0
     # Four rows of 4 x 4 x 3 and 2 x 2 x 5 values of 4 bytes.
     n_bytes = 4 * (48 + 20) * 4
-    free = {"free": n_bytes - 1}
+    free = {"free": n_bytes + FREE_BYTES - 1}
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(**free))
     result = call("restore", "b.h5", "c.h5")
     assert result.exit_code == 1
     assert result.stderr == (
-        "error: c.h5: its features need 1.09e-06 GB, 1.09e-06 GB are free here; "
-        "make room or choose another output path\n"
+        "error: c.h5: its features need 1.1 kB, 67.1 MB are free here; "
+        "make room, or choose another output path\n"
     )
     assert {path.name for path in tmp_path.iterdir()} >= {"a.h5", "b.h5"}
     assert not list(tmp_path.glob("*c.h5*.new"))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from freezeframe import FeatureStore, ParameterError
+from freezeframe.data.output.capacity import FREE_BYTES
 from freezeframe.features import export as exporting
 from freezeframe.features.export import export
 
@@ -76,6 +78,39 @@ def test_parquet_has_one_line_per_image(
     assert table["pixels"] == store.pixels[:5].tolist()
     assert table["duplicates"] == store.duplicates[:5].tolist()
     assert 1 < parquet.ParquetFile("a.parquet").num_row_groups <= 5
+
+
+@pytest.mark.parametrize(
+    ("command", "n_bytes"),
+    [
+        # Six rows of 4 x 4 x 3 and 2 x 2 x 5 numbers of 4 bytes; a thumbnail has 64 x 64 bytes.
+        (["export", "a.h5", "b.npz", "--layer", "block3_pool"], 6 * 48 * 4),
+        (["export", "a.h5", "b.parquet"], 6 * 5 * 4 // 4),
+        (["export", "a.h5", "b.h5"], 6 * (48 + 20) * 4 // 8),
+        (["merge", "b.h5", "a.h5"], 6 * ((48 + 20) * 4 + 64 * 64)),
+    ],
+)
+def test_a_disk_without_room_is_reported_before_anything_is_written(
+    make_store: MakeStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    n_bytes: int,
+) -> None:
+    make_store("a.h5", LABELS)
+    monkeypatch.chdir(tmp_path)
+    free = SimpleNamespace(free=n_bytes + FREE_BYTES - 1)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: free)
+    result = call(*command)
+    assert result.exit_code == 1
+    assert re.fullmatch(
+        r"error: b\.\w+: its features need [\d.]+ \w+, 67\.1 MB are free here; "
+        "make room, or choose another output path\n",
+        result.stderr,
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ["a.h5"]
+    free.free += 1
+    assert call(*command).exit_code == 0
 
 
 def test_damaged_features_are_not_exported(make_store: MakeStore, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from freezeframe import FeatureStore, StoreError
-from freezeframe.features import layout, new_store
+from freezeframe import FeatureStore, ParameterError, StoreError
+from freezeframe.features import index, layout, new_store
 from freezeframe.features.index import read_layout
 from freezeframe.features.new_store import create_store
 
@@ -139,6 +139,41 @@ HOSTILE: dict[str, tuple[Edit, str]] = {
         "paths, labels, splits",
     ),
 }
+
+
+def test_columns_that_would_fill_the_memory_are_refused(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both stores take a few kilobytes on the disk."""
+    path = make_store("a.h5", ["x", "y"])
+    whole = path.read_bytes()
+    forge(path, _place("rows/path", 0, "|S4097"))
+    with pytest.raises(
+        StoreError, match=r"a\.h5: damaged: rows/path has texts of 4097 bytes, the limit is 4096$"
+    ):
+        FeatureStore(path)
+    path.write_bytes(whole)
+    monkeypatch.setattr(index, "memory_bytes", lambda: 1000)
+    with pytest.raises(StoreError) as caught:
+        FeatureStore(path)
+    assert str(caught.value) == (
+        f"{path}: its columns would take 1.6 kB, 512 bytes of them rows/sha256 with 2 texts of 64 "
+        "bytes; this machine has 1.0 kB of memory; take a larger machine"
+    )
+
+
+def test_a_text_that_no_reader_accepts_is_not_written(tmp_path: Path) -> None:
+    layers = {"block5_pool": (1, 1, 2)}
+    rows = columns(2)
+    rows["label"][1] = "ü" * 2048
+    create_store(tmp_path / "a.h5", rows, layers, PROVENANCE)
+    assert FeatureStore(tmp_path / "a.h5").labels[1] == "ü" * 2048
+    rows["label"][1] += "u"
+    with pytest.raises(
+        ParameterError, match="label: a text of 4097 bytes is longer than the limit of 4096"
+    ):
+        create_store(tmp_path / "b.h5", rows, layers, PROVENANCE)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.h5"]
 
 
 @pytest.mark.parametrize("case", HOSTILE)

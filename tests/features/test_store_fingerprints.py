@@ -308,9 +308,7 @@ def test_a_finished_store_of_version_1_stays_one_where_there_is_no_room(
     extract_features(read_manifest(scans), path, MNN)
     as_version(path, 1)
     whole = path.read_bytes()
-    monkeypatch.setattr(
-        checks.shutil, "disk_usage", lambda path: type("usage", (), {"free": 10**5})
-    )
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("usage", (), {"free": 10**5}))
     done = extract_features(read_manifest(scans), path, MNN)
     assert (done.computed, done.reused, done.store.format_version) == (0, 0, 1)
     assert done.outdated > 0

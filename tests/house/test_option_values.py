@@ -130,7 +130,7 @@ def test_errors_name_options_and_say_what_to_do(
     folder: Path, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from freezeframe import StoreError
-    from freezeframe.extract.plan import preflight
+    from freezeframe.data.output.capacity import check_free
 
     result = call("split", folder, "--folds", "1")
     assert "--folds: 1 fold leaves nothing to train on; give 0, or 2 and more" in result.stderr
@@ -147,6 +147,6 @@ def test_errors_name_options_and_say_what_to_do(
     result = call("fit-classifier", make_store("a.h5", ["a", "b"] * 9), "--param", "C=0")
     assert "C must lie between 1e-30 and 1e+30, got 0; give another value" in result.stderr
     usage = type("Usage", (), {"free": 40_000_000})()
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with pytest.raises(StoreError, match=r"need 123\.5 kB, 40\.0 MB are free here; make room"):
-        preflight.check_free(Path("a.h5"), 123_456)
+        check_free(Path("a.h5"), 123_456)

@@ -1,4 +1,4 @@
-"""Image files on the disk: only regular files of a limited size are opened and read."""
+"""Files of strangers on the disk: only regular files of a limited size are opened and read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import BinaryIO
 from ...errors import ImageError
 
 MAX_FILE_BYTES = 2**30
-"""Limit of a file's size, because files are read whole.
+"""Limit of the size of an image or a CSV file, because these are read whole.
 
 An image of 100 million pixels in 16 bits and three colours takes 600 MB."""
 
@@ -38,6 +38,19 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]
         status = os.fstat(file.fileno())
         _check_regular(status)
         yield file, status.st_size
+
+
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """Read a regular file whole.
+
+    Raises:
+        ImageError: the path is a directory, pipe or device, or a file of more than
+            `MAX_FILE_BYTES`.
+        OSError: the file cannot be read.
+    """
+    with open_regular(path) as (file, n_bytes):
+        check_bytes(n_bytes)
+        return file.read(n_bytes)
 
 
 def check_bytes(n_bytes: int) -> None:
