@@ -451,7 +451,7 @@ def test_a_disk_without_room_is_reported_before_a_store_is_made(
     usage = type("usage", (), {"free": 10**8})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     with pytest.raises(
-        StoreError, match=r"a\.h5: its features need 0\.0 GB, 0\.1 GB are free here; make room"
+        StoreError, match=r"a\.h5: its features need 38\.6 MB, 100\.0 MB are free here; make room"
     ):
         extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
     assert not list(tmp_path.glob("*a.h5"))
