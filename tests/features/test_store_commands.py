@@ -198,6 +198,23 @@ def test_as_a_shell_runs_it(make_store: MakeStore) -> None:
         )
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes the streams")
+@pytest.mark.parametrize("streams", [">&-", "<&- >&- 2>&-"])
+def test_closed_streams_change_neither_results_nor_exit_codes(
+    make_store: MakeStore, tmp_path: Path, streams: str
+) -> None:
+    path = make_store("a.h5", LABELS)
+    export(FeatureStore(path), tmp_path / "expected.npz")
+    store = f'"{sys.executable}" -m freezeframe store'
+    # The first file that a program opens gets the number of a closed stream.
+    commands = (
+        f"{store} export a.h5 b.npz {streams}; echo $?; {store} info none.h5 {streams}; echo $?"
+    )
+    result = subprocess.run(["sh", "-c", commands], cwd=tmp_path, capture_output=True, text=True)
+    assert result.stdout == "0\n1\n"
+    assert (tmp_path / "b.npz").read_bytes() == (tmp_path / "expected.npz").read_bytes()
+
+
 def test_help_loads_no_library() -> None:
     code = (
         "import sys\nfrom freezeframe.__main__ import cli\n"
