@@ -198,19 +198,36 @@ def test_as_a_shell_runs_it(make_store: MakeStore) -> None:
         )
 
 
+NOISY = """
+import os
+from freezeframe.__main__ import main
+from freezeframe.features import export
+
+write = export._write_npz
+def write_and_print(*arguments):
+    write(*arguments)
+    # As libraries do that are written in C.
+    os.write(1, b"noise")
+export._write_npz = write_and_print
+main()
+"""
+
+
 @pytest.mark.skipif(os.name != "posix", reason="a shell closes the streams")
 @pytest.mark.parametrize("streams", [">&-", "<&- >&- 2>&-"])
 def test_closed_streams_change_neither_results_nor_exit_codes(
     make_store: MakeStore, tmp_path: Path, streams: str
 ) -> None:
+    """The first file that a program opens would get the number of a closed stream."""
     path = make_store("a.h5", LABELS)
     export(FeatureStore(path), tmp_path / "expected.npz")
-    store = f'"{sys.executable}" -m freezeframe store'
-    # The first file that a program opens gets the number of a closed stream.
+    store = f'"{sys.executable}" -c "$0" store'
     commands = (
         f"{store} export a.h5 b.npz {streams}; echo $?; {store} info none.h5 {streams}; echo $?"
     )
-    result = subprocess.run(["sh", "-c", commands], cwd=tmp_path, capture_output=True, text=True)
+    result = subprocess.run(
+        ["sh", "-c", commands, NOISY], cwd=tmp_path, capture_output=True, text=True
+    )
     assert result.stdout == "0\n1\n"
     assert (tmp_path / "b.npz").read_bytes() == (tmp_path / "expected.npz").read_bytes()
 
