@@ -37,6 +37,7 @@ from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.plan import preflight as checks
 from freezeframe.extract.plan import target
 from freezeframe.extract.settings import Settings
+from freezeframe.features.layout import IDENTITY_COLUMNS
 from freezeframe.features.new_store import create_store
 from freezeframe.features.writer import StoreWriter
 
@@ -88,8 +89,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[np.ndarray]]:
 
     def draw(manifest: Manifest, path: Path, settings: Settings, **_: Any) -> Any:
         columns = {
-            name: [getattr(image, name) for image in manifest.images]
-            for name in ("path", "sha256", "label")
+            name: [getattr(image, name) for image in manifest.images] for name in IDENTITY_COLUMNS
         }
         provenance = (
             checks.deciding_fields(settings)
@@ -98,7 +98,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[np.ndarray]]:
         )
         create_store(
             path,
-            columns | dict.fromkeys(("split", "group"), columns["label"]),
+            columns,
             {"block5_pool": layer},
             provenance,
         )
