@@ -53,9 +53,6 @@ GIVE_UP_MARGIN = 0.15
 """The fit of a pair stops if its score at 32 x 32 pixels is below `enough` by more than this."""
 
 
-_FITS_AT_ONCE = 512
-
-
 @dataclass(frozen=True, eq=False)
 class Likeness:
     """Scores of pairs of thumbnails.
@@ -82,15 +79,23 @@ def compare(thumbnails: NDArray[np.uint8], pairs: NDArray[np.intp], enough: floa
     used, first, second = _prepare(pairs)
     coarse = shrink(thumbnails[used].astype(np.float32), COARSE_SIDE)
     peaks, shifts = _coarse_peaks(coarse, first, second)
-    peaks[~_coarse_fits(coarse, first, second, peaks, shifts, enough)] = -1
+    likeliest = np.argsort(-peaks, axis=1, kind="stable")[:, :SYMMETRIES_TRIED]
     score = np.full(len(pairs), -1, np.float32)
-    symmetry = peaks.argmax(axis=1)
-    promising = np.flatnonzero(peaks.max(axis=1) >= LEAST_COARSE_SCORE)
-    used, first, second = _prepare(pairs[promising])
-    grey = thumbnails[used].astype(np.float32)
-    close = _compare_closely(grey, first, second, peaks[promising], shifts[promising], enough)
-    score[promising] = close.score
-    symmetry[promising] = close.symmetry
+    symmetry = likeliest[:, 0].copy()
+    for numbers in likeliest.T:
+        high = np.take_along_axis(peaks, numbers[:, None], axis=1)[:, 0]
+        rows = np.flatnonzero((high >= LEAST_COARSE_SCORE) & (score < enough))
+        # High peaks need no coarse fit.
+        doubtful = rows[high[rows] < enough - CLEAR_MARGIN]
+        turned = apply_symmetries(coarse[second[doubtful]], numbers[doubtful])
+        start = _start(shifts[doubtful, numbers[doubtful]])
+        agreement = _coarse_agreement(coarse[first[doubtful]], turned, start)
+        rows = np.setdiff1d(rows, doubtful[agreement < enough - COARSE_MARGIN])
+        starts = _start(shifts[rows, numbers[rows]])
+        scores = _close_scores(thumbnails, pairs[rows], numbers[rows], starts, enough)
+        better = scores > score[rows]
+        score[rows[better]] = scores[better]
+        symmetry[rows[better]] = numbers[rows[better]]
     return Likeness(score, symmetry)
 
 
@@ -137,44 +142,6 @@ def _coarse_peaks(
     return peaks, shifts
 
 
-def _coarse_fits(
-    coarse: FloatArray,
-    first: NDArray[np.intp],
-    second: NDArray[np.intp],
-    peaks: FloatArray,
-    shifts: FloatArray,
-    enough: float,
-) -> NDArray[np.bool_]:
-    """Decide which pairs and symmetries are worth a close comparison.
-
-    High peaks are. The others are fitted, which ends the comparison of most look-alikes.
-
-    Args:
-        coarse: pictures of COARSE_SIDE pixels a side.
-        first: see `_compare_closely`.
-        second: see `_compare_closely`.
-        peaks: see `_coarse_peaks`.
-        shifts: see `_coarse_peaks`.
-        enough: see `compare`.
-
-    Returns:
-        True for each pair and symmetry that is worth a close comparison, of shape (n_pairs, 8).
-    """
-    likely = np.zeros(peaks.shape, bool)
-    likeliest = np.argsort(-peaks, axis=1, kind="stable")[:, :SYMMETRIES_TRIED]
-    np.put_along_axis(likely, likeliest, True, axis=1)
-    promising = likely & (peaks >= max(enough - CLEAR_MARGIN, LEAST_COARSE_SCORE))
-    pair, number = np.nonzero(likely & (peaks >= LEAST_COARSE_SCORE) & ~promising)
-    # Blocks of this size stay in the processor's cache.
-    for start in range(0, len(pair), _FITS_AT_ONCE):
-        part = slice(start, start + _FITS_AT_ONCE)
-        turned = apply_symmetries(coarse[second[pair[part]]], number[part])
-        pose = _start(shifts[pair[part], number[part]])
-        agreement = _coarse_agreement(coarse[first[pair[part]]], turned, pose)
-        promising[pair[part], number[part]] = agreement >= enough - COARSE_MARGIN
-    return promising
-
-
 def _coarse_agreement(
     first: FloatArray, second: FloatArray, pose: NDArray[np.float64]
 ) -> FloatArray:
@@ -200,58 +167,46 @@ def _start(shifts: FloatArray) -> NDArray[np.float64]:
     return np.stack([ones, -shifts[:, 0], ones, -shifts[:, 1]], axis=1)
 
 
-def _compare_closely(
-    grey: FloatArray,
-    first: NDArray[np.intp],
-    second: NDArray[np.intp],
-    peaks: FloatArray,
-    shifts: FloatArray,
+def _close_scores(
+    thumbnails: NDArray[np.uint8],
+    pairs: NDArray[np.intp],
+    numbers: NDArray[np.intp],
+    pose: NDArray[np.float64],
     enough: float,
-) -> Likeness:
-    """Score pairs under their likeliest symmetries and return the best score of each.
+) -> FloatArray:
+    """Score pairs, each under one symmetry of its second thumbnail.
 
     Args:
-        grey: thumbnails, of shape (n, side, side).
-        first: numbers of the first thumbnails, of shape (n_pairs,).
-        second: numbers of the second thumbnails, of shape (n_pairs,).
-        peaks: see `_coarse_peaks`.
-        shifts: see `_coarse_peaks`.
+        thumbnails: see `compare`.
+        pairs: see `compare`.
+        numbers: symmetries, of shape (n_pairs,).
+        pose: poses at which the fits start, of shape (n_pairs, 4).
         enough: see `compare`.
     """
+    used, first, second = _prepare(pairs)
+    grey = thumbnails[used].astype(np.float32)
     # Structure turns with the picture, so it is computed once, before the symmetries.
     detail = structure(grey)
-    likeliest = np.argsort(-peaks, axis=1, kind="stable")[:, :SYMMETRIES_TRIED]
-    score = np.full(len(first), -1, np.float32)
-    symmetry = likeliest[:, 0].copy()
-    for place in range(SYMMETRIES_TRIED):
-        high = np.take_along_axis(peaks, likeliest[:, place, None], axis=1)[:, 0]
-        rows = np.flatnonzero((high >= LEAST_COARSE_SCORE) & (score < enough))
-        numbers = likeliest[rows, place]
-        scores = correlation(detail[first[rows]], apply_symmetries(detail[second[rows]], numbers))
-        # Only pairs that do not agree without a fit are worth its time.
-        unlike = np.flatnonzero(scores < enough)
-        pairs = rows[unlike]
-        turned = apply_symmetries(grey[second[pairs]], numbers[unlike])
-        fitted = _fit_scores(grey[first[pairs]], turned, shifts[pairs, numbers[unlike]], enough)
-        scores[unlike] = np.maximum(scores[unlike], fitted)
-        better = scores > score[rows]
-        score[rows[better]] = scores[better]
-        symmetry[rows[better]] = numbers[better]
-    return Likeness(score, symmetry)
+    scores = correlation(detail[first], apply_symmetries(detail[second], numbers))
+    # Only pairs that do not agree without a fit are worth its time.
+    unlike = np.flatnonzero(scores < enough)
+    turned = apply_symmetries(grey[second[unlike]], numbers[unlike])
+    fitted = _fit_scores(grey[first[unlike]], turned, pose[unlike], enough)
+    scores[unlike] = np.maximum(scores[unlike], fitted)
+    return scores
 
 
 def _fit_scores(
-    first: FloatArray, second: FloatArray, shifts: FloatArray, enough: float
+    first: FloatArray, second: FloatArray, pose: NDArray[np.float64], enough: float
 ) -> FloatArray:
     """Fit the second picture of each pair to the first; return the scores, -1 if far too low.
 
     Args:
         first: of shape (n_pairs, side, side).
         second: turned by its symmetry, of shape (n_pairs, side, side).
-        shifts: shifts at which the fit starts, of shape (n_pairs, 2).
+        pose: poses at which the fits start, of shape (n_pairs, 4).
         enough: see `compare`.
     """
-    pose = _start(shifts)
     # From coarse to fine: with a blurred picture the steps find a pose that is farther away.
     first_medium = shrink(first, MEDIUM_SIDE)
     second_medium = shrink(second, MEDIUM_SIDE)

@@ -7,7 +7,7 @@ Writes 64 x 64 PNGs of smooth noise into a temporary folder, once for each numbe
 --files PNGs of smooth noise and of drawn heads, of which half are edits of the other half. Then
 `freezeframe audit` runs on each folder, and on each SET (several folders with a comma between them
 are audited against each other), with an empty cache. Prints the processor, and for each audit the
-seconds, the seconds of all cores, the largest process's peak memory, and the pairs nearly the same.
+seconds, the seconds of all cores, the peak memory (see measure.py), and the pairs nearly the same.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ from scipy.ndimage import gaussian_filter
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "checks"))
 from duplicate_check import synthetic
+from measure import family, memory
 
 SMOOTHNESS = 4
 """Standard deviation of the Gaussian that smooths the noise, in pixels."""
@@ -62,6 +64,12 @@ def processor() -> str:
     return f"{names[0] if names else 'unknown'}, {os.cpu_count()} cores"
 
 
+def cpu_of_children() -> float:
+    """Return the seconds of all cores that finished child processes took so far."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def audit(title: str, folders: list[Path], limit: int) -> str:
     """Audit folders with an empty cache and return a row of the table."""
     with tempfile.TemporaryDirectory() as place:
@@ -70,6 +78,8 @@ def audit(title: str, folders: list[Path], limit: int) -> str:
             command += ["--against", str(folder)]
         command += ["--output", f"{place}/audit"]
         start = time.perf_counter()
+        cpu = cpu_of_children()
+        peak = 0.0
         with Path(f"{place}/log").open("w") as log:
             process = subprocess.Popen(
                 ["timeout", str(limit), *command],
@@ -78,14 +88,14 @@ def audit(title: str, folders: list[Path], limit: int) -> str:
                 cwd=place,
                 env=os.environ | {"XDG_CACHE_HOME": f"{place}/cache"},
             )
-            # The usage of this child and of its children only.
-            _, status, usage = os.wait4(process.pid, 0)
+            while process.poll() is None:
+                peak = max(peak, sum(map(memory, family(process.pid))))
+                time.sleep(0.1)
         seconds = time.perf_counter() - start
-        cpu = usage.ru_utime + usage.ru_stime
-        numbers = f"{seconds:.1f} | {cpu:.1f} | {usage.ru_maxrss / 1024:.0f} MB"
+        numbers = f"{seconds:.1f} | {cpu_of_children() - cpu:.1f} | {peak:.0f} MB"
         table = Path(f"{place}/audit/audit.csv")
         if not table.exists():
-            code = os.waitstatus_to_exitcode(status)
+            code = process.returncode
             outcome = f"not done in {limit} s" if code == 124 else f"exit code {code}"
             return f"| {title} | {numbers} | {outcome} |"
         with table.open(newline="") as file:
