@@ -84,7 +84,7 @@ class FeatureStore:
         self.layers = {name: extent.shape[1:] for name, extent in self.layout.layers.items()}
         self.provenance = self.layout.provenance
         self.format_version = self.layout.version
-        self._checked_facts: set[str] = set()
+        self._damaged: dict[str, NDArray[np.intp]] = {}
         self.status = self._file.status
         self.paths = self._file.text("path")
         self.sha256s = self._file.text("sha256")
@@ -311,7 +311,7 @@ class FeatureStore:
         Args:
             progress: called with the number of checked rows and of all rows, counted in each layer.
         """
-        mismatches = [(int(row), fact) for fact in FACTS for row in self.damaged_rows(fact)]
+        mismatches = [(int(row), fact) for fact in FACTS for row in self._file.damaged_rows(fact)]
         finished = 0
         rows = np.flatnonzero(self.status == DONE)
         total = len(rows) * len(self.layers)
@@ -338,7 +338,10 @@ class FeatureStore:
             fact: "status" (with sizes and reason), "fingerprint" (pixels and thumbnail) or
                 "duplicates".
         """
-        return self._file.damaged_rows(fact)
+        # Hashing all thumbnails takes seconds for a million rows, so it is done once.
+        if fact not in self._damaged:
+            self._damaged[fact] = self._file.damaged_rows(fact)
+        return self._damaged[fact]
 
     def checksums(self, layer: str, rows: RowSelection | None = None) -> NDArray[np.str_]:
         """Read the SHA-256 of the feature bytes of all rows, or of some.
@@ -417,28 +420,7 @@ class FeatureStore:
 
     def _done_numbers(self, rows: RowSelection) -> NDArray[np.intp]:
         """Convert a selection to row numbers; raise if it is not valid or a row is not done."""
-        selection = np.asarray(rows)
-        # A wrong selection would silently give the features of other images.
-        if selection.dtype == bool:
-            if selection.shape != self.status.shape:
-                raise ParameterError(
-                    f"a boolean for rows must have shape {self.status.shape}, got {selection.shape}"
-                )
-            selection = np.flatnonzero(selection)
-        elif selection.ndim != 1 or (selection.size and selection.dtype.kind not in "iu"):
-            raise ParameterError(
-                f"rows must be row numbers or a boolean array, "
-                f"got {selection.dtype} of {selection.shape}"
-            )
-        elif selection.size and not -len(self) <= selection.min() <= selection.max() < len(self):
-            raise ParameterError(
-                f"rows must lie between 0 and {len(self) - 1}, "
-                f"got {selection.min()} to {selection.max()}"
-            )
-        # An empty list has dtype float in NumPy, so the type is set here.
-        numbers: NDArray[np.intp] = selection.astype(np.intp)
-        # Negative numbers count from the end, as in NumPy.
-        numbers[numbers < 0] += len(self)
+        numbers = self._file.row_numbers(rows)
         if (self.status[numbers] != DONE).any():
             raise StoreError(f"{self.path}: some of the requested rows are not done")
         return numbers
@@ -453,9 +435,7 @@ class FeatureStore:
             self._check_facts(fact)
 
     def _check_facts(self, fact: str) -> None:
-        """Raise StoreError if a fact of a row does not match its checksum; check it once."""
-        if fact in self._checked_facts:
-            return
+        """Raise StoreError if a fact of a row does not match its checksum."""
         damaged = self.damaged_rows(fact)
         if len(damaged):
             more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
@@ -468,7 +448,6 @@ class FeatureStore:
                 f"{self.path}: damaged: the {fact} of {self.paths[damaged[0]]}{more} is not what "
                 f"was written; {advice}"
             )
-        self._checked_facts.add(fact)
 
     def _read_done_rows(self, name: str, dtype: str, fact: str) -> NDArray[Any]:
         """Read a column that version 1 lacks; zeros where a row is not done or half written."""

@@ -138,13 +138,38 @@ class StoreFile:
             raw = self.raw_checksums(layer)
         else:
             self._check_layer(layer)
-            raw = self.rows(self.layout.checksums[layer], self._numbers(rows))
+            raw = self.rows(self.layout.checksums[layer], self.row_numbers(rows))
         # A damaged checksum may not be ASCII; it then matches no digest.
         return np.char.decode(raw, "ascii", "replace")
 
-    def _numbers(self, rows: RowSelection) -> NDArray[np.intp]:
-        """Convert a selection of rows to row numbers from 0 on."""
-        numbers: NDArray[np.intp] = np.arange(self.layout.n)[np.asarray(rows, dtype=None)]
+    def row_numbers(self, rows: RowSelection) -> NDArray[np.intp]:
+        """Convert a selection of rows to row numbers from 0 on.
+
+        Raises:
+            ParameterError: the selection is no row numbers and no boolean of shape (n,).
+        """
+        selection = np.asarray(rows)
+        n = self.layout.n
+        # A wrong selection would silently give the features of other images.
+        if selection.dtype == bool:
+            if selection.shape != (n,):
+                raise ParameterError(
+                    f"a boolean for rows must have shape {(n,)}, got {selection.shape}"
+                )
+            return np.flatnonzero(selection)
+        if selection.ndim != 1 or (selection.size and selection.dtype.kind not in "iu"):
+            raise ParameterError(
+                f"rows must be row numbers or a boolean array, "
+                f"got {selection.dtype} of {selection.shape}"
+            )
+        if selection.size and not -n <= selection.min() <= selection.max() < n:
+            raise ParameterError(
+                f"rows must lie between 0 and {n - 1}, got {selection.min()} to {selection.max()}"
+            )
+        # An empty list has dtype float in NumPy, so the type is set here.
+        numbers: NDArray[np.intp] = selection.astype(np.intp)
+        # Negative numbers count from the end, as in NumPy.
+        numbers[numbers < 0] += n
         return numbers
 
     def damaged_rows(self, fact: str) -> NDArray[np.intp]:

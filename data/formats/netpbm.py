@@ -86,7 +86,7 @@ class NetpbmReader:
         # White is the largest value; larger ones, which are wrong, are white, too.
         levels = np.minimum(np.arange(256) / (header.largest or 255), 1) * 255
         rgb = np.rint(levels).astype(np.uint8)[samples]
-        return np.ascontiguousarray(np.broadcast_to(rgb, (*rgb.shape[:2], 3))).copy()
+        return np.broadcast_to(rgb, (*rgb.shape[:2], 3)).copy()
 
     def mode(self, data: bytes) -> str:
         """Return Pillow's mode of such pixels; "RGB;16" for colours of 16 bits."""

@@ -1,4 +1,4 @@
-"""Folders of splits and of classes are told apart by their names, or the user is asked."""
+"""The names of folders say whether they are splits or classes; a doubt asks for --layout."""
 
 from __future__ import annotations
 
