@@ -26,13 +26,13 @@ from .errors import WeightsError as WeightsError
 _PUBLIC = {
     "FeatureStore": ".features.store",
     "FrozenFeatures": ".extract.cache.transformer",
-    "Predictor": ".classify.predict",
+    "Predictor": ".classify.prediction.predictor",
     "ReducedSearchCV": ".classify.solvers.reduced_search",
     "read_image": ".data.formats.images",
 }
 
 if TYPE_CHECKING:
-    from .classify.predict import Predictor as Predictor
+    from .classify.prediction.predictor import Predictor as Predictor
     from .classify.solvers.reduced_search import ReducedSearchCV as ReducedSearchCV
     from .data.formats.images import read_image as read_image
     from .extract.cache.transformer import FrozenFeatures as FrozenFeatures

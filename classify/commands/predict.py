@@ -17,7 +17,7 @@ from ...data.output.terminal import console, printable, table
 from ...errors import FreezeframeError
 
 if TYPE_CHECKING:
-    from ..predict import Prediction
+    from ..prediction.prediction import Prediction
 
 
 @click.command()
@@ -58,7 +58,7 @@ def predict(model: Path, sources: tuple[Path, ...], output: str, weights: str, e
     are predicted, sorted by path; of a CSV, those of its column path, in order.
     """
     from ...data.inspection.facts import frames_lines
-    from ..predict import Predictor
+    from ..prediction.predictor import Predictor
 
     with Predictor(model, weights=weights, engine=engine) as predictor:
         fitted_with = predictor.model.provenance["engine"]

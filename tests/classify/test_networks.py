@@ -35,7 +35,7 @@ from freezeframe.classify.heads.networks.finetuned import (
 from freezeframe.classify.heads.networks.layers import Conv, Dense, Dropout, Pool, build, tensors
 from freezeframe.classify.heads.networks.network import import_keras
 from freezeframe.classify.heads.table import make_head
-from freezeframe.classify.predict import Predictor
+from freezeframe.classify.prediction.predictor import Predictor
 from freezeframe.classify.runs.model_file import load_model
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.manifest import read_manifest

@@ -24,9 +24,10 @@ from safetensors.numpy import save_file
 
 from freezeframe import FreezeframeError, ModelFileError, ParameterError, Predictor, read_image
 from freezeframe.__main__ import cli
-from freezeframe.classify import predict
 from freezeframe.classify.fit.fitting import fit_classifier
-from freezeframe.classify.predict import Prediction
+from freezeframe.classify.prediction import image_input
+from freezeframe.classify.prediction import predictor as predictor_module
+from freezeframe.classify.prediction.prediction import Prediction
 from freezeframe.classify.runs import model_file
 from freezeframe.classify.runs.model_file import load_model, save_model
 from freezeframe.classify.task.task import make_task
@@ -187,7 +188,7 @@ def test_a_missing_decoder_is_an_error_of_the_image(
     def missing(data: bytes) -> np.ndarray:
         raise MissingExtraError("pydicom", "dicom", "reading DICOM files")
 
-    monkeypatch.setattr(predict, "decode_image", missing)
+    monkeypatch.setattr(image_input, "decode_image", missing)
     with Predictor(model) as predictor:
         (prediction,) = predictor.predict([files(folder)[0]])
     assert prediction.error.startswith("reading DICOM files needs pydicom, which is not installed")
@@ -209,9 +210,9 @@ def test_weights_are_loaded_and_hashed_once(
     path = fitted(folder, backbone)
     calls: list[str] = []
     for name in ("WEIGHTS", "ENGINE"):
-        spied = getattr(predict, name_of(name))
+        spied = getattr(predictor_module, name_of(name))
         monkeypatch.setattr(
-            predict,
+            predictor_module,
             name_of(name),
             lambda *args, name=name, spied=spied: (calls.append(name), spied(*args))[1],
         )
@@ -275,13 +276,13 @@ def test_decoding_waits_for_no_other_thread(
         monkeypatch.setattr(engine, "forward", slow_forward)
         thread = threading.Thread(target=predictor.predict, args=[[first]])
         thread.start()
-        read = predict.read_image_bytes
+        read = image_input.read_image_bytes
 
         def noted(path: Any) -> bytes:
             decoded.set()
             return read(path)
 
-        monkeypatch.setattr(predict, "read_image_bytes", noted)
+        monkeypatch.setattr(image_input, "read_image_bytes", noted)
         (prediction,) = predictor.predict([second])
         thread.join()
     assert prediction.error == ""

@@ -17,7 +17,7 @@ from PIL import Image
 from freezeframe import FeatureStore, FrozenFeatures, ModelFileError, ParameterError, StoreError
 from freezeframe.__main__ import cli
 from freezeframe.classify.fit.fitting import fit_classifier
-from freezeframe.classify.predict import Predictor
+from freezeframe.classify.prediction.predictor import Predictor
 from freezeframe.classify.runs.model_file import FittedHead, load_model, save_model
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.duplicates.pairs import duplicate_groups

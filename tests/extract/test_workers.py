@@ -33,7 +33,7 @@ from freezeframe import (
     StoreError,
 )
 from freezeframe.classify.fit.fitting import fit_classifier
-from freezeframe.classify.predict import Predictor
+from freezeframe.classify.prediction.predictor import Predictor
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.demo.images import make_demo_images
 from freezeframe.data.formats.images import read_image, resize_image

@@ -21,7 +21,7 @@ MODULES = sorted(
 
 NOT_RUN = {
     "freezeframe.classify.fit.fitting",
-    "freezeframe.classify.predict",
+    "freezeframe.classify.prediction.predictor",
     "freezeframe.features.archive.restoration",
     "freezeframe.features.rows",
     "freezeframe.features.store",

@@ -7,75 +7,26 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.fingerprints import fingerprint
-from ..data.formats.images import count_frames, decode_image, read_image_bytes, resize_image
-from ..errors import (
-    FreezeframeError,
-    ImageError,
-    MissingExtraError,
-    ModelFileError,
-    ParameterError,
-)
-from ..extract.backbones.weights import reload_weights
-from ..extract.devices import cpu_cores
-from ..extract.engines import Engine
-from ..extract.filling import start_engine
-from ..extract.pipeline import MOST_A_BATCH, unread_reason
-from ..extract.settings import Settings
-from ..features.pooling import pool
-from .runs.model_file import FittedHead, load_model
-
-ImageInput = str | os.PathLike[str] | bytes | NDArray[np.uint8]
-"""A path, the content of an image file, or pixels: RGB (height, width, 3), grey (height, width)."""
-
-MOST_NAMED = 5
-"""Most model files that an error names."""
+from ...errors import FreezeframeError, ModelFileError, ParameterError
+from ...extract.backbones.weights import reload_weights
+from ...extract.devices import cpu_cores
+from ...extract.engines import Engine
+from ...extract.filling import start_engine
+from ...extract.pipeline import MOST_A_BATCH
+from ...extract.settings import Settings
+from ...features.pooling import pool
+from ..runs.model_file import FittedHead, load_model
+from .image_input import DecodedImage, ImageInput, decode_input
+from .model_place import find_model
+from .prediction import Prediction
 
 CLOSED = "the predictor is closed; make another one"
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """The prediction of one image.
-
-    Attributes:
-        path: path of the image file, as passed; "" for bytes and arrays.
-        label: the likeliest class, or the one that the head's threshold decides for; "" if the
-            image could not be read.
-        probabilities: probability of each class, by name.
-        error: why the image could not be read; "" if it could.
-        features: float32 of shape (n_features,), pooled, as the head takes them; None if the image
-            could not be read.
-        fingerprint: SHA-256 of the decoded image's size and pixels, in hexadecimal digits, as in a
-            feature store: copies saved without loss share it. "" if the image could not be read.
-        frames: number of frames in the file, of which the first is predicted.
-    """
-
-    path: str
-    label: str
-    probabilities: dict[str, float]
-    error: str = ""
-    features: NDArray[np.float32] | None = field(default=None, repr=False)
-    fingerprint: str = ""
-    frames: int = 1
-
-
-@dataclass(frozen=True, eq=False)
-class _Decoded:
-    """An image after decoding: pixels resized to the backbone's input, or an error."""
-
-    path: str
-    pixels: NDArray[np.uint8] | None = None
-    fingerprint: str = ""
-    error: str = ""
-    frames: int = 1
 
 
 class Predictor:
@@ -176,7 +127,7 @@ class Predictor:
 
     def _stream(self, images: Iterable[ImageInput]) -> Iterator[Prediction]:
         """Decode ahead, and predict whenever the engine's batch is full."""
-        batch: list[_Decoded] = []
+        batch: list[DecodedImage] = []
         n_readable = 0
         for image in self._decode_ahead(images):
             batch.append(image)
@@ -188,10 +139,10 @@ class Predictor:
                 n_readable = 0
         yield from self._predict_batch(batch)
 
-    def _decode_ahead(self, images: Iterable[ImageInput]) -> Iterator[_Decoded]:
+    def _decode_ahead(self, images: Iterable[ImageInput]) -> Iterator[DecodedImage]:
         """Yield decoded images in order, while threads decode two batches ahead."""
         ahead = 2 * (self._settings.batch_size or 1)
-        waiting: deque[Future[_Decoded]] = deque()
+        waiting: deque[Future[DecodedImage]] = deque()
         with ThreadPoolExecutor(max(2, cpu_cores())) as threads:
             try:
                 for image in images:
@@ -204,20 +155,10 @@ class Predictor:
                 # A consumer that stops early must not wait for images that nobody needs.
                 threads.shutdown(wait=False, cancel_futures=True)
 
-    def _decode(self, image: ImageInput) -> _Decoded:
-        """Decode one image; an image that cannot be read has an error."""
-        path = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
-        try:
-            rgb, frames = _rgb_pixels(image)
-            pixels = resize_image(rgb, *self._input_size, self._settings.resize)
-            return _Decoded(path, pixels, fingerprint(rgb).pixels, frames=frames)
-        # The same kinds of errors as `read_image` expects.
-        except (ImageError, MissingExtraError, ValueError) as error:
-            return _Decoded(path, error=" ".join(str(error).split()))
-        except (OSError, MemoryError) as error:
-            return _Decoded(path, error=unread_reason(error))
+    def _decode(self, image: ImageInput) -> DecodedImage:
+        return decode_input(image, self._input_size, self._settings.resize)
 
-    def _predict_batch(self, batch: Sequence[_Decoded]) -> Iterator[Prediction]:
+    def _predict_batch(self, batch: Sequence[DecodedImage]) -> Iterator[Prediction]:
         """Yield the predictions of a batch, which the engine computes at once."""
         pixels = [image.pixels for image in batch if image.pixels is not None]
         rows = iter(self._predict_pixels(pixels))
@@ -263,29 +204,6 @@ class Predictor:
         return self._engine
 
 
-def find_model(place: str | os.PathLike[str]) -> Path:
-    """Return the path of a model file; a run's folder, or a folder of one run, has it inside.
-
-    Raises:
-        ModelFileError: a folder has no model file, or several; the text lists them.
-    """
-    path = Path(place)
-    if not path.is_dir():
-        return path
-    # The folder of a run first: its own model is meant, whatever else is below.
-    for pattern in ("*.safetensors", "*/*.safetensors"):
-        models = sorted(path.glob(pattern))
-        if len(models) == 1:
-            return models[0]
-        if models:
-            names = ", ".join(str(model.relative_to(path)) for model in models[:MOST_NAMED])
-            more = f" and {len(models) - MOST_NAMED} more" if len(models) > MOST_NAMED else ""
-            raise ModelFileError(f"{path}: holds several model files, {names}{more}; give one")
-    raise ModelFileError(
-        f"{path}: no model file in this folder; fit-classifier writes runs/<run id>"
-    )
-
-
 def _settings(model: FittedHead, weights: str, engine: str) -> Settings:
     """Return the settings by which the features of a head's training images were computed.
 
@@ -326,32 +244,3 @@ def _check_several(images: Any) -> None:
     # A four-dimensional array is a list of images.
     if single or (isinstance(images, np.ndarray) and images.ndim != 4):
         raise ParameterError("images must be a list; put a single image into one: [image]")
-
-
-def _rgb_pixels(image: ImageInput) -> tuple[NDArray[np.uint8], int]:
-    """Read or convert one image into uint8 RGB of shape (height, width, 3), and count its frames.
-
-    Raises:
-        ImageError: the image is missing, damaged, or of another kind or shape.
-        OSError: the file cannot be read.
-    """
-    if isinstance(image, str | os.PathLike):
-        # A pipe or a device could block for ever.
-        if not Path(image).is_file():
-            raise ImageError("no such file")
-        image = read_image_bytes(image)
-    if isinstance(image, bytes):
-        return decode_image(image), count_frames(image)
-    if not isinstance(image, np.ndarray):
-        raise ImageError(f"an image must be a path, bytes or an array, got {type(image).__name__}")
-    shape = image.shape
-    if image.dtype != np.uint8 or image.size == 0:
-        raise ImageError(f"pixels must be uint8, got {image.dtype} of shape {shape}")
-    if image.ndim == 2:
-        # A grey file is decoded into three equal channels, too.
-        return np.repeat(image[..., np.newaxis], 3, axis=2), 1
-    if image.ndim != 3 or shape[2] != 3:
-        raise ImageError(
-            f"pixels must be of shape (height, width, 3) or (height, width), got {shape}"
-        )
-    return np.ascontiguousarray(image), 1

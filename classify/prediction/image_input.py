@@ -1,0 +1,90 @@
+"""Images that a predictor takes: paths, contents of files, or arrays of pixels."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...data.fingerprints import fingerprint
+from ...data.formats.images import count_frames, decode_image, read_image_bytes, resize_image
+from ...errors import ImageError, MissingExtraError
+from ...extract.pipeline import unread_reason
+
+ImageInput = str | os.PathLike[str] | bytes | NDArray[np.uint8]
+"""A path, the content of an image file, or pixels: RGB (height, width, 3), grey (height, width)."""
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """An image after decoding.
+
+    Attributes:
+        path: path of the image file, as passed; "" for bytes and arrays.
+        pixels: uint8 RGB of the backbone's input size, of shape (height, width, 3); None if the
+            image cannot be read.
+        fingerprint: SHA-256 of the image's size and pixels before it was resized.
+        error: why the image cannot be read; "" if it can.
+        frames: number of frames in the file, of which the first is decoded.
+    """
+
+    path: str
+    pixels: NDArray[np.uint8] | None = None
+    fingerprint: str = ""
+    error: str = ""
+    frames: int = 1
+
+
+def decode_input(image: ImageInput, input_size: tuple[int, int], resize: str) -> DecodedImage:
+    """Decode one image and resize it to a backbone's input.
+
+    Args:
+        image: path, content of a file, or array.
+        input_size: height and width of the backbone's input in pixels.
+        resize: name of the resizing, see `resize_image`.
+
+    Returns:
+        An image that cannot be read has an error.
+    """
+    path = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
+    try:
+        rgb, frames = _rgb_pixels(image)
+        pixels = resize_image(rgb, *input_size, resize)
+        return DecodedImage(path, pixels, fingerprint(rgb).pixels, frames=frames)
+    # The same kinds of errors as `read_image` expects.
+    except (ImageError, MissingExtraError, ValueError) as error:
+        return DecodedImage(path, error=" ".join(str(error).split()))
+    except (OSError, MemoryError) as error:
+        return DecodedImage(path, error=unread_reason(error))
+
+
+def _rgb_pixels(image: ImageInput) -> tuple[NDArray[np.uint8], int]:
+    """Read or convert one image into uint8 RGB of shape (height, width, 3), and count its frames.
+
+    Raises:
+        ImageError: the image is missing, damaged, or of another kind or shape.
+        OSError: the file cannot be read.
+    """
+    if isinstance(image, str | os.PathLike):
+        # A pipe or a device could block for ever.
+        if not Path(image).is_file():
+            raise ImageError("no such file")
+        image = read_image_bytes(image)
+    if isinstance(image, bytes):
+        return decode_image(image), count_frames(image)
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"an image must be a path, bytes or an array, got {type(image).__name__}")
+    shape = image.shape
+    if image.dtype != np.uint8 or image.size == 0:
+        raise ImageError(f"pixels must be uint8, got {image.dtype} of shape {shape}")
+    if image.ndim == 2:
+        # A grey file is decoded into three equal channels, too.
+        return np.repeat(image[..., np.newaxis], 3, axis=2), 1
+    if image.ndim != 3 or shape[2] != 3:
+        raise ImageError(
+            f"pixels must be of shape (height, width, 3) or (height, width), got {shape}"
+        )
+    return np.ascontiguousarray(image), 1

@@ -1,0 +1,34 @@
+"""The prediction of one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The prediction of one image.
+
+    Attributes:
+        path: path of the image file, as passed; "" for bytes and arrays.
+        label: the likeliest class, or the one that the head's threshold decides for; "" if the
+            image could not be read.
+        probabilities: probability of each class, by name.
+        error: why the image could not be read; "" if it could.
+        features: float32 of shape (n_features,), pooled, as the head takes them; None if the image
+            could not be read.
+        fingerprint: SHA-256 of the decoded image's size and pixels, in hexadecimal digits, as in a
+            feature store: copies saved without loss share it. "" if the image could not be read.
+        frames: number of frames in the file, of which the first is predicted.
+    """
+
+    path: str
+    label: str
+    probabilities: dict[str, float]
+    error: str = ""
+    features: NDArray[np.float32] | None = field(default=None, repr=False)
+    fingerprint: str = ""
+    frames: int = 1
