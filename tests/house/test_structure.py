@@ -40,7 +40,7 @@ ORDER = {
         "runs",
         "fit",
         "board",
-        "predict.py",
+        "prediction",
         "commands",
     ),
 }
@@ -50,9 +50,9 @@ APART = {
     "matrix.py": {"task", "scores"},
     "solvers": {"task", "scores"},
     "heads": {"task", "scores"},
-    "fit": {"board", "predict.py"},
-    "board": {"heads", "fit", "predict.py"},
-    "predict.py": {"fit", "board"},
+    "fit": {"board", "prediction"},
+    "board": {"heads", "fit", "prediction"},
+    "prediction": {"fit", "board"},
 }
 """Places in classify, and those that they do not import although the order would allow it."""
 
