@@ -8,6 +8,7 @@ asked for, and the digest of a patient, mean the same in all sets.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,26 +21,58 @@ COMMON = "common"
 PATIENTS_IGNORED = "PatientID ignored"
 """Text in the source of groups of a list or store that was made without patients."""
 
+NEARLY_ALL = 0.8
+"""Least share of the images with one patient or group that is named as the cause of a problem."""
+
 PATIENT_DIGEST = re.compile("patient-[0-9a-f]{16}")
 """Name that `patient_group` makes: a digest, which means the same in all sets."""
 
 
-def one_patient_problem(patients: Sequence[str]) -> str:
-    """Describe a set whose images all have one patient; return "" for any other set.
+def one_patient_problem(patients: Sequence[str], part: str = "") -> str:
+    """Describe a set whose images nearly all have one patient; return "" for any other set.
 
     Args:
         patients: digest of each image's patient; "" for none.
+        part: end of the subject of the sentence, such as " of class lesion".
 
     Examples:
         >>> one_patient_problem(["patient-1", "patient-2"])
         ''
     """
-    if len(patients) < 2 or "" in patients or len(set(patients)) > 1:
-        return ""
-    return (
-        f"all {len(patients)} images have the same PatientID, as anonymised files may have; "
+    count, _ = _most_frequent(patients)
+    return count and (
+        f"{count} images{part} have the same PatientID, as anonymised files may have; "
         "if they are of several patients, use --ignore-patient-ids"
     )
+
+
+def one_group_problem(groups: Sequence[str], part: str = "") -> str:
+    """Describe a set whose images are nearly all of one group; return "" for any other set.
+
+    Args:
+        groups: name of each image's group; "" for none.
+        part: see `one_patient_problem`.
+
+    Examples:
+        >>> one_group_problem(["north", "north", "north", "north", ""]).partition(";")[0]
+        "4 of 5 images are of the group 'north'"
+    """
+    count, name = _most_frequent(groups)
+    return count and (
+        f"{count} images{part} are of the group {name!r}; if they are independent, "
+        "correct the column or expression that names the groups"
+    )
+
+
+def _most_frequent(names: Sequence[str]) -> tuple[str, str]:
+    """Return a count such as "11 of 12" and the name that nearly all have; "" for no such name."""
+    counts = Counter(filter(None, names))
+    if not counts:
+        return "", ""
+    name, n = counts.most_common(1)[0]
+    if n < 2 or n < NEARLY_ALL * len(names):
+        return "", ""
+    return (f"all {n}" if n == len(names) else f"{n} of {len(names)}"), name
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.output.terminal import Status
-from ...data.splits import grouped_folds
+from ...data.splits import cause_named, grouped_folds
 from ...errors import FreezeframeError
 from ..heads.base import Head
 from ..matrix import Folds, Matrix, take
@@ -97,10 +97,12 @@ class FoldEvaluator:
     def __init__(self, task: Task) -> None:
         self._task = task
         train = task.train
-        self._repeats = [
-            grouped_folds(train.labels, train.groups, n_folds=task.n_folds, seed=task.seed + repeat)
-            for repeat in range(task.n_repeats if task.n_folds else 0)
-        ]
+        seeds = range(task.seed, task.seed + task.n_repeats) if task.n_folds else ()
+        with cause_named(train.store.path, train.labels, train.groups, train.names):
+            self._repeats = [
+                grouped_folds(train.labels, train.groups, n_folds=task.n_folds, seed=seed)
+                for seed in seeds
+            ]
 
     def evaluate(
         self, fit: FitRows, X: Matrix, y: NDArray[np.intp], notes: list[str], status: Status

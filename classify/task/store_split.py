@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.groups import one_patient_problem
-from ...data.splits import hold_out
+from ...data.splits import cause_named, hold_out
 from ...errors import FreezeframeError
 from .part import HeldOutPart, Part
 
@@ -66,20 +65,13 @@ def split_store(whole: Part, *, further_tests: bool, test_size: float, seed: int
             f"{path}: two classes are needed, but all its images are {str(whole.labels[0])!r}; "
             "add images of another class"
         )
-    check_patients(whole)
-    train, test = hold_out(whole.labels, whole.groups, test_size=test_size, seed=seed)
+    with cause_named(path, whole.labels, whole.groups, whole.names):
+        train, test = hold_out(whole.labels, whole.groups, test_size=test_size, seed=seed)
     n_rows = len(whole.rows)
     # A share of less than one image still holds out one of each class: name what is held out.
     share = test_size if test_size * n_rows >= 1 else len(test) / n_rows
     held_out = HeldOutPart(whole.take(test), f"{HOLD_OUT} {_percent(share)}")
     return StoreSplit.without_validation(whole.take(train), held_out)
-
-
-def check_patients(part: Part) -> None:
-    """Raise FreezeframeError if all images of a part that is to be split have one patient."""
-    problem = one_patient_problem(part.names.common_patients())
-    if problem:
-        raise FreezeframeError(f"{part.store.path}: cannot be split: {problem}")
 
 
 def _split_by_names(whole: Part, splits: NDArray[np.str_], further_tests: bool) -> StoreSplit:

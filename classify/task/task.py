@@ -18,7 +18,7 @@ from ...features.store import FeatureStore
 from .part import HeldOutPart, Part
 from .positive import choose_positive
 from .relatives import near_duplicates
-from .store_split import check_patients, split_store
+from .store_split import split_store
 
 COMPARABLE = (
     "backbone",
@@ -136,8 +136,6 @@ def make_task(  # noqa: PLR0913
         test_size=test_size,
         seed=seed,
     )
-    if n_folds:
-        check_patients(split.train)
     for test_store in tests:
         check_comparable(store, test_store, layer)
     external = [

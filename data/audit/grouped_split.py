@@ -9,11 +9,10 @@ import numpy as np
 
 from ...errors import FreezeframeError
 from ..duplicates.pairs import THRESHOLD
-from ..groups import one_patient_problem
 from ..inspection.facts import ImageFacts
 from ..manifest import Manifest
 from ..output.terminal import Progress
-from ..splits import Split, split_groups
+from ..splits import Split, cause_named, split_groups
 from .audit import Audit, audit
 from .image_set import ImageSet
 
@@ -115,15 +114,14 @@ def split_images(
         cache=cache,
         progress=progress,
     )
-    problem = one_patient_problem([image.patient for image in images])
-    if problem:
-        raise FreezeframeError(f"{manifest.source}: cannot be split: {problem}")
-    split = split_groups(
-        audited.labels,
-        audited.groups,
-        test=test,
-        validation=validation,
-        n_folds=n_folds,
-        seed=seed,
-    )
+    names = audited.sets[0].names
+    with cause_named(manifest.source, audited.labels, audited.groups, names):
+        split = split_groups(
+            audited.labels,
+            audited.groups,
+            test=test,
+            validation=validation,
+            n_folds=n_folds,
+            seed=seed,
+        )
     return GroupedSplit(manifest, audited, split, unreadable)

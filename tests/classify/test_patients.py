@@ -249,12 +249,15 @@ def test_merged_lists_keep_their_own_groups_apart(
     assert store.data_set == "all"
 
 
-def test_one_patient_for_all_is_named_as_the_cause(studies: Path) -> None:
+@pytest.mark.parametrize(("stray", "count"), [("ANONYMOUS", "all 12"), ("ID 1", "11 of 12")])
+def test_one_patient_for_all_is_named_as_the_cause(studies: Path, stray: str, count: str) -> None:
     for number in range(N_PATIENTS):
         label = LABELS[number % 2]
         pixels = np.random.default_rng(number).integers(0, 256, (24, 24))
-        dicom(studies / "anon" / label / f"{number}.dcm", pixels, "ANONYMOUS")
-    cause = "all 12 images have the same PatientID, as anonymised files may have"
+        patient = "ANONYMOUS" if number else stray
+        dicom(studies / "anon" / label / f"{number}.dcm", pixels, patient)
+    cause = f"{count} images have the same PatientID, as anonymised files may have"
+    assert f"anon: {cause}" in run("audit", "anon").stdout
     refused = run("split", "anon", "--output", "list.csv")
     assert refused.exit_code == 1
     assert cause in " ".join(refused.stderr.split())
@@ -278,7 +281,19 @@ def test_a_store_made_without_patients_says_so_in_the_row(studies: Path) -> None
     assert json.loads(pd.read_csv("leaderboard.csv").iloc[0].choices)["patients"] == "ignored"
 
 
-def test_make_task_names_the_store(make_store: MakeStore) -> None:
+def test_make_task_names_the_store_and_what_joins_its_images(make_store: MakeStore) -> None:
     path = make_store("a.h5", LABELS * 6, patients=["patient-1"] * 12)
     with pytest.raises(FreezeframeError, match=r"a\.h5: cannot be split: all 12 images"):
+        make_task(FeatureStore(path))
+    # One class only has one patient; the other has a patient for each image.
+    patients = ["patient-1" if row % 2 else f"patient-{row}" for row in range(12)]
+    path = make_store("b.h5", LABELS * 6, patients=patients)
+    with pytest.raises(FreezeframeError, match="all 6 images of class no_lesion have the same Pat"):
+        make_task(FeatureStore(path))
+    path = make_store("c.h5", LABELS * 6, groups=["north"] * 11 + ["south"])
+    with pytest.raises(FreezeframeError, match="11 of 12 images are of the group 'north'; if they"):
+        make_task(FeatureStore(path))
+    # Copies are named by the error itself.
+    path = make_store("d.h5", LABELS * 6, sha256s=["a" * 64, "b" * 64] * 6)
+    with pytest.raises(FreezeframeError, match="too few independent images"):
         make_task(FeatureStore(path))
