@@ -2,56 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import ManifestError, ParameterError
 from ..splits import SPLIT_NAMES
+from .folder_names import Parts, are_numbered, is_doubled, parse_name, split_names, words_of
 
 LAYOUTS = ("class", "split/class", "class/split")
 """Layouts of a folder tree: the meaning of the top folders, and of the folders in them."""
 
-AFFIXES = frozenset(
-    [
-        "set",
-        "sets",
-        "data",
-        "dataset",
-        "datasets",
-        "image",
-        "images",
-        "img",
-        "imgs",
-        "pic",
-        "pics",
-        "picture",
-        "pictures",
-        "file",
-        "files",
-        "folder",
-        "folders",
-        "dir",
-        "split",
-        "splits",
-        "part",
-        "sample",
-        "samples",
-        "seg",
-    ]
-)
-"""Words beside the name of a split that say nothing more: "training_set", "seg_train"."""
-
 MOST_LISTED = 6
 """Most folders that a message names."""
 
-_GLUED = re.compile(rf"({'|'.join(SPLIT_NAMES)})({'|'.join(AFFIXES)})")
 _MOST_WRAPPERS = 3
-
-Parts = tuple[str, ...]
-"""Names of the folders on the way to an image, from the root on."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +123,8 @@ class _Tree:
         for top, *rest in filter(None, folders):
             self.inner[top].add(rest[0] if rest else "")
             deeper[top].add(rest[1] if len(rest) > 1 else "")
-        self.names = _split_names(self.inner)
-        self.doubled = {top for top, inner in self.inner.items() if _is_doubled(top, inner)}
+        self.names = split_names(self.inner)
+        self.doubled = {top for top, inner in self.inner.items() if is_doubled(top, inner)}
         # Folders that are the classes, if the top folders are splits.
         self.below = {
             top: (deeper[top] if top in self.doubled else inner) - {""}
@@ -187,7 +153,7 @@ class _Tree:
         if trained and _n_splits(in_classes.values()) > 1:
             self._refuse_splits_in_some(in_classes)
             return self.split_folders_in_classes()
-        self._refuse_same_folders()
+        self._refuse_shared_folders()
         return FolderLayout("class")
 
     def split_folders(self) -> FolderLayout:
@@ -240,8 +206,8 @@ class _Tree:
 
     def _splits_in(self, top: str) -> dict[str, str]:
         """Return the splits that folders in a class name: "yes_train" in "yes", too."""
-        words = set(_words(top))
-        parsed = {name: _parse(name) for name in self.inner[top]}
+        words = set(words_of(top))
+        parsed = {name: parse_name(name) for name in self.inner[top]}
         return {
             name: split
             for name, (split, rest) in parsed.items()
@@ -270,66 +236,33 @@ class _Tree:
                     "folders, or --layout class/split to skip the images outside them"
                 )
 
-    def _refuse_same_folders(self) -> None:
-        """Raise ManifestError if all top folders hold the same folders: either may be classes."""
-        first, *further = self.inner.values() or [set()]
-        if (
-            further
-            and len(first) > 1
-            and "" not in first
-            and all(first == inner for inner in further)
-        ):
+    def _refuse_shared_folders(self) -> None:
+        """Raise ManifestError if the top folders share most of their folders.
+
+        Either may be the classes: "seen" and "unseen" may both hold "cats" and "dogs", while
+        "birds" is in one of them only.
+        """
+        tops_by_name = Counter(name for inner in self.inner.values() for name in inner)
+        # More than half of the top folders hold a shared folder: both, if there are two.
+        shared = {name: n for name, n in tops_by_name.items() if 2 * n > len(self.inner)}
+        n_shared = sum(shared.values())
+        names = tops_by_name.keys() - {""}
+        # A top folder without folders is a class; a single folder in all cannot be the classes.
+        if "" in shared or {""} in self.inner.values() or len(self.inner) < 2 or len(names) < 2:
+            return
+        equal = min(tops_by_name.values()) == len(self.inner)
+        # Two classes may have a patient1 each, or one patient in both; ten patients may have a 0
+        # and a 1 each, which are their classes.
+        if not equal and are_numbered(names) and len(names) >= len(self.inner):
+            return
+        if 2 * n_shared > tops_by_name.total():
             tops = _listed(self.inner)
+            verb = "hold the same folders" if equal else "share most of their folders"
             raise ManifestError(
-                f"{self.root}: {tops} hold the same folders, {_listed(first)}; choose "
+                f"{self.root}: {tops} {verb}, {_listed(names)}; choose "
                 f"--layout class if the classes are {tops}, or --layout split/class if the classes "
-                f"are {_listed(first)}"
+                f"are {_listed(names)}"
             )
-
-
-def _split_names(tops: Iterable[str]) -> dict[str, str]:
-    """Return the split that each folder names; a folder that names none is missing.
-
-    Words beside the name of a split count as its affix if they are `AFFIXES`, or if a folder of
-    another split has them, too: `brain_train` and `brain_test`.
-    """
-    parsed = {top: _parse(top) for top in tops}
-    splits_by_rest: dict[Parts, set[str]] = defaultdict(set)
-    for split, rest in parsed.values():
-        splits_by_rest[rest] |= {split} - {""}
-    return {
-        top: split
-        for top, (split, rest) in parsed.items()
-        if split and (not rest or len(splits_by_rest[rest]) > 1)
-    }
-
-
-def _parse(name: str) -> tuple[str, Parts]:
-    """Return the split in a folder's name, "" without one, and the words that are no affixes."""
-    splits = []
-    rest = []
-    for word in _words(name):
-        glued = _GLUED.fullmatch(word)
-        if split := SPLIT_NAMES.get(glued[1] if glued else word):
-            splits.append(split)
-        elif word not in AFFIXES and not word.isdigit():
-            rest.append(word)
-    return (splits[0], tuple(rest)) if len(splits) == 1 else ("", tuple(rest))
-
-
-def _words(name: str) -> list[str]:
-    """Return the words of a name in lower case: "TrainSet-2" gives train, set, 2."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return re.findall(r"\d+|[^\W\d_]+", spaced.lower())
-
-
-def _is_doubled(top: str, inner: set[str]) -> bool:
-    """Return True if a top folder holds one folder only, which says nothing new."""
-    if len(inner) != 1 or "" in inner:
-        return False
-    (name,) = inner
-    split, rest = _parse(name)
-    return name.lower() == top.lower() or (not rest and split in ("", _parse(top)[0]))
 
 
 def _n_splits(names: Iterable[Mapping[str, str]]) -> int:

@@ -96,6 +96,10 @@ def twice(tops: str, classes: str) -> list[str]:
         (["vehicles/train", "vehicles/car", "pets/cat"], {("", "vehicles"), ("", "pets")}),
         (["yes/images", "no/images"], {("", "yes"), ("", "no")}),
         (["stress_test/p1", "control/p1", "control/p2"], {("", "stress_test"), ("", "control")}),
+        # Few folders are shared, or some class has none.
+        (["a/young", "a/old", "b/adult", "b/old"], {("", "a"), ("", "b")}),
+        ([*twice("a b", "axial coronal"), "healthy"], {("", "a"), ("", "b"), ("", "healthy")}),
+        ([*twice("a b", "x y"), "a", "b"], {("", "a"), ("", "b")}),
     ],
 )
 def test_names_say_which_folders_are_splits(
@@ -112,6 +116,16 @@ def test_names_say_which_folders_are_splits(
             "siteA, siteB hold the same folders, no, yes; choose --layout class if the classes "
             "are siteA, siteB, or --layout split/class if the classes are no, yes",
         ),
+        (
+            [*twice("seen unseen", "cats dogs"), "unseen/birds"],
+            "seen, unseen share most of their folders, birds, cats, dogs; choose --layout class if "
+            "the classes are seen, unseen, or --layout split/class if the classes are birds, cats, "
+            "dogs",
+        ),
+        # A site lacks a class; a stray image is beside the folders; patients hold classes 0 and 1.
+        ([*twice("a b c", "yes no"), "d/no"], "a, b, c, d share most of their folders, no, yes;"),
+        ([*SITES, "siteA"], "siteA, siteB share most of their folders, no, yes;"),
+        ([*twice("p1 p2 p3", "0 1"), "p4/0"], "p1, p2, p3, p4 share most of their folders, 0, 1;"),
         (
             ["yes/train", "yes/test", "no"],
             "test, train in yes look like splits, but not all images of no are in such folders; "
