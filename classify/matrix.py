@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features.rows import BLOCK_BYTES, FeatureRows
+from ..features.rows.feature_rows import BLOCK_BYTES, FeatureRows
 
 Matrix = NDArray[np.floating[Any]] | FeatureRows
 """Features of shape (n_rows, n_features): an array, or rows of a store that are read on demand."""

@@ -12,7 +12,7 @@ from ..data.manifest import Manifest
 from ..errors import StoreError
 from ..features.layout import FAILED, PENDING
 from ..features.store import FeatureStore
-from ..features.writer import store_lock
+from ..features.store_lock import store_lock
 from .backbones.weights import Weights, load_weights
 from .filling import ExtractionProgress, OnBatch, fill
 from .near_duplicates import OnStep, recognise

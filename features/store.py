@@ -16,26 +16,20 @@ from numpy.typing import NDArray
 
 from ..data.output.terminal import Progress
 from ..errors import ParameterError, StoreError
-from .fact_checksums import FACTS
 from .layout import (
-    DIGEST_BYTES,
     DONE,
-    FAILED,
     FINGERPRINT_COLUMNS,
     FINGERPRINT_FIELDS,
-    IDENTITY_COLUMNS,
-    PENDING,
     STATUS_NAMES,
     THUMBNAIL_SIDE,
     Extent,
-    Layout,
-    row_checksum,
 )
-from .rows import FeatureRows
+from .rows.columns import RowColumns
+from .rows.feature_rows import FeatureRows
 from .store_file import RowSelection, StoreFile
 
 if TYPE_CHECKING:
-    import pandas
+    pass
 
 SPLITS = ("train", "validation", "test", "")
 
@@ -43,7 +37,7 @@ _FINGERPRINT_RULE = "freezeframe-features 1\n"
 """First bytes of the fingerprint of every store: the rule has not changed since version 1."""
 
 
-class FeatureStore:
+class FeatureStore(RowColumns):
     """A feature store, opened for reading: a snapshot of its rows, and its layers as memory maps.
 
     It keeps no file open and holds no lock, so a store can be read while another process fills it.
@@ -78,32 +72,12 @@ class FeatureStore:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._file = StoreFile(path)
-        self.path: Path = self._file.path
-        self.layout: Layout = self._file.layout
+        file = StoreFile(path)
+        super().__init__(file)
+        self.path: Path = file.path
         self.layers = {name: extent.shape[1:] for name, extent in self.layout.layers.items()}
         self.provenance = self.layout.provenance
         self.format_version = self.layout.version
-        self._damaged: dict[str, NDArray[np.intp]] = {}
-        self.status = self._file.status
-        self.paths = self._file.text("path")
-        self.sha256s = self._file.text("sha256")
-        self.labels = self._file.text("label")
-        self.splits = self._file.text("split")
-        self.groups = self._file.text("group")
-        self.group_scopes = self._read_late_text("group_scope")
-        self.patients = self._read_late_text("patient")
-        self.reasons = self._read_reasons()
-        self.widths: NDArray[np.uint32] = self._file.column("width")
-        self.heights: NDArray[np.uint32] = self._file.column("height")
-        # Text columns and sizes are small; layers and thumbnails stay in the file.
-        self._pixels = self._read_done_rows("pixels", f"S{DIGEST_BYTES}", "fingerprint")
-        self._duplicates: NDArray[np.uint32] = self._read_done_rows(
-            "duplicates", "<u4", "duplicates"
-        )
-
-    def __len__(self) -> int:
-        return len(self.status)
 
     def __repr__(self) -> str:
         counts = ", ".join(
@@ -124,56 +98,6 @@ class FeatureStore:
     def data_set(self) -> str:
         """The name of the image set: that of its folder or list, else of the store's file."""
         return PurePath(self.source).name or self.path.stem
-
-    @property
-    def n_done(self) -> int:
-        """Number of done rows, damaged or not."""
-        return int((self.status == DONE).sum())
-
-    @property
-    def complete(self) -> bool:
-        """True if no row is pending."""
-        return not bool((self.status == PENDING).any())
-
-    @cached_property
-    def pixels(self) -> NDArray[np.str_]:
-        """SHA-256 of each decoded image, str of shape (n,); "" where unknown or not done.
-
-        Raises:
-            StoreError: a digest or a thumbnail does not match its checksum.
-        """
-        self._check_facts("fingerprint")
-        # It is decoded on first use, since str takes four times the memory of bytes.
-        return np.char.decode(self._pixels, "ascii", "replace")
-
-    @cached_property
-    def duplicates(self) -> NDArray[np.uint32]:
-        """Number of each row's near-duplicate group, of shape (n,); 0 where unknown or not done.
-
-        Raises:
-            StoreError: a number does not match its checksum.
-        """
-        self._check_facts("duplicates")
-        return self._duplicates
-
-    @property
-    def fingerprinted(self) -> bool:
-        """True if every done row has its pixels, its thumbnail and its near-duplicate group."""
-        done = self.status == DONE
-        return bool((self._pixels[done] != b"").all() and (self._duplicates[done] > 0).all())
-
-    @property
-    def grouped(self) -> bool:
-        """True if every row with a fingerprint has its near-duplicate group, undamaged."""
-        rows = self._pixels != b""
-        return bool((self._duplicates[rows] > 0).all()) and not len(self.damaged_rows("duplicates"))
-
-    @property
-    def pictures(self) -> int | None:
-        """Number of different pictures in the done rows; None if near-duplicates are unknown."""
-        if not self.fingerprinted:
-            return None
-        return len(np.unique(self.duplicates[self.status == DONE]))
 
     def thumbnails(self, rows: RowSelection) -> NDArray[np.uint8]:
         """Read the thumbnails of some rows, which are small grey images.
@@ -198,7 +122,7 @@ class FeatureStore:
         # A store of version 1 has no column for thumbnails.
         if not len(numbers):
             return np.empty((0, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
-        self._check_facts("fingerprint")
+        self._verification.check("fingerprint")
         return self._file.rows(self.layout.rows["thumbnail"], numbers)
 
     def rows(self, *, split: str | None = None, label: str | None = None) -> NDArray[np.intp]:
@@ -212,7 +136,7 @@ class FeatureStore:
             ParameterError: the split or the label is unknown.
             StoreError: a status or a size does not match its checksum.
         """
-        self._check_facts("status")
+        self._verification.check("status")
         if split not in (None, *SPLITS):
             raise ParameterError(
                 f"split must be one of {', '.join(map(repr, SPLITS))}, got {split!r}"
@@ -311,37 +235,7 @@ class FeatureStore:
         Args:
             progress: called with the number of checked rows and of all rows, counted in each layer.
         """
-        mismatches = [(int(row), fact) for fact in FACTS for row in self._file.damaged_rows(fact)]
-        finished = 0
-        rows = np.flatnonzero(self.status == DONE)
-        total = len(rows) * len(self.layers)
-        for layer in self.layers:
-            checksums = self._file.raw_checksums(layer)
-            for row in rows:
-                features = self._file.layer_rows(layer, np.array([row]))
-                if row_checksum(features[0]).encode() != checksums[row]:
-                    mismatches.append((int(row), layer))
-                finished += 1
-                if progress is not None:
-                    progress(finished, total)
-        return mismatches
-
-    @property
-    def has_row_checksums(self) -> bool:
-        """True if checksums cover what rows hold beside features; versions 1 and 2 have none."""
-        return self.layout.has_row_checksums
-
-    def damaged_rows(self, fact: str) -> NDArray[np.intp]:
-        """Return the finished rows in which a fact does not match its checksum, ascending.
-
-        Args:
-            fact: "status" (with sizes and reason), "fingerprint" (pixels and thumbnail) or
-                "duplicates".
-        """
-        # Hashing all thumbnails takes seconds for a million rows, so it is done once.
-        if fact not in self._damaged:
-            self._damaged[fact] = self._file.damaged_rows(fact)
-        return self._damaged[fact]
+        return self._verification.mismatches(progress)
 
     def checksums(self, layer: str, rows: RowSelection | None = None) -> NDArray[np.str_]:
         """Read the SHA-256 of the feature bytes of all rows, or of some.
@@ -373,104 +267,9 @@ class FeatureStore:
             digest.update(f"\n{name}\n".encode() + self._file.raw_checksums(name).tobytes())
         return digest.hexdigest()
 
-    def identity(self, rows: slice = slice(None)) -> dict[str, list[str]]:
-        """Return the columns of `IDENTITY_COLUMNS` as lists, by name; "" where a store lacks one.
-
-        Such a column of an older store says what today's format needs: unknown scopes of groups,
-        and no patients.
-        """
-        columns = (
-            self.paths,
-            self.sha256s,
-            self.labels,
-            self.splits,
-            self.groups,
-            self.group_scopes,
-            self.patients,
-        )
-        return {
-            name: column[rows].tolist()
-            for name, column in zip(IDENTITY_COLUMNS, columns, strict=True)
-        }
-
-    def frame(self) -> pandas.DataFrame:
-        """Return the rows without features as a pandas frame, one line per row, in order."""
-        # pandas takes a second to import, and few callers need it.
-        import pandas
-
-        # Codes are 0, 1, 2, so they can index the array of names.
-        names = np.array([STATUS_NAMES[code] for code in sorted(STATUS_NAMES)])
-        return pandas.DataFrame(
-            {
-                "path": self.paths,
-                "sha256": self.sha256s,
-                "label": self.labels,
-                "split": self.splits,
-                "group": self.groups,
-                "group_scope": self.group_scopes,
-                "patient": self.patients,
-                "width": self.widths,
-                "height": self.heights,
-                "status": names[self.status],
-                "reason": self.reasons,
-                "pixels": self.pixels,
-                "duplicates": self.duplicates,
-            }
-        )
-
     def _done_numbers(self, rows: RowSelection) -> NDArray[np.intp]:
         """Convert a selection to row numbers; raise if it is not valid or a row is not done."""
         numbers = self._file.row_numbers(rows)
         if (self.status[numbers] != DONE).any():
             raise StoreError(f"{self.path}: some of the requested rows are not done")
         return numbers
-
-    def check(self) -> None:
-        """Check what all rows hold beside their features.
-
-        Raises:
-            StoreError: a status, a fingerprint or a group does not match its checksum.
-        """
-        for fact in FACTS:
-            self._check_facts(fact)
-
-    def _check_facts(self, fact: str) -> None:
-        """Raise StoreError if a fact of a row does not match its checksum."""
-        damaged = self.damaged_rows(fact)
-        if len(damaged):
-            more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-            advice = (
-                "extract the features again with extract-features --overwrite"
-                if fact == "status"
-                else "run extract-features again, which reads the images again"
-            )
-            raise StoreError(
-                f"{self.path}: damaged: the {fact} of {self.paths[damaged[0]]}{more} is not what "
-                f"was written; {advice}"
-            )
-
-    def _read_done_rows(self, name: str, dtype: str, fact: str) -> NDArray[Any]:
-        """Read a column that version 1 lacks; zeros where a row is not done or half written."""
-        values = np.zeros(len(self), dtype)
-        if name not in self.layout.rows:
-            return values
-        valid = self.status == DONE
-        # A fact counts only with its checksum: a power cut can lose either of them.
-        if self.has_row_checksums:
-            valid &= self._file.column(FACTS[fact]) != b""
-        values[valid] = self._file.column(name)[valid]
-        return values
-
-    def _read_late_text(self, name: str) -> NDArray[np.str_]:
-        """Read a text column that versions 1 and 2 lack; "" in every row of these."""
-        if name in self.layout.rows:
-            return self._file.text(name)
-        return np.zeros(len(self), "U1")
-
-    def _read_reasons(self) -> NDArray[np.object_]:
-        # Few rows fail, and text of fixed length would take 800 bytes for each row.
-        reasons = np.full(len(self.status), "", dtype=object)
-        raw = self._file.column("reason")
-        for row in np.flatnonzero(self.status == FAILED):
-            reasons[row] = bytes(raw[row]).decode("utf-8", "replace")
-        return reasons

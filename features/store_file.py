@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ParameterError, StoreError
-from .fact_checksums import damaged_rows
 from .index import read_layout
 from .layout import Extent, file_identity, identity_digest, read_at
 
@@ -50,8 +49,24 @@ class StoreFile:
                 f"{self.path}: damaged: its paths, labels, splits or groups were changed; "
                 "extract the features again"
             )
-        with self._open() as file:
+        with self.open() as file:
             self.status: NDArray[np.uint8] = self.layout.read_status(file)
+
+    @contextmanager
+    def open(self) -> Iterator[io.FileIO]:
+        """Open the file; errors of reading it name the file."""
+        try:
+            with io.FileIO(self.path) as file:
+                # If another process replaces the file, rows of two stores must not mix.
+                if file_identity(os.fstat(file.fileno())) != self.layout.file:
+                    raise StoreError("replaced by another store since it was opened; open it again")
+                yield file
+        except StoreError as error:
+            raise StoreError(f"{self.path}: {error}") from None
+        except OSError as error:
+            raise StoreError(
+                f"{self.path}: cannot be read ({error.strerror or error}); check the file"
+            ) from None
 
     def column(self, name: str) -> NDArray[Any]:
         """Read a column of `/rows`, as stored."""
@@ -87,7 +102,7 @@ class StoreFile:
             ParameterError: the store has no such layer.
         """
         extent = self.layer_extent(name)
-        with self._open():
+        with self.open():
             return extent.map(self.path)
 
     def layer_extent(self, name: str) -> Extent:
@@ -109,7 +124,7 @@ class StoreFile:
         values = np.empty((len(rows), *extent.shape[1:]), extent.dtype)
         # Neighbours in the file are read at once.
         ends = np.flatnonzero(np.diff(rows) != 1) + 1
-        with self._open() as file:
+        with self.open() as file:
             for start, end in pairwise([0, *ends.tolist(), len(rows)]):
                 if end > start:
                     read_at(file, extent.row_offset(int(rows[start])), values[start:end])
@@ -122,7 +137,7 @@ class StoreFile:
         extent = self.layer_extent(name)
         values = np.empty(columns.stop - columns.start, extent.dtype)
         first = columns.start * extent.dtype.itemsize
-        with self._open() as file:
+        with self.open() as file:
             for row in rows.tolist():
                 read_at(file, extent.row_offset(row) + first, values)
                 yield values
@@ -172,32 +187,11 @@ class StoreFile:
         numbers[numbers < 0] += n
         return numbers
 
-    def damaged_rows(self, fact: str) -> NDArray[np.intp]:
-        """Return the finished rows in which a fact does not match its checksum; see `FACTS`."""
-        with self._open() as file:
-            return damaged_rows(self.layout, file, self.status, fact)
-
     def _check_layer(self, name: str) -> None:
         if name not in self.layout.layers:
             names = ", ".join(self.layout.layers)
             raise ParameterError(f"{self.path}: has no layer {name!r}; it has {names}")
 
     def _read(self, extent: Extent) -> NDArray[Any]:
-        with self._open() as file:
+        with self.open() as file:
             return extent.read(file)
-
-    @contextmanager
-    def _open(self) -> Iterator[io.FileIO]:
-        """Open the file; errors of reading it name the file."""
-        try:
-            with io.FileIO(self.path) as file:
-                # If another process replaces the file, rows of two stores must not mix.
-                if file_identity(os.fstat(file.fileno())) != self.layout.file:
-                    raise StoreError("replaced by another store since it was opened; open it again")
-                yield file
-        except StoreError as error:
-            raise StoreError(f"{self.path}: {error}") from None
-        except OSError as error:
-            raise StoreError(
-                f"{self.path}: cannot be read ({error.strerror or error}); check the file"
-            ) from None

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,9 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.output.locks import file_lock
 from ..errors import ParameterError, StoreError
-from .fact_checksums import FACTS, fact_checksum
+from .checksums.facts import FACTS, fact_checksum
 from .index import read_layout
 from .layout import (
     DIGEST_BYTES,
@@ -30,28 +28,6 @@ from .layout import (
     Extent,
     row_checksum,
 )
-
-
-@contextmanager
-def store_lock(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold the lock on a store that only one writer can have; the store need not exist yet.
-
-    The operating system releases the lock when its holder dies, so a dead writer never blocks.
-
-    Raises:
-        StoreError: another process holds the lock, or the folder cannot be written.
-    """
-    with ExitStack() as stack:
-        try:
-            # The other writer is reported at once: waiting for it may take hours.
-            stack.enter_context(file_lock(Path(f"{os.fspath(path)}.lock")))
-        except TimeoutError as holder:
-            raise StoreError(
-                f"{path}: {holder} is writing this store; wait for it or give another output"
-            ) from None
-        except OSError as error:
-            raise StoreError(f"{path}: cannot write here ({error.strerror or error})") from None
-        yield
 
 
 def write_at(file: io.FileIO, offset: int, data: bytes | memoryview) -> None:

@@ -23,7 +23,8 @@ from freezeframe.extract.backbones import weights
 from freezeframe.extract.backbones.table import Backbone, find_backbone
 from freezeframe.features.layout import IDENTITY_COLUMNS
 from freezeframe.features.new_store import create_store
-from freezeframe.features.writer import StoreWriter, store_lock
+from freezeframe.features.store_lock import store_lock
+from freezeframe.features.writer import StoreWriter
 
 # A slow machine is not a failure. Developers get new examples in each run; with CI set the examples
 # are always the same.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import FreezeframeError, MissingExtraError
-from ...features.rows import FeatureRows
+from ...features.rows.feature_rows import FeatureRows
 from ..matrix import Folds, Matrix, take, two_columns
 from .arrays import Arrays
 from .base import Head, Parameters

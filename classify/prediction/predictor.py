@@ -20,7 +20,7 @@ from ...extract.engines import Engine
 from ...extract.filling import start_engine
 from ...extract.pipeline import MOST_A_BATCH
 from ...extract.settings import Settings
-from ...features.pooling import pool
+from ...features.rows.pooling import pool
 from ..runs.model_file import FittedHead, load_model
 from .image_input import DecodedImage, ImageInput, decode_input
 from .model_place import find_model

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...data.output.capacity import memory_bytes
 from ...errors import FreezeframeError, ModelFileError
 from ...extract.backbones.table import find_backbone
-from ...features.pooling import pool
+from ...features.rows.pooling import pool
 from ..heads.base import Head
 from ..heads.calibration import Calibration
 from ..heads.table import find_head, make_head

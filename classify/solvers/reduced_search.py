@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ...features.rows import FeatureRows
+from ...features.rows.feature_rows import FeatureRows
 from ..matrix import AnyMatrix, ArrayRows, Folds, Matrix, two_columns
 from .penalty_path import PenaltyPath, fold_decisions, linear_scores
 from .reduction import MAX_GRAM_BYTES, Reduction, reduce

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import FreezeframeError
-from ...features.rows import FeatureRows
+from ...features.rows.feature_rows import FeatureRows
 from ..matrix import Matrix, take
 
 MAX_GRAM_BYTES = 2 * 2**30

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.rows import FeatureRows
+from ...features.rows.feature_rows import FeatureRows
 from ..matrix import ArrayRows
 
 Loss = Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[float, NDArray[np.float64]]]

@@ -13,7 +13,7 @@ from ...data.groups import PATIENTS_IGNORED
 from ...data.output.terminal import Status
 from ...errors import FreezeframeError, ParameterError, StoreError
 from ...features.layout import PENDING
-from ...features.pooling import POOLINGS
+from ...features.rows.pooling import POOLINGS
 from ...features.store import FeatureStore
 from .part import HeldOutPart, Part
 from .positive import choose_positive

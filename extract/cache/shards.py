@@ -36,7 +36,7 @@ from ...errors import ImageError, StoreError
 from ...features.copies.copying import copy_rows
 from ...features.layout import IDENTITY_COLUMNS
 from ...features.new_store import write_pending
-from ...features.pooling import pool
+from ...features.rows.pooling import pool
 from ...features.store import FeatureStore
 from ...features.writer import StoreWriter
 from ..extraction import extract_features

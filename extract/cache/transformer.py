@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from ...errors import ParameterError, StoreError
 from ...features.index import read_layout
-from ...features.pooling import POOLINGS, pool
+from ...features.rows.pooling import POOLINGS, pool
 from ...features.store import FeatureStore
 from ..plan.preflight import check_alike
 from ..settings import Settings

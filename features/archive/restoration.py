@@ -13,7 +13,7 @@ from ...data.output.terminal import Progress
 from ...errors import StoreError
 from ..index import read_layout
 from ..store import FeatureStore
-from ..writer import store_lock
+from ..store_lock import store_lock
 from .compression import compression
 from .contents import archived_rows, pieces_outside_layers, read_parts
 from .index import ArchiveIndex, read_index

@@ -17,7 +17,8 @@ from ...errors import ParameterError, StoreError
 from ..layout import DECIDING_FIELDS, IDENTITY_COLUMNS
 from ..new_store import write_pending
 from ..store import FeatureStore
-from ..writer import StoreWriter, store_lock
+from ..store_lock import store_lock
+from ..writer import StoreWriter
 from .copying import copied_bytes, copy_rows
 
 _MAX_FIELD_LETTERS = 1000

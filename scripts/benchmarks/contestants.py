@@ -39,7 +39,8 @@ from freezeframe.extract.settings import Settings
 from freezeframe.extract.workers.pool import ROWS_A_BATCH
 from freezeframe.features.layout import DECIDING_FIELDS, IDENTITY_COLUMNS
 from freezeframe.features.new_store import create_store
-from freezeframe.features.writer import StoreWriter, store_lock
+from freezeframe.features.store_lock import store_lock
+from freezeframe.features.writer import StoreWriter
 
 VGG16 = BACKBONES["vgg16"]
 LAYERS = ("block3_pool", "block5_pool")

@@ -37,7 +37,8 @@ from freezeframe.features.layout import (
     ROW_SHAPES,
 )
 from freezeframe.features.new_store import create_store
-from freezeframe.features.writer import StoreWriter, store_lock
+from freezeframe.features.store_lock import store_lock
+from freezeframe.features.writer import StoreWriter
 
 LAYERS = BACKBONES["vgg16"].layers
 STORES = {"block5.h5": ("block5_pool",), "both.h5": ("block5_pool", "block3_pool")}

@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 
 from freezeframe import FeatureStore, StoreError
-from freezeframe.features.fact_checksums import fact_checksum
+from freezeframe.features.checksums.facts import fact_checksum
 from freezeframe.features.layout import DONE
 
 MARK = 1_000_000

@@ -175,14 +175,14 @@ def test_single_precision_with_copies_equals_double_precision() -> None:
 def test_rows_of_a_store_are_searched_without_being_loaded(
     make_store: MakeStore, monkeypatch: Any
 ) -> None:
-    from freezeframe.features.rows import FeatureRows
+    from freezeframe.features.rows.feature_rows import FeatureRows
 
     store = FeatureStore(make_store("a.h5", ["a", "b"] * 15))
     rows = store.select("block3_pool", pooling="flat")
     X, y = np.asarray(rows, dtype=np.float64), store.labels[store.rows()]
     monkeypatch.setattr(FeatureRows, "__array__", None)
     # Several panels, several blocks.
-    monkeypatch.setattr("freezeframe.features.rows.BLOCK_BYTES", 4 * 30 * 20)
+    monkeypatch.setattr("freezeframe.features.rows.feature_rows.BLOCK_BYTES", 4 * 30 * 20)
     expected = ReducedSearchCV(LogisticRegression(tol=1e-8, max_iter=9999), values=[0.1, 1.0]).fit(
         X, y
     )

@@ -77,7 +77,7 @@ def same(first: Prediction, second: Prediction) -> bool:
 def test_a_prediction_is_what_pipeline_and_head_compute(folder: Path, backbone: str) -> None:
     """The same numbers as with the extraction's own pipeline, to the last bit."""
     from freezeframe.extract.extraction import extract_features
-    from freezeframe.features.pooling import pool
+    from freezeframe.features.rows.pooling import pool
 
     path = fitted(folder, backbone)
     head = load_model(path)

@@ -21,7 +21,8 @@ from freezeframe.classify.task.task import make_task
 from freezeframe.data.splits import grouped_folds
 from freezeframe.features.layout import IDENTITY_COLUMNS
 from freezeframe.features.new_store import create_store
-from freezeframe.features.writer import StoreWriter, store_lock
+from freezeframe.features.store_lock import store_lock
+from freezeframe.features.writer import StoreWriter
 
 from ..conftest import PROVENANCE
 

@@ -177,7 +177,7 @@ def test_large_features_are_read_block_by_block(
     )
     monkeypatch.setattr(boosting, "IN_MEMORY_BYTES", 0)
     # 7 rows at a time.
-    monkeypatch.setattr("freezeframe.features.rows.BLOCK_BYTES", 600)
+    monkeypatch.setattr("freezeframe.features.rows.feature_rows.BLOCK_BYTES", 600)
     monkeypatch.setattr(type(rows), "__array__", lambda *_: pytest.fail("all of it was read"))
     heads[1].fit(rows, y, n_classes, folds=folds_of(y))
     for name, array in heads[0].arrays.items():

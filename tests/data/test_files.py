@@ -17,7 +17,7 @@ from freezeframe.__main__ import cli
 from freezeframe.data.output import locks
 from freezeframe.data.output.files import remove_leftovers, whole_file, write_whole
 from freezeframe.data.output.locks import file_lock
-from freezeframe.features.writer import store_lock
+from freezeframe.features.store_lock import store_lock
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links, masks, SIGKILL, flock")
 

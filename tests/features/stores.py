@@ -21,7 +21,7 @@ from freezeframe.features.layout import (
     identity_digest,
 )
 from freezeframe.features.new_store import create_store
-from freezeframe.features.writer import store_lock
+from freezeframe.features.store_lock import store_lock
 
 from ..conftest import PROVENANCE, MakeStore
 

@@ -19,7 +19,8 @@ from freezeframe.features.archive.restoration import restore
 from freezeframe.features.export import export
 from freezeframe.features.layout import Extent
 from freezeframe.features.new_store import create_store
-from freezeframe.features.writer import StoreWriter, store_lock
+from freezeframe.features.store_lock import store_lock
+from freezeframe.features.writer import StoreWriter
 
 from ..conftest import PROVENANCE, MakeStore
 from .stores import LABELS, Edit, call, columns, forge

@@ -12,7 +12,8 @@ from freezeframe import FeatureStore, ParameterError, StoreError
 from freezeframe.features.copies import copying
 from freezeframe.features.copies.copying import copy_rows
 from freezeframe.features.new_store import create_store
-from freezeframe.features.writer import StoreWriter, store_lock
+from freezeframe.features.store_lock import store_lock
+from freezeframe.features.writer import StoreWriter
 
 from ..conftest import PROVENANCE, MakeStore
 from .stores import LABELS, columns, damage, empty_like

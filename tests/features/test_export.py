@@ -23,7 +23,7 @@ from .stores import LABELS, call, damage
 def test_npz_holds_the_done_rows(
     make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, pooling: str | None
 ) -> None:
-    monkeypatch.setattr("freezeframe.features.rows.BLOCK_BYTES", 500)
+    monkeypatch.setattr("freezeframe.features.rows.feature_rows.BLOCK_BYTES", 500)
     path = make_store("a.h5", LABELS, splits=["train"] * 3 + [""] * 3, pending=1, failed=1)
     more = ["--pooling", pooling] if pooling else []
     result = call("export", path, "a.npz", "--layer", "block3_pool", *more)
@@ -60,7 +60,7 @@ def test_parquet_has_one_line_per_image(
     make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, pooling: str | None
 ) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr("freezeframe.features.rows.BLOCK_BYTES", 100)
+    monkeypatch.setattr("freezeframe.features.rows.feature_rows.BLOCK_BYTES", 100)
     monkeypatch.setattr(exporting, "_GROUP_BYTES", 300)
     path = make_store("a.h5", LABELS, groups=["g"] * 6, failed=1, provenance={"dtype": "float16"})
     more = ["--pooling", pooling] if pooling else []

@@ -15,8 +15,8 @@ from freezeframe import FeatureStore, StoreError
 from freezeframe.__main__ import cli
 from freezeframe.data.fingerprints import fingerprint
 from freezeframe.data.output.terminal import counted
+from freezeframe.features.checksums.facts import FACTS
 from freezeframe.features.copies.merge import merge
-from freezeframe.features.fact_checksums import FACTS
 from freezeframe.features.layout import DONE, FAILED
 from freezeframe.features.writer import StoreWriter
 

@@ -11,7 +11,7 @@ import pytest
 from freezeframe import FeatureStore, ParameterError, StoreError
 from freezeframe.features.copies.merge import merge
 from freezeframe.features.new_store import create_store
-from freezeframe.features.writer import store_lock
+from freezeframe.features.store_lock import store_lock
 
 from ..conftest import PROVENANCE, MakeStore
 from .stores import call, columns, damage, shards

@@ -16,8 +16,9 @@ from hypothesis.extra import numpy as hnp
 from freezeframe import FeatureStore, ParameterError, StoreError
 from freezeframe.features.layout import IDENTITY_COLUMNS, identity_digest
 from freezeframe.features.new_store import create_store
-from freezeframe.features.pooling import pool
-from freezeframe.features.writer import StoreWriter, store_lock
+from freezeframe.features.rows.pooling import pool
+from freezeframe.features.store_lock import store_lock
+from freezeframe.features.writer import StoreWriter
 
 from ..conftest import PROVENANCE, MakeStore
 from .stores import GOLDEN, forge
@@ -178,7 +179,7 @@ def test_unknown_layers_and_poolings_are_refused(make_store: MakeStore) -> None:
 
 
 def test_blocks_hold_all_rows(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("freezeframe.features.rows.BLOCK_BYTES", 400)
+    monkeypatch.setattr("freezeframe.features.rows.feature_rows.BLOCK_BYTES", 400)
     store = FeatureStore(make_store("a.h5", ["x", "y"] * 5))
     blocks = list(store.blocks("block3_pool", store.rows(), "flat"))
     assert len(blocks) == 5
@@ -328,7 +329,7 @@ def test_the_image_whose_features_are_not_finite_is_named(
         digest = hashlib.sha256(file["layers/block5_pool"][3].tobytes()).hexdigest()
         file["checksums/block5_pool"][3] = digest.encode()
     # Two rows at a time.
-    monkeypatch.setattr("freezeframe.features.rows.BLOCK_BYTES", 160)
+    monkeypatch.setattr("freezeframe.features.rows.feature_rows.BLOCK_BYTES", 160)
     with pytest.raises(StoreError, match=r"the block5_pool features of a/3\.png are damaged"):
         FeatureStore(path).features("block5_pool", rows)
     with pytest.raises(StoreError, match=r"the block5_pool features of a/3\.png are damaged"):

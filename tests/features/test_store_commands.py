@@ -16,7 +16,7 @@ import pytest
 from freezeframe import FeatureStore
 from freezeframe.features.export import export
 from freezeframe.features.hdf5_file import DeferredErrorFile
-from freezeframe.features.pooling import pool
+from freezeframe.features.rows.pooling import pool
 
 from ..conftest import MakeStore
 from .stores import LABELS, call, damage, forge

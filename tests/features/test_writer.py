@@ -17,7 +17,8 @@ import pytest
 
 from freezeframe import FeatureStore, ParameterError, StoreError
 from freezeframe.features.new_store import create_store
-from freezeframe.features.writer import StoreWriter, store_lock
+from freezeframe.features.store_lock import store_lock
+from freezeframe.features.writer import StoreWriter
 
 from ..conftest import PROVENANCE, MakeStore
 from .stores import columns
@@ -119,7 +120,7 @@ def test_a_row_done_without_a_checksum_is_computed_again(make_store: MakeStore) 
 def test_a_second_writer_is_refused_and_a_dead_one_does_not_block(make_store: MakeStore) -> None:
     path = make_store("a.h5", ["x", "y"])
     code = (
-        "import sys, time; from freezeframe.features.writer import store_lock\n"
+        "import sys, time; from freezeframe.features.store_lock import store_lock\n"
         "with store_lock(sys.argv[1]): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen(
@@ -142,7 +143,8 @@ def test_a_writer_killed_at_random_moments_leaves_a_readable_store(tmp_path: Pat
     path = tmp_path / "a.h5"
     code = """
 import sys, numpy as np
-from freezeframe.features.writer import StoreWriter, store_lock
+from freezeframe.features.store_lock import store_lock
+from freezeframe.features.writer import StoreWriter
 with store_lock(sys.argv[1]), StoreWriter(sys.argv[1]) as writer:
     print("go", flush=True)
     for row in writer.pending:

@@ -534,7 +534,7 @@ def test_help_shows_all_choices_and_defaults() -> None:
     from freezeframe.extract.engines.keras import PRECISIONS
     from freezeframe.extract.settings import ENGINES, Settings
     from freezeframe.features.layout import LAYER_DTYPES
-    from freezeframe.features.pooling import POOLINGS
+    from freezeframe.features.rows.pooling import POOLINGS
 
     options = {option.name: option for option in extract_features.params}
     assert options["layers"].default == Settings.layers

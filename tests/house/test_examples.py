@@ -23,7 +23,7 @@ NOT_RUN = {
     "freezeframe.classify.fit.fitting",
     "freezeframe.classify.prediction.predictor",
     "freezeframe.features.archive.restoration",
-    "freezeframe.features.rows",
+    "freezeframe.features.rows.feature_rows",
     "freezeframe.features.store",
 }
 """Modules whose examples are all skipped: they need a backbone or a finished store."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....data.version import VERSION
-from ....features.rows import FeatureRows
+from ....features.rows.feature_rows import FeatureRows
 from ...matrix import Matrix
 
 

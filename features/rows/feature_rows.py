@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..errors import StoreError
-from .layout import row_checksum
+from ...errors import StoreError
+from ..layout import row_checksum
+from ..store_file import StoreFile
 from .pooling import pool
-from .store_file import StoreFile
 
 BLOCK_BYTES = 64 * 2**20
 """About the number of bytes that are read at a time."""

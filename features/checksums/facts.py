@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layout import DIGEST_BYTES, DONE, FAILED, Layout
+from ..layout import DIGEST_BYTES, DONE, FAILED, Layout
 
 FACTS = {
     "status": "status_checksum",

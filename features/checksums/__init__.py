@@ -1,0 +1,1 @@
+"""Checksums of the facts of a row, and the verification of a store."""
