@@ -78,11 +78,16 @@ def _unread_sentences(images: ImageSet) -> Iterator[str]:
     counts = Counter(reasons).most_common()
     listed = ", ".join(f"{n} {reason}" for reason, n in counts[:REASONS_SHOWN])
     more = ", ..." if len(counts) > REASONS_SHOWN else ""
-    # Files that could not be opened have no digest of their bytes either.
-    n_files = sum(bool(images.sha256s[place]) for place in unread)
-    compared = "only bytes are compared" if n_files else "nothing is compared"
-    if 0 < n_files < len(unread):
-        compared += f", of {counted(n_files, 'file')}"
+    # Files that could not be opened have no digest of their bytes; a list may still group them.
+    related = [any(names) for names in zip(images.groups, images.names.patients, strict=True)]
+    counts_of = (
+        ("bytes", sum(bool(images.sha256s[place]) for place in unread)),
+        ("groups", sum(related[place] for place in unread)),
+    )
+    known = [f"the {name}" + (f" of {n}" if n < len(unread) else "") for name, n in counts_of if n]
+    compared = "these are not compared at all"
+    if known:
+        compared = f"of these, only {' and '.join(known)} are compared"
     advice = ["run extract-features again"] if NOT_COMPUTED in reasons else []
     if set(reasons) != {NOT_COMPUTED}:
         advice.insert(0, "check the files")
@@ -98,20 +103,27 @@ def _crossing_sentence(crossing: Crossing) -> str:
     levels = ", ".join(f"{n} {LEVEL_NAMES[level]}" for level, n in crossing.levels.items())
     # An image of the same patient does not occur twice, so it is called a relative.
     verb = "have a relative in" if GROUP in crossing.levels else "also occur in"
+    unread = _unread_counts(crossing)
+    at_least = "at least " if unread and crossing.n_related < crossing.n else ""
     return (
-        f"{crossing.n_related} of {crossing.n} {crossing.part} {verb} {crossing.reference} "
-        f"({levels}){_unread_counts(crossing)}"
+        f"{at_least}{crossing.n_related} of {crossing.n} {crossing.part} {verb} "
+        f"{crossing.reference} ({levels}){unread}"
     )
 
 
 def _no_crossing_sentence(crossing: Crossing) -> str:
     """Return a sentence on a part without known relatives in the reference."""
+    part = crossing.part
     looked_at = crossing.n - crossing.n_unread
     # Where nobody looked, "none" would be an all-clear that no picture supports.
     if not looked_at or crossing.n_reference == crossing.n_reference_unread:
-        sentence = f"relatives of {crossing.n} {crossing.part} in {crossing.reference} are unknown"
+        sentence = f"relatives of {crossing.n} {part} in {crossing.reference} are unknown"
+    elif crossing.n_unread or crossing.n_reference_unread:
+        subject = f"the {looked_at} {part} that were looked at" if crossing.n_unread else ""
+        subject = subject or f"{crossing.n} {part}"
+        sentence = f"none of {subject} has a known relative in {crossing.reference}"
     else:
-        sentence = f"none of {looked_at} {crossing.part} has a relative in {crossing.reference}"
+        sentence = f"none of {crossing.n} {part} has a relative in {crossing.reference}"
     return sentence + _unread_counts(crossing)
 
 
@@ -158,8 +170,11 @@ def _set_remarks(
     sha256s = [sha256 for sha256 in images.sha256s if sha256]
     n_files = len(set(sha256s))
     readable = np.array(images.pixels, dtype=object) != ""
+    n_unread = int((~readable).sum())
+    unread = f" ({n_unread} not looked at)" if n_unread else ""
     yield (
-        f"{images.name}: {counted(len(images), 'image')}, {counted(n_files, 'distinct file')} "
+        f"{images.name}: {counted(len(images), 'image')}{unread}, "
+        f"{counted(n_files, 'distinct file')} "
         f"({len(sha256s) - n_files} redundant), "
         f"{len(set(images.pixels) - {''})} with distinct pixels, "
         f"{counted(len(np.unique(pictures[readable])), 'different picture')}"
@@ -175,7 +190,9 @@ def _set_remarks(
     if patients:
         n_patients = counted(len(set(patients)), "patient")
         yield f"{images.name}: {counted(len(patients), 'image')} of {n_patients}"
-        problem = one_patient_problem(patients)
+        # A file that could not be opened has no patient that anybody knows.
+        pairs = zip(images.patients, images.pixels, strict=True)
+        problem = one_patient_problem([patient for patient, pixels in pairs if patient or pixels])
         if problem:
             yield f"{images.name}: {problem}"
     # An image that nobody looked at counts as alone, although it may have relatives.

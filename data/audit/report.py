@@ -112,12 +112,14 @@ def page(audit: Audit) -> str:
     """Return the HTML of the page: headlines, counts, and pairs side by side."""
     n_copies = sum(pair.level < NEAR for pair in audit.pairs)
     n_near = sum(pair.level in (NEAR, FEATURES) for pair in audit.pairs)
+    n_unread = int(audit.unread.sum())
     body = [
         pages.warnings([text for _, text in headlines(audit)], none=NO_LEAKS),
         pages.facts(
             [
                 ("images", len(audit.groups)),
-                ("different pictures", len(set(audit.pictures.tolist()))),
+                *([("not looked at", n_unread)] if n_unread else []),
+                ("different pictures", len(set(audit.pictures[~audit.unread].tolist()))),
                 ("pairs of copies", n_copies),
                 ("pairs nearly the same", n_near),
             ]

@@ -276,7 +276,7 @@ def test_a_list_of_which_no_file_exists_is_no_all_clear(tmp_path: Path) -> None:
     assert note.startswith("note: 12 of 12 listed files do not exist, first gone/0.png, looked for")
     assert error == "error: 12 images could not be looked at (--strict)"
     assert ended.stdout.startswith("UNREAD: 12 of 12 images of list.csv were not looked at")
-    assert "nothing is compared; check the files" in ended.stdout
+    assert "these are not compared at all; check the files" in ended.stdout
     assert "relatives of 6 test images of list.csv in its train split are unknown" in ended.stdout
     assert "none of" not in ended.stdout
     assert "no copies on two sides" not in ended.stdout
@@ -290,9 +290,9 @@ def test_one_image_that_nobody_looked_at_is_named_in_each_sentence_on_it(tmp_pat
     ended = audit_strictly(tmp_path / "scans")
     assert ended.returncode == 3
     assert "UNREAD: 1 of 8 images of scans was not looked at (1 PNG" in ended.stdout
-    assert "only bytes are compared; check the files" in ended.stdout
+    assert "of these, only the bytes are compared; check the files" in ended.stdout
     assert (
-        "none of 4 test images of scans has a relative in its train split; "
+        "none of 4 test images of scans has a known relative in its train split; "
         "not looked at: 1 of 4 in its train split\n"
     ) in ended.stdout
     with (tmp_path / "out" / "groups.csv").open() as file:
@@ -301,10 +301,33 @@ def test_one_image_that_nobody_looked_at_is_named_in_each_sentence_on_it(tmp_pat
     assert "not looked at" in (tmp_path / "out" / "index.html").read_text()
 
 
+def test_sentences_on_a_partly_read_list_count_what_was_compared(tmp_path: Path) -> None:
+    lines = []
+    for number in range(10):
+        path = f"{'gone' if number in (7, 8) else 'here'}/{number}.png"
+        draw(tmp_path / "here" / f"{number}.png", number)
+        group = f"patient {number}" if number < 8 else ""
+        lines.append(f"{path},{'ab'[number % 2]},{'train' if number < 4 else 'test'},{group}")
+    (tmp_path / "here" / "9.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split,group", *lines]))
+    ended = audit_strictly(tmp_path / "list.csv")
+    assert "3 of 10 images of list.csv were not looked at (2 No such file" in ended.stdout
+    assert "of these, only the bytes of 1 and the groups of 1 are compared" in ended.stdout
+    assert "list.csv: 10 images (3 not looked at), 8 distinct files (0 redu" in ended.stdout
+    assert "7 with distinct pixels, 7 different pictures" in ended.stdout
+    assert (
+        "none of the 3 test images of list.csv that were looked at has a known relative in its "
+        "train split; not looked at: 3 of 6 test images of list.csv\n"
+    ) in ended.stdout
+    page = " ".join(re.sub("<[^>]*>", " ", (tmp_path / "out" / "index.html").read_text()).split())
+    assert re.search("not looked at 3 different pictures 7|3 not looked at 7 different pict", page)
+
+
 def test_a_leak_with_unread_images_names_their_number(training: Path, tested: Path) -> None:
     (tested / "ill" / "own-101.png").write_bytes(b"cut")
     (training / "well" / "0.png").write_bytes(b"cut as well")
     sentences = dict(headlines(audit([read(training), read(tested)], cache=False)))
+    assert sentences["LEAK"].startswith("at least 3 of 5 images of tested also occur in training")
     assert sentences["LEAK"].endswith(
         "; not looked at: 1 of 5 images of tested, 1 of 12 in training"
     )
