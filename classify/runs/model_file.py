@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,78 +20,15 @@ from ...features.rows.pooling import pool
 from ..heads.base import Head
 from ..heads.calibration import Calibration
 from ..heads.table import find_head, make_head
+from .array_file import DAMAGE, StoredArray, content_digest, of_section, one_line, read_header
 
 MODEL_FORMAT = "freezeframe-model"
-MODEL_FORMAT_VERSION = 3
-READABLE_VERSIONS = ("1", "2", "3")
-"""Version 1 has neither a calibration nor scores; the digest of 1 and 2 leaves the version out."""
+MODEL_FORMAT_VERSION = 4
+READABLE_VERSIONS = ("1", "2", "3", "4")
+"""Version 1 has neither a calibration nor scores; the digest of 1 and 2 leaves the version out.
 
-MAX_HEADER_BYTES = 2**24
-"""Size limit of a file's header, which holds all its text."""
-
-_BLOCK_BYTES = 2**20
-"""Bytes that are read at a time to compute a digest."""
-
-_DTYPES = {
-    "BOOL": "?",
-    "U8": "u1",
-    "I8": "i1",
-    "U16": "<u2",
-    "I16": "<i2",
-    "F16": "<f2",
-    "U32": "<u4",
-    "I32": "<i4",
-    "F32": "<f4",
-    "U64": "<u8",
-    "I64": "<i8",
-    "F64": "<f8",
-}
-"""NumPy's dtype for each of safetensors' that NumPy has."""
-
-DAMAGE = (
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-    MemoryError,
-)
-"""Exceptions that foreign content of a file can raise while a head is restored from it."""
-
-
-@dataclass(frozen=True)
-class StoredArray:
-    """An array in a file, not read yet.
-
-    Attributes:
-        path: path of the file.
-        dtype: dtype of the array.
-        shape: shape of the array; the values are in C order.
-        offset: byte of the file at which it begins.
-    """
-
-    path: Path
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    offset: int
-
-    @property
-    def n_bytes(self) -> int:
-        """Number of its bytes."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    def read(self) -> NDArray[Any]:
-        """Read the array into memory."""
-        count = math.prod(self.shape)
-        return np.fromfile(self.path, self.dtype, count, offset=self.offset).reshape(self.shape)
-
-    def blocks(self) -> Iterator[bytes]:
-        """Yield its bytes block by block."""
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            for begin in range(0, self.n_bytes, _BLOCK_BYTES):
-                yield file.read(min(_BLOCK_BYTES, self.n_bytes - begin))
+Version 4 has optional fields; their arrays are in sections of their own, named `section:name`.
+"""
 
 
 @dataclass(frozen=True)
@@ -162,11 +98,11 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
             f"{path}: no such model file; fit-classifier writes runs/<run id>/model.safetensors"
         )
     try:
-        stored, metadata = _read_header(path)
+        stored, metadata = read_header(path)
     # Safetensors reports damage by exceptions of several kinds.
     except Exception as error:
         raise ModelFileError(
-            f"{path}: not a model file of freezeframe ({_one_line(error)}); "
+            f"{path}: not a model file of freezeframe ({one_line(error)}); "
             "give runs/<run id>/model.safetensors"
         ) from None
     # Nothing of the arrays is in memory yet: a small sparse file can claim to hold gigabytes.
@@ -184,31 +120,6 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
         return _restore_head(arrays, about)
     except (FreezeframeError, *DAMAGE) as error:
         raise _damage_error(path, error) from None
-
-
-def _read_header(path: Path) -> tuple[dict[str, StoredArray], dict[str, str]]:
-    """Read the places of the arrays, and the metadata."""
-    from safetensors import safe_open
-
-    with path.open("rb") as file:
-        # The file begins with the length of its header.
-        length = int.from_bytes(file.read(8), "little")
-        if length > MAX_HEADER_BYTES:
-            raise ValueError(f"its header would have {length} bytes")
-        # It checks all places and sizes against each other and against the size of the file.
-        with safe_open(path, framework="numpy"):
-            header = json.loads(file.read(length))
-    metadata = header.pop("__metadata__", {})
-    arrays = {
-        name: StoredArray(
-            path,
-            np.dtype(_DTYPES[place["dtype"]]),
-            tuple(place["shape"]),
-            8 + length + place["data_offsets"][0],
-        )
-        for name, place in header.items()
-    }
-    return arrays, metadata
 
 
 def _check_metadata(
@@ -237,11 +148,7 @@ def _check_metadata(
 
 
 def _damage_error(path: Path, error: BaseException) -> ModelFileError:
-    return ModelFileError(f"{path}: damaged ({_one_line(error)}); fit the head again")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120]
+    return ModelFileError(f"{path}: damaged ({one_line(error)}); fit the head again")
 
 
 def _restore_head(arrays: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> FittedHead:
@@ -252,7 +159,7 @@ def _restore_head(arrays: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> 
         ValueError: the content does not fit together; so do other kinds in `DAMAGE`.
     """
     head = make_head(about["head"], **about["parameters"])
-    head.restore(arrays)
+    head.restore(of_section("", arrays))
     head.calibration = _calibration(about.get("calibration"), len(about["classes"]))
     model = FittedHead(
         head=head,
@@ -310,17 +217,7 @@ def _calibration(about: Mapping[str, Any] | None, n_classes: int) -> Calibration
 def _digest(
     version: str, about: str, arrays: Mapping[str, NDArray[Any]] | Mapping[str, StoredArray]
 ) -> str:
-    """Return the SHA-256 over version, text, and each array's name, dtype, shape and bytes."""
-    digest = hashlib.sha256()
+    """Return the digest of a model file of some version."""
     # Versions 1 and 2 left the version out.
-    if version not in ("1", "2"):
-        digest.update(f"{MODEL_FORMAT} {version}\n".encode())
-    digest.update(about.encode())
-    # The order of the arrays in a file is not defined.
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
-        blocks = array.blocks() if isinstance(array, StoredArray) else [array.tobytes()]
-        for block in blocks:
-            digest.update(block)
-    return digest.hexdigest()
+    title = "" if version in ("1", "2") else f"{MODEL_FORMAT} {version}\n"
+    return content_digest(title, about, arrays)

@@ -132,12 +132,12 @@ def edited(path: Path, metadata: dict[str, str] | None = None, **arrays: np.ndar
     save_file(both, path, text)
 
 
-@pytest.mark.parametrize("version", ["1", "2"])
+@pytest.mark.parametrize("version", ["1", "2", "3"])
 def test_another_format_version_is_a_change(tmp_path: Path, version: str) -> None:
     path = tmp_path / "m.safetensors"
     save_model(path, fitted("majority")[0])
     whole = path.read_bytes()
-    changed = whole.replace(b'"format_version":"3"', f'"format_version":"{version}"'.encode())
+    changed = whole.replace(b'"format_version":"4"', f'"format_version":"{version}"'.encode())
     assert changed != whole
     path.write_bytes(changed)
     with pytest.raises(ModelFileError, match="changed since it was written"):
@@ -157,7 +157,7 @@ def test_a_sparse_file_takes_no_memory(
 ) -> None:
     """A file of a few kB can claim to hold arrays of any size."""
     n_bytes = int(gigabytes * 1e9)
-    metadata = {"format": format_, "format_version": "3", "about": "{}", "digest": "0" * 64}
+    metadata = {"format": format_, "format_version": "4", "about": "{}", "digest": "0" * 64}
     hole = {"dtype": "U8", "shape": [n_bytes], "data_offsets": [0, n_bytes]}
     header = json.dumps({"__metadata__": metadata, "hole": hole}).encode()
     path = tmp_path / "m.safetensors"
@@ -201,7 +201,7 @@ def test_a_forged_file_with_a_valid_digest_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ModelFileError, match=message):
             load_model(path)
 
-    refused("logreg", "format version '4' is unknown", {"format_version": "4"})
+    refused("logreg", "format version '5' is unknown", {"format_version": "5"})
     refused("logreg", "damaged", {"about": "{}"})
     refused("logreg", "damaged", {"about": "no json"})
     refused("logreg", "damaged", {"about": "[]"})
@@ -294,7 +294,7 @@ def test_a_covariance_matrix_of_too_many_features_is_refused() -> None:
         make_head("lda").fit(X, y, 2)
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 def test_the_golden_models_of_later_versions_predict_as_before(version: int) -> None:
     model = load_model(Path(__file__).parents[1] / "golden" / f"model-v{version}.safetensors")
     assert model.classes == ("lesion", "none ä")
