@@ -84,10 +84,12 @@ def _unread_sentences(images: ImageSet) -> Iterator[str]:
         ("bytes", sum(bool(images.sha256s[place]) for place in unread)),
         ("groups", sum(related[place] for place in unread)),
     )
-    known = [f"the {name}" + (f" of {n}" if n < len(unread) else "") for name, n in counts_of if n]
+    evidence = [
+        f"the {name}" + (f" of {n}" if n < len(unread) else "") for name, n in counts_of if n
+    ]
     compared = "these are not compared at all"
-    if known:
-        compared = f"of these, only {' and '.join(known)} are compared"
+    if evidence:
+        compared = f"of these, only {' and '.join(evidence)} are compared"
     advice = ["run extract-features again"] if NOT_COMPUTED in reasons else []
     if set(reasons) != {NOT_COMPUTED}:
         advice.insert(0, "check the files")
