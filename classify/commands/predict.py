@@ -133,11 +133,6 @@ def _print_csv(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
 
 def _print_json(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
     """Print all images as a JSON array; only unreadable ones have an error."""
-    rows = []
-    for prediction in predictions:
-        names = ("path", "label", "probabilities", "error")
-        row = {name: getattr(prediction, name) for name in names}
-        if not prediction.error:
-            del row["error"]
-        rows.append(row)
-    click.echo(json_text(rows))
+    from ..prediction.record import prediction_record
+
+    click.echo(json_text([prediction_record(prediction) for prediction in predictions]))

@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.fingerprints import fingerprint
-from ...data.formats.images import count_frames, decode_image, read_image_bytes, resize_image
+from ...data.formats.images import (
+    MAX_PIXELS,
+    count_frames,
+    decode_image,
+    read_image_bytes,
+    resize_image,
+)
 from ...errors import ImageError, MissingExtraError
 from ...extract.pipeline import unread_reason
 
@@ -38,20 +44,27 @@ class DecodedImage:
     frames: int = 1
 
 
-def decode_input(image: ImageInput, input_size: tuple[int, int], resize: str) -> DecodedImage:
+def decode_input(
+    image: ImageInput,
+    input_size: tuple[int, int],
+    resize: str,
+    *,
+    max_pixels: int = MAX_PIXELS,
+) -> DecodedImage:
     """Decode one image and resize it to a backbone's input.
 
     Args:
         image: path, content of a file, or array.
         input_size: height and width of the backbone's input in pixels.
         resize: name of the resizing, see `resize_image`.
+        max_pixels: limit of a file's height x width.
 
     Returns:
         An image that cannot be read has an error.
     """
     path = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
     try:
-        rgb, frames = _rgb_pixels(image)
+        rgb, frames = _rgb_pixels(image, max_pixels)
         pixels = resize_image(rgb, *input_size, resize)
         return DecodedImage(path, pixels, fingerprint(rgb).pixels, frames=frames)
     # The same kinds of errors as `read_image` expects.
@@ -61,7 +74,7 @@ def decode_input(image: ImageInput, input_size: tuple[int, int], resize: str) ->
         return DecodedImage(path, error=unread_reason(error))
 
 
-def _rgb_pixels(image: ImageInput) -> tuple[NDArray[np.uint8], int]:
+def _rgb_pixels(image: ImageInput, max_pixels: int) -> tuple[NDArray[np.uint8], int]:
     """Read or convert one image into uint8 RGB of shape (height, width, 3), and count its frames.
 
     Raises:
@@ -74,7 +87,7 @@ def _rgb_pixels(image: ImageInput) -> tuple[NDArray[np.uint8], int]:
             raise ImageError("no such file")
         image = read_image_bytes(image)
     if isinstance(image, bytes):
-        return decode_image(image), count_frames(image)
+        return decode_image(image, max_pixels=max_pixels), count_frames(image)
     if not isinstance(image, np.ndarray):
         raise ImageError(f"an image must be a path, bytes or an array, got {type(image).__name__}")
     shape = image.shape

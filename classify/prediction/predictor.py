@@ -45,6 +45,9 @@ class Predictor:
     Attributes:
         model: the fitted head, with its classes, layer, pooling and provenance.
         engine: name of the engine in use.
+        input_size: height and width of the backbone's input, in pixels.
+        resize: name of the resizing, see `resize_image`.
+        batch_size: most images that the engine computes at once.
 
     Raises:
         ModelFileError: the file is no model file, was changed, or names an unknown backbone,
@@ -69,7 +72,10 @@ class Predictor:
         self.model = model if isinstance(model, FittedHead) else load_model(find_model(model))
         self._settings = _settings(self.model, weights, engine)
         self.engine = self._settings.engine
-        self._input_size = self._settings.network.input_size
+        self.input_size = self._settings.network.input_size
+        self.resize = self._settings.resize
+        # Resolved settings have a size.
+        self.batch_size = self._settings.batch_size or 1
         self._engine: Engine | None = None
         self._closed = False
         # Neither engines nor heads are safe to run in two threads at once.
@@ -156,7 +162,18 @@ class Predictor:
                 threads.shutdown(wait=False, cancel_futures=True)
 
     def _decode(self, image: ImageInput) -> DecodedImage:
-        return decode_input(image, self._input_size, self._settings.resize)
+        return decode_input(image, self.input_size, self.resize)
+
+    def predict_decoded(self, images: Sequence[DecodedImage]) -> list[Prediction]:
+        """Predict images that `decode_input` decoded for `input_size` and `resize`, in order.
+
+        Args:
+            images: at most `batch_size` readable ones, and any number of unreadable ones.
+
+        Raises:
+            WeightsError, FreezeframeError: as `predict`.
+        """
+        return list(self._predict_batch(images))
 
     def _predict_batch(self, batch: Sequence[DecodedImage]) -> Iterator[Prediction]:
         """Yield the predictions of a batch, which the engine computes at once."""
@@ -178,7 +195,10 @@ class Predictor:
         with self._lock:
             maps = self._loaded_engine().forward(pixels)
             features = pool(maps[model.layer], model.pooling)
-            proba = model.head.predict_proba(features)
+            # One image at a time: the low bits of a matrix product depend on its number of rows,
+            # and an image must get the same answer alone and among others.
+            rows = [model.head.predict_proba(row) for row in features[:, np.newaxis]]
+            proba = np.concatenate(rows)
             # Only a forged or damaged model computes such a share.
             if not np.isfinite(proba).all():
                 raise ModelFileError(

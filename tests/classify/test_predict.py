@@ -88,19 +88,29 @@ def test_a_prediction_is_what_pipeline_and_head_compute(folder: Path, backbone: 
     predictions = Predictor(path).predict(images)
     features = pool(store.features(chosen.layers[0], pooling="flat"), "flat")
     features = pool(features.reshape(len(images), *store.layers[chosen.layers[0]]), "avg")
-    size = {"pixels": 32, "keras": 4, "mnn": 1}[backbone]
-    for start in range(0, len(images), size):
-        proba = head.head.predict_proba(features[start : start + size])
-        numbers = head.head.calibration.decide(proba)
-        for row, prediction in enumerate(predictions[start : start + size]):
-            assert prediction.path == str(images[start + row])
-            assert list(prediction.probabilities) == list(head.classes)
-            assert list(prediction.probabilities.values()) == proba[row].tolist()
-            assert prediction.label == head.classes[numbers[row]]
-            np.testing.assert_array_equal(prediction.features, features[start + row])
-            assert prediction.fingerprint == store.pixels[start + row]
+    for row, prediction in enumerate(predictions):
+        # One by one: no image's numbers depend on the others of its batch.
+        proba = head.head.predict_proba(features[row : row + 1])
+        (number,) = head.head.calibration.decide(proba)
+        assert prediction.path == str(images[row])
+        assert list(prediction.probabilities) == list(head.classes)
+        assert list(prediction.probabilities.values()) == proba[0].tolist()
+        assert prediction.label == head.classes[number]
+        np.testing.assert_array_equal(prediction.features, features[row])
+        assert prediction.fingerprint == store.pixels[row]
     again = Predictor(head).predict(images)
     assert all(same(*pair) for pair in zip(predictions, again, strict=True))
+
+
+def test_an_image_gets_the_same_answer_alone_and_among_others(folder: Path) -> None:
+    """A product of matrices has other low bits than its rows one by one."""
+    store = extract_features(read_manifest(folder), folder.parent / "f.h5", BACKBONES["pixels"])
+    task = make_task(store.store, pooling="flat")
+    run = fit_classifier(task, "logreg", leaderboard=folder.parent / "l.csv")
+    with Predictor(run.folder) as predictor:
+        together = predictor.predict(files(folder))
+        alone = [predictor.predict([path])[0] for path in files(folder)]
+    assert all(same(*pair) for pair in zip(together, alone, strict=True))
 
 
 def test_bytes_and_arrays_are_predicted_as_paths_are(model: Path, folder: Path) -> None:
@@ -185,7 +195,7 @@ def test_a_missing_decoder_is_an_error_of_the_image(
 ) -> None:
     from freezeframe import MissingExtraError
 
-    def missing(data: bytes) -> np.ndarray:
+    def missing(data: bytes, **_: Any) -> np.ndarray:
         raise MissingExtraError("pydicom", "dicom", "reading DICOM files")
 
     monkeypatch.setattr(image_input, "decode_image", missing)
