@@ -3,11 +3,7 @@
 The parent sends rows to the workers and replaces a worker that dies; `process` describes the
 messages.
 
-The workers are plain processes that exchange JSON, not `multiprocessing`, for three reasons:
-
-- Nothing is unpickled.
-- A program that calls this package needs no `if __name__ == "__main__"`.
-- A worker that is killed at any instant blocks no queue or lock.
+`piped_process` says why these are plain processes, not `multiprocessing`.
 """
 
 from __future__ import annotations
@@ -22,7 +18,8 @@ from typing import Any
 
 from ...errors import WorkerWarning
 from ..pipeline import Batch, ImageSource, Seconds, SeenPixels, never
-from .worker import Job, Worker, WorkerDiedError, WorkerStartError, raise_error
+from .piped_process import WorkerDiedError
+from .worker import Job, Worker, WorkerStartError, raise_error
 
 ROWS_A_BATCH = 16
 """Number of rows after which a batch is yielded."""

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ...errors import FreezeframeError, MissingExtraError, StoreError
-from ..engines.silence import OWN_GROUP
 from . import process
+from .piped_process import PipedProcess, WorkerDiedError
 
 WORKER_MODULE = process.__name__
 """Name of the module that a worker runs; it stays right if the file moves."""
@@ -31,10 +25,6 @@ The slowest images that are allowed take about 20 s.
 _ERRORS: dict[str, type[FreezeframeError]] = {
     kind.__name__: kind for kind in (MissingExtraError, StoreError)
 }
-
-
-class WorkerDiedError(Exception):
-    """A worker process ended in the middle of its work."""
 
 
 class WorkerStartError(FreezeframeError):
@@ -60,21 +50,11 @@ class Job:
     resize: str
 
 
-class Worker:
+class Worker(PipedProcess):
     """One worker process, and the messages to and from it."""
 
     def __init__(self) -> None:
-        # The last line that a worker prints explains why it did not start.
-        self._printed = _open_log()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", WORKER_MODULE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._printed,
-            process_group=OWN_GROUP,
-        )
-        # Seconds after which it was killed.
-        self._late: float | None = None
+        super().__init__(WORKER_MODULE)
 
     def start(self, job: Job) -> None:
         """Send the job and wait until the worker is ready.
@@ -94,78 +74,17 @@ class Worker:
             self.send(message)
             answer = self.receive(START_SECONDS)
         except WorkerDiedError as error:
-            self._printed.seek(0)
-            last = self._printed.read().decode(errors="replace").strip().rpartition("\n")[2]
+            last = self.last_line()
             reason = f"{error}: {last}" if last else str(error)
             raise WorkerStartError(
                 f"the engine mnn does not start ({reason}); take --engine keras"
             ) from None
         raise_error(answer)
 
-    def send(self, message: Any) -> None:
-        """Send a message."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
-        except OSError:
-            self._raise_died()
-
     def receive(self, seconds: float = IMAGE_SECONDS) -> dict[str, Any]:
         """Wait for an answer; kill a worker that takes too long."""
-        assert self._process.stdout is not None
-        # A pipe has no timeout: another thread ends the worker, which ends the read.
-        alarm = threading.Timer(seconds, self._kill_late, [seconds])
-        alarm.daemon = True
-        alarm.start()
-        line = self._process.stdout.readline()
-        alarm.cancel()
-        # A worker that dies in the middle of an answer leaves half a line.
-        if not line.endswith(b"\n"):
-            self._raise_died()
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def _raise_died(self) -> None:
-        try:
-            code = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            # The process closed its pipes but still runs.
-            self.kill()
-            code = self._process.wait()
-        if self._late is not None:
-            raise WorkerDiedError(f"it took more than {self._late:g} s")
-        raise WorkerDiedError(f"signal {-code}" if code < 0 else f"exit code {code}")
-
-    def kill(self) -> None:
-        """End the process at once."""
-        self._process.kill()
-
-    def _kill_late(self, seconds: float) -> None:
-        self._late = seconds
-        self.kill()
-
-    def close(self) -> None:
-        """Close the worker's input, which ends the worker, and wait for its end."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        for pipe in (self._process.stdin, self._process.stdout):
-            try:
-                pipe.close()
-            except OSError:
-                # Closing writes the last message, which a dead worker cannot take.
-                continue
-        self._process.wait()
-        self._printed.close()
-
-
-def _open_log() -> IO[bytes]:
-    """Return a new file without a name for the output of a worker."""
-    try:
-        return tempfile.TemporaryFile()
-    except OSError:
-        # No temporary folder can be written; a worker that does not start says less then.
-        return open(os.devnull, "w+b")  # noqa: PTH123 - closed with the worker
+        with self.time_limit(seconds):
+            return self.read_message()
 
 
 def raise_error(answer: dict[str, Any]) -> None:
