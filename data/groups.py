@@ -1,22 +1,24 @@
 """Names of groups and patients, and the sets in which a name means the same.
 
 Images of one group or one patient must stay on one side of a split. A name from a list's own
-column `group` counts in that list alone: two lists may both have a "group-1". A name that the user
-asked for, and the digest of a patient, mean the same in all sets.
+column `group` counts in that list alone: two lists may both have a "group-1". All other names are
+names of patients, which mean the same in all sets: those of a column `patient`, those that the user
+asked for by `--group-column` or `--group-regex`, and the digests of PatientIDs.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 OWN = "own"
 """Scope of a name that means something in its own list only."""
 
 COMMON = "common"
-"""Scope of a name that means the same group in all sets."""
+"""Scope of a group that means the same in all sets; earlier stores have it, new ones do not."""
 
 PATIENTS_IGNORED = "PatientID ignored"
 """Text in the source of groups of a list or store that was made without patients."""
@@ -24,55 +26,81 @@ PATIENTS_IGNORED = "PatientID ignored"
 NEARLY_ALL = 0.8
 """Least share of the images with one patient or group that is named as the cause of a problem."""
 
-PATIENT_DIGEST = re.compile("patient-[0-9a-f]{16}")
-"""Name that `patient_group` makes: a digest, which means the same in all sets."""
+SEPARATOR = " + "
+"""Text between the names of one image: a list and a file may both name its patient."""
+
+_DIGEST = re.compile("patient-[0-9a-f]{16}")
+"""Name that `patient_digest` makes."""
 
 
-def one_patient_problem(patients: Sequence[str], part: str = "") -> str:
-    """Describe a set whose images nearly all have one patient; return "" for any other set.
+def patient_digest(name: str) -> str:
+    """Return a name for a patient that does not show the identifier.
+
+    It is not anonymous: a person with a list of identifiers can compute their digests and compare.
+
+    Examples:
+        >>> patient_digest("p07")
+        'patient-4d2c05dcce202ad9'
+    """
+    return f"patient-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:16]}"
+
+
+def is_digest(name: str) -> bool:
+    """Return True for a name that `patient_digest` made."""
+    return _DIGEST.fullmatch(name) is not None
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Return the names of one image as one text, without the empty ones.
+
+    Examples:
+        >>> join_names(["study 7", "", "p07"])
+        'p07 + study 7'
+    """
+    # Spaces are made alike; a plus without spaces around it is no separator.
+    plain = {" ".join(name.split()).replace(SEPARATOR, "+") for name in names}
+    return SEPARATOR.join(sorted(plain - {""}))
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names that `join_names` joined."""
+    return [name for name in text.split(SEPARATOR) if name]
+
+
+def without_digests(text: str) -> str:
+    """Return the names of one image without the digests of PatientIDs."""
+    return join_names(name for name in split_names(text) if not is_digest(name))
+
+
+def one_name_problem(names: Sequence[Collection[str]], part: str = "") -> str:
+    """Describe a set whose images nearly all have one name; return "" for any other set.
 
     Args:
-        patients: digest of each image's patient; "" for none.
+        names: names of each image's groups and patients.
         part: end of the subject of the sentence, such as " of class lesion".
 
     Examples:
-        >>> one_patient_problem(["patient-1", "patient-2"])
+        >>> one_name_problem([{"north"}, {"north"}, {"north"}, {"north"}, set()]).partition(";")[0]
+        "4 of 5 images are of the group or patient 'north'"
+        >>> one_name_problem([{"p1"}, {"p2"}])
         ''
     """
-    count, _ = _most_frequent(patients)
-    return count and (
-        f"{count} images{part} have the same PatientID, as anonymised files may have; "
-        "if they are of several patients, use --ignore-patient-ids"
-    )
-
-
-def one_group_problem(groups: Sequence[str], part: str = "") -> str:
-    """Describe a set whose images are nearly all of one group; return "" for any other set.
-
-    Args:
-        groups: name of each image's group; "" for none.
-        part: see `one_patient_problem`.
-
-    Examples:
-        >>> one_group_problem(["north", "north", "north", "north", ""]).partition(";")[0]
-        "4 of 5 images are of the group 'north'"
-    """
-    count, name = _most_frequent(groups)
-    return count and (
-        f"{count} images{part} are of the group {name!r}; if they are independent, "
-        "correct the column or expression that names the groups"
-    )
-
-
-def _most_frequent(names: Sequence[str]) -> tuple[str, str]:
-    """Return a count such as "11 of 12" and the name that nearly all have; "" for no such name."""
-    counts = Counter(filter(None, names))
+    counts = Counter(name for texts in names for name in texts)
     if not counts:
-        return "", ""
+        return ""
     name, n = counts.most_common(1)[0]
     if n < 2 or n < NEARLY_ALL * len(names):
-        return "", ""
-    return (f"all {n}" if n == len(names) else f"{n} of {len(names)}"), name
+        return ""
+    images = f"{f'all {n}' if n == len(names) else f'{n} of {len(names)}'} images{part}"
+    if is_digest(name):
+        return (
+            f"{images} have the same PatientID, as anonymised files may have; "
+            "if they are of several patients, use --ignore-patient-ids"
+        )
+    return (
+        f"{images} are of the group or patient {name!r}; if they are independent, "
+        "correct the column or expression that names the groups"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +111,7 @@ class GroupNames:
         groups: name of the group; "" for none.
         scopes: `OWN`, `COMMON`, or "" without a group, or if it is unknown whether other sets mean
             the same group.
-        patients: digest of the patient; "" for none.
+        patients: names of the patient, see `join_names`; "" for none.
     """
 
     groups: Sequence[str]
@@ -95,17 +123,24 @@ class GroupNames:
         columns = (self.groups, self.scopes, self.patients)
         return GroupNames(*([column[number] for number in numbers] for column in columns))
 
-    def common_groups(self) -> list[str]:
-        """Return the groups whose names mean the same in all sets; "" for all others."""
-        pairs = zip(self.groups, self.scopes, strict=True)
-        return [group if scope == COMMON else "" for group, scope in pairs]
+    def without_patient_ids(self) -> GroupNames:
+        """Return the names without those of PatientIDs."""
+        return replace(self, patients=[without_digests(text) for text in self.patients])
 
-    def common_patients(self) -> list[str]:
-        """Return the patient of each image, also where a list has its digest as the group."""
+    def patient_names(self) -> list[str]:
+        """Return the names of each image's patient, also where an earlier store has it as group."""
         pairs = zip(self.groups, self.patients, strict=True)
+        return [patient or (group if is_digest(group) else "") for group, patient in pairs]
+
+    def common_keys(self) -> list[frozenset[str]]:
+        """Return the names of each image that mean the same in all sets, as digests.
+
+        A PatientID of a file is known by its digest only. So a list that names the patient itself
+        is compared by digest, too.
+        """
         return [
-            patient or (group if PATIENT_DIGEST.fullmatch(group) else "")
-            for group, patient in pairs
+            frozenset(name if is_digest(name) else patient_digest(name) for name in names)
+            for names in self._common_names()
         ]
 
     def uncertain_groups(self) -> list[str]:
@@ -114,7 +149,19 @@ class GroupNames:
         Stores of older formats do not keep the scope. The digest of a patient is always common.
         """
         pairs = zip(self.groups, self.scopes, strict=True)
-        return [
-            group if not scope and not PATIENT_DIGEST.fullmatch(group) else ""
-            for group, scope in pairs
-        ]
+        return [group if not scope and not is_digest(group) else "" for group, scope in pairs]
+
+    def texts(self) -> list[frozenset[str]]:
+        """Return all names of each image, of any scope."""
+        pairs = zip(self.groups, self.patients, strict=True)
+        return [frozenset({group, *split_names(patients)} - {""}) for group, patients in pairs]
+
+    def _common_names(self) -> list[set[str]]:
+        columns = zip(self.groups, self.scopes, self.patients, strict=True)
+        names = []
+        for group, scope, patients in columns:
+            common = set(split_names(patients))
+            if scope == COMMON or is_digest(group):
+                common.add(group)
+            names.append(common)
+        return names

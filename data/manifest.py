@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,13 +15,23 @@ from numpy.typing import NDArray
 from ..errors import ManifestError, ParameterError
 from .formats.images import patient_group
 from .formats.unread import is_unread, read_formats
-from .groups import COMMON, OWN, PATIENT_DIGEST, PATIENTS_IGNORED
+from .groups import (
+    OWN,
+    PATIENTS_IGNORED,
+    is_digest,
+    join_names,
+    split_names,
+    without_digests,
+)
 from .lists.folder_tree import read_folder_tree, skipped_details
-from .lists.image_list import GROUP_COLUMN, read_image_list
+from .lists.image_list import GROUP_COLUMN, PATIENT_COLUMN, ListedImage, read_image_list
 from .output.csv import csv_line, defuse
 from .output.skipped import skipped_lines
 from .output.terminal import printable
 from .splits import Split
+
+NAME_DIGITS = 12
+"""Digits of a file's digest in the name of a group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +43,10 @@ class Image:
         sha256: SHA-256 of the file, hexadecimal; "" if it cannot be read.
         label: name of its class.
         split: "train", "validation", "test" or "".
-        group: name of its group, whose images stay on one side of a split; "" for none.
-        group_scope: `OWN` if the name counts in this list only, `COMMON` if it means the same group
-            in all sets; "" without a group.
-        patient: digest of its patient, whose images stay on one side, too; "" if unknown.
+        group: name of its group in this list, whose images stay on one side of a split; "" for
+            none.
+        patient: names of its patient or study, which mean the same in all sets, see `join_names`.
+            Their images stay on one side, too. "" for none.
     """
 
     path: str
@@ -44,8 +54,12 @@ class Image:
     label: str
     split: str = ""
     group: str = ""
-    group_scope: str = ""
     patient: str = ""
+
+    @property
+    def group_scope(self) -> str:
+        """`OWN` for an image with a group; "" for all others."""
+        return OWN if self.group else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +103,19 @@ def read_manifest(
     """List the images of a folder tree or a CSV file.
 
     A folder is `FOLDER/<class>/...` or `FOLDER/{train,val,test}/<class>/...`. A CSV has a header
-    and the columns `path,label[,split][,group]`; its paths are relative to its own folder. DICOM
-    files name their patient, too; see `patient_group`.
+    and the columns `path,label[,split][,group][,patient]`; its paths are relative to its own
+    folder. Names in `group` count in this list only, names in `patient` in all sets. DICOM files
+    name their patient, too; see `patient_group`. An image keeps the names of all sources.
 
     Args:
         source: the folder or CSV file.
-        group_column: column of the CSV that names the group, instead of `group`. Its names mean the
-            same group in all sets; those of a column that is not asked for count in this list only.
-        group_regex: regular expression that is searched in each path. It names the group of an
-            image that has none yet: by its first non-empty group, or by the whole match. These
-            names mean the same group in all sets.
+        group_column: column of the CSV whose names mean the same patient or study in all sets.
+        group_regex: regular expression that is searched in each path. Its first non-empty group, or
+            the whole match, names a patient or study, which is the same in all sets.
         require_groups: raise an error if the column is missing, or the regular expression matches
-            no path. If False, such images have no group.
-        read_patients: read the patients of DICOM files. If False, they have none: anonymised files
-            may all have one PatientID.
+            no path. If False, such images have no name.
+        read_patients: use the PatientIDs of DICOM files, from the files or from a list that has
+            their digests. Anonymised files may all have one PatientID.
         least_classes: the smallest number of classes to accept.
         layout: meaning of the folders in a folder, one of `LAYOUTS`; None lets their names decide.
 
@@ -132,7 +145,8 @@ def read_manifest(
         manifest = _read_list(source, group_column, require_groups)
     else:
         raise ManifestError(f"{source}: no such folder or file; check the path")
-    manifest = _add_groups(manifest, expression, group_column, require_groups)
+    if expression is not None:
+        manifest = _add_matches(manifest, expression, require_groups)
     manifest = _add_patients(manifest, read_patients)
     _check_classes(manifest, least_classes)
     return manifest
@@ -166,7 +180,10 @@ def manifest_lines(
     names = _group_names(manifest, groups)
     # Without cross-validation, an empty column would only confuse.
     with_folds = bool(split.folds.any())
-    yield csv_line(["path", "label", "split", "group", *(["fold"] if with_folds else [])])
+    with_patients = any(image.patient for image in manifest.images)
+    optional = {PATIENT_COLUMN: with_patients, "fold": with_folds}
+    columns = [column for column, present in optional.items() if present]
+    yield csv_line(["path", "label", "split", GROUP_COLUMN, *columns])
     rows = zip(manifest.images, groups.tolist(), split.sides, split.folds, strict=True)
     for image, group, side, fold in rows:
         # `Path.relative_to` of Python 3.11 cannot go up.
@@ -177,26 +194,28 @@ def manifest_lines(
             )
         # Any program opens "./=x.png", but not a path with an apostrophe in front.
         path = path if defuse(path) == path else f"./{path}"
-        cells = [path, image.label, str(side), names[group]]
-        if with_folds:
-            cells.append(str(fold) if fold else "")
-        yield csv_line(cells)
+        cells = {PATIENT_COLUMN: image.patient, "fold": str(fold) if fold else ""}
+        optional_cells = [cells[column] for column in columns]
+        yield csv_line([path, image.label, str(side), names[group], *optional_cells])
 
 
 def _group_names(manifest: Manifest, groups: NDArray[np.intp]) -> list[str]:
-    """Return the name of each group: the only name that its images have, or else its number.
+    """Return the name of each group: the only name that its images have, or else a new one.
 
-    A group of one image without a name gets the name "".
+    A new name comes from a digest of a file in the group. So two lists have the same new name only
+    for groups that share this file. A group of one image without a name gets the name "".
     """
     existing: dict[int, set[str]] = defaultdict(set)
+    firsts: dict[int, str] = {}
     for image, group in zip(manifest.images, groups.tolist(), strict=True):
-        existing[group] |= {image.group, image.patient} - {""}
+        existing[group] |= {image.group} - {""}
+        firsts[group] = min(image.sha256, firsts.get(group, image.sha256))
     names = []
     for group, size in enumerate(np.bincount(groups)):
         if len(existing[group]) == 1:
             names.append(next(iter(existing[group])))
         else:
-            names.append(f"group-{group}" if size > 1 else "")
+            names.append(f"group-{firsts[group][:NAME_DIGITS]}" if size > 1 else "")
     return names
 
 
@@ -226,50 +245,46 @@ def _check_classes(manifest: Manifest, least_classes: int) -> None:
     raise ManifestError(message + skipped_details(manifest.skipped))
 
 
-def _add_groups(
-    manifest: Manifest,
-    expression: re.Pattern[str] | None,
-    group_column: str | None,
-    require_groups: bool,
-) -> Manifest:
-    """Add the groups that an expression finds, and the scope of all groups."""
-    column_scope = OWN if group_column is None else COMMON
-    images = []
-    sources = set()
-    for image in manifest.images:
-        group = image.group
-        scope = ""
-        if group:
-            # A list that `split` wrote may have the digests of patients as groups.
-            scope = COMMON if PATIENT_DIGEST.fullmatch(group) else column_scope
-            sources.add(f"column {group_column or GROUP_COLUMN}")
-        elif expression is not None and (group := _matching_part(expression, image.path)):
-            scope = COMMON
-            sources.add(f"expression {expression.pattern}")
-        images.append(replace(image, group=group, group_scope=scope))
+def _add_matches(manifest: Manifest, expression: re.Pattern[str], require_groups: bool) -> Manifest:
+    """Add the names that an expression finds in the paths."""
+    matches = [_matching_part(expression, image.path) for image in manifest.images]
+    if any(matches):
+        return _with_patients(manifest, matches, f"expression {expression.pattern}")
     # An expression without any match is most likely a mistake.
-    if (
-        expression is not None
-        and require_groups
-        and f"expression {expression.pattern}" not in sources
-    ):
+    if require_groups:
         raise ManifestError(
             f"{manifest.source}: the regular expression {expression.pattern!r} matches no path; "
             f"correct it for paths such as {manifest.images[0].path}"
         )
-    return replace(manifest, images=tuple(images), group_source=", ".join(sorted(sources)))
+    return manifest
 
 
 def _add_patients(manifest: Manifest, read_patients: bool) -> Manifest:
     """Add the patients that the image files name, or record that they are ignored."""
-    if not read_patients:
-        return _with_source(manifest, PATIENTS_IGNORED)
-    images = []
-    for image in manifest.images:
-        images.append(replace(image, patient=patient_group(manifest.root / image.path)))
-    if not any(image.patient for image in images):
+    if read_patients:
+        patients = [patient_group(manifest.root / image.path) for image in manifest.images]
+        return _with_patients(manifest, patients, "PatientID of the files")
+    # A list that `split` wrote has the digests of PatientIDs.
+    images = tuple(
+        replace(image, patient=without_digests(image.patient)) for image in manifest.images
+    )
+    return _with_source(replace(manifest, images=images), PATIENTS_IGNORED)
+
+
+def _with_patients(manifest: Manifest, patients: Sequence[str], source: str) -> Manifest:
+    """Add a name of a patient to each image; "" adds none.
+
+    Args:
+        manifest: the images.
+        patients: the names, in the order of the images.
+        source: text on where the names come from.
+    """
+    if not any(patients):
         return manifest
-    return _with_source(replace(manifest, images=tuple(images)), "PatientID of the files")
+    images = []
+    for image, patient in zip(manifest.images, patients, strict=True):
+        images.append(replace(image, patient=join_names([*split_names(image.patient), patient])))
+    return _with_source(replace(manifest, images=tuple(images)), source)
 
 
 def _with_source(manifest: Manifest, source: str) -> Manifest:
@@ -296,6 +311,33 @@ def _read_folder(root: Path, layout: str | None) -> Manifest:
 
 def _read_list(source: Path, group_column: str | None, require_groups: bool) -> Manifest:
     listed, skipped, notes = read_image_list(source, group_column, require_groups=require_groups)
-    images = [Image(row.path, row.sha256, row.label, row.split, row.group) for row in listed]
+    images = [_listed_image(row) for row in listed]
     problems = {row.path: row.problem for row in listed if row.problem}
-    return Manifest(source, source.parent, tuple(images), tuple(skipped), notes, problems=problems)
+    columns = []
+    if any(row.group for row in listed):
+        columns.append(GROUP_COLUMN)
+    if any(row.patient for row in listed) and group_column != PATIENT_COLUMN:
+        columns.append(PATIENT_COLUMN)
+        notes = (*notes, f"the column {PATIENT_COLUMN} names patients, the same in all sets")
+    if group_column is not None and any(row.chosen_name for row in listed):
+        columns.append(group_column)
+    return Manifest(
+        source,
+        source.parent,
+        tuple(images),
+        tuple(skipped),
+        notes,
+        ", ".join(f"column {column}" for column in columns),
+        problems,
+    )
+
+
+def _listed_image(row: ListedImage) -> Image:
+    """Make an image of a line of a list."""
+    group = row.group
+    patients = [*split_names(row.patient), row.chosen_name]
+    # Earlier lists of `split` have the digest of a PatientID as the group.
+    if is_digest(group):
+        patients.append(group)
+        group = ""
+    return Image(row.path, row.sha256, row.label, row.split, group, join_names(patients))

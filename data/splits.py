@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FreezeframeError, ParameterError
-from .groups import GroupNames, one_group_problem, one_patient_problem
+from .groups import GroupNames, one_name_problem
 
 SPLIT_NAMES = {
     "train": "train",
@@ -38,8 +38,8 @@ def join_groups(*keys: Sequence[Hashable]) -> NDArray[np.intp]:
     """Assign numbers to the groups of rows, where rows that share any key are in one group.
 
     Args:
-        keys: sequences of length n (SHA-256 of the files, group names, ...); an empty string joins
-            nothing.
+        keys: sequences of length n (SHA-256 of the files, group names, ...). An empty string joins
+            nothing; a frozenset joins by each of its members.
 
     Returns:
         Group numbers from 0 on, of shape (n,), in order of first appearance.
@@ -47,6 +47,8 @@ def join_groups(*keys: Sequence[Hashable]) -> NDArray[np.intp]:
     Examples:
         >>> join_groups(["a", "b", "a", "c"], ["", "p1", "p1", ""]).tolist()
         [0, 0, 0, 1]
+        >>> join_groups([frozenset({"p1", "study 7"}), frozenset({"p2"}), frozenset({"study 7"})])
+        array([0, 1, 0])
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -57,10 +59,12 @@ def join_groups(*keys: Sequence[Hashable]) -> NDArray[np.intp]:
     right: list[int] = []
     for column in keys:
         first_rows: dict[Hashable, int] = {}
-        for row, key in enumerate(column):
-            if key != "":
-                left.append(row)
-                right.append(first_rows.setdefault(key, row))
+        for row, value in enumerate(column):
+            members = value if isinstance(value, frozenset) else (value,)
+            for key in members:
+                if key != "":
+                    left.append(row)
+                    right.append(first_rows.setdefault(key, row))
     graph = coo_array((np.ones(len(left), dtype=bool), (left, right)), shape=(n, n))
     numbers = connected_components(graph, directed=False)[1]
     # SciPy does not promise an order of its numbers.
@@ -239,13 +243,10 @@ def _one_name_problem(labels: NDArray[Any], groups: NDArray[np.intp], names: Gro
     # The class with the fewest independent images is the one that a split fails by.
     classes = np.unique(labels)
     rarest = min(classes, key=lambda label: len(np.unique(groups[labels == label])))
-    columns = ((names.patients, one_patient_problem), (names.groups, one_group_problem))
-    for column, problem in columns:
-        members = np.array(column, dtype=str)[labels == rarest].tolist()
-        in_class = problem(members, f" of class {rarest}")
-        if in_class:
-            return problem(column) or in_class
-    return ""
+    texts = names.texts()
+    members = [texts[row] for row in np.flatnonzero(labels == rarest)]
+    in_class = one_name_problem(members, f" of class {rarest}")
+    return in_class and (one_name_problem(texts) or in_class)
 
 
 def _fold_advice(fewest: int) -> str:

@@ -165,15 +165,17 @@ def _read(
             )
             for path in paths
         ]
-    # A misspelt name must not look like a result without groups.
-    if (group_column or group_regex) and not any(
-        any(images.names.common_groups()) for images in sets
-    ):
-        raise ParameterError(
-            "--group-column, --group-regex: no image has such a group; "
-            "check the name or the expression"
-        )
+    _check_source(sets, "--group-column", group_column and f"column {group_column}")
+    _check_source(sets, "--group-regex", group_regex and f"expression {group_regex}")
     return sets
+
+
+def _check_source(sets: list[ImageSet], option: str, source: str | None) -> None:
+    """Raise ParameterError if an option names no image: a misspelt name must not look like none."""
+    if source and not any(source in images.group_source for images in sets):
+        raise ParameterError(
+            f"{option}: no image has such a group; check the name or the expression"
+        )
 
 
 def _print(result: Audit, page: Path) -> None:

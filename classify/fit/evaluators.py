@@ -14,7 +14,7 @@ from ...errors import FreezeframeError
 from ..heads.base import Head
 from ..matrix import Folds, Matrix, take
 from ..runs.part_result import PartResult, part_result
-from ..task.relatives import relatives, unknown
+from ..task.relatives import all_relatives, unknown
 from ..task.task import Task
 from .part_features import PartFeatures
 from .search import inner_folds
@@ -57,8 +57,9 @@ class HeldOutEvaluator:
             status(f"comparing test with training images: {finished} of {total} pairs")
 
         # Heads that follow find all relatives here already.
-        for test in self._task.tests[len(self._relatives) :]:
-            self._relatives.append(relatives(test.part, self._task.train, progress))
+        if not self._relatives:
+            parts = [test.part for test in self._task.tests]
+            self._relatives = all_relatives(parts, self._task.train, progress)
 
     def evaluate(self, head: Head, pooling: str) -> tuple[list[PartResult], float]:
         """Predict all test sets.

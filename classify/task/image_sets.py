@@ -50,7 +50,9 @@ def read_image_set(
     """
     if _is_store(path):
         images = image_set_of_store(FeatureStore(path))
-        return images if read_patients else replace(images, patients=())
+        if read_patients:
+            return images
+        return replace(images, patients=images.names.without_patient_ids().patients)
     # A folder has no columns; the option is meant for the lists among the sets.
     if not path.is_file():
         group_column = None
@@ -103,6 +105,7 @@ def image_set_of_store(store: FeatureStore) -> ImageSet:
         reasons=np.where(store.status == DONE, NO_FINGERPRINT, reasons).tolist(),
         group_scopes=store.group_scopes.tolist(),
         patients=store.patients.tolist(),
+        group_source=str(store.provenance.get("group_source", "")),
     )
 
 

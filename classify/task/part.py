@@ -59,14 +59,16 @@ class Part:
             store: the store of the rows.
             labels: class of each of `store.rows()`, of shape (n_rows,).
             duplicates: near-duplicate group of each of them, of shape (n_rows,).
-            with_patients: False ignores the patients of the store.
+            with_patients: False ignores the PatientIDs of the store.
         """
         rows = store.rows()
         names = GroupNames(
             store.groups[rows].tolist(),
             store.group_scopes[rows].tolist(),
-            store.patients[rows].tolist() if with_patients else [""] * len(rows),
+            store.patients[rows].tolist(),
         )
+        if not with_patients:
+            names = names.without_patient_ids()
         pixels = store.pixels[rows]
         # An empty key joins nothing: rows without pixels or group are related by the rest only.
         chains = join_groups(
@@ -74,7 +76,7 @@ class Part:
             [number or "" for number in duplicates.tolist()],
             store.sha256s[rows].tolist(),
             store.groups[rows].tolist(),
-            names.common_patients(),
+            names.common_keys(),
         )
         # One image without a digest makes its whole chain uncertain.
         recognised = ~np.isin(chains, chains[pixels == ""])

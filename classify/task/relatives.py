@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +55,13 @@ def near_duplicates(store: FeatureStore, progress: Progress | None = None) -> ND
 
 
 def relatives(test: Part, train: Part, progress: Progress | None = None) -> NDArray[np.str_]:
+    """Return each test row's strongest relation to the training rows; see `all_relatives`."""
+    return all_relatives([test], train, progress)[0]
+
+
+def all_relatives(
+    tests: Sequence[Part], train: Part, progress: Progress | None = None
+) -> list[NDArray[np.str_]]:
     """Return each test row's strongest relation to the training rows, a key of `LEVELS`.
 
     A row without a relation gets "". It gets `UNKNOWN` if no relation was found, but one may exist:
@@ -64,43 +70,46 @@ def relatives(test: Part, train: Part, progress: Progress | None = None) -> NDAr
 
     Relations form chains, as they do when rows are split. Example: test image A is nearly the same
     picture as B, and the bytes of B are trained on; then A is related, and so is another image of
-    B's patient. A chain may lead through any rows of the two stores. Two stores share patients,
-    groups whose names are common to all sets, and pictures.
+    B's patient. A chain may lead through any rows of all the stores, those of another test set too.
+    Stores share patients, groups whose names are common to all sets, and pictures.
 
     Args:
-        test: rows of any store.
-        train: rows of the same store, or of another one.
+        tests: rows of any stores, for each test set.
+        train: rows of one of these stores, or of another one.
         progress: called with (compared pairs, all pairs).
 
     Returns:
-        Of shape (n_test,).
+        For each test set an array of shape (n_test,).
     """
-    one_store = test.store is train.store
-    # Chains may lead through rows that are in neither part, so all rows of the stores take part.
-    wholes = [test.whole or test] if one_store else [test.whole or test, train.whole or train]
-    sides = _Sides.of_parts(wholes, test, train)
+    if not tests:
+        return []
+    # Chains may lead through rows that are in no part, so all rows of the stores take part.
+    wholes = list({id(part.store): part.whole or part for part in (train, *tests)}.values())
+    places = _Places(wholes)
     sha256s = np.concatenate([whole.sha256s for whole in wholes]).tolist()
     pixels = np.concatenate([whole.pixels for whole in wholes]).tolist()
     # Equal bytes decode to equal pixels, so a copy by either is a copy.
     copies = join_groups(sha256s, pixels)
     near = [key for number, whole in enumerate(wholes) for key in _near_keys(number, whole)]
     pictures = join_groups(copies.tolist(), near)
-    if not one_store:
-        pictures = _compare_stores(wholes, sides, copies, pictures, progress)
-    related = join_groups(pictures.tolist(), *_group_keys(wholes))
+    if len(wholes) > 1:
+        pictures = _compare_stores(wholes, copies, pictures, progress)
+    related = join_groups(pictures.tolist(), *_name_keys(wholes))
     # The weakest relation comes first, so that stronger ones replace it.
     groups_by_level = {
+        UNKNOWN: _maybe_related(wholes, related),
         "group": related,
         "near": pictures,
         "pixels": copies,
         "bytes": join_groups(sha256s),
     }
-    levels = unknown(test, train)
-    if not one_store:
-        levels[sides.shared(_maybe_related(wholes, related))] = UNKNOWN
-    for level, groups in groups_by_level.items():
-        levels[sides.shared(groups)] = level
-    return levels
+    results = []
+    for test in tests:
+        levels = unknown(test, train)
+        for level, groups in groups_by_level.items():
+            levels[np.isin(groups[places.of(test)], groups[places.of(train)])] = level
+        results.append(levels)
+    return results
 
 
 def unknown(test: Part, train: Part) -> NDArray[np.str_]:
@@ -112,28 +121,25 @@ def unknown(test: Part, train: Part) -> NDArray[np.str_]:
     return np.where(test.recognised & train.recognised.all(), "", UNKNOWN)
 
 
-@dataclass(frozen=True)
-class _Sides:
-    """The places of test and training rows among the rows of one or two whole stores.
+class _Places:
+    """The places of a part's rows among the rows of several whole stores.
 
-    Attributes:
-        test: places of the test rows, of shape (n_test,).
-        train: places of the training rows, of shape (n_train,).
+    Args:
+        wholes: all rows of each store, one store after another.
     """
 
-    test: NDArray[np.intp]
-    train: NDArray[np.intp]
+    def __init__(self, wholes: Sequence[Part]) -> None:
+        starts = np.cumsum([0, *(len(whole.rows) for whole in wholes)]).tolist()
+        self._wholes = {
+            id(whole.store): (whole, start)
+            for whole, start in zip(wholes, starts[:-1], strict=True)
+        }
 
-    @classmethod
-    def of_parts(cls, wholes: Sequence[Part], test: Part, train: Part) -> _Sides:
+    def of(self, part: Part) -> NDArray[np.intp]:
+        """Return the places of a part's rows, of shape (n_rows,)."""
+        whole, start = self._wholes[id(part.store)]
         # The rows of a whole part are ascending.
-        first = np.searchsorted(wholes[0].rows, test.rows)
-        start = len(wholes[0].rows) if len(wholes) > 1 else 0
-        return cls(first, start + np.searchsorted(wholes[-1].rows, train.rows))
-
-    def shared(self, groups: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Return True for each test row whose group has a training row, too."""
-        return np.isin(groups[self.test], groups[self.train])
+        return np.searchsorted(whole.rows, part.rows) + np.intp(start)
 
 
 def _near_keys(number: int, whole: Part) -> list[tuple[int, int] | str]:
@@ -146,45 +152,40 @@ def _near_keys(number: int, whole: Part) -> list[tuple[int, int] | str]:
     return [(number, group) if group else "" for group in whole.duplicates.tolist()]
 
 
-def _group_keys(wholes: Sequence[Part]) -> tuple[list[Hashable], list[str], list[str]]:
-    """Return keys of chains within a store, common groups and patients, for all rows."""
+def _name_keys(wholes: Sequence[Part]) -> tuple[list[Hashable], list[frozenset[str]]]:
+    """Return keys of chains within a store, and of names that all stores share, for all rows."""
     chains: list[Hashable] = []
-    groups: list[str] = []
-    patients: list[str] = []
+    common: list[frozenset[str]] = []
     for number, whole in enumerate(wholes):
         # A chain has the groups and patients of its store in it.
         chains += [(number, chain) for chain in whole.chains.tolist()]
-        groups += whole.names.common_groups()
-        patients += whole.names.common_patients()
-    return chains, groups, patients
+        common += whole.names.common_keys()
+    return chains, common
 
 
 def _maybe_related(wholes: Sequence[Part], related: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Join groups of rows that may be related: a name occurs in both, and its scope is unknown.
+    """Join groups of rows that may be related: two stores have a name, and its scope is unknown.
 
     Args:
-        wholes: all rows of both stores.
+        wholes: all rows of the stores.
         related: group number of the rows that are related for certain, of shape (n,).
     """
-    uncertain = [name for whole in wholes for name in whole.names.uncertain_groups()]
-    names = set(uncertain)
-    # A name of unknown scope may mean the group of the same name in the other store.
-    keys = [name if name in names else "" for whole in wholes for name in whole.names.groups]
+    names = {name for whole in wholes for name in whole.names.uncertain_groups()}
+    # A name of unknown scope may mean the same as any equal name in the other stores.
+    keys = [texts & names - {""} for whole in wholes for texts in whole.names.texts()]
     return join_groups(related.tolist(), keys)
 
 
 def _compare_stores(
     wholes: Sequence[Part],
-    sides: _Sides,
     copies: NDArray[np.intp],
     pictures: NDArray[np.intp],
     progress: Progress | None,
 ) -> NDArray[np.intp]:
-    """Join groups of pictures whose thumbnails are alike, across two stores.
+    """Join groups of pictures whose thumbnails are alike, across stores.
 
     Args:
-        wholes: all rows of the test store and of the training store.
-        sides: places of the test and the training rows.
+        wholes: all rows of each store.
         copies: group of equal bytes or pixels, of shape (n,).
         pictures: group of nearly the same pictures, of the same shape.
         progress: called with (compared pairs, all pairs).
@@ -192,25 +193,23 @@ def _compare_stores(
     from ...data.duplicates.pairs import merge_groups
     from ...data.duplicates.remembered import remembered_near_pairs
 
-    first, second = wholes
-    n = len(first.rows)
-    first_places = np.flatnonzero(first.pixels != "")
-    # Test rows that are the picture of a training row need no comparison.
-    settled = sides.test[sides.shared(pictures)]
-    first_places = np.setdiff1d(first_places, settled)
-    second_places = n + np.flatnonzero(second.pixels != "")
-    # One image of each set of copies is enough.
-    first_places = first_places[np.unique(copies[first_places], return_index=True)[1]]
-    second_places = second_places[np.unique(copies[second_places], return_index=True)[1]]
-    if not len(first_places) or not len(second_places):
+    thumbnails = []
+    places = []
+    sides = []
+    start = 0
+    for number, whole in enumerate(wholes):
+        own = np.flatnonzero(whole.pixels != "")
+        # One image of each set of copies is enough.
+        own = own[np.unique(copies[start + own], return_index=True)[1]]
+        thumbnails.append(whole.store.thumbnails(whole.rows[own]))
+        places.append(start + own)
+        sides.append(np.full(len(own), number))
+        start += len(whole.rows)
+    # Without two stores that have pictures, nothing can be compared.
+    if sum(len(numbers) > 0 for numbers in sides) < 2:
         return pictures
-    thumbnails = (
-        first.store.thumbnails(first.rows[first_places]),
-        second.store.thumbnails(second.rows[second_places - n]),
-    )
-    numbers = np.repeat([0, 1], [len(first_places), len(second_places)])
     pairs = remembered_near_pairs(
-        np.concatenate(thumbnails), sides=numbers, progress=progress, cache=True
+        np.concatenate(thumbnails), sides=np.concatenate(sides), progress=progress, cache=True
     )
-    places = np.concatenate([first_places, second_places])
-    return merge_groups(pictures, pictures[places[pairs.first]], pictures[places[pairs.second]])
+    compared = np.concatenate(places)
+    return merge_groups(pictures, pictures[compared[pairs.first]], pictures[compared[pairs.second]])

@@ -108,7 +108,8 @@ class Audit:
         for first, second in combinations(range(len(self.sets)), 2):
             pair = (self.sets[first], self.sets[second])
             uncertain = set(pair[0].names.uncertain_groups() + pair[1].names.uncertain_groups())
-            names = (uncertain & set(pair[0].groups) & set(pair[1].groups)) - {""}
+            used = [frozenset().union(*images.names.texts()) for images in pair]
+            names = uncertain & used[0] & used[1]
             if names:
                 shared[first, second] = sorted(names)
         return shared

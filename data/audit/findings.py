@@ -9,9 +9,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..groups import one_patient_problem
+from ..groups import one_name_problem, split_names
 from ..inspection.facts import frames_lines
 from ..output.terminal import counted
+from ..splits import join_groups
 from .audit import Audit
 from .class_changes import dropped_text
 from .crossings import Crossing
@@ -190,11 +191,15 @@ def _set_remarks(
         yield f"{images.name}: {counted(len(names), 'image')} of {n_names}"
     patients = [patient for patient in images.patients if patient]
     if patients:
-        n_patients = counted(len(set(patients)), "patient")
-        yield f"{images.name}: {counted(len(patients), 'image')} of {n_patients}"
+        # A patient may have several names, and then the images of all of them are one patient's.
+        keys = [frozenset(split_names(patient)) for patient in patients]
+        n_patients = len(np.unique(join_groups(keys)))
+        total = counted(n_patients, "patient")
+        yield f"{images.name}: {counted(len(patients), 'image')} of {total}"
         # A file that could not be opened has no patient that anybody knows.
         pairs = zip(images.patients, images.pixels, strict=True)
-        problem = one_patient_problem([patient for patient, pixels in pairs if patient or pixels])
+        used = [split_names(patient) for patient, pixels in pairs if patient or pixels]
+        problem = one_name_problem(used)
         if problem:
             yield f"{images.name}: {problem}"
     # An image that nobody looked at counts as alone, although it may have relatives.

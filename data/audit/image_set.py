@@ -43,8 +43,9 @@ class ImageSet:
         frames: number of frames of each image, of which the first is looked at; empty if unknown.
         reasons: the reason why each image could not be looked at; empty if unknown.
         group_scopes: see `GroupNames`; empty if no image has a group.
-        patients: digest of each image's patient; "" for none; empty if no image has one.
+        patients: names of each image's patient, see `join_names`; empty if no image has one.
         left_out: number of images of each class that is left out.
+        group_source: where groups and patients come from, see `Manifest`; "" if unknown.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ImageSet:
     group_scopes: Sequence[str] = ()
     patients: Sequence[str] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    group_source: str = ""
 
     @classmethod
     def from_manifest(cls, manifest: Manifest, inspected: Sequence[ImageFacts]) -> ImageSet:
@@ -92,6 +94,7 @@ class ImageSet:
             frames=[facts.frames for facts in inspected],
             group_scopes=[image.group_scope for image in images],
             patients=[image.patient for image in images],
+            group_source=manifest.group_source,
         )
 
     def __len__(self) -> int:
@@ -155,22 +158,19 @@ def change_classes(images: ImageSet, changes: ClassChanges) -> ImageSet:
     return replace(images, labels=changes.rename(images.labels))
 
 
-def group_names(sets: Sequence[ImageSet]) -> tuple[list[str], list[str], list[str]]:
-    """Return three names for each image that relate it to others; "" for none.
+def group_names(sets: Sequence[ImageSet]) -> tuple[list[str], list[frozenset[str]]]:
+    """Return the names that relate each image to others, as keys of `join_groups`.
 
     Returns:
-        Names of groups that are unique to one set; names of groups that all sets share; and digests
-        of patients, which all sets share, too.
+        Names of groups that are unique to one set; and names that mean the same in all sets.
     """
     own = []
-    groups = []
-    patients = []
+    common = []
     for number, images in enumerate(sets):
         # The number of the set keeps equal names of two sets apart.
         own += [f"{number} {group}" if group else "" for group in images.groups]
-        groups += images.names.common_groups()
-        patients += images.names.common_patients()
-    return own, groups, patients
+        common += images.names.common_keys()
+    return own, common
 
 
 def select_thumbnails(sets: Sequence[ImageSet], rows: NDArray[np.intp]) -> NDArray[np.uint8]:

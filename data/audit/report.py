@@ -14,6 +14,7 @@ import numpy as np
 
 from ...errors import FreezeframeError
 from ..duplicates.symmetries import SYMMETRY_NAMES
+from ..groups import join_names
 from ..output import html as pages
 from ..output.csv import csv_line
 from ..output.reports import ReportFolder
@@ -91,7 +92,7 @@ def groups_csv(audit: Audit) -> Iterator[str]:
     The last column has the reason why nobody looked at an image.
     """
     yield csv_line(GROUP_COLUMNS)
-    names = audit.column("groups")
+    names = [join_names(texts) for images in audit.sets for texts in images.names.texts()]
     sizes = np.bincount(audit.groups)
     for row, group in enumerate(audit.groups.tolist()):
         texts = [*_image_names(audit, row), names[row]]

@@ -6,13 +6,13 @@ Files are not trusted: sizes are checked before pixels are decoded. Every proble
 
 from __future__ import annotations
 
-import hashlib
 import os
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ImageError, ParameterError
+from ..groups import patient_digest
 from ..output.terminal import printable
 from .limits import decoder_guard
 from .regular_file import check_bytes, open_regular
@@ -166,8 +166,7 @@ def count_frames(data: bytes) -> int:
 def patient_group(path: str | os.PathLike[str]) -> str:
     """Return a group name for the patient of an image file, the same for all files of one patient.
 
-    The name is a digest, so no list, store or report shows the identifier. It is not anonymous: a
-    person with a list of identifiers can compute their digests and compare.
+    The name is a digest, so no list, store or report shows the identifier; see `patient_digest`.
 
     Returns:
         "patient-" and 16 hexadecimal digits; "" if the file names no patient, cannot be read, or
@@ -188,10 +187,7 @@ def patient_group(path: str | os.PathLike[str]) -> str:
             patient_id = row.read_patient_id(data)
     except ImageError:
         return ""
-    if not patient_id:
-        return ""
-    digest = hashlib.sha256(patient_id.encode(errors="replace")).hexdigest()
-    return f"patient-{digest[:16]}"
+    return patient_digest(patient_id) if patient_id else ""
 
 
 def resize_image(

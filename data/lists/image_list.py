@@ -1,4 +1,4 @@
-"""Labelled images in a CSV file with the columns `path,label[,split][,group]`."""
+"""Labelled images in a CSV file with the columns `path,label[,split][,group][,patient]`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,10 @@ from ..splits import SPLIT_NAMES
 from .list_header import read_header
 
 GROUP_COLUMN = "group"
-"""Default column of a CSV that names the group of each image."""
+"""Column of a CSV that names the group of each image; its names count in that list only."""
+
+PATIENT_COLUMN = "patient"
+"""Column of a CSV that names the patient of each image, the same in all sets."""
 
 NO_SUCH_FILE = "no such file"
 
@@ -32,7 +35,9 @@ class ListedImage:
         sha256: SHA-256 of the file, hexadecimal; "" if it cannot be read.
         label: name of its class.
         split: "train", "validation", "test" or "".
-        group: name of its group; "" for none.
+        group: name of its group in this list; "" for none.
+        patient: text of the column `PATIENT_COLUMN`; "" for none.
+        chosen_name: text of the column that the user chose to name patients; "" for none.
         problem: why the file cannot be read; "" if it can.
     """
 
@@ -41,6 +46,8 @@ class ListedImage:
     label: str
     split: str
     group: str
+    patient: str
+    chosen_name: str
     problem: str = ""
 
 
@@ -51,7 +58,8 @@ def read_image_list(
 
     Args:
         source: the CSV file.
-        group_column: column that names the group; by default `GROUP_COLUMN`, if it exists.
+        group_column: column whose names mean the same patient or study in all sets, beside those
+            of `PATIENT_COLUMN`.
         require_groups: raise an error if the column that `group_column` names is missing.
 
     Returns:
@@ -63,15 +71,15 @@ def read_image_list(
     """
     images: dict[str, ListedImage] = {}
     skipped: list[tuple[str, str]] = []
-    column = group_column or GROUP_COLUMN
     lines = _read_text(source)
     header = read_header(source, lines)
-    if require_groups and column != GROUP_COLUMN and column not in header.columns:
+    if require_groups and group_column and group_column not in header.columns:
         raise ManifestError(
-            f"{source}: has no column {column!r}; choose one of {', '.join(sorted(header.columns))}"
+            f"{source}: has no column {group_column!r}; "
+            f"choose one of {', '.join(sorted(header.columns))}"
         )
     for place, row in _rows(source, lines, header.columns, header.delimiter):
-        image = _read_row(row, source.parent, place, column)
+        image = _read_row(row, source.parent, place, group_column)
         # Two equal lines mean the same; of two different lines, one must be wrong.
         listed = images.setdefault(image.path, image)
         if listed != image:
@@ -146,14 +154,14 @@ def _rows(
         raise ManifestError(f"{source}: cannot be read as a CSV file ({error})") from None
 
 
-def _read_row(row: dict[str, str], root: Path, place: str, group_column: str) -> ListedImage:
+def _read_row(row: dict[str, str], root: Path, place: str, group_column: str | None) -> ListedImage:
     """Read one line of a CSV file.
 
     Args:
         row: cells by column.
         root: folder that paths are relative to.
         place: file and line, for messages.
-        group_column: column that names the group.
+        group_column: column whose names mean the same in all sets; None for none.
 
     Raises:
         ManifestError: a cell is missing or invalid.
@@ -173,12 +181,25 @@ def _read_row(row: dict[str, str], root: Path, place: str, group_column: str) ->
             f"{place}: split must be train, validation, test or empty, got {split!r}"
         )
     sha256, problem = _digest(root / path)
-    group = restore_text(row.get(group_column, "").strip())
+    # A column that the user names has a wider meaning than `group`.
+    group = _cell(row, GROUP_COLUMN) if group_column != GROUP_COLUMN else ""
     # "./a.png" and "a.png" are one image.
     normal_path = Path(os.path.normpath(path)).as_posix()
     return ListedImage(
-        normal_path, sha256, label, SPLIT_NAMES.get(split.lower(), ""), group, problem
+        normal_path,
+        sha256,
+        label,
+        SPLIT_NAMES.get(split.lower(), ""),
+        group,
+        _cell(row, PATIENT_COLUMN),
+        _cell(row, group_column or ""),
+        problem,
     )
+
+
+def _cell(row: Mapping[str, str], column: str) -> str:
+    """Return the text of a cell; "" if there is no such column."""
+    return restore_text(row.get(column, "").strip())
 
 
 def _digest(path: Path) -> tuple[str, str]:

@@ -103,7 +103,7 @@ def _cells(text: str, delimiter: str) -> list[str]:
 def _form(required: Sequence[str]) -> str:
     """Say which columns the first line must name."""
     if "label" in required:
-        return "the first line must name the columns path,label[,split][,group]"
+        return "the first line must name the columns path,label[,split][,group][,patient]"
     return "the first line must name the column path"
 
 

@@ -125,8 +125,8 @@ def extract_features(
     """Run a frozen network once over all images of FOLDER and store the features in one HDF5 file.
 
     FOLDER has one folder for each class (FOLDER/CLASS/IMAGE), or such folders below train, val and
-    test. A CSV lists path,label[,split][,group]. Without FOLDER and CSV, the command uses the
-    built-in synthetic demo set.
+    test. A CSV lists path,label[,split][,group][,patient]. Without FOLDER and CSV, the command uses
+    the built-in synthetic demo set.
 
     After a stop or a crash, run the same command again to continue. When images were added, removed
     or changed, it computes only the new ones.

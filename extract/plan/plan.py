@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ...data.groups import split_names
 from ...data.manifest import Image, Manifest
 from ...data.output.capacity import has_room
 from ...errors import ParameterError, StoreError
@@ -276,19 +277,18 @@ def _has_images(store: FeatureStore, manifest: Manifest) -> bool:
         part = slice(start, start + ROWS_A_COMPARISON)
         identity = store.identity(part)
         for name in store.layout.identity_columns:
-            if identity[name] != [
-                _identity_text(image, name, store) for image in manifest.images[part]
-            ]:
+            pairs = zip(identity[name], manifest.images[part], strict=True)
+            if not all(_is_of_image(text, name, image, store) for text, image in pairs):
                 return False
     return True
 
 
-def _identity_text(image: Image, name: str, store: FeatureStore) -> str:
-    """Return what a store has of an image in an identity column."""
-    # Without a column for patients, the patient was the group of an image that had none.
+def _is_of_image(text: str, name: str, image: Image, store: FeatureStore) -> bool:
+    """Return True if a store has this text for an image in an identity column."""
+    # Without a column for patients, a store has one of the image's names as its group.
     if name == "group" and "patient" not in store.layout.rows:
-        return image.group or image.patient
-    return str(getattr(image, name))
+        return text in ({image.group, *split_names(image.patient)} - {""} or {""})
+    return text == str(getattr(image, name))
 
 
 def _check_stores(

@@ -32,7 +32,7 @@ from freezeframe.classify.scores.metrics import METRIC_COLUMNS
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.scores.score import score
 from freezeframe.classify.task.part import Part
-from freezeframe.classify.task.relatives import UNKNOWN, near_duplicates, relatives
+from freezeframe.classify.task.relatives import UNKNOWN, all_relatives, near_duplicates, relatives
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.fingerprints import Fingerprint, fingerprint
 from freezeframe.data.splits import grouped_folds, hold_out
@@ -396,11 +396,11 @@ def test_relatives_are_found_once_for_all_heads(
 ) -> None:
     calls = []
 
-    def spy(*arguments: Any) -> NDArray[np.str_]:
+    def spy(*arguments: Any) -> list[NDArray[np.str_]]:
         calls.append(arguments)
-        return relatives(*arguments)
+        return all_relatives(*arguments)
 
-    monkeypatch.setattr("freezeframe.classify.fit.evaluators.relatives", spy)
+    monkeypatch.setattr("freezeframe.classify.fit.evaluators.all_relatives", spy)
     fitter = HeadFitter(make_task(FeatureStore(leaking(9))), leaderboard="l.csv")
     for head in ("majority", "naive-bayes"):
         assert fitter.fit(head).row["n_test_leaking"] == 9

@@ -14,10 +14,10 @@ from click.testing import CliRunner, Result
 
 from freezeframe import FeatureStore, FreezeframeError
 from freezeframe.__main__ import cli
-from freezeframe.classify.task.relatives import UNKNOWN, relatives
+from freezeframe.classify.task.relatives import UNKNOWN, all_relatives, relatives
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.fingerprints import fingerprint
-from freezeframe.data.groups import COMMON, OWN
+from freezeframe.data.groups import COMMON, OWN, is_digest, split_names
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
@@ -143,7 +143,8 @@ def test_stores_keep_what_a_group_column_named(studies: Path) -> None:
             Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(file)
             rows.append((f"{side}/{number}.png", LABELS[number % 2], f"p{number}"))
         store = store_of(write_list(studies / f"{side}.csv", rows, "pid"), group_column="pid")
-        assert set(store.group_scopes) == {COMMON}
+        assert store.patients.tolist() == [f"p{number}" for number in (0, 1, 10, 11, *range(2, 10))]
+        assert set(store.groups) == {""}
         assert store.provenance["group_source"] == "column pid"
     crossing = "12 of 12 images of png2.csv have a relative in png1.csv"
     lists = run("audit", "png1.csv", "--against", "png2.csv", "--group-column", "pid")
@@ -168,12 +169,141 @@ def test_a_group_of_a_list_does_not_hide_the_patient(studies: Path) -> None:
     assert done.exit_code == 0, done.output
     sides: dict[str, set[str]] = {}
     for image in read_manifest("split.csv").images:
-        sides.setdefault(image.patient, set()).add(image.split)
+        # The list keeps the study, and the digest of the patient.
+        (digest,) = filter(is_digest, split_names(image.patient))
+        sides.setdefault(digest, set()).add(image.split)
     assert len(sides) == N_PATIENTS
     assert all(len(names) == 1 for names in sides.values())
     # A store of the list chains both, too.
     store = store_of(source, group_column="study")
     assert len(set(make_task(store).train.groups) | {-1}) - 1 < len(make_task(store).train.rows)
+
+
+@pytest.fixture
+def slices(tmp_path: Path) -> Path:
+    """Two lists of PNG files, trn.csv and tst.csv: a slice of each of twelve patients in both."""
+    from PIL import Image
+
+    rng = np.random.default_rng(2)
+    for side in ("trn", "tst"):
+        lines = ["path,label,group,patient_id"]
+        for number in range(N_PATIENTS):
+            path = tmp_path / side / f"p{number:02}_{side}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(path)
+            study = f"{side}-{number}"
+            lines.append(f"{side}/{path.name},{LABELS[number % 2]},{study},p{number:02}")
+        (tmp_path / f"{side}.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+CROSSING = "12 of 12 images of {} have a relative in {} (12 same group)"
+
+
+@pytest.mark.parametrize("options", [("--group-column", "patient_id"), ("--group-regex", r"p\d+")])
+def test_lists_of_split_keep_what_names_mean(slices: Path, options: tuple[str, str]) -> None:
+    audited = run("audit", "trn.csv", "--against", "tst.csv", *options)
+    assert CROSSING.format("tst.csv", "trn.csv") in audited.stdout
+    for side in ("trn", "tst"):
+        done = run("split", f"{side}.csv", "--output", f"{side}_s.csv", "--test", 0, "--folds", 2,
+                   *options)  # fmt: skip
+        assert done.exit_code == 0, done.output
+        store_of(slices / f"{side}_s.csv")
+    audited = run("audit", "trn_s.csv", "--against", "tst_s.csv")
+    assert CROSSING.format("tst_s.csv", "trn_s.csv") in audited.stdout
+    assert "note: the column patient names patients, the same in all sets" in audited.stderr
+    audited = run("audit", "trn_s.h5", "--against", "tst_s.h5")
+    assert "12 of 12 images of tst_s.csv have a relative in trn_s.csv" in audited.stdout
+    fitted = run("fit-classifier", "trn_s.h5", "--test", "tst_s.h5", "--model", "knn")
+    assert fitted.exit_code == 3
+    # The new names of groups do not join the lists, even if the user chooses that column.
+    audited = run("audit", "trn_s.csv", "--against", "tst_s.csv", "--group-column", "group")
+    assert "(12 same group)" in audited.stdout
+
+
+def test_new_names_of_groups_never_join_two_lists(slices: Path) -> None:
+    # Copies make the groups; the lists have no picture in common.
+    for side in ("trn", "tst"):
+        for path in sorted((slices / side).iterdir()):
+            label = LABELS[int(path.name[1:3]) % 2]
+            for copy in ("1", "2"):
+                target = slices / f"{side}_twice" / label / f"{path.stem}_{copy}.png"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(path.read_bytes())
+        assert run("split", f"{side}_twice", "--output", f"{side}_t.csv").exit_code == 0
+    options = ("--group-column", "group", "--strict", "--classes", "lesion=a,no_lesion=b")
+    audited = run("audit", "trn_t.csv", "--against", "tst_t.csv", *options)
+    assert "none of 24 images of tst_t.csv has a relative in trn_t.csv" in audited.stdout
+    assert audited.exit_code == 0
+
+
+def test_all_names_of_an_image_relate_it(slices: Path) -> None:
+    # In one list, images of one study have two patients, and one patient has two studies.
+    lines = ["path,label,group,who"]
+    studies = ["s1", "s1", "s2", "s3", "", ""]
+    patients = ["p1", "p2", "p2", "", "p9", "p8"]
+    for number, (study, patient) in enumerate(zip(studies, patients, strict=True)):
+        lines.append(f"trn/p{number:02}_trn.png,{LABELS[number % 2]},{study},{patient}")
+    (slices / "l.csv").write_text("\n".join(lines) + "\n")
+    manifest = read_manifest("l.csv", group_column="who", group_regex="p03|p04")
+    assert [image.group for image in manifest.images] == studies
+    assert [image.patient for image in manifest.images] == [
+        "p1",
+        "p2",
+        "p2",
+        "p03",
+        "p04 + p9",
+        "p8",
+    ]
+    assert manifest.group_source == "column group, column who, expression p03|p04"
+    store = extract_features(manifest, "l.h5", PIXELS).store
+    chains = make_task(store, n_folds=2).train.chains.tolist()
+    assert chains[0] == chains[1] == chains[2]
+    assert len(set(chains)) == 4
+
+
+def test_a_regular_expression_counts_where_all_images_have_a_group(slices: Path) -> None:
+    assert {image.patient for image in read_manifest("trn.csv", group_regex=r"p\d+").images} == {
+        f"p{number:02}" for number in range(N_PATIENTS)
+    }
+    refused = run("split", "trn.csv", "--group-regex", "visit")
+    assert refused.exit_code == 1
+    assert "'visit' matches no path" in refused.stderr
+
+
+def test_a_patient_id_in_a_list_equals_that_of_a_file(studies: Path) -> None:
+    from PIL import Image
+
+    rows = []
+    for number in range(N_PATIENTS):
+        path = studies / "png" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        pixels = np.random.default_rng(90 + number).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        rows.append((f"png/{number}.png", LABELS[number % 2], f"ID {number}"))
+    write_list(studies / "png.csv", rows, "patient")
+    audited = run("audit", "one", "--against", "png.csv")
+    assert CROSSING.format("png.csv", "one") in audited.stdout
+    # The list alone is ignored only where its names are digests.
+    audited = run("audit", "one", "--against", "png.csv", "--ignore-patient-ids")
+    assert "none of 12 images of png.csv has a relative in one" in audited.stdout
+
+
+def test_a_chain_leads_through_another_test_store(
+    make_store: MakeStore, pictures_of: Pictures
+) -> None:
+    # The first test set shares a patient with the second, whose other image is trained on.
+    train = make_store("train.h5", LABELS, **pictures_of(2, 0))
+    middle = make_store("middle.h5", LABELS, patients=["p1", "p1"], **pictures_of(2, 1))
+    test = make_store("test.h5", LABELS, patients=["p1", ""], **pictures_of(2, 7))
+    stores = [FeatureStore(path) for path in (test, middle)]
+    task = make_task(FeatureStore(train), tests=stores)
+    levels = all_relatives([part.part for part in task.tests], task.train)
+    assert [found.tolist() for found in levels] == [["group", ""], ["bytes", "group"]]
+    audited = run("audit", "train.h5", "--against", "test.h5", "--against", "middle.h5")
+    assert audited.exit_code == 0, audited.output
+    alone = make_task(FeatureStore(train), tests=stores[:1])
+    assert relatives(alone.tests[0].part, alone.train).tolist() == ["", ""]
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_a_patient_on_two_sides_is_a_leak_with_a_row_of_its_own(tmp_path: Path) 
     )
     assert process.returncode == 3
     assert "LEAK: 2 of 8 images of two have a relative in one (2 same group)" in process.stdout
-    assert "one: 8 images of 4 given groups" in process.stdout
+    assert "one: 8 images of 4 patients" in process.stdout
     with (tmp_path / "audit" / "audit.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["leak"], row["conflict"], row["level"], row["score"]) for row in rows] == [
@@ -590,9 +590,14 @@ class TestSplit:
             draw(tmp_path / "images" / "ab"[number % 2] / f"p{number // 3}-{number}.png", number)
         process = run("split", "images", "--group-regex", r"p\d+", cwd=tmp_path)
         assert process.returncode == 0, process.stderr
-        assert {image.group for image in read_manifest(tmp_path / "manifest.csv").images} == {
-            f"p{i}" for i in range(8)
-        }
+        images = read_manifest(tmp_path / "manifest.csv").images
+        assert {image.patient for image in images} == {f"p{i}" for i in range(8)}
+        # Each patient is a group of the list, too, with a name that no other list has.
+        names = {image.patient: image.group for image in images}
+        assert all(image.group == names[image.patient] for image in images)
+        assert len(set(names.values())) == 8
+        digests = {image.group.removeprefix("group-") for image in images}
+        assert all(any(image.sha256.startswith(text) for image in images) for text in digests)
 
     @pytest.mark.parametrize(
         ("test", "validation", "n_folds"), [(0.6, 0.4, 0), (0, 0, 0), (-0.1, 0, 0), (0, 0, 1)]

@@ -55,7 +55,7 @@ def write_list(path: Path, form: str) -> Path:
         ("path;label,group", "this one has commas and semicolons; keep one kind"),
         ("path\tlabel;group", "this one has semicolons and tabs; keep one kind"),
         ("scans/a/0.png,a", "looks like an image; put a line path,label above it"),
-        ("one,two", "the columns path,label[,split][,group]; it has 'one', 'two'"),
+        ("one,two", "the columns path,label[,split][,group][,patient]; it has 'one', 'two'"),
         ("path,label,label", "two columns are named 'label'; rename one"),
         ("", "it is empty or damaged"),
     ],
