@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FreezeframeError, ParameterError
-from .groups import GroupNames, one_name_problem
 
 SPLIT_NAMES = {
     "train": "train",
@@ -204,49 +201,6 @@ def grouped_folds(
         f"{n_folds} folds are too many: class {str(names[rarest])!r} has {n_independent[rarest]} "
         f"independent images (copies and groups count once); {_fold_advice(min(n_independent))}"
     )
-
-
-@contextmanager
-def cause_named(
-    source: Path,
-    labels: Sequence[str] | NDArray[Any],
-    groups: NDArray[np.intp],
-    names: GroupNames,
-) -> Iterator[None]:
-    """Name the patient or group that has nearly all images, if a split within fails because of it.
-
-    Args:
-        source: the list, folder or store that is split, for the message.
-        labels: class of each row, of shape (n,).
-        groups: group number of each row, of shape (n,).
-        names: groups and patients of the rows.
-
-    Raises:
-        FreezeframeError: a class has too few independent images.
-    """
-    try:
-        yield
-    except ParameterError:
-        raise
-    except FreezeframeError as error:
-        problem = _one_name_problem(np.asarray(labels), groups, names)
-        if not problem:
-            raise
-        raise FreezeframeError(f"{source}: cannot be split: {problem}") from error
-
-
-def _one_name_problem(labels: NDArray[Any], groups: NDArray[np.intp], names: GroupNames) -> str:
-    """Describe how nearly all images of the set or of its rarest class have one patient or group.
-
-    It returns "" if they have several.
-    """
-    # The class with the fewest independent images is the one that a split fails by.
-    classes = np.unique(labels)
-    rarest = min(classes, key=lambda label: len(np.unique(groups[labels == label])))
-    texts = names.texts()
-    members = [texts[row] for row in np.flatnonzero(labels == rarest)]
-    in_class = one_name_problem(members, f" of class {rarest}")
-    return in_class and (one_name_problem(texts) or in_class)
 
 
 def _fold_advice(fewest: int) -> str:

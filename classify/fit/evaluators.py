@@ -8,8 +8,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.groups import cause_named
 from ...data.output.terminal import Status
-from ...data.splits import cause_named, grouped_folds
+from ...data.splits import grouped_folds
 from ...errors import FreezeframeError
 from ..heads.base import Head
 from ..matrix import Folds, Matrix, take

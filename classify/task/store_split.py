@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.splits import cause_named, hold_out
+from ...data.groups import cause_named
+from ...data.splits import hold_out
 from ...errors import FreezeframeError
 from .part import HeldOutPart, Part
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from ...errors import FreezeframeError
 from ..duplicates.pairs import THRESHOLD
+from ..groups import cause_named
 from ..inspection.facts import ImageFacts
 from ..manifest import Manifest
 from ..output.terminal import Progress
-from ..splits import Split, cause_named, split_groups
+from ..splits import Split, split_groups
 from .audit import Audit, audit
 from .image_set import ImageSet
 

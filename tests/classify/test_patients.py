@@ -17,7 +17,7 @@ from freezeframe.__main__ import cli
 from freezeframe.classify.task.relatives import UNKNOWN, all_relatives, relatives
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.fingerprints import fingerprint
-from freezeframe.data.groups import COMMON, OWN, is_digest, split_names
+from freezeframe.data.groups import COMMON, OWN, is_digest, patient_digest, split_names
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
@@ -412,16 +412,18 @@ def test_a_store_made_without_patients_says_so_in_the_row(studies: Path) -> None
 
 
 def test_make_task_names_the_store_and_what_joins_its_images(make_store: MakeStore) -> None:
-    path = make_store("a.h5", LABELS * 6, patients=["patient-1"] * 12)
+    path = make_store("a.h5", LABELS * 6, patients=[patient_digest("1")] * 12)
     with pytest.raises(FreezeframeError, match=r"a\.h5: cannot be split: all 12 images"):
         make_task(FeatureStore(path))
     # One class only has one patient; the other has a patient for each image.
-    patients = ["patient-1" if row % 2 else f"patient-{row}" for row in range(12)]
+    patients = [patient_digest("1") if row % 2 else f"patient-{row}" for row in range(12)]
     path = make_store("b.h5", LABELS * 6, patients=patients)
     with pytest.raises(FreezeframeError, match="all 6 images of class no_lesion have the same Pat"):
         make_task(FeatureStore(path))
     path = make_store("c.h5", LABELS * 6, groups=["north"] * 11 + ["south"])
-    with pytest.raises(FreezeframeError, match="11 of 12 images are of the group 'north'; if they"):
+    with pytest.raises(
+        FreezeframeError, match="11 of 12 images are of the group or patient 'north'; if they"
+    ):
         make_task(FeatureStore(path))
     # Copies are named by the error itself.
     path = make_store("d.h5", LABELS * 6, sha256s=["a" * 64, "b" * 64] * 6)

@@ -51,8 +51,8 @@ from freezeframe.extract.pipeline import Batch, ImageSource, SeenPixels
 from freezeframe.extract.settings import Settings
 from freezeframe.extract.workers import pool as workers
 from freezeframe.extract.workers import worker
-from freezeframe.extract.workers.pool import Outcome, WorkerPool
 from freezeframe.extract.workers.piped_process import WorkerDiedError
+from freezeframe.extract.workers.pool import Outcome, WorkerPool
 from freezeframe.extract.workers.worker import (
     Job,
     Worker,
