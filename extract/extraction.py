@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from ..data.manifest import Manifest
@@ -18,7 +19,13 @@ from .filling import ExtractionProgress, OnBatch, fill
 from .near_duplicates import OnStep, recognise
 from .plan.plan import Plan, make_plan, next_path, set_aside_path
 from .plan.preflight import check_room
-from .plan.target import check_upgraded, create_pending, fill_from_donors, upgrade_store
+from .plan.target import (
+    check_upgraded,
+    create_pending,
+    fill_from_donors,
+    forget_damaged,
+    upgrade_store,
+)
 from .settings import Settings
 from .signals import StopContext, leave_signals
 
@@ -79,6 +86,8 @@ def extract_features(  # noqa: PLR0913
     rewritten in the same way, without computing an image again. `make_plan` decides all this before
     anything is written.
 
+    Rows whose status does not match its checksum are computed again.
+
     The last step groups near-duplicates. If a run stops before this step, the next run does it,
     without the backbone.
 
@@ -112,9 +121,18 @@ def extract_features(  # noqa: PLR0913
     output = Path(output).resolve()
     # The plan is made under the lock, so that no other process changes the store after it.
     with store_lock(output):
-        plan = make_plan(
-            output, manifest, settings, overwrite=overwrite, reuse=reuse, workers=workers
+        make = partial(
+            make_plan,
+            output,
+            manifest,
+            settings,
+            overwrite=overwrite,
+            reuse=reuse,
+            workers=workers,
         )
+        plan = make()
+        if forget_damaged(plan):
+            plan = make()
         extraction = carry_out(plan, manifest, command=command, stop=stop, progress=progress)
         # A store that is kept in an earlier format has no place for groups.
         if plan.task == "keep" or not groups or extraction.store.fingerprinted:

@@ -13,8 +13,14 @@ from rich.filesize import decimal
 
 from ..data.inspection.facts import frames_lines
 from ..data.manifest import Manifest, listing_lines
-from ..data.output.terminal import counts_by_name, printable, progress_bar
-from ..errors import FreezeframeError
+from ..data.output.terminal import (
+    counted,
+    counts_by_name,
+    first_names,
+    printable,
+    progress_bar,
+)
+from ..errors import FreezeframeError, StoreError
 from ..features.store import FeatureStore
 from .extraction import Extraction, extract_features
 from .filling import ExtractionProgress
@@ -61,6 +67,10 @@ def extract_and_report(
     n_images = len(manifest.images)
     for line in manifest_lines(manifest):
         log(line)
+    if not options.get("overwrite"):
+        # This is said before the run: a stopped run has already marked these rows as pending.
+        for line in damage_lines(output):
+            log(line)
     try:
         extraction = _extract(manifest, output, settings, **options)
     except KeyboardInterrupt:
@@ -114,6 +124,25 @@ def manifest_lines(manifest: Manifest) -> list[str]:
     n_images = len(manifest.images)
     line = f"{manifest.source}: {n_images} images ({counts_by_name(manifest.classes)})"
     return [printable(line), *listing_lines(manifest)]
+
+
+def damage_lines(output: Path) -> list[str]:
+    """Return the line about rows of an existing store whose status is damaged; at most one."""
+    if not output.exists():
+        return []
+    try:
+        store = FeatureStore(output)
+    except StoreError:
+        # The extraction itself reports this.
+        return []
+    damaged = store.damaged_rows("status")
+    if not len(damaged):
+        return []
+    text = (
+        f"{output}: damaged: the status of {first_names(store.paths[damaged].tolist())} is not "
+        f"what was written; {counted(len(damaged), 'row')} will be computed again"
+    )
+    return [printable(text)]
 
 
 def unreadable_lines(extraction: Extraction, output: Path) -> list[str]:

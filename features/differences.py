@@ -35,6 +35,9 @@ def summary(store: FeatureStore) -> dict[str, Any]:
         "format_version": store.format_version,
         "rows": len(store),
         "status": {name: int((store.status == code).sum()) for code, name in STATUS_NAMES.items()},
+        # Damage hides rows, so it is shown beside their counts. A status takes no time to check.
+        "pending": store.paths[store.pending].tolist(),
+        "damaged": store.paths[store.damaged_rows("status")].tolist(),
         "pictures": store.pictures,
         "classes": _counts(store.labels),
         "splits": _counts(store.splits),

@@ -50,7 +50,9 @@ def export(
 ) -> None:
     """Export a store's features to another kind of file.
 
-    npz and Parquet hold the done rows of one layer; an archive holds everything. The file gets its
+    npz and Parquet hold the done rows of one layer; an archive holds everything. Rows that are not
+    computed yet are named: npz has their paths in the array `pending`, and Parquet their number and
+    first paths in the metadata `freezeframe_pending`, empty if there are none. The file gets its
     name when it is complete.
 
     Args:
@@ -96,6 +98,11 @@ def export(
             from .archive.archive import write_archive
 
             write_archive(store, unfinished, progress)
+
+
+def is_archive(out: Path, kind: str | None = None) -> bool:
+    """Return True if `export` writes an archive, which holds pending rows, too."""
+    return _select_kind(out, kind) == "archive"
 
 
 def _select_kind(out: Path, kind: str | None) -> str:
@@ -166,6 +173,8 @@ def _write_npz(
                     progress(finished, len(rows))
         columns = {f"{name}s": column for name, column in _text_columns(store, rows).items()}
         columns |= _fingerprint_columns(store, rows)
+        # Without the paths of the rows that are missing, a part would look like the whole.
+        columns["pending"] = store.paths[store.pending]
         for name, column in columns.items():
             with _open_member(archive, name) as file:
                 np.lib.format.write_array(file, column, allow_pickle=False)
@@ -220,7 +229,8 @@ def _parquet_schema(store: FeatureStore, n_features: int) -> Any:
             ("pixels", pyarrow.string()),
             ("duplicates", pyarrow.uint32()),
             *((f"f{number}", pyarrow.float32()) for number in range(n_features)),
-        ]
+        ],
+        metadata={"freezeframe_pending": store.pending_text},
     )
 
 

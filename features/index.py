@@ -39,6 +39,9 @@ from .layout import (
 )
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_ADVICE = "copy the file again, or extract the features again with extract-features --overwrite"
+"""Advice for a store that cannot be read."""
+
 _MAX_REASON = 150
 """Most characters of a Python error that a message quotes."""
 
@@ -80,9 +83,13 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
     try:
         return _read_layout(path)
     except StoreError as error:
-        raise StoreError(f"{path}: {error}") from None
+        # A damaged index leaves only one way, whatever part of it is damaged.
+        advice = "" if ";" in str(error) else f"; {_ADVICE}"
+        raise StoreError(f"{path}: {error}{advice}") from None
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise StoreError(
+            f"{path}: cannot be read ({error.strerror or error}); check the file and its disk"
+        ) from None
     except (
         ValueError,
         TypeError,
@@ -95,7 +102,7 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
         # can raise any of these errors.
         reason = " ".join(f"{type(error).__name__} {error}".split())[:_MAX_REASON]
         raise StoreError(
-            f"{path}: damaged: its index is not one of a feature store ({reason})"
+            f"{path}: damaged: its index is not one of a feature store ({reason}); {_ADVICE}"
         ) from None
 
 

@@ -243,17 +243,28 @@ class Layout:
     def read_status(self, file: io.FileIO) -> NDArray[np.uint8]:
         """Read the status of each row of the open store, of shape (n,).
 
+        A row counts as pending until its checksum is there, too: a crash came between the two. A
+        status that cannot be right counts as pending, too, where `damaged_rows` names it.
+
         Raises:
-            StoreError: a status is unknown, or the file is too short.
+            StoreError: a status of version 1 or 2 is unknown, or the file is too short.
         """
-        status: NDArray[np.uint8] = self.rows["status"].read(file)
+        if self.has_row_checksums:
+            # The status is read last, since it is written first: beside a writer, the checksum of
+            # a row that is being finished would otherwise look like one of a pending row.
+            unfinished = self.rows["status_checksum"].read(file) == b""
+            status: NDArray[np.uint8] = self.rows["status"].read(file)
+            status[unfinished | (status > FAILED)] = PENDING
+            return status
+        status = self.rows["status"].read(file)
         if status.max() > FAILED:
-            raise StoreError(f"damaged: status {status.max()} is unknown")
-        # A power cut can keep the status but lose the checksum; such a row is computed again.
+            row = int(status.argmax())
+            raise StoreError(
+                f"damaged: row {row} has the unknown status {status[row]}; "
+                "extract the features again with extract-features --overwrite"
+            )
         for extent in self.checksums.values():
             status[(status == DONE) & (extent.read(file) == b"")] = PENDING
-        if self.has_row_checksums:
-            status[self.rows["status_checksum"].read(file) == b""] = PENDING
         return status
 
 
@@ -280,6 +291,20 @@ def read_at(file: io.FileIO, offset: int, values: NDArray[Any]) -> None:
             raise StoreError("became shorter while it was read; extract the features again")
         offset += n_read
         view = view[n_read:]
+
+
+def write_at(file: io.FileIO, offset: int, data: bytes | memoryview) -> None:
+    """Write all of `data` at an offset; with `os.pwrite`, several threads may do so at once."""
+    view = memoryview(data)
+    while view:
+        # pwrite has no position in the file that threads would share.
+        if hasattr(os, "pwrite"):
+            written = os.pwrite(file.fileno(), view, offset)
+        else:
+            file.seek(offset)
+            written = file.write(view)
+        offset += written
+        view = view[written:]
 
 
 def user_block_bytes(n_bytes: int) -> int:

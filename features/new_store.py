@@ -67,7 +67,10 @@ def create_store(
         with whole_file(path) as temporary:
             write_pending(temporary, rows, layers, provenance)
     except OSError as error:
-        raise StoreError(f"{path}: cannot write the store ({error.strerror or error})") from None
+        raise StoreError(
+            f"{path}: cannot write the store ({error.strerror or error}); "
+            "check the folder and its disk, or give another output"
+        ) from None
 
 
 def write_pending(
@@ -95,14 +98,19 @@ def _check_arguments(
 ) -> None:
     lengths = {len(rows[name]) for name in IDENTITY_COLUMNS}
     if len(lengths) != 1 or lengths == {0}:
-        raise ParameterError("the columns of a store must have one length, at least 1")
+        raise ParameterError(
+            "rows: the columns of a store must have one length, at least 1; give a text an image"
+        )
     if not set(rows["group_scope"]) <= {"", OWN, COMMON}:
-        raise ParameterError(f"group_scope must be {OWN!r}, {COMMON!r} or empty")
+        raise ParameterError(
+            f"group_scope: must be {OWN!r}, {COMMON!r} or empty; take one of these"
+        )
     if not layers:
-        raise ParameterError("a store needs at least one layer")
+        raise ParameterError("layers: a store needs at least one layer; give one")
     if provenance["dtype"] not in LAYER_DTYPES:
         raise ParameterError(
-            f"dtype must be one of {', '.join(LAYER_DTYPES)}, got {provenance['dtype']!r}"
+            f"dtype must be one of {', '.join(LAYER_DTYPES)}, got {provenance['dtype']!r}; "
+            "take one of these"
         )
 
 

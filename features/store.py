@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.output.terminal import Progress
+from ..data.output.terminal import Progress, counted
 from ..errors import ParameterError, StoreError
 from .layout import (
     DONE,
@@ -139,11 +139,13 @@ class FeatureStore(RowColumns):
         self._verification.check("status")
         if split not in (None, *SPLITS):
             raise ParameterError(
-                f"split must be one of {', '.join(map(repr, SPLITS))}, got {split!r}"
+                f"{self.path}: split must be one of {', '.join(map(repr, SPLITS))}, "
+                f"got {split!r}; take one of these"
             )
         if label is not None and label not in self.labels:
             raise ParameterError(
-                f"no image is labelled {label!r}; labels are {', '.join(sorted(set(self.labels)))}"
+                f"{self.path}: no image is labelled {label!r}; labels are "
+                f"{', '.join(sorted(set(self.labels)))}: take one of these"
             )
         selected = self.status == DONE
         if split is not None:
@@ -270,6 +272,15 @@ class FeatureStore(RowColumns):
     def _done_numbers(self, rows: RowSelection) -> NDArray[np.intp]:
         """Convert a selection to row numbers; raise if it is not valid or a row is not done."""
         numbers = self._file.row_numbers(rows)
-        if (self.status[numbers] != DONE).any():
-            raise StoreError(f"{self.path}: some of the requested rows are not done")
+        undone = numbers[self.status[numbers] != DONE]
+        if len(undone):
+            # A damaged status looks pending, and has other advice.
+            self._verification.check("status")
+            first = undone[0]
+            raise StoreError(
+                f"{self.path}: {len(undone)} of {counted(len(numbers), 'requested row')} not "
+                f"done, first "
+                f"{self.paths[first]} ({STATUS_NAMES[self.status[first]]}); "
+                "take the rows from store.rows(), or run extract-features again"
+            )
         return numbers

@@ -93,7 +93,10 @@ class StoreFile:
         try:
             return np.char.decode(raw, "utf-8")
         except UnicodeDecodeError:
-            raise StoreError(f"{self.path}: damaged: {name} is not UTF-8") from None
+            raise StoreError(
+                f"{self.path}: damaged: {name} is not UTF-8; "
+                "extract the features again with extract-features --overwrite"
+            ) from None
 
     def map_layer(self, name: str) -> np.memmap[Any, np.dtype[Any]]:
         """Map a layer into memory, of shape (n, height, width, channels).
@@ -169,17 +172,19 @@ class StoreFile:
         if selection.dtype == bool:
             if selection.shape != (n,):
                 raise ParameterError(
-                    f"a boolean for rows must have shape {(n,)}, got {selection.shape}"
+                    f"{self.path}: a boolean for rows must have shape {(n,)}, "
+                    f"got {selection.shape}; give one value for each row of this store"
                 )
             return np.flatnonzero(selection)
         if selection.ndim != 1 or (selection.size and selection.dtype.kind not in "iu"):
             raise ParameterError(
-                f"rows must be row numbers or a boolean array, "
-                f"got {selection.dtype} of {selection.shape}"
+                f"{self.path}: rows must be row numbers or a boolean array, "
+                f"got {selection.dtype} of {selection.shape}; take them from store.rows()"
             )
         if selection.size and not -n <= selection.min() <= selection.max() < n:
             raise ParameterError(
-                f"rows must lie between 0 and {n - 1}, got {selection.min()} to {selection.max()}"
+                f"{self.path}: rows must lie between 0 and {n - 1}, "
+                f"got {selection.min()} to {selection.max()}; take them from store.rows()"
             )
         # An empty list has dtype float in NumPy, so the type is set here.
         numbers: NDArray[np.intp] = selection.astype(np.intp)
@@ -190,7 +195,9 @@ class StoreFile:
     def _check_layer(self, name: str) -> None:
         if name not in self.layout.layers:
             names = ", ".join(self.layout.layers)
-            raise ParameterError(f"{self.path}: has no layer {name!r}; it has {names}")
+            raise ParameterError(
+                f"{self.path}: has no layer {name!r}; it has {names}: take one of these"
+            )
 
     def _read(self, extent: Extent) -> NDArray[Any]:
         with self.open() as file:

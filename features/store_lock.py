@@ -29,5 +29,8 @@ def store_lock(path: str | os.PathLike[str]) -> Iterator[None]:
                 f"{path}: {holder} is writing this store; wait for it or give another output"
             ) from None
         except OSError as error:
-            raise StoreError(f"{path}: cannot write here ({error.strerror or error})") from None
+            raise StoreError(
+                f"{path}: cannot write here ({error.strerror or error}); "
+                "check the folder, or give another output"
+            ) from None
         yield

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,21 +27,8 @@ from .layout import (
     STORE_FORMAT_VERSION,
     Extent,
     row_checksum,
+    write_at,
 )
-
-
-def write_at(file: io.FileIO, offset: int, data: bytes | memoryview) -> None:
-    """Write all of `data` at an offset; with `os.pwrite`, several threads may do so at once."""
-    view = memoryview(data)
-    while view:
-        # pwrite has no position in the file that threads would share.
-        if hasattr(os, "pwrite"):
-            written = os.pwrite(file.fileno(), view, offset)
-        else:
-            file.seek(offset)
-            written = file.write(view)
-        offset += written
-        view = view[written:]
 
 
 class StoreWriter:
@@ -72,7 +59,9 @@ class StoreWriter:
         try:
             self._file = io.FileIO(path, "r+")
         except OSError as error:
-            raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+            raise StoreError(
+                f"{path}: cannot be written ({error.strerror}); check the file's permissions"
+            ) from None
         try:
             status = self.layout.read_status(self._file)
         except StoreError as error:
@@ -86,7 +75,7 @@ class StoreWriter:
         features: Mapping[str, NDArray[Any]],
         sizes: Sequence[tuple[int, int]],
     ) -> None:
-        """Write finished rows: features, flush, sizes and checksums, flush, then status.
+        """Write finished rows: all but the checksum of the status, flush, then this checksum.
 
         Args:
             rows: row numbers, of length b.
@@ -105,7 +94,7 @@ class StoreWriter:
         self.finish(results)
 
     def put(self, row: int, features: Mapping[str, NDArray[Any]]) -> dict[str, str]:
-        """Write the features of one row: the first of the three steps of `write`.
+        """Write the features of one row: the first step of `write`.
 
         Args:
             row: number of the row.
@@ -165,7 +154,8 @@ class StoreWriter:
         extent = self.layout.rows["duplicates"]
         if numbers.shape != extent.shape:
             raise ParameterError(
-                f"numbers of groups must have shape {extent.shape}, got {numbers.shape}"
+                f"{self.path}: numbers of groups must have shape {extent.shape}, "
+                f"got {numbers.shape}; give one for each row"
             )
         sha256s = self.column("sha256")
         column = numbers.astype(extent.dtype)
@@ -186,31 +176,58 @@ class StoreWriter:
     def finish(self, results: Mapping[int, tuple[Mapping[str, str], tuple[int, int]]]) -> None:
         """Mark rows as done after `put`; mark those without checksums of features as failed.
 
-        Features and fingerprints are flushed, then sizes and checksums are written and flushed,
-        then the status. So a row that says that it is done has everything on the disk.
+        A row counts as done once the checksum of its status is there. Everything else is flushed
+        before, so a done row has everything on the disk.
 
         Args:
             results: by row number, the result of `put` or `copy`, and (height, width) of the
                 decoded image in pixels.
         """
         failed = {}
-        done = []
+        done = {}
         for row, (checksums, size) in results.items():
             if checksums:
-                self._put_facts(row, checksums, size)
-                done.append(row)
+                done[row] = self._put_facts(row, checksums, size)
             else:
                 dtype = self.layout.provenance["dtype"]
                 advice = "" if dtype == "float32" else "; use float32"
                 failed[row] = f"its features are not finite as {dtype}{advice}"
-        # One flush is enough: no reader looks at a row before its status.
-        self.flush()
-        for row in done:
-            self._put(self.layout.rows["status"], row, bytes([DONE]))
+        self._mark(done)
         self.fail(failed)
 
-    def _put_facts(self, row: int, checksums: Mapping[str, str], size: tuple[int, int]) -> None:
-        """Write the checksums of a row's features, its size, and the checksum of its facts."""
+    def forget(self, rows: Iterable[int]) -> None:
+        """Make rows pending again, because their status does not match its checksum.
+
+        Args:
+            rows: row numbers; they count as pending when the store is opened again.
+        """
+        numbers = list(rows)
+        # Without the checksum a row is pending, whatever its status says.
+        for row in numbers:
+            self._put(self.layout.rows[FACTS["status"]], row, bytes(DIGEST_BYTES))
+        self.flush()
+        for row in numbers:
+            self._put(self.layout.rows["status"], row, bytes([PENDING]))
+        self.flush()
+
+    def _mark(self, facts: Mapping[int, tuple[bytes, ...]]) -> None:
+        """Write the status of rows, flush, then write the checksum that makes it count.
+
+        In the other order, a crash could not be told from a status that fell back to pending.
+
+        Args:
+            facts: by row number, its bytes in the columns that the checksum covers, status first.
+        """
+        for row, values in facts.items():
+            self._put(self.layout.rows["status"], row, values[0])
+        self.flush()
+        for row, values in facts.items():
+            self._put_checksum(row, "status", *values)
+
+    def _put_facts(
+        self, row: int, checksums: Mapping[str, str], size: tuple[int, int]
+    ) -> tuple[bytes, ...]:
+        """Write the checksums of a row's features, and its size; return its facts for `_mark`."""
         height, width = size
         height_bytes = np.array(height, "<u4").tobytes()
         width_bytes = np.array(width, "<u4").tobytes()
@@ -218,7 +235,7 @@ class StoreWriter:
             self._put(self.layout.checksums[name], row, checksum.encode())
         self._put(self.layout.rows["height"], row, height_bytes)
         self._put(self.layout.rows["width"], row, width_bytes)
-        self._put_checksum(row, "status", bytes([DONE]), width_bytes, height_bytes)
+        return bytes([DONE]), width_bytes, height_bytes
 
     def copy(self, row: int, to: int) -> dict[str, str]:
         """Copy the features of a done row into another row.
@@ -226,7 +243,8 @@ class StoreWriter:
         Returns:
             Checksums by layer, for `finish`; empty if the row is not done.
         """
-        if self._get(self.layout.rows["status"], row) != bytes([DONE]):
+        marked = self._get(self.layout.rows[FACTS["status"]], row) != bytes(DIGEST_BYTES)
+        if self._get(self.layout.rows["status"], row) != bytes([DONE]) or not marked:
             return {}
         for extent in self.layout.layers.values():
             self._put(extent, to, self._get(extent, row))
@@ -242,15 +260,14 @@ class StoreWriter:
         """
         if not reasons:
             return
+        facts = {}
         for row, reason in reasons.items():
             # Cutting bytes may split a character; "ignore" drops the broken half.
             text = " ".join(reason.split()).encode()[:REASON_BYTES].decode(errors="ignore")
             data = text.encode().ljust(REASON_BYTES, b"\0")
             self._put(self.layout.rows["reason"], row, data)
-            self._put_checksum(row, "status", bytes([FAILED]), data)
-        self.flush()
-        for row in reasons:
-            self._put(self.layout.rows["status"], row, bytes([FAILED]))
+            facts[row] = (bytes([FAILED]), data)
+        self._mark(facts)
 
     def column(self, name: str) -> NDArray[Any]:
         """Read a column of `/rows`, as stored."""
@@ -286,7 +303,7 @@ class StoreWriter:
         if features.shape != extent.shape[1:]:
             raise ParameterError(
                 f"{layer}: the features of a row have shape {features.shape}, "
-                f"the store holds {extent.shape[1:]}"
+                f"the store holds {extent.shape[1:]}; give features of this layer"
             )
         # `put` reports an overflow as a failed row, so NumPy's warning is not needed.
         with np.errstate(over="ignore"):
@@ -308,12 +325,17 @@ class StoreWriter:
         except StoreError as error:
             raise StoreError(f"{self.path}: {error}") from None
         except OSError as error:
-            raise StoreError(f"{self.path}: cannot be read ({error.strerror})") from None
+            raise StoreError(
+                f"{self.path}: cannot be read ({error.strerror}); check the file and its disk"
+            ) from None
 
     def _put(self, extent: Extent, row: int, data: bytes | memoryview) -> None:
         """Write one row's bytes, all of them."""
         if not 0 <= row < extent.shape[0] or len(data) != extent.row_bytes:
-            raise ParameterError(f"row {row} of {len(data)} bytes does not fit into {extent}")
+            raise ParameterError(
+                f"{self.path}: row {row} of {len(data)} bytes does not fit into {extent}; "
+                "give a row of this store"
+            )
         self._write_at(extent.row_offset(row), data)
 
     def _write_at(self, offset: int, data: bytes | memoryview) -> None:
@@ -323,7 +345,10 @@ class StoreWriter:
             raise self._write_error(error) from None
 
     def _write_error(self, error: OSError) -> StoreError:
-        return StoreError(f"{self.path}: cannot write ({error.strerror}); finished rows are safe")
+        return StoreError(
+            f"{self.path}: cannot write ({error.strerror}); finished rows are safe, make room or "
+            "check the disk, then run the same command again"
+        )
 
 
 def _bytes_of(values: NDArray[Any]) -> memoryview:

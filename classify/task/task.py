@@ -207,13 +207,14 @@ def _whole_part(
     status: Status | None,
 ) -> Part:
     """Make the part of all rows of a store but those of classes that are left out."""
+    # Damage comes first: a damaged status looks pending.
+    rows = store.rows()
     if not store.complete:
         pending = int((store.status == PENDING).sum())
         raise StoreError(
             f"{store.path}: {pending} of {len(store)} rows are not computed yet; "
             "run extract-features again"
         )
-    rows = store.rows()
     if not len(rows):
         raise StoreError(
             f"{store.path}: none of its images could be read; "

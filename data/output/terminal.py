@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,9 @@ Progress = Callable[[int, int], None]
 
 Status = Callable[[str], None]
 """Function that is called with one line of text that names the current step."""
+
+NAMES_SHOWN = 3
+"""Most names in a sentence; the rest is counted."""
 
 NOT_DEFINED = "-"
 """Text for a number that is missing or not defined."""
@@ -148,6 +151,17 @@ def megabytes(n_bytes: float) -> str:
 def counted(n: int, thing: str) -> str:
     """Format a number with its noun: "1 image", "2 images"."""
     return f"{n} {thing}" + "s" * (n != 1)
+
+
+def first_names(names: Sequence[str]) -> str:
+    """Write the first names, and how many more there are.
+
+    Examples:
+        >>> first_names(["a.png", "b.png", "c.png", "d.png", "e.png"])
+        'a.png, b.png, c.png and 2 more'
+    """
+    n_more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {n_more} more" if n_more > 0 else "")
 
 
 def counts_by_name(counts: dict[str, int]) -> str:

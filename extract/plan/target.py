@@ -102,6 +102,26 @@ def upgrade_store(old: FeatureStore, target: Path, manifest: Manifest) -> int:
         return copy_rows(old, numbers, writer, numbers, skip_damaged=True)
 
 
+def forget_damaged(plan: Plan) -> bool:
+    """Make rows pending again whose status is damaged, in the store that a plan continues.
+
+    Returns:
+        True if there was such a row; the plan must then be made again.
+
+    Raises:
+        StoreError: these rows would get other library versions than the others.
+    """
+    store = plan.existing if plan.task == "continue" else plan.begun
+    damaged = () if store is None else store.damaged_rows("status")
+    if store is None or not len(damaged):
+        return False
+    # In a finished store nobody looked at the versions yet.
+    check_alike(store, plan.settings, with_versions=True)
+    with StoreWriter(store.path) as writer:
+        writer.forget(map(int, damaged))
+    return True
+
+
 def fill_from_donors(target: Path, donors: Sequence[FeatureStore]) -> int:
     """Copy finished rows of the same files into the pending rows of a store.
 

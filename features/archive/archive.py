@@ -59,7 +59,9 @@ def write_archive(store: FeatureStore, path: Path, progress: Progress | None = N
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         # An index can hold names and provenance fields that HDF5 cannot.
         reason = " ".join(str(error).split())[:150]
-        raise StoreError(f"{store.path}: cannot be archived ({reason})") from None
+        raise StoreError(
+            f"{store.path}: cannot be archived ({reason}); extract its features again"
+        ) from None
     with path.open("r+b") as handle:
         # Null bytes fill the user block to its end.
         handle.write(index.encode().ljust(room, b"\0"))

@@ -77,7 +77,7 @@ def check_row(extent: Extent) -> None:
     if extent.row_bytes > _MAX_ROW_BYTES:
         raise StoreError(
             f"a row of {extent.row_bytes} bytes is too large for an archive, "
-            f"which holds at most {_MAX_ROW_BYTES}"
+            f"which holds at most {_MAX_ROW_BYTES}; keep the store as it is"
         )
 
 

@@ -15,7 +15,7 @@ from ...errors import StoreError
 from ..layout import USER_BLOCK_BYTES, Layout
 from ..store import FeatureStore
 from .compression import Decoder
-from .index import ArchiveIndex, Piece
+from .index import COPY_ADVICE, ArchiveIndex, Piece
 
 _READ_BYTES = 2**20
 """Bytes that are copied at a time."""
@@ -78,7 +78,7 @@ def archived_rows(
             if hashlib.sha256(data).hexdigest() != checksums[row]:
                 raise StoreError(
                     f"{archive or store.path}: damaged: the {name} features of {store.paths[row]} "
-                    "are not what was written"
+                    f"are not what was written; {COPY_ADVICE}"
                 )
             yield extent.row_offset(int(row)), data
 

@@ -18,6 +18,9 @@ from ..layout import USER_BLOCK_BYTES
 ARCHIVE_FORMAT = "freezeframe-archive"
 ARCHIVE_VERSION = 1
 
+COPY_ADVICE = "copy the archive again, or export the store again"
+"""Advice for an archive that is not what was written."""
+
 Piece = tuple[int, int]
 """Offset and length in bytes."""
 
@@ -81,12 +84,14 @@ def read_index(path: Path) -> ArchiveIndex:
         length = int(rest[1]) if rest else 0
         text = (begun + file.read(max(0, length - len(begun))))[:length]
     if not rest or hashlib.sha256(text).hexdigest() != rest[2].decode():
-        raise StoreError(f"{path}: damaged: its index is not what was written")
+        raise StoreError(f"{path}: damaged: its index is not what was written; {COPY_ADVICE}")
     try:
         return _parse_index(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         # The checksum of the index is right, so a program wrote these values on purpose.
-        raise StoreError(f"{path}: damaged: its index is not one of an archive") from None
+        raise StoreError(
+            f"{path}: damaged: its index is not one of an archive; {COPY_ADVICE}"
+        ) from None
 
 
 def _parse_index(index: Any) -> ArchiveIndex:

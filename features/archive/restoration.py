@@ -16,7 +16,7 @@ from ..store import FeatureStore
 from ..store_lock import store_lock
 from .compression import compression
 from .contents import archived_rows, pieces_outside_layers, read_parts
-from .index import ArchiveIndex, read_index
+from .index import COPY_ADVICE, ArchiveIndex, read_index
 
 
 def restore(
@@ -94,7 +94,9 @@ def _restore_pieces(source: IO[bytes], target: IO[bytes], index: ArchiveIndex) -
     digest = hashlib.sha256()
     for offset, length in index.pieces:
         if offset + length > index.file_bytes:
-            raise StoreError(f"{source.name}: damaged: its pieces do not make a store")
+            raise StoreError(
+                f"{source.name}: damaged: its pieces do not make a store; {COPY_ADVICE}"
+            )
         target.seek(offset)
         for data in read_parts(source, length):
             digest.update(data)
@@ -122,12 +124,15 @@ def _open_restored(path: Path, index: ArchiveIndex, archive: Path, digest: str) 
         ):
             store = FeatureStore(path)
     except StoreError as error:
-        raise StoreError(f"{archive}: damaged: {str(error).removeprefix(f'{path}: ')}") from None
+        problem = str(error).removeprefix(f"{path}: ").partition(";")[0]
+        raise StoreError(f"{archive}: damaged: {problem}; {COPY_ADVICE}") from None
     # Older archives have no SHA-256 of their pieces.
     if (
         store is None
         or store.fingerprint != index.fingerprint
         or digest != (index.store_sha256 or digest)
     ):
-        raise StoreError(f"{archive}: damaged: its contents are not of the archived store")
+        raise StoreError(
+            f"{archive}: damaged: its contents are not of the archived store; {COPY_ADVICE}"
+        )
     return store

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..layout import DIGEST_BYTES, DONE, FAILED, Layout
+from ..layout import DIGEST_BYTES, DONE, FAILED, PENDING, Layout
 
 FACTS = {
     "status": "status_checksum",
@@ -29,7 +29,9 @@ _COVERED = {
     ("fingerprint", DONE): ("pixels", "thumbnail"),
     ("duplicates", DONE): ("duplicates",),
 }
-"""Columns that a checksum covers, by fact and status of the row."""
+"""Columns that a checksum covers, by fact and status of the row.
+
+A row of another status than done or failed has no checksum of its status."""
 
 _ROWS_A_BLOCK = 4096
 """Rows that are checked at a time: their thumbnails take 16 MB."""
@@ -51,9 +53,10 @@ def fact_checksum(sha256: bytes | memoryview, *values: bytes | memoryview) -> by
 def damaged_rows(
     layout: Layout, file: io.FileIO, status: NDArray[np.uint8], fact: str
 ) -> NDArray[np.intp]:
-    """Find the done and failed rows in which a fact does not match its checksum.
+    """Find the rows in which a fact does not match its checksum.
 
-    A fact without a checksum is unknown, not damaged. Stores of versions 1 and 2 have none.
+    A fact without a checksum is unknown, not damaged. Stores of versions 1 and 2 have none. A
+    pending row with a checksum of its status was finished once: the status is damaged.
 
     Args:
         layout: layout of the store.
@@ -68,22 +71,28 @@ def damaged_rows(
     if layout.has_row_checksums:
         for start in range(0, layout.n, _ROWS_A_BLOCK):
             block = slice(start, start + _ROWS_A_BLOCK)
+            # The checksum is read first: its row has all else by then, beside a writer, too.
+            stored = layout.rows[FACTS[fact]].read(file, block)
+            codes = status[block]
+            if fact == "status":
+                # `status` calls pending what cannot be right, so the status itself is needed.
+                codes = layout.rows["status"].read(file, block)
+                impossible = (codes > FAILED) | ((codes == PENDING) & (stored != b""))
+                damaged.append(start + np.flatnonzero(impossible))
             for code in (DONE, FAILED):
-                rows = np.flatnonzero(status[block] == code)
+                rows = np.flatnonzero((codes == code) & (stored != b""))
                 if len(rows) and (fact, code) in _COVERED:
-                    damaged.append(start + rows[_differs(layout, file, block, rows, (fact, code))])
+                    computed = _computed(layout, file, block, rows, (fact, code))
+                    damaged.append(start + rows[stored[rows] != computed])
     return np.sort(np.concatenate(damaged))
 
 
-def _differs(
+def _computed(
     layout: Layout, file: io.FileIO, block: slice, rows: NDArray[np.intp], key: tuple[str, int]
-) -> NDArray[np.bool_]:
-    """Return True for each row of a block whose stored checksum differs from the computed one."""
-    stored = layout.rows[FACTS[key[0]]].read(file, block)[rows]
+) -> NDArray[np.bytes_]:
+    """Compute the checksum of a fact for some rows of a block."""
     names = ("sha256", *_COVERED[key])
-    columns = [layout.rows[name].read(file, block)[rows] for name in names]
-    differs: NDArray[np.bool_] = (stored != b"") & (stored != _checksums(columns))
-    return differs
+    return _checksums([layout.rows[name].read(file, block)[rows] for name in names])
 
 
 def _checksums(columns: Sequence[NDArray[Any]]) -> NDArray[np.bytes_]:

@@ -61,12 +61,7 @@ class Verification:
 
     def _error(self, fact: str, rows: NDArray[np.intp]) -> StoreError:
         more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-        advice = (
-            "extract the features again with extract-features --overwrite"
-            if fact == "status"
-            else "run extract-features again, which reads the images again"
-        )
         return StoreError(
             f"{self._file.path}: damaged: the {fact} of {self._file.text('path')[rows[0]]}{more} "
-            f"is not what was written; {advice}"
+            "is not what was written; run extract-features again, which reads the images again"
         )

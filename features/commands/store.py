@@ -15,6 +15,7 @@ from ...data.output.terminal import (
     console,
     counted,
     counts_by_name,
+    first_names,
     megabytes,
     printable,
     progress_bar,
@@ -58,7 +59,7 @@ def info(path: Path, as_json: bool) -> None:
 def verify(path: Path) -> None:
     """Check every row of STORE, by default features.h5, against its checksums.
 
-    The command lists damaged rows.
+    The command lists damaged rows. Rows that are not computed yet are no damage; it counts them.
     """
     from ..store import FeatureStore
 
@@ -78,13 +79,16 @@ def verify(path: Path) -> None:
     if mismatches:
         # A row may be damaged in several layers.
         n_damaged = len({row for row, _ in mismatches})
+        # What a row holds beside features is repaired by the next extraction.
+        features = any(name in opened.layers for _, name in mismatches)
+        advice = "extract them again with --overwrite" if features else "run extract-features again"
         raise StoreError(
-            f"{path}: {n_damaged} of {n} rows are not what was written; "
-            "extract them again with --overwrite"
+            f"{path}: {n_damaged} of {counted(len(opened), 'row')} not what was written; {advice}"
         )
     click.echo(
         f"{counted(n, 'row')} of {counted(len(opened.layers), 'layer')} are what was written"
     )
+    _print_pending(opened)
 
 
 @store.command()
@@ -115,10 +119,12 @@ def export(
 
     npz holds the arrays features, paths, sha256s, labels, splits, groups, pixels and duplicates.
     Parquet holds one line per image, with a column for each pooled feature: f0, f1, ... Both hold
-    only the rows that are done. An archive holds everything; `freezeframe store restore` makes a
-    working store from it.
+    only the rows that are done. If rows are not computed yet, OUT names them (npz in the array
+    pending, Parquet in the metadata freezeframe_pending), and the exit code is 1. An archive holds
+    everything; `freezeframe store restore` makes a working store from it.
     """
     from ..export import export as export_store
+    from ..export import is_archive
     from ..store import FeatureStore
 
     opened = FeatureStore(path)
@@ -134,6 +140,14 @@ def export(
         )
     sizes = [megabytes(file.stat().st_size) for file in (out, path)]
     click.echo(printable(f"{out}: {sizes[0]}, of a store of {sizes[1]}"))
+    # Nothing in the features shows that rows are missing, so a script must not go on. A store that
+    # an archive gives back says itself which rows are pending.
+    if opened.pending_text and not is_archive(out, kind):
+        raise StoreError(
+            f"{out}: lacks rows: {opened.pending_text}; run extract-features on {path}, then "
+            "export again with --overwrite"
+        )
+    _print_pending(opened)
 
 
 @store.command()
@@ -200,6 +214,10 @@ def _print_summary(contents: Mapping[str, Any]) -> None:
     lines = {
         "file": f"{contents['path']}, {file_size}, on the disk {disk_size}",
         "rows": f"{contents['rows']} ({counts_by_name(contents['status'])})",
+        "not computed": _paths_text(contents["pending"], "extract-features, run again, does it"),
+        "damaged": _paths_text(
+            contents["damaged"], "their status; extract-features, run again, computes them again"
+        ),
         "pictures": _pictures_text(contents["pictures"]),
         "classes": counts_by_name(contents["classes"]),
         "splits": counts_by_name(contents["splits"]),
@@ -209,7 +227,12 @@ def _print_summary(contents: Mapping[str, Any]) -> None:
         lines[f"layer {name}"] = f"{shape}, {layer['dtype']}, {megabytes(layer['bytes'])}"
     lines |= {name: str(value) for name, value in contents["provenance"].items()}
     lines["fingerprint"] = contents["fingerprint"]
-    _print_columns(lines)
+    _print_columns({name: text for name, text in lines.items() if text})
+
+
+def _paths_text(paths: list[str], advice: str) -> str:
+    """Describe rows by the first of their paths; "" for no rows."""
+    return f"{counted(len(paths), 'row')} ({first_names(paths)}); {advice}" if paths else ""
 
 
 def _pictures_text(pictures: int | None) -> str:
@@ -242,3 +265,10 @@ def _print_store(opened: FeatureStore) -> None:
         f"{name} {' x '.join(map(str, shape))}" for name, shape in opened.layers.items()
     )
     click.echo(printable(f"{opened.path}: {len(opened.rows())} of {len(opened)} images, {layers}"))
+    _print_pending(opened)
+
+
+def _print_pending(opened: FeatureStore) -> None:
+    """Print a line if rows are not computed yet: nothing may look whole that is not."""
+    if opened.pending_text:
+        click.echo(printable(f"{opened.pending_text}; run extract-features again"))

@@ -174,7 +174,8 @@ def _check_layers(source: FeatureStore, writer: StoreWriter) -> None:
         if data.shape[1:] != extent.shape[1:] or data.dtype != extent.dtype:
             raise ParameterError(
                 f"{source.path}: {name} is {data.dtype.name} of {data.shape[1:]}, "
-                f"in {writer.path} it is {extent.dtype.name} of {extent.shape[1:]}"
+                f"in {writer.path} it is {extent.dtype.name} of {extent.shape[1:]}; "
+                "copy between stores of the same layers and dtype"
             )
 
 
@@ -188,22 +189,27 @@ def _check_rows(
     targets = np.asarray(to, dtype=np.intp)
     if numbers.shape != targets.shape or numbers.ndim != 1:
         raise ParameterError(
-            f"rows and to must have one length, got {numbers.shape} and {targets.shape}"
+            f"rows and to must have one length, got {numbers.shape} and {targets.shape}; "
+            "give a target for each row"
         )
     for name, values, n in (("rows", numbers, len(source)), ("to", targets, len(digests))):
         if values.size and not 0 <= values.min() <= values.max() < n:
             raise ParameterError(
-                f"{name} must lie between 0 and {n - 1}, got {values.min()} to {values.max()}"
+                f"{name} must lie between 0 and {n - 1}, got {values.min()} to {values.max()}; "
+                "give numbers of rows of the store"
             )
     if len(np.unique(targets)) != len(targets) or not np.isin(targets, writer.pending).all():
-        raise ParameterError(f"{writer.path}: rows can only be copied to pending rows, one to each")
+        raise ParameterError(
+            f"{writer.path}: rows can only be copied to pending rows, one to each; "
+            "take the targets from writer.pending"
+        )
     # A damaged digest may not be ASCII; it then matches no image.
     expected = np.char.decode(digests[targets], "ascii", "replace")
     differing = np.flatnonzero(source.sha256s[numbers] != expected)
     if differing.size:
         raise ParameterError(
             f"{writer.path}: {source.paths[numbers[differing[0]]]} cannot be copied "
-            "to the row of another image"
+            "to the row of another image; pair the rows by SHA-256"
         )
 
 

@@ -84,7 +84,7 @@ def _create(path: Path, stores: Sequence[FeatureStore], command: str) -> None:
     renamed = _own_groups_of_several_lists(stores)
     for store in stores:
         columns = store.identity()
-        source = str(store.provenance.get("source", ""))
+        source = _lists_of(store)
         columns["group"] = [
             f"{group} ({source})" if scope == OWN and group in renamed else group
             for group, scope in zip(columns["group"], columns["group_scope"], strict=True)
@@ -100,7 +100,9 @@ def _create(path: Path, stores: Sequence[FeatureStore], command: str) -> None:
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         # An index can hold names and provenance fields that HDF5 cannot.
         reason = " ".join(str(error).split())[:150]
-        raise StoreError(f"{stores[0].path}: cannot be merged ({reason})") from None
+        raise StoreError(
+            f"{stores[0].path}: cannot be merged ({reason}); extract its features again"
+        ) from None
 
 
 def _own_groups_of_several_lists(stores: Sequence[FeatureStore]) -> set[str]:
@@ -111,10 +113,15 @@ def _own_groups_of_several_lists(stores: Sequence[FeatureStore]) -> set[str]:
     """
     lists: dict[str, set[str]] = defaultdict(set)
     for store in stores:
-        source = str(store.provenance.get("source", ""))
+        source = _lists_of(store)
         for group in set(store.groups[store.group_scopes == OWN].tolist()):
             lists[group].add(source)
     return {group for group, sources in lists.items() if len(sources) > 1}
+
+
+def _lists_of(store: FeatureStore) -> str:
+    """Return the name of the list of a store; that of its lists if the store was merged."""
+    return str(store.provenance.get("source") or store.provenance.get("merged_sources", ""))
 
 
 def _check_same(first: FeatureStore, second: FeatureStore) -> None:
@@ -124,14 +131,15 @@ def _check_same(first: FeatureStore, second: FeatureStore) -> None:
         value = second.provenance.get(name)
         if value != expected:
             raise StoreError(
-                f"{second.path}: made with {name} {value!r}, {first.path} with {expected!r}; "
-                "they cannot be merged"
+                f"{second.path}: made with {name} {value!r}, {first.path} with {expected!r}, so "
+                "they cannot be merged; extract one of them again with the settings of the other"
             )
     # A row needs features in every layer of the new store.
     if first.layers != second.layers:
         raise StoreError(
             f"{second.path}: has the layers {_layer_list(second)}, "
-            f"{first.path} has {_layer_list(first)}; they cannot be merged"
+            f"{first.path} has {_layer_list(first)}, so they cannot be merged; "
+            "extract both with the same --layer options"
         )
 
 
@@ -180,9 +188,13 @@ def _joined(values: Sequence[Any]) -> Any:
     Examples:
         >>> _joined(["3.5.0", "3.6.0"])
         '3.5.0, 3.6.0'
+        >>> _joined(["a column", ""])
+        'a column'
         >>> _joined([1, 2])
         1
     """
+    # A store without such a value has nothing to add, not even a comma.
+    values = [value for value in values if value != ""] or values
     first = values[0]
     if len(values) == 1 or not isinstance(first, str):
         return first

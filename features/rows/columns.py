@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.output.terminal import counted, first_names
 from ..checksums.facts import FACTS
 from ..checksums.verification import Verification
 from ..layout import DIGEST_BYTES, DONE, FAILED, IDENTITY_COLUMNS, PENDING, STATUS_NAMES, Layout
@@ -57,6 +58,22 @@ class RowColumns:
     def complete(self) -> bool:
         """True if no row is pending."""
         return not bool((self.status == PENDING).any())
+
+    @property
+    def pending(self) -> NDArray[np.intp]:
+        """Numbers of the rows that are not computed yet, ascending; without damaged ones."""
+        pending = np.flatnonzero(self.status == PENDING)
+        return np.setdiff1d(pending, self.damaged_rows("status"))
+
+    @property
+    def pending_text(self) -> str:
+        """The rows that are not computed yet, with the first of their paths; "" without any."""
+        paths = self.paths[self.pending].tolist()
+        if not paths:
+            return ""
+        return (
+            f"{len(paths)} of {counted(len(self), 'row')} not computed yet ({first_names(paths)})"
+        )
 
     @cached_property
     def pixels(self) -> NDArray[np.str_]:

@@ -39,4 +39,6 @@ def pool(features: NDArray[Any], pooling: str | None) -> NDArray[np.float32]:
             return np.asarray(values.mean(axis=(1, 2)))
         case "max":
             return np.asarray(values.max(axis=(1, 2)))
-    raise ParameterError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+    raise ParameterError(
+        f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}; take one of these"
+    )

@@ -27,7 +27,8 @@ def test_npz_holds_the_done_rows(
     path = make_store("a.h5", LABELS, splits=["train"] * 3 + [""] * 3, pending=1, failed=1)
     more = ["--pooling", pooling] if pooling else []
     result = call("export", path, "a.npz", "--layer", "block3_pool", *more)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
+    assert "1 of 6 rows not computed yet (x/5.png)" in result.stderr
     store = FeatureStore(path)
     with np.load("a.npz", allow_pickle=False) as file:
         assert file.files == [
@@ -41,16 +42,18 @@ def test_npz_holds_the_done_rows(
             "patients",
             "pixels",
             "duplicates",
+            "pending",
         ]
         assert file["features"].dtype == np.float32
         np.testing.assert_array_equal(
             file["features"], store.features("block3_pool", pooling=pooling)
         )
-        for name in file.files[1:]:
+        assert file["pending"].tolist() == ["x/5.png"]
+        for name in file.files[1:-1]:
             assert file[name].tolist() == getattr(store, name)[:4].tolist()
     first = Path("a.npz").read_bytes()
     assert (
-        call("export", path, "a.npz", "--layer", "block3_pool", *more, "--overwrite").exit_code == 0
+        call("export", path, "a.npz", "--layer", "block3_pool", *more, "--overwrite").exit_code == 1
     )
     assert Path("a.npz").read_bytes() == first
 

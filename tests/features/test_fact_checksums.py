@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,9 +18,10 @@ from freezeframe import FeatureStore, StoreError
 from freezeframe.__main__ import cli
 from freezeframe.data.fingerprints import fingerprint
 from freezeframe.data.output.terminal import counted
+from freezeframe.features import writer as writer_module
 from freezeframe.features.checksums.facts import FACTS
 from freezeframe.features.copies.merge import merge
-from freezeframe.features.layout import DONE, FAILED
+from freezeframe.features.layout import DONE, FAILED, PENDING, Extent
 from freezeframe.features.writer import StoreWriter
 
 from ..conftest import MakeStore
@@ -53,23 +57,21 @@ def flip(path: Path, column: str, row: int) -> None:
         ("duplicates", 2, "duplicates"),
         ("width", 2, "status"),
         ("height", 2, "status"),
-        ("status", 7, None),
+        # Status 3 does not exist.
+        ("status", 7, "status"),
         ("reason", 7, "status"),
         ("status_checksum", 2, "status"),
         ("fingerprint_checksum", 2, "fingerprint"),
         ("duplicates_checksum", 2, "duplicates"),
+        # Done falls back to pending.
+        ("status", 2, "status"),
     ],
 )
 def test_a_flipped_bit_is_named_and_nothing_is_fitted(
-    store: Path, column: str, row: int, fact: str | None
+    store: Path, column: str, row: int, fact: str
 ) -> None:
     name = FeatureStore(store).paths[row]
     flip(store, column, row)
-    if fact is None:
-        # Status 3 does not exist.
-        with pytest.raises(StoreError, match="damaged: status 3 is unknown"):
-            FeatureStore(store)
-        return
     verified = call("verify", store)
     assert verified.exit_code == 1
     assert verified.stdout.splitlines()[0] == f"damaged: {name}: {fact}"
@@ -83,11 +85,125 @@ def test_a_flipped_bit_is_named_and_nothing_is_fitted(
         assert f"damaged: the {fact} of {name} is not what was written" in result.output
 
 
-def test_a_status_that_says_failed_is_damage(store: Path) -> None:
+@pytest.mark.parametrize(
+    ("row", "status"), [(2, FAILED), (2, PENDING), (2, 128), (7, PENDING), (7, DONE)]
+)
+def test_a_status_that_another_one_was_is_damage(store: Path, row: int, status: int) -> None:
     with h5py.File(store, "r+") as file:
-        file["rows/status"][2] = FAILED
-    with pytest.raises(StoreError, match=r"the status of x/2\.png is not what was written"):
-        FeatureStore(store).rows()
+        file["rows/status"][row] = status
+    opened = FeatureStore(store)
+    name = re.escape(str(opened.paths[row]))
+    # A row that was failed has no checksums of layers either.
+    assert opened.verify()[0] == (row, "status")
+    assert {damaged for damaged, _ in opened.verify()} == {row}
+    with pytest.raises(StoreError, match=rf"the status of {name} is not what was written"):
+        opened.rows()
+    with pytest.raises(StoreError, match=rf"the status of {name} is not what was written"):
+        merge(store.with_name("all.h5"), [store])
+    assert f"1 row ({opened.paths[row]}); their status" in call("info", store).stdout
+
+
+def test_an_older_store_with_an_unknown_status_is_refused(store: Path) -> None:
+    flip(as_version(store, 2), "status", 7)
+    with pytest.raises(StoreError, match="damaged: row 7 has the unknown status 3; extract"):
+        FeatureStore(store)
+
+
+Write = tuple[int, bytes]
+
+
+@pytest.mark.parametrize("lost", ["later", "one", "others"])
+def test_a_crash_at_any_write_leaves_no_damage(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """After a power cut, any of the writes since the last flush may be on the disk or not."""
+    path = make_store("a.h5", ["x", "y", "x"], pending=3)
+    epochs: list[list[Write]] = [[]]
+
+    def write(file: io.FileIO, offset: int, data: bytes | memoryview) -> None:
+        epochs[-1].append((offset, bytes(data)))
+
+    with monkeypatch.context() as patch, StoreWriter(path) as writer:
+        patch.setattr(writer_module, "write_at", write)
+        patch.setattr(writer, "flush", lambda: epochs.append([]))
+        picture = np.zeros((64, 64), np.uint8)
+        writer.put_fingerprint(0, "e" * 64, picture)
+        features = {name: np.ones((2, *shape)) for name, shape in FeatureStore(path).layers.items()}
+        writer.write([0, 1], features, [(10, 20)] * 2)
+        writer.fail({2: "a broken file"})
+        patch.undo()
+    data = bytearray(path.read_bytes())
+    statuses = set()
+    for epoch in epochs:
+        for number in range(len(epoch)):
+            kept = {
+                "later": epoch[:number],
+                "one": epoch[:number] + epoch[number + 1 :],
+                "others": epoch[number : number + 1],
+            }[lost]
+            path.write_bytes(written(data, kept))
+            store = FeatureStore(path)
+            assert store.verify() == []
+            statuses.add(tuple(store.status.tolist()))
+        data = written(data, epoch)
+    path.write_bytes(data)
+    assert FeatureStore(path).status.tolist() == [DONE, DONE, FAILED]
+    if lost == "later":
+        # Some crashes came before, some after the rows were finished.
+        assert {(0, 0, 0), (1, 1, 0)} <= statuses
+
+
+def written(data: bytearray, writes: list[Write]) -> bytearray:
+    """Return a copy of a file's bytes after some writes."""
+    result = bytearray(data)
+    for offset, part in writes:
+        result[offset : offset + len(part)] = part
+    return result
+
+
+def test_a_row_that_is_finished_while_a_reader_opens_the_store_is_no_damage(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_store("a.h5", ["x", "y"], pending=2)
+    features = {name: np.ones((1, *shape)) for name, shape in FeatureStore(path).layers.items()}
+    opened = FeatureStore(path)
+    read = Extent.read
+    rows = iter((0, 1))
+
+    def read_and_finish(extent: Extent, file: io.FileIO, block: slice | None = None) -> Any:
+        values = read(extent, file, block)
+        # Another process finishes a row between the reads of two columns.
+        if extent.row_bytes in (1, 64) and (row := next(rows, None)) is not None:
+            with StoreWriter(path) as writer:
+                writer.write([row], features, [(10, 20)])
+        return values
+
+    monkeypatch.setattr(Extent, "read", read_and_finish)
+    assert opened.damaged_rows("status").tolist() == []
+    assert opened.complete is False
+
+
+@pytest.mark.parametrize("status", [PENDING, FAILED])
+def test_extraction_says_which_rows_are_damaged_and_computes_them_again(
+    folder: Path, status: int
+) -> None:
+    command = ["extract-features", str(folder), "--backbone", "pixels-8", "--layer", "pixels"]
+    assert CliRunner().invoke(cli, command).exit_code == 0
+    sound = FeatureStore("features.h5")
+    with h5py.File("features.h5", "r+") as file:
+        file["rows/status"][3] = status
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 0, result.output
+    assert (
+        f"features.h5: damaged: the status of {sound.paths[3]} is not what was written; "
+        "1 row will be computed again"
+    ) in result.stderr
+    assert "1 computed in" in result.stderr
+    mended = FeatureStore("features.h5")
+    assert mended.verify() == []
+    assert mended.complete
+    assert mended.fingerprint == sound.fingerprint
+    assert "damaged" not in CliRunner().invoke(cli, command).output
 
 
 @pytest.mark.parametrize("column", ["thumbnail", "pixels", "duplicates"])

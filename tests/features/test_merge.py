@@ -24,7 +24,8 @@ def test_merge(make_store: MakeStore) -> None:
     result = call("merge", "all.h5", a, b)
     assert (result.exit_code, result.stdout) == (
         0,
-        "all.h5: 6 of 8 images, block3_pool 4 x 4 x 3, block5_pool 2 x 2 x 5\n",
+        "all.h5: 6 of 8 images, block3_pool 4 x 4 x 3, block5_pool 2 x 2 x 5\n"
+        "1 of 8 rows not computed yet (p/4.png); run extract-features again\n",
     )
     merged, parts = FeatureStore("all.h5"), [FeatureStore(a), FeatureStore(b)]
     for name in (
@@ -57,6 +58,34 @@ def test_merge(make_store: MakeStore) -> None:
     again = call("merge", "all.h5", a, b)
     assert again.exit_code == 2
     assert "all.h5: exists already" in again.stderr
+
+
+def test_a_store_without_a_source_of_groups_adds_nothing_to_the_provenance(
+    make_store: MakeStore,
+) -> None:
+    _, b = shards(make_store, provenance={"group_source": "the column patient"})
+    a = make_store("c.h5", ["x", "y"], provenance={"group_source": ""})
+    for paths in ([a, b], [b, a]):
+        merged = merge("all.h5", paths)
+        assert merged.provenance["group_source"] == "the column patient"
+        merged.path.unlink()
+
+
+def test_groups_of_two_merged_stores_are_not_joined_by_their_name(make_store: MakeStore) -> None:
+    """A merged store has no source; two of them are still of other lists."""
+    paths = []
+    for number, source in enumerate(("/a and /b", "/c and /d")):
+        paths.append(
+            make_store(
+                f"{number}.h5",
+                [f"x{number}", f"y{number}"],
+                sha256s=[f"{10 * number + i:064x}" for i in range(2)],
+                groups=["group-1", ""],
+                provenance={"source": "", "merged_sources": source},
+            )
+        )
+    groups = merge("all.h5", paths).groups.tolist()
+    assert groups == ["group-1 (/a and /b)", "", "group-1 (/c and /d)", ""]
 
 
 def test_many_sources_fit_into_one_field(make_store: MakeStore) -> None:

@@ -223,7 +223,7 @@ def test_the_fingerprint_depends_on_the_content_only(make_store: MakeStore) -> N
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("rows/status", 9, "status 9 is unknown"),
+        ("rows/status", 9, "status of x/0.png is not what was written"),
         ("rows/label", b"z", "paths, labels, splits or groups were changed"),
         ("rows/split", b"t", "paths, labels, splits or groups were changed"),
         ("layers/block5_pool", np.ones((2, 2, 5)), "features of x/0.png are damaged"),

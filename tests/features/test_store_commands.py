@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -39,9 +40,44 @@ def test_verify(make_store: MakeStore) -> None:
         "damaged: ü/3.png: block5_pool",
     ]
     assert result.stderr == (
-        f"error: {path}: 2 of 5 rows are not what was written; "
-        "extract them again with --overwrite\n"
+        f"error: {path}: 2 of 6 rows not what was written; extract them again with --overwrite\n"
     )
+
+
+def test_no_command_takes_a_half_filled_store_for_a_whole_one(make_store: MakeStore) -> None:
+    path = make_store("a.h5", LABELS, pending=5)
+    pending = "5 of 6 rows not computed yet (y/1.png, x/2.png, ü/3.png and 2 more)"
+    line = f"{pending}; run extract-features again\n"
+    verified = call("verify", path)
+    assert (verified.exit_code, verified.output) == (
+        0,
+        f"1 row of 2 layers are what was written\n{line}",
+    )
+    shown = call("info", path).stdout
+    assert "5 rows (y/1.png, x/2.png, ü/3.png and 2 more); extract-features" in shown
+    assert len(json.loads(call("info", path, "--json").stdout)["pending"]) == 5
+    assert call("merge", "all.h5", path).stdout.endswith(line)
+    assert call("export", path, "archive.h5").stdout.endswith(line)
+    assert call("restore", "archive.h5", "restored.h5").stdout.endswith(line)
+    for out in ("a.npz", "a.parquet"):
+        exported = call("export", path, out)
+        assert exported.exit_code == 1
+        assert f"error: {out}: lacks rows: {pending}; run extract-features on" in exported.stderr
+    with np.load("a.npz", allow_pickle=False) as file:
+        assert file["paths"].tolist() == ["x/0.png"]
+        assert file["pending"].tolist() == FeatureStore(path).paths[1:].tolist()
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert parquet.read_schema("a.parquet").metadata[b"freezeframe_pending"].decode() == pending
+
+
+def test_a_whole_store_has_no_pending_rows(make_store: MakeStore) -> None:
+    path = make_store("a.h5", LABELS, failed=1)
+    for command in (["verify", path], ["export", path, "a.npz"], ["merge", "all.h5", path]):
+        result = call(*command)
+        assert result.exit_code == 0
+        assert "not computed" not in result.output
+    with np.load("a.npz", allow_pickle=False) as file:
+        assert file["pending"].tolist() == []
 
 
 def test_every_mistake_is_reported_in_one_line(make_store: MakeStore, tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_fingerprints_are_on_the_disk_before_a_row_is_marked_as_done(
         monkeypatch.setattr(os, "fsync", lambda handle: (events.append("flush"), sync(handle))[1])
         write_behind(writer, (item for item in [batch]), ExtractionProgress(2), None)
     for row in (0, 1):
-        done = events.index(f"rows/status {row}")
+        done = events.index(f"rows/status_checksum {row}")
         assert "flush" in events[events.index(f"rows/pixels {row}") : done]
         assert "flush" in events[events.index(f"rows/thumbnail {row}") : done]
     assert FeatureStore(path).pixels.tolist() == [expected.pixels] * 2

@@ -109,12 +109,24 @@ def test_a_reason_is_cut_at_a_whole_character(tmp_path: Path) -> None:
     assert FeatureStore(path).reasons[0] == "x" + "ä" * 99
 
 
-def test_a_row_done_without_a_checksum_is_computed_again(make_store: MakeStore) -> None:
+def test_a_row_done_without_the_checksum_of_its_status_is_computed_again(
+    make_store: MakeStore,
+) -> None:
     path = make_store("a.h5", ["x", "y", "x"])
     # A power cut between two flushes can leave this.
     with h5py.File(path, "r+") as file:
-        file["checksums/block5_pool"][1] = b""
+        file["rows/status_checksum"][1] = b""
     assert StoreWriter(path).pending.tolist() == [1]
+
+
+def test_a_lost_checksum_of_features_is_damage(make_store: MakeStore) -> None:
+    path = make_store("a.h5", ["x", "y", "x"])
+    with h5py.File(path, "r+") as file:
+        file["checksums/block5_pool"][1] = b""
+    assert StoreWriter(path).pending.tolist() == []
+    assert FeatureStore(path).verify() == [(1, "block5_pool")]
+    with pytest.raises(StoreError, match=r"block5_pool features of y/1\.png are damaged"):
+        FeatureStore(path).features("block5_pool")
 
 
 def test_a_second_writer_is_refused_and_a_dead_one_does_not_block(make_store: MakeStore) -> None:
@@ -192,8 +204,9 @@ def test_features_are_on_the_disk_before_a_row_is_marked_as_done(
                 os, "fsync", lambda handle: (events.append("flush"), sync(handle))[1]
             )
             writer.write([0, 1], {"l": np.ones((2, 1, 1, 2))}, [(3, 4)] * 2)
-    facts = ["checksum", "height", "width", "status_checksum"]
-    assert events == ["l", "l", *facts, *facts, "flush", "status", "status", "flush"]
+    facts = ["checksum", "height", "width"]
+    marks = ["status", "status", "flush", "status_checksum", "status_checksum"]
+    assert events == ["l", "l", *facts, *facts, *marks, "flush"]
 
 
 def test_a_full_disk_is_reported_and_finished_rows_stay(
