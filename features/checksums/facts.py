@@ -55,8 +55,8 @@ def damaged_rows(
 ) -> NDArray[np.intp]:
     """Find the rows in which a fact does not match its checksum.
 
-    A fact without a checksum is unknown, not damaged. Stores of versions 1 and 2 have none. A
-    pending row with a checksum of its status was finished once: the status is damaged.
+    A fact without a checksum is unknown, not damaged. Stores of versions 1 and 2 have none. The
+    status is damaged, too, if a pending row has its checksum, or a done row lost that of a layer.
 
     Args:
         layout: layout of the store.
@@ -78,13 +78,16 @@ def damaged_rows(
                 # `status` calls pending what cannot be right, so the status itself is needed.
                 codes = layout.rows["status"].read(file, block)
                 impossible = (codes > FAILED) | ((codes == PENDING) & (stored != b""))
+                for extent in layout.checksums.values():
+                    lost = extent.read(file, block) == b""
+                    impossible |= (codes == DONE) & (stored != b"") & lost
                 damaged.append(start + np.flatnonzero(impossible))
             for code in (DONE, FAILED):
                 rows = np.flatnonzero((codes == code) & (stored != b""))
                 if len(rows) and (fact, code) in _COVERED:
                     computed = _computed(layout, file, block, rows, (fact, code))
                     damaged.append(start + rows[stored[rows] != computed])
-    return np.sort(np.concatenate(damaged))
+    return np.unique(np.concatenate(damaged))
 
 
 def _computed(

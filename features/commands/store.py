@@ -79,8 +79,9 @@ def verify(path: Path) -> None:
     if mismatches:
         # A row may be damaged in several layers.
         n_damaged = len({row for row, _ in mismatches})
-        # What a row holds beside features is repaired by the next extraction.
-        features = any(name in opened.layers for _, name in mismatches)
+        # What a row holds beside features is repaired by the next extraction, with all of the row.
+        mended = {row for row, name in mismatches if name == "status"}
+        features = any(name in opened.layers and row not in mended for row, name in mismatches)
         advice = "extract them again with --overwrite" if features else "run extract-features again"
         raise StoreError(
             f"{path}: {n_damaged} of {counted(len(opened), 'row')} not what was written; {advice}"

@@ -124,8 +124,8 @@ def test_a_lost_checksum_of_features_is_damage(make_store: MakeStore) -> None:
     with h5py.File(path, "r+") as file:
         file["checksums/block5_pool"][1] = b""
     assert StoreWriter(path).pending.tolist() == []
-    assert FeatureStore(path).verify() == [(1, "block5_pool")]
-    with pytest.raises(StoreError, match=r"block5_pool features of y/1\.png are damaged"):
+    assert FeatureStore(path).verify() == [(1, "status"), (1, "block5_pool")]
+    with pytest.raises(StoreError, match=r"the status of y/1\.png is not what was written"):
         FeatureStore(path).features("block5_pool")
 
 
