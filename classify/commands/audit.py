@@ -16,7 +16,7 @@ from ...data.output.options import (
     parse_classes,
 )
 from ...data.output.terminal import counted, printable, progress_bar
-from ...errors import LeakError, ParameterError
+from ...errors import FreezeframeError, LeakError, ParameterError
 
 if TYPE_CHECKING:
     from ...data.audit.audit import Audit
@@ -134,6 +134,12 @@ def audit(
         raise LeakError(f"{counted(n_unread, 'image')} could not be looked at (--strict)")
     if strict and result.uncertain_groups:
         raise LeakError("groups may be the same in two sets (--strict)")
+    for images in result.sets:
+        if not any(images.pixels):
+            raise FreezeframeError(
+                f"{images.name}: none of its {counted(len(images), 'image')} could be looked at; "
+                "check the files, or finish the store with extract-features"
+            )
 
 
 def _read(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..groups import one_name_problem, split_names
-from ..inspection.facts import frames_lines
+from ..inspection.facts import frames_lines, reasons_text
 from ..output.terminal import counted
 from ..splits import join_groups
 from .audit import Audit
@@ -21,9 +21,6 @@ from .image_set import NOT_COMPUTED, ImageSet
 
 TEST_SIZE = 0.2
 """Share of test images in the random split whose leak is predicted."""
-
-REASONS_SHOWN = 3
-"""Most reasons in the sentence on images that nobody looked at."""
 
 NO_LEAKS = "no copies on two sides of a split or in two sets; no picture has two labels"
 """The sentence for an audit without headlines."""
@@ -74,11 +71,7 @@ def _unread_sentences(images: ImageSet) -> Iterator[str]:
     unread = [place for place, pixels in enumerate(images.pixels) if not pixels]
     if not unread:
         return
-    # The text behind a colon is about a single file.
-    reasons = [images.unread_reason(place).partition(":")[0] for place in unread]
-    counts = Counter(reasons).most_common()
-    listed = ", ".join(f"{n} {reason}" for reason, n in counts[:REASONS_SHOWN])
-    more = ", ..." if len(counts) > REASONS_SHOWN else ""
+    reasons = [images.unread_reason(place) for place in unread]
     # Files that could not be opened have no digest of their bytes; a list may still group them.
     related = [any(names) for names in zip(images.groups, images.names.patients, strict=True)]
     counts_of = (
@@ -94,10 +87,10 @@ def _unread_sentences(images: ImageSet) -> Iterator[str]:
     advice = ["run extract-features again"] if NOT_COMPUTED in reasons else []
     if set(reasons) != {NOT_COMPUTED}:
         advice.insert(0, "check the files")
+    verb = "was" if len(unread) == 1 else "were"
     yield (
-        f"{len(unread)} of {counted(len(images), 'image')} of {images.name} "
-        f"{'was' if len(unread) == 1 else 'were'} not looked at ({listed}{more}): {compared}; "
-        f"{', then '.join(advice)}"
+        f"{len(unread)} of {counted(len(images), 'image')} of {images.name} {verb} not looked at "
+        f"({reasons_text(reasons)}): {compared}; {', then '.join(advice)}"
     )
 
 

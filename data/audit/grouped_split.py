@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import FreezeframeError
 from ..duplicates.pairs import THRESHOLD
 from ..groups import cause_named
-from ..inspection.facts import ImageFacts
+from ..inspection.facts import ImageFacts, check_readable
 from ..manifest import Manifest
 from ..output.terminal import Progress
 from ..splits import Split, split_groups
@@ -94,9 +94,11 @@ def split_images(
 
     Raises:
         ParameterError: see `split_groups`.
+        ManifestError: no image can be read.
         FreezeframeError: images of fewer than two classes can be read, or a class has too few
             groups.
     """
+    check_readable(manifest.source, facts)
     # An earlier split would make the audit look for leaks across it.
     pairs = list(zip(manifest.images, facts, strict=True))
     images = tuple(replace(image, split="") for image, fact in pairs if fact.fingerprint)

@@ -9,6 +9,7 @@ import click
 
 from ..output.options import layout_option
 from ..output.terminal import console, printable, progress_bar, rounded_percent, table
+from .source import read_source
 
 if TYPE_CHECKING:
     from ..explore.summary import Exploration
@@ -40,14 +41,11 @@ def explore(source: Path, output: Path, layout: str | None, no_cache: bool) -> N
     from ..explore.report import REPORT_FILES, report_folder, write_report
     from ..explore.summary import explore as summarise
     from ..inspection.inspect import inspect_images
-    from ..manifest import listing_lines, read_manifest
 
     # Checked first: reading the images may take minutes.
     folder = report_folder(output)
     folder.check(REPORT_FILES, [source])
-    manifest = read_manifest(source, least_classes=1, layout=layout)
-    for line in listing_lines(manifest):
-        click.echo(printable(line), err=True)
+    manifest = read_source(source, least_classes=1, layout=layout)
     with progress_bar("inspecting", "images") as progress:
         inspected = inspect_images(manifest, cache=not no_cache, progress=progress)
     result = summarise(manifest, inspected)

@@ -12,6 +12,7 @@ import numpy as np
 from ...errors import ParameterError
 from ..output.options import Integer, Number, group_options, layout_option
 from ..output.terminal import counted, counts_by_name, printable, progress_bar
+from .source import read_source
 
 if TYPE_CHECKING:
     from ..audit.grouped_split import GroupedSplit
@@ -90,7 +91,7 @@ def split(
     # Imports wait for the command, so that --help is quick.
     from ..audit.grouped_split import split_images
     from ..inspection.inspect import inspect_images
-    from ..manifest import listing_lines, manifest_lines, read_manifest
+    from ..manifest import manifest_lines
     from ..output.files import check_output, write_whole
 
     # Checked first: reading the images may take minutes.
@@ -100,15 +101,13 @@ def split(
     folder = output.resolve().parent
     if not folder.is_dir():
         raise ParameterError(f"{output}: its folder does not exist; create it first")
-    manifest = read_manifest(
+    manifest = read_source(
         source,
         group_column=group_column,
         group_regex=group_regex,
         read_patients=not ignore_patient_ids,
         layout=layout,
     )
-    for line in listing_lines(manifest):
-        click.echo(printable(line), err=True)
     with progress_bar("inspecting", "images") as progress:
         facts = inspect_images(manifest, cache=not no_cache, progress=progress)
     with progress_bar("comparing", "pairs") as progress:

@@ -97,9 +97,6 @@ def _plots(exploration: Exploration) -> Iterator[tuple[str, str, bytes]]:
     """Yield title, file name and content of each plot."""
     readable = exploration.readable
     yield "Classes", "classes.png", plots.png(plots.plot_balance(exploration.classes))
-    # Without a readable image the other plots would be empty.
-    if not len(readable):
-        return
     sizes = plots.plot_sizes(readable, exploration.sides)
     yield "Heights and widths", "sizes.png", plots.png(sizes)
     yield "Formats and modes", "formats.png", plots.png(plots.plot_kinds(readable))

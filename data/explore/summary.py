@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..inspection.facts import ImageFacts, frames_lines
+from ..inspection.facts import ImageFacts, check_readable, frames_lines
 from ..manifest import Manifest
 from ..output.terminal import counted, counts_by_name
 from ..splits import join_groups
@@ -68,7 +68,7 @@ class Exploration:
         manifest: the images.
         images: one row for each image, in the manifest's order; see `image_table`.
         classes: a summary of each class, by name.
-        sides: height and width; empty if no image can be read.
+        sides: height and width.
         advice: sentences on the input size.
         hints: scores of file properties alone, see `find_hints`.
         telltales: formats and modes that nearly only one class has.
@@ -136,7 +136,11 @@ def explore(manifest: Manifest, inspected: Sequence[ImageFacts]) -> Exploration:
     Args:
         manifest: the images.
         inspected: their facts from `inspect_images`, in the same order.
+
+    Raises:
+        ManifestError: no image can be read.
     """
+    check_readable(manifest.source, inspected)
     images = image_table(manifest, inspected)
     rows = np.flatnonzero(images["reason"] == "")
     readable = images.iloc[rows]
@@ -145,15 +149,13 @@ def explore(manifest: Manifest, inspected: Sequence[ImageFacts]) -> Exploration:
     pixels = [facts.fingerprint.pixels if facts.fingerprint else "" for facts in inspected]
     # Otherwise a tree would be scored on copies of images that it was fitted on.
     groups = join_groups(sha256s, patients, pixels)[rows]
-    # Without readable images there are no sizes to summarise.
-    names = ("height", "width") if len(rows) else ()
-    sides = tuple(side(name, readable[name].to_numpy(np.intp)) for name in names)
+    sides = tuple(side(name, readable[name].to_numpy(np.intp)) for name in ("height", "width"))
     return Exploration(
         manifest,
         images,
         classes=class_summaries(images),
         sides=sides,
-        advice=input_size_advice(readable, sides) if sides else (),
+        advice=input_size_advice(readable, sides),
         hints=tuple(find_hints(readable, groups)),
         telltales=tuple(telltales(readable, groups)),
         n_copies=len(rows) - len({pixels[row] for row in rows}),

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from ...errors import ManifestError
 from ..fingerprints import Fingerprint
 from ..output.terminal import counted
+
+REASONS_SHOWN = 3
+"""Most reasons in a sentence on images that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +43,35 @@ class ImageFacts:
     n_bytes: int = 0
     frames: int = 0
     reason: str = ""
+
+
+def check_readable(source: Path, facts: Sequence[ImageFacts]) -> None:
+    """Raise ManifestError if no image of a folder or list can be read.
+
+    Args:
+        source: the folder or list, for the message.
+        facts: of each image.
+    """
+    if any(fact.fingerprint for fact in facts):
+        return
+    reasons = reasons_text(fact.reason for fact in facts)
+    raise ManifestError(
+        f"{source}: none of its {counted(len(facts), 'image')} can be read ({reasons}); "
+        "check the paths and files"
+    )
+
+
+def reasons_text(reasons: Iterable[str]) -> str:
+    """Count the reasons why images cannot be read, the most frequent first.
+
+    Examples:
+        >>> reasons_text(["PNG that is truncated", "No such file", "No such file"])
+        '2 No such file, 1 PNG that is truncated'
+    """
+    # The text behind a colon is about a single file.
+    counts = Counter(reason.partition(":")[0] for reason in reasons)
+    listed = [f"{n} {reason}" for reason, n in counts.most_common(REASONS_SHOWN)]
+    return ", ".join(listed + ["..."] * (len(counts) > REASONS_SHOWN))
 
 
 def frames_lines(counts: Mapping[int, int]) -> list[str]:

@@ -280,6 +280,9 @@ def test_a_list_of_which_no_file_exists_is_no_all_clear(tmp_path: Path) -> None:
     assert "relatives of 6 test images of list.csv in its train split are unknown" in ended.stdout
     assert "none of" not in ended.stdout
     assert "no copies on two sides" not in ended.stdout
+    ended = run("audit", tmp_path / "list.csv", "--output", tmp_path / "out")
+    assert ended.returncode == 1
+    assert "error: list.csv: none of its 12 images could be looked at; check" in ended.stderr
 
 
 def test_one_image_that_nobody_looked_at_is_named_in_each_sentence_on_it(tmp_path: Path) -> None:
@@ -578,7 +581,7 @@ class TestSplit:
         assert {image.group for image in after.images} == {image.group for image in before.images}
 
     def test_unreadable_images_are_not_split(self, training: Path, tmp_path: Path) -> None:
-        for file in training.rglob("*.png"):
+        for file in (training / "ill").glob("*.png"):
             file.write_bytes(b"nothing")
         process = run("split", training, cwd=tmp_path)
         assert process.returncode == 1

@@ -245,14 +245,20 @@ def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     assert {row["label"] for row in rows if "=cmd" in row["label"]} == {"'=cmd"}
 
 
-def test_no_readable_image(tmp_path: Path) -> None:
+def test_without_a_readable_image_the_reason_is_the_error(tmp_path: Path) -> None:
     for label in ("a", "b"):
         (tmp_path / "scans" / label).mkdir(parents=True)
         (tmp_path / "scans" / label / "x.png").write_bytes(b"no")
-    result = call(tmp_path / "scans")
-    assert result.exit_code == 0
-    assert "warning: 2 of 2 images cannot be read" in result.stderr
-    assert "<td>too few independent images</td>" in Path("report/index.html").read_text()
+    (tmp_path / "list.csv").write_text("path,label\ngone/x.png,a\ngone/y.png,b\n")
+    reasons = {"scans": "2 not a JPEG, ", "list.csv": "2 No such file or directory)"}
+    for source, reason in reasons.items():
+        for command in (["explore"], ["split", "--output", "new.csv"]):
+            result = CliRunner().invoke(cli, [*command, str(tmp_path / source)])
+            assert result.exit_code == 1
+            error = f"{source}: none of its 2 images can be read ({reason}"
+            assert error in result.stderr
+            assert not result.stdout
+    assert not Path("report").exists()
 
 
 def test_one_image_a_class_and_sides_of_one_pixel(tmp_path: Path) -> None:
@@ -261,6 +267,7 @@ def test_one_image_a_class_and_sides_of_one_pixel(tmp_path: Path) -> None:
     result = call(tmp_path / "scans")
     assert result.exit_code == 0
     assert "warning: class a has 1 readable image, too few to learn from" in result.stderr
+    assert "<td>too few independent images</td>" in Path("report/index.html").read_text()
     with Image.open("report/images-02-b.png") as sheet:
         assert sheet.size == (144, 160)
 
