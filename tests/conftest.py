@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from freezeframe.data.duplicates.pairs import duplicate_groups
 from freezeframe.data.fingerprints import Fingerprint
 from freezeframe.data.groups import OWN
 from freezeframe.extract.backbones import weights
-from freezeframe.extract.backbones.table import Backbone, find_backbone
+from freezeframe.extract.backbones.table import BACKBONES, Backbone, find_backbone
 from freezeframe.features.layout import IDENTITY_COLUMNS
 from freezeframe.features.new_store import create_store
 from freezeframe.features.store_lock import store_lock
@@ -83,6 +84,20 @@ def _random_weights_drawn_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights, "random_weights", cached)
         yield
+
+
+@pytest.fixture
+def small_vgg16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """VGG16 with an input of 32 x 32 pixels, 49 times as quick, where no number is the point.
+
+    Only this process knows it, so workers of the engine mnn cannot use it.
+    """
+    whole = BACKBONES["vgg16"]
+    layers = {
+        name: (height // 7, width // 7, channels)
+        for name, (height, width, channels) in whole.layers.items()
+    }
+    monkeypatch.setitem(BACKBONES, "vgg16", replace(whole, input_size=(32, 32), layers=layers))
 
 
 @pytest.fixture

@@ -175,9 +175,14 @@ def test_heads_with_different_rows_are_refused() -> None:
 
 
 def test_holm() -> None:
+    from statsmodels.stats.multitest import multipletests
+
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
     np.testing.assert_allclose(holm([0.01, float("nan"), 0.04]), [0.02, np.nan, 0.04])
     assert holm([]).shape == (0,)
+    p_values = np.random.default_rng(0).integers(0, 20, 30) / 50
+    expected = multipletests(p_values, method="holm")[1]
+    np.testing.assert_array_equal(holm(p_values), expected)
 
 
 COMPARED = (

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +35,7 @@ from freezeframe.classify.task.task import make_task
 from freezeframe.data.fingerprints import Fingerprint, fingerprint
 from freezeframe.data.splits import grouped_folds, hold_out
 
-from ..conftest import MakeStore, fast_environment
+from ..conftest import MakeStore
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "store-v1.h5"
 TWO = ["sick", "healthy"] * 20
@@ -438,9 +436,8 @@ def test_exit_code_3_if_more_than_half_leaks(
     n: int, more: list[str], code: int, leaking: Callable[[int], Path]
 ) -> None:
     arguments = ["fit-classifier", str(leaking(n)), "--model", "majority", *more]
-    command = [sys.executable, "-m", "freezeframe", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, env=fast_environment())
-    assert result.returncode == code, result.stderr
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == code, result.stderr
     assert read_rows("leaderboard.csv")[0]["n_test_leaking"] == str(n)
     assert f"{n} of 30" in result.stdout
     assert f"warning: {n} of 30 test images of scans have a relative" in result.stderr

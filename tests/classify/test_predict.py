@@ -43,6 +43,14 @@ BACKBONES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _small_network(request: pytest.FixtureRequest) -> None:
+    """Let the engine keras, which runs in this process, compute small images."""
+    callspec = getattr(request.node, "callspec", None)
+    if callspec is not None and callspec.params.get("backbone") == "keras":
+        request.getfixturevalue("small_vgg16")
+
+
 def fitted(folder: Path, backbone: str) -> Path:
     """Return the model file of a head on the images of a folder."""
     place = folder.parent / backbone
@@ -244,7 +252,7 @@ def name_of(part: str) -> str:
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_threads_get_the_predictions_of_their_own_images(folder: Path, backbone: str) -> None:
-    paths = files(folder)
+    paths = files(folder)[:12]
     with Predictor(fitted(folder, backbone)) as predictor:
         expected = {path: predictor.predict([path])[0] for path in paths}
     results: dict[Path, Prediction] = {}

@@ -189,6 +189,15 @@ def test_avif_is_read_as_pillow_reads_it() -> None:
 
 
 @needs_avif
+def test_an_avif_larger_than_the_limit_is_refused_before_it_is_decoded() -> None:
+    data = encoded(np.zeros((32, 48, 3), np.uint8), "AVIF")
+    # The size is in the box ispe, behind four bytes of flags.
+    place = data.index(b"ispe") + 8
+    bomb = data[:place] + (12_000).to_bytes(4, "big") * 2 + data[place + 8 :]
+    assert refused(bomb) == "12000 x 12000 pixels are more than the limit of 100000000"
+
+
+@needs_avif
 def test_frames_of_avif_are_counted_and_orientation_is_applied() -> None:
     frames = [Image.new("L", (48, 32), level) for level in (50, 120, 200)]
     frames[0].save(file := io.BytesIO(), "AVIF", save_all=True, append_images=frames[1:])

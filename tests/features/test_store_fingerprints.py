@@ -54,7 +54,10 @@ KERAS = Settings(
     layers=("block1_pool",), weights="random", batch_size=4, dtype="float16", engine="keras"
 )
 MNN = Settings(layers=("block1_pool",), weights="random", dtype="float16", engine="mnn")
-OPTIONS = ["--layer", "block1_pool", "--weights", "random", "--dtype", "float16", "--engine", "mnn"]
+PIXELS = Settings(layers=("pixels",), backbone="pixels-16")
+"""Settings of tests in which it does not matter how features are computed."""
+
+OPTIONS = ["--backbone", "pixels-16", "--layer", "pixels"]
 
 
 @pytest.fixture
@@ -211,7 +214,7 @@ from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
 def hang(*_, **__): print("compares", flush=True); time.sleep(100)
 duplicates.duplicate_groups = hang
-settings = Settings(layers=("block1_pool",), weights="random", dtype="float16", engine="mnn")
+settings = Settings(layers=("pixels",), backbone="pixels-16")
 extract_features(read_manifest(sys.argv[1]), sys.argv[2], settings)
 """
 
@@ -229,7 +232,7 @@ def test_killed_between_the_last_row_and_the_groups(
     store = FeatureStore(tmp_path / "a.h5")
     assert (store.complete, store.fingerprinted, store.pictures) == (True, False, None)
     no_backbone(monkeypatch)
-    done = extract_features(read_manifest(scans), tmp_path / "a.h5", MNN)
+    done = extract_features(read_manifest(scans), tmp_path / "a.h5", PIXELS)
     assert (done.computed, done.reused, done.unrecognised) == (0, 0, [])
     assert done.store.fingerprinted
     assert done.store.duplicates.tolist() == groups(done.store)
@@ -240,21 +243,21 @@ def test_groups_are_looked_for_again_only_when_something_changed(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.h5"
-    before = extract_features(read_manifest(scans), path, MNN).store.duplicates.tolist()
+    before = extract_features(read_manifest(scans), path, PIXELS).store.duplicates.tolist()
     with monkeypatch.context() as patch:
         no_backbone(patch)
         no_comparing(patch)
         whole = path.read_bytes()
-        assert extract_features(read_manifest(scans), path, MNN).store.fingerprinted
+        assert extract_features(read_manifest(scans), path, PIXELS).store.fingerprinted
         assert path.read_bytes() == whole
     # A damaged number is computed again.
     with h5py.File(path, "r+") as file:
         file["rows/duplicates"][5] = 0
-    assert extract_features(read_manifest(scans), path, MNN).store.duplicates.tolist() == before
+    assert extract_features(read_manifest(scans), path, PIXELS).store.duplicates.tolist() == before
     (scans / "healthy" / "mirrored.png").rename(scans / "healthy" / "00 first.png")
     steps: list[str] = []
     done = extract_features(
-        read_manifest(scans), path, MNN, afterwards=lambda step, *_: steps.append(step)
+        read_manifest(scans), path, PIXELS, afterwards=lambda step, *_: steps.append(step)
     )
     # The broken file is read again.
     assert (done.computed, done.reused) == (1, 28)
@@ -266,7 +269,7 @@ def test_a_finished_store_of_version_1_is_brought_to_todays_version_without_comp
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.h5"
-    new = extract_features(read_manifest(scans), path, MNN).store
+    new = extract_features(read_manifest(scans), path, PIXELS).store
     expected = {name: getattr(new, name).tolist() for name in ("pixels", "duplicates", "widths")}
     old = FeatureStore(as_version(path, 1))
     assert (old.format_version, old.fingerprint) == (1, new.fingerprint)
@@ -284,7 +287,7 @@ def test_a_finished_store_of_version_1_is_brought_to_todays_version_without_comp
         StoreWriter(path)
     no_backbone(monkeypatch)
     (tmp_path / ".a.h5.next").write_bytes(b"what a run that was killed left")
-    done = extract_features(read_manifest(scans), path, MNN)
+    done = extract_features(read_manifest(scans), path, PIXELS)
     assert (done.computed, done.reused) == (0, 29)
     assert done.store.format_version == STORE_FORMAT_VERSION
     assert done.store.provenance == old.provenance | {"group_source": ""}
@@ -305,11 +308,11 @@ def test_a_finished_store_of_version_1_stays_one_where_there_is_no_room(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.h5"
-    extract_features(read_manifest(scans), path, MNN)
+    extract_features(read_manifest(scans), path, PIXELS)
     as_version(path, 1)
     whole = path.read_bytes()
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("usage", (), {"free": 10**5}))
-    done = extract_features(read_manifest(scans), path, MNN)
+    done = extract_features(read_manifest(scans), path, PIXELS)
     assert (done.computed, done.reused, done.store.format_version) == (0, 0, 1)
     assert done.outdated > 0
     assert done.failed == [("healthy/broken.png", "the file is empty")]
@@ -328,21 +331,21 @@ def test_a_store_of_version_1_with_damaged_rows_is_not_mixed_with_other_librarie
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.h5"
-    new = extract_features(read_manifest(scans), path, MNN).store
+    new = extract_features(read_manifest(scans), path, PIXELS).store
     fingerprint_before = new.fingerprint
     duplicates_before = new.duplicates.tolist()
     as_version(path, 1)
     with h5py.File(path, "r+") as file:
-        file["layers/block1_pool"][3, 5, 5] = 1
+        file["layers/pixels"][3, 5, 5] = 1
     old = path.read_bytes()
     with monkeypatch.context() as patch:
         no_backbone(patch)
         with pytest.raises(
             StoreError, match=r"a\.h5: made with version_pillow '.*', asked for '99'"
         ):
-            extract_features(read_manifest(scans), path, MNN)
+            extract_features(read_manifest(scans), path, PIXELS)
     assert path.read_bytes() == old
-    done = extract_features(read_manifest(scans), path, MNN)
+    done = extract_features(read_manifest(scans), path, PIXELS)
     assert (done.computed, done.reused) == (1, 28)
     assert done.store.fingerprint == fingerprint_before
     assert done.store.duplicates.tolist() == duplicates_before
@@ -352,6 +355,7 @@ def _stop(progress: ExtractionProgress) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.usefixtures("small_vgg16")
 def test_a_store_of_version_1_that_was_not_finished_is_finished_in_todays_version(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,15 +385,15 @@ def test_other_images_take_their_rows_from_a_store_of_version_1(
     scans: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.h5"
-    extract_features(read_manifest(scans), path, MNN)
+    extract_features(read_manifest(scans), path, PIXELS)
     as_version(path, 1)
     (scans / "tumour" / "00.png").unlink()
-    done = extract_features(read_manifest(scans), path, MNN)
+    done = extract_features(read_manifest(scans), path, PIXELS)
     assert (done.computed, done.reused) == (1, 27)
     assert done.store.format_version == STORE_FORMAT_VERSION
     assert done.store.fingerprinted
     as_version(path, 1)
-    reused = extract_features(read_manifest(scans), tmp_path / "b.h5", MNN, reuse=[path])
+    reused = extract_features(read_manifest(scans), tmp_path / "b.h5", PIXELS, reuse=[path])
     assert reused.reused == 27
     assert reused.store.pixels.tolist() == done.store.pixels.tolist()
 
@@ -397,12 +401,12 @@ def test_other_images_take_their_rows_from_a_store_of_version_1(
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_a_kill_at_any_instant_leaves_the_old_store_or_the_new(scans: Path, tmp_path: Path) -> None:
     path, chance = tmp_path / "a.h5", random.Random(0)
-    extract_features(read_manifest(scans), path, MNN)
+    extract_features(read_manifest(scans), path, PIXELS)
     old = as_version(path, 1).read_bytes()
     fingerprint_before = FeatureStore(path).fingerprint
     code = _HANGS.replace("duplicates.duplicate_groups = hang", 'print("go", flush=True)')
     seen = set()
-    for _ in range(8):
+    for _ in range(5):
         process = subprocess.Popen(
             [sys.executable, "-c", code, scans, path], stdout=subprocess.PIPE
         )
@@ -416,7 +420,7 @@ def test_a_kill_at_any_instant_leaves_the_old_store_or_the_new(scans: Path, tmp_
         assert store.fingerprint == fingerprint_before
         assert store.format_version == STORE_FORMAT_VERSION or path.read_bytes() == old
         seen.add(store.format_version)
-    assert extract_features(read_manifest(scans), path, MNN).store.fingerprinted
+    assert extract_features(read_manifest(scans), path, PIXELS).store.fingerprinted
     assert [file.name for file in tmp_path.glob(".a.h5*")] == []
 
 
@@ -449,7 +453,7 @@ def test_a_file_that_cannot_be_read_again_is_reported_and_read_by_the_next_run(
         again = CliRunner().invoke(cli, command, prog_name="freezeframe")
         # The next run has nothing new to compare.
         no_comparing(patch)
-        assert len(extract_features(manifest, path, MNN).unrecognised) == 1
+        assert len(extract_features(manifest, path, PIXELS).unrecognised) == 1
     assert again.exit_code == 0
     assert (
         "1 images could not be read again, first tumour/picture.png: "
@@ -463,16 +467,16 @@ def test_a_file_that_cannot_be_read_again_is_reported_and_read_by_the_next_run(
     assert (store.duplicates[np.setdiff1d(store.rows(), [row])] > 0).all()
     with pytest.raises(StoreError, match=r"has no thumbnail of tumour/picture\.png"):
         store.thumbnails(store.rows())
-    done = extract_features(manifest, path, MNN)
+    done = extract_features(manifest, path, PIXELS)
     assert (done.unrecognised, done.store.fingerprinted, done.store.pictures) == ([], True, 24)
 
 
 def test_a_file_that_changed_gets_no_fingerprint(scans: Path, tmp_path: Path) -> None:
     path, manifest = tmp_path / "a.h5", read_manifest(scans)
-    extract_features(manifest, path, MNN)
+    extract_features(manifest, path, PIXELS)
     as_version(path, 1)
     Image.new("RGB", (9, 9)).save(scans / "tumour" / "03.png")
-    done = extract_features(manifest, path, MNN)
+    done = extract_features(manifest, path, PIXELS)
     assert done.unrecognised == [("tumour/03.png", "changed since it was listed")]
 
 

@@ -88,6 +88,7 @@ def test_the_whole_job(folder: Path) -> None:
         assert re.search(rf"{re.escape(str(image))} +{image.parent.name}", table)
 
 
+@pytest.mark.usefixtures("small_vgg16")
 def test_predictions_equal_those_of_the_run(folder: Path) -> None:
     extract(folder)
     call("fit-classifier", "--model", "logreg", "--pooling", "avg")
@@ -100,6 +101,7 @@ def test_predictions_equal_those_of_the_run(folder: Path) -> None:
         assert float(got["p_tumour"]) == pytest.approx(float(line["p_tumour"]), abs=0.01)
 
 
+@pytest.mark.usefixtures("small_vgg16")
 def test_unreadable_images_are_listed_and_counted(folder: Path) -> None:
     (folder / "tumour" / "empty.png").write_bytes(b"")
     (folder / "tumour" / "notes.txt").write_text("x")
@@ -120,6 +122,7 @@ def test_unreadable_images_are_listed_and_counted(folder: Path) -> None:
     assert "warning: features.h5: 4 unreadable images are skipped" in fit.stderr
 
 
+@pytest.mark.usefixtures("small_vgg16")
 def test_predict_names_the_images_it_cannot_read(folder: Path) -> None:
     extract(folder)
     call("fit-classifier", "--model", "majority")
@@ -488,7 +491,9 @@ def test_an_extraction_of_real_images_continues_after_ten_kills(datasets: Path) 
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-def test_a_killed_extraction_continues(folder: Path) -> None:
+@pytest.mark.parametrize("engine", ["mnn", pytest.param("keras", marks=pytest.mark.slow)])
+def test_a_killed_extraction_continues(folder: Path, engine: str) -> None:
+    options = FAST if engine == "keras" else [*FAST[:-2], "--engine", engine]
     check = [
         sys.executable,
         str(REPOSITORY / "scripts" / "checks" / "kill_check.py"),
@@ -496,7 +501,7 @@ def test_a_killed_extraction_continues(folder: Path) -> None:
         "--kills",
         "2",
         "--",
-        *FAST,
+        *options,
     ]
     result = subprocess.run(check, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
