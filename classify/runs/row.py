@@ -27,10 +27,13 @@ from .part_result import PartResult
 SUMMARY = (
     "test_set",
     "split",
+    "positive",
     "n_test",
+    "n_test_groups",
     "n_test_in_train",
     "n_test_leaking",
     "n_test_clean",
+    "n_test_clean_groups",
     *METRIC_COLUMNS,
     *CLEAN_COLUMNS,
 )

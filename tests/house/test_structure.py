@@ -41,6 +41,7 @@ ORDER = {
         "fit",
         "board",
         "prediction",
+        "serve",
         "commands",
     ),
 }
@@ -53,6 +54,7 @@ APART = {
     "fit": {"board", "prediction"},
     "board": {"heads", "fit", "prediction"},
     "prediction": {"fit", "board"},
+    "serve": {"fit"},
 }
 """Places in classify, and those that they do not import although the order would allow it."""
 

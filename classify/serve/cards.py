@@ -1,0 +1,75 @@
+"""Cards of models: what each is, what it was fitted on, and how well it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..runs.model_file import FittedHead
+from .service import ServedModel
+
+SHARES = ("sensitivity", "specificity", "accuracy", "roc_auc")
+"""Scores on a card, each with its interval."""
+
+
+def model_record(model: ServedModel) -> dict[str, Any]:
+    """Return the facts of a model as a JSON object."""
+    head = model.predictor.model
+    calibration = head.head.calibration
+    threshold = None
+    if len(head.classes) == 2:
+        # Without a threshold the likelier of two classes is predicted.
+        value = 0.5 if calibration.threshold is None else calibration.threshold
+        threshold = {"class": positive_class(head), "value": value}
+    return {
+        "name": model.name,
+        "head": head.head.name,
+        "classes": list(head.classes),
+        "positive": positive_class(head),
+        "threshold": threshold,
+        "layer": head.layer,
+        "pooling": head.pooling,
+        "engine": model.predictor.engine,
+        "input_size": list(model.predictor.input_size),
+        "provenance": {name: head.provenance.get(name) for name in PROVENANCE},
+        "scores": [score_record(scores) for scores in head.scores],
+    }
+
+
+PROVENANCE = ("source", "backbone", "weights_source", "weights_digest", "resize")
+"""Facts of the training features that a card has."""
+
+
+def positive_class(head: FittedHead) -> str | None:
+    """Return the class that sensitivity is about; None where no class is special, or unknown."""
+    if len(head.classes) != 2:
+        return None
+    # Files of older versions do not have the name.
+    names = {str(scores["positive"]) for scores in head.scores if scores.get("positive")}
+    if len(names) == 1:
+        return names.pop()
+    calibration = head.head.calibration
+    return None if calibration.threshold is None else head.classes[calibration.positive]
+
+
+def score_record(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scores of one test set: on images without a relative in training, if possible."""
+    clean = scores.get("clean_accuracy") is not None
+    prefix = "clean_" if clean else ""
+    n_test = scores.get("n_test_clean" if clean else "n_test")
+    return {
+        "test_set": scores.get("test_set", ""),
+        "split": scores.get("split", ""),
+        "clean": clean,
+        "n_images": n_test,
+        "n_groups": scores.get("n_test_clean_groups" if clean else "n_test_groups"),
+        "n_leaking": scores.get("n_test_leaking"),
+        **{name: _interval(scores, prefix + name) for name in SHARES},
+    }
+
+
+def _interval(scores: Mapping[str, Any], name: str) -> list[float] | None:
+    """Return a score with the ends of its 95 % interval; None where it is not defined."""
+    ends = [scores.get(column) for column in (name, f"{name}_low", f"{name}_high")]
+    values = [float(end) for end in ends if isinstance(end, int | float)]
+    return values if len(values) == 3 else None

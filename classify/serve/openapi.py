@@ -1,0 +1,207 @@
+"""The description of the API, as OpenAPI 3.1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...data.version import VERSION
+from .gate.problems import API, PROBLEM_TYPE
+from .gate.uploads import PART
+from .service import Service
+
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+_COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
+# The form of OpenAPI 3.0, which most generators of clients take for a part with a file name.
+_PART: Schema = {"type": "string", "format": "binary"}
+_FILE: Schema = {"type": "string", "contentMediaType": "application/octet-stream"}
+
+_PROBLEMS = {
+    "400": "The request holds no image.",
+    "401": "The token is missing or wrong.",
+    "403": "The request comes from another site, or names another host.",
+    "404": "No model or class of this name is loaded.",
+    "413": "The body is too large, or holds too many images.",
+    "415": "The type of the body is not accepted.",
+    "422": "No image could be read.",
+    "503": "The server is busy; Retry-After says when to try again.",
+}
+
+
+def openapi_document(service: Service) -> Schema:
+    """Return the document for the models that a service has loaded."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "freezeframe",
+            "version": VERSION,
+            "description": "Classifies images with a fitted head. For research, not for diagnosis.",
+        },
+        "paths": {API + path: item for path, item in _paths(service).items()},
+        "components": {"schemas": _schemas()},
+    }
+
+
+def _paths(service: Service) -> dict[str, Schema]:
+    """Return each path with its operations."""
+    model = {
+        "name": "model",
+        "in": "query",
+        "description": "Name of a loaded model; the first one by default.",
+        "schema": {"enum": list(service.models)},
+    }
+    return {
+        "/health": _reader("health", "Is the server at work?", _ref("Health")),
+        "/version": _reader("version", "Versions of program and API", _ref("Version")),
+        "/models": _reader("models", "The loaded models and their scores", _ref("Models")),
+        "/openapi.json": _reader("openapi", "This document", {"type": "object"}),
+        "/classify": _sender(
+            "classify",
+            "Predict one or many images",
+            _json_content(_ref("Answer")),
+            [model],
+            most=service.limits.images,
+        ),
+        "/neighbours": _sender(
+            "neighbours",
+            "Show the training pictures that are nearest to one image",
+            _json_content(_ref("Neighbours")),
+            [model],
+        ),
+        "/picture": _sender("picture", "Show one image as PNG", {"image/png": {"schema": _FILE}}),
+    }
+
+
+def _reader(name: str, summary: str, schema: Schema) -> Schema:
+    """Return a path that is read by GET."""
+    responses = {"200": {"description": "Done.", "content": _json_content(schema)}}
+    return {
+        "get": {
+            "operationId": name,
+            "summary": summary,
+            "responses": responses | _problems("401", "403"),
+        }
+    }
+
+
+def _sender(
+    name: str,
+    summary: str,
+    content: Schema,
+    parameters: list[Schema] | None = None,
+    most: int = 1,
+) -> Schema:
+    """Return a path that images are sent to by POST.
+
+    Args:
+        name: name of the operation.
+        summary: one line about it.
+        content: content of the answer, by its type.
+        parameters: further parameters.
+        most: most images of one request.
+    """
+    files = {"type": "array", "items": _PART, "minItems": 1, "maxItems": most}
+    form = {"type": "object", "properties": {PART: files}, "required": [PART]}
+    raw = {"schema": _FILE | {"minLength": 1}}
+    body = {
+        "multipart/form-data": {"schema": form},
+        "application/octet-stream": raw,
+        "application/dicom": raw,
+        "image/*": raw,
+    }
+    return {
+        "post": {
+            "operationId": name,
+            "summary": summary,
+            "parameters": parameters or [],
+            "requestBody": {"required": True, "content": body},
+            "responses": {"200": {"description": "Done.", "content": content}}
+            | _problems(*_PROBLEMS),
+        }
+    }
+
+
+def _problems(*codes: str) -> Schema:
+    content = {PROBLEM_TYPE: {"schema": _ref("Problem")}}
+    problems = {code: {"description": _PROBLEMS[code], "content": content} for code in codes}
+    if "503" in problems:
+        header = {"required": True, "schema": {"type": "integer", "minimum": 1}}
+        problems["503"] = problems["503"] | {"headers": {"Retry-After": header}}
+    return problems
+
+
+def _json_content(schema: Schema) -> Schema:
+    return {"application/json": {"schema": schema}}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(**properties: Schema) -> Schema:
+    """Return an object with properties, all of which are required."""
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _schemas() -> dict[str, Schema]:
+    """Return the objects of the answers."""
+    texts = {"type": "array", "items": _TEXT}
+    prediction = _object(
+        path=_TEXT | {"description": "The name of the file as sent."},
+        label=_TEXT | {"description": 'The predicted class; "" for an unreadable image.'},
+        probabilities={"type": "object", "additionalProperties": _SHARE},
+    )
+    prediction["properties"]["error"] = _TEXT | {"description": "Only of an unreadable image."}
+    predictions = {"type": "array", "items": _ref("Prediction")}
+    problem = _object(type=_TEXT, title=_TEXT, status={"type": "integer"}, detail=_TEXT)
+    problem["properties"]["predictions"] = predictions
+    interval = {
+        "description": "A score and the ends of its 95 % interval.",
+        "type": ["array", "null"],
+        "items": {"type": "number"},
+        "minItems": 3,
+        "maxItems": 3,
+    }
+    scores = _object(
+        test_set=_TEXT,
+        split=_TEXT,
+        clean={"type": "boolean"},
+        n_images=_COUNT,
+        n_groups=_COUNT,
+        n_leaking=_COUNT,
+        sensitivity=interval,
+        specificity=interval,
+        accuracy=interval,
+        roc_auc=interval,
+    )
+    threshold = _object(**{"class": {"type": ["string", "null"]}, "value": _SHARE})
+    model = _object(
+        name=_TEXT,
+        head=_TEXT,
+        classes=texts,
+        positive={"type": ["string", "null"]},
+        threshold=threshold | {"type": ["object", "null"]},
+        layer=_TEXT,
+        pooling=_TEXT,
+        engine=_TEXT,
+        input_size={"type": "array", "items": {"type": "integer"}},
+        provenance={"type": "object"},
+        scores={"type": "array", "items": scores},
+    )
+    neighbour = _object(path=_TEXT, similarity={"type": "number"}, thumbnail=_TEXT)
+    by_class = {
+        "type": "object",
+        "additionalProperties": {"type": "array", "items": neighbour},
+    }
+    return {
+        "Answer": _object(model=_TEXT, predictions=predictions),
+        "Health": _object(status=_TEXT, images_inside={"type": "integer", "minimum": 0}),
+        "Model": model,
+        "Models": _object(models={"type": "array", "items": _ref("Model")}),
+        "Neighbours": _object(model=_TEXT, neighbours=by_class),
+        "Prediction": prediction,
+        "Problem": problem,
+        "Version": _object(freezeframe=_TEXT, api={"type": "integer"}),
+    }

@@ -1,0 +1,190 @@
+"""The work behind the pages: loaded models, and uploads in decoders and queues."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+
+from ...errors import ImageError, ParameterError
+from ...extract.devices import cpu_cores
+from ...features.store import FeatureStore
+from ..prediction.prediction import Prediction
+from ..prediction.predictor import Predictor
+from .batches import BatchQueue
+from .decoders.pool import DecoderPool
+from .gate.limits import BusyError, ServerLimits
+from .gate.uploads import Upload
+from .neighbours import Neighbour, TrainingPictures
+
+
+class ServedModel:
+    """A model that is loaded, with its queue.
+
+    Attributes:
+        name: name in the API: the id of its run.
+        predictor: the model with its engine.
+        queue: the images that wait for the engine.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        predictor.load()
+        self.name = predictor.model.run_id
+        self.predictor = predictor
+        self.queue = BatchQueue(predictor)
+
+    def close(self) -> None:
+        """Free the engine."""
+        self.queue.close()
+        self.predictor.close()
+
+
+class Admission:
+    """The door of the server: it counts the images inside, and refuses more than a limit.
+
+    Args:
+        most: most images inside.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self.inside = 0
+
+    @contextmanager
+    def admit(self, n_images: int, seconds_an_image: float) -> Iterator[None]:
+        """Count images while the block runs.
+
+        Raises:
+            BusyError: too many are inside.
+        """
+        with self._lock:
+            if self.inside + n_images > self._most:
+                raise BusyError(self.inside * seconds_an_image)
+            self.inside += n_images
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.inside -= n_images
+
+
+class Service:
+    """Everything that the server loads once: models, engines, and processes that decode.
+
+    Args:
+        predictors: the models, the default one first.
+        limits: limits of the server.
+        pictures: training pictures, by the name of each model that has some.
+
+    Attributes:
+        models: the loaded models by their names.
+        pictures: as passed.
+
+    Raises:
+        ParameterError: two models are of one run.
+        WeightsError: the weights of a backbone are missing or wrong.
+    """
+
+    def __init__(
+        self,
+        predictors: Sequence[Predictor],
+        limits: ServerLimits,
+        pictures: Mapping[str, TrainingPictures],
+    ) -> None:
+        names = [predictor.model.run_id for predictor in predictors]
+        for name in names:
+            if names.count(name) > 1:
+                raise ParameterError(f"{name}: this model is there twice; give it once")
+        self.pictures = pictures
+        self.limits = limits
+        self.admission = Admission(limits.waiting)
+        # The pool starts first: its processes get ready while the models are loaded.
+        self.decoders = DecoderPool(max(2, cpu_cores()), limits)
+        self.models = {predictor.model.run_id: ServedModel(predictor) for predictor in predictors}
+
+    @property
+    def default_model(self) -> ServedModel:
+        """The first model."""
+        return next(iter(self.models.values()))
+
+    def close(self) -> None:
+        """End the processes and free the engines."""
+        self.decoders.close()
+        for model in self.models.values():
+            model.close()
+
+    def classify(self, model: ServedModel, uploads: Sequence[Upload]) -> list[Prediction]:
+        """Predict images; an unreadable one has an error.
+
+        Raises:
+            BusyError: too many images wait, or the answer took too long.
+        """
+        until = time.monotonic() + self.limits.answer_seconds
+        with self.admission.admit(len(uploads), model.queue.seconds_an_image):
+            futures = []
+            for upload in uploads:
+                image = self.decoders.decode(
+                    upload.content, model.predictor.input_size, model.predictor.resize
+                )
+                # The engine computes one image while the next one is decoded.
+                futures.append(model.queue.submit(replace(image, path=upload.name)))
+            return [self._result(future, until) for future in futures]
+
+    def _result(self, future: Future[Prediction], until: float) -> Prediction:
+        try:
+            return future.result(max(0.0, until - time.monotonic()))
+        except TimeoutError:
+            raise BusyError(self.limits.decode_seconds) from None
+
+    def nearest(self, model: ServedModel, upload: Upload) -> dict[str, list[Neighbour]]:
+        """Return the training pictures of each class that are nearest to an image.
+
+        Raises:
+            ImageError: the image cannot be read.
+            BusyError: too many images wait, or the answer took too long.
+        """
+        (prediction,) = self.classify(model, [upload])
+        if prediction.error:
+            raise ImageError(prediction.error)
+        return self.pictures[model.name].nearest(prediction)
+
+    def picture(self, upload: Upload) -> bytes:
+        """Return an image as PNG for the page.
+
+        Raises:
+            ImageError: the image cannot be read.
+            BusyError: too many images wait.
+        """
+        with self.admission.admit(1, self.limits.decode_seconds / self.limits.waiting):
+            return self.decoders.picture(upload.content)
+
+
+def training_pictures(
+    store: FeatureStore,
+    predictors: Sequence[Predictor],
+    held_out: Callable[[str], frozenset[str]],
+) -> dict[str, TrainingPictures]:
+    """Return the pictures of a store by the names of the models that were fitted on it.
+
+    Args:
+        store: the store.
+        predictors: the models.
+        held_out: function from a run to the paths of images that it held out.
+
+    Raises:
+        ParameterError: no model was.
+        StoreError: the store is damaged.
+    """
+    fingerprint = store.fingerprint
+    heads = [predictor.model for predictor in predictors]
+    fitted = [head for head in heads if head.training_fingerprint == fingerprint]
+    if not fitted:
+        raise ParameterError(
+            f"--store {store.path}: none of the models was fitted on it; "
+            "give the store of a model, or leave the option out"
+        )
+    return {head.run_id: TrainingPictures(store, head, held_out(head.run_id)) for head in fitted}

@@ -1,0 +1,121 @@
+// The map of evidence over a picture: cells drawn as cells, on one fixed scale of the model.
+
+import { json, send } from "./requests.js";
+
+const FOR = [178, 24, 43];
+const AGAINST = [33, 102, 172];
+
+export class EvidenceMap {
+  #box;
+  #canvas;
+  #scale;
+  #file;
+  #model;
+  #maps = new Map();
+
+  constructor(card, file, model) {
+    this.#box = card.querySelector(".map-box");
+    this.#canvas = card.querySelector("canvas");
+    this.#scale = card.querySelector(".scale");
+    this.#file = file;
+    this.#model = model;
+  }
+
+  // Show the closed box; the map is computed when it is opened.
+  offer() {
+    this.#box.hidden = false;
+    this.#box.addEventListener("toggle", () => this.#build(), { once: true });
+    this.#box.addEventListener("toggle", () => this.#setVisible(this.#box.open));
+  }
+
+  toggle() {
+    if (this.#box.hidden) return;
+    if (!this.#box.open) this.#box.open = true;
+    else this.#setVisible(this.#canvas.hidden);
+  }
+
+  #setVisible(visible) {
+    this.#canvas.hidden = !visible;
+    this.#scale.hidden = !visible;
+    const box = this.#box.querySelector(".map-on");
+    if (box) box.checked = visible;
+  }
+
+  #build() {
+    const controls = this.#box.querySelector(".controls");
+    controls.append(this.#switch(), this.#opacity());
+    if (this.#model.classes.length > 2) controls.append(this.#classes());
+    this.#draw(undefined);
+  }
+
+  #field(text, input) {
+    const label = document.createElement("label");
+    label.className = "field";
+    label.append(input, ` ${text}`);
+    return label;
+  }
+
+  #input(properties) {
+    return Object.assign(document.createElement("input"), properties);
+  }
+
+  #switch() {
+    const input = this.#input({ type: "checkbox", className: "map-on", checked: true });
+    input.setAttribute("aria-keyshortcuts", "m");
+    input.addEventListener("change", () => this.#setVisible(input.checked));
+    return this.#field("show the map (key m)", input);
+  }
+
+  #opacity() {
+    const input = this.#input({ type: "range", min: 0, max: 1, step: 0.05, value: 0.6, className: "opacity" });
+    const apply = () => (this.#canvas.style.opacity = input.value);
+    input.addEventListener("input", apply);
+    apply();
+    return this.#field("opacity", input);
+  }
+
+  #classes() {
+    const select = document.createElement("select");
+    select.className = "map-class";
+    for (const name of this.#model.classes) select.add(new Option(name, name));
+    select.addEventListener("change", () => this.#draw(select.value));
+    return this.#field("evidence for", select);
+  }
+
+  async #draw(className) {
+    const note = this.#box.querySelector(".map-note");
+    note.textContent = "computing the map ...";
+    try {
+      if (!this.#maps.has(className)) {
+        const parameters = { model: this.#model.name };
+        if (className) parameters.class = className;
+        const answer = await json(await send("explain", this.#file, parameters));
+        this.#maps.set(className, answer.explanations[0]);
+      }
+      const map = this.#maps.get(className);
+      const select = this.#box.querySelector(".map-class");
+      if (select) select.value = map.class;
+      this.#paint(map);
+      note.textContent = map.note;
+    } catch (error) {
+      note.textContent = error.message;
+      this.#setVisible(false);
+    }
+  }
+
+  #paint(map) {
+    const rows = map.contributions;
+    this.#canvas.height = rows.length;
+    this.#canvas.width = rows[0].length;
+    const context = this.#canvas.getContext("2d");
+    const pixels = context.createImageData(this.#canvas.width, this.#canvas.height);
+    rows.flat().forEach((value, place) => {
+      const share = Math.max(-1, Math.min(1, value / map.scale)) || 0;
+      pixels.data.set([...(share > 0 ? FOR : AGAINST), Math.round(255 * Math.abs(share))], 4 * place);
+    });
+    context.putImageData(pixels, 0, 0);
+    const digits = map.scale.toPrecision(2);
+    this.#scale.querySelector(".low").textContent = `-${digits} against`;
+    this.#scale.querySelector(".high").textContent = `for ${map.class} +${digits}`;
+  }
+}

@@ -1,0 +1,138 @@
+"""Processes that decode: an image that hangs, eats memory or kills its process harms no other."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from freezeframe.classify.prediction.image_input import decode_input
+from freezeframe.errors import ImageError
+
+from .conftest import Place, make_app
+
+pytest.importorskip("flask", reason="the extra serve is not installed")
+
+from freezeframe.classify.serve.application import close_app
+from freezeframe.classify.serve.decoders.pool import DecoderPool
+from freezeframe.classify.serve.gate.limits import BusyError, ServerLimits
+
+SIZE = (224, 224)
+
+FAULTY = """
+import os, time
+import numpy as np
+from freezeframe.classify.serve.decoders import process
+
+decoded = process.decoded
+ANSWERS = {
+    b"short": ({"image": {"path": ""}, "arrays": {"pixels": [9, 9, 3]}}, b"x"),
+    b"other": ({"image": {"path": "", "x": 1}, "arrays": {}}, b""),
+    b"empty": ({}, b""),
+}
+
+def faulty(content, job):
+    if content == b"sleep":
+        time.sleep(100)
+    while content == b"spin":
+        pass
+    blocks = []
+    while content == b"eat":
+        blocks.append(np.empty(2**26, np.uint8))
+    if content == b"die":
+        os.kill(os.getpid(), 9)
+    return ANSWERS[content] if content in ANSWERS else decoded(content, job)
+
+process.decoded = faulty
+process.main()
+"""
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DecoderPool]:
+    """One process, which some contents harm."""
+    (tmp_path / "faulty_decoder.py").write_text(FAULTY)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    pool = DecoderPool(1, ServerLimits(decode_seconds=1, decoder_bytes=2**30), "faulty_decoder")
+    yield pool
+    pool.close()
+
+
+def test_a_process_that_an_image_harms_is_ended_and_the_next_image_is_decoded(
+    faulty: DecoderPool, place: Place
+) -> None:
+    good = place.images[0].read_bytes()
+    reasons = {
+        b"sleep": "it took more than 1 s",
+        b"spin": "it took more than 1 s",
+        b"eat": "exit code 1",
+        b"die": "signal 9",
+        b"short": "its pixels are incomplete",
+        b"other": "its pixels are incomplete",
+        b"empty": "its answer lacks a part",
+    }
+    expected = decode_input(good, SIZE, "bilinear")
+    # A process that starts has no time limit for it, only for its images.
+    assert faulty.decode(good, SIZE, "bilinear").error == ""
+    for content, reason in reasons.items():
+        start = time.monotonic()
+        image = faulty.decode(content, SIZE, "bilinear")
+        assert time.monotonic() - start < 10
+        assert image.error == f"decoding it failed ({reason})"
+        assert image.pixels is None
+        after = faulty.decode(good, SIZE, "bilinear")
+        assert after.error == ""
+        np.testing.assert_array_equal(after.pixels, expected.pixels)
+        assert (after.fingerprint, after.frames) == (expected.fingerprint, expected.frames)
+
+
+def test_limits_of_pixels_and_memory_are_reasons(tmp_path: Path, place: Place) -> None:
+    Image.new("L", (4000, 3000)).save(tmp_path / "large.png")
+    large = (tmp_path / "large.png").read_bytes()
+    pool = DecoderPool(1, ServerLimits(pixels=1_000_000))
+    try:
+        assert "more than the limit of 1000000" in pool.decode(large, SIZE, "bilinear").error
+        with pytest.raises(ImageError, match="more than the limit of 1000000"):
+            pool.picture(large)
+        assert pool.decode(place.images[0].read_bytes(), SIZE, "bilinear").error == ""
+    finally:
+        pool.close()
+
+
+def test_a_busy_server_says_so_at_once(place: Place) -> None:
+    """A request beyond the limit gets 503 and Retry-After while the others wait."""
+    app = make_app(place, limits=ServerLimits(waiting=16))
+    try:
+        client = app.test_client()
+        service = app.extensions["freezeframe"]
+        good = place.images[0].read_bytes()
+        with service.admission.admit(16, 0.5):
+            start = time.monotonic()
+            answer = client.post("/api/v1/classify", data=good, content_type="image/png")
+            assert time.monotonic() - start < 0.5
+            assert answer.status_code == 503
+            assert answer.content_type == "application/problem+json"
+            assert int(answer.headers["Retry-After"]) >= 1
+            assert client.get("/api/v1/health").get_json()["images_inside"] == 16
+        assert service.admission.inside == 0
+        answer = client.post("/api/v1/classify", data=good, content_type="image/png")
+        assert answer.status_code == 200
+    finally:
+        close_app(app)
+
+
+def test_an_image_that_waits_too_long_for_a_process_finds_a_busy_server() -> None:
+    pool = DecoderPool(1, ServerLimits(answer_seconds=0.05))
+    try:
+        # The only process is taken.
+        pool._idle.get()
+        with pytest.raises(BusyError):
+            pool.decode(b"x", SIZE, "bilinear")
+    finally:
+        pool.close()
