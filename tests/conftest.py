@@ -86,18 +86,23 @@ def _random_weights_drawn_once() -> Iterator[None]:
         yield
 
 
+def small_backbone(side: int) -> Backbone:
+    """Return VGG16 with an input of side x side pixels; `side` is a multiple of 32."""
+    whole = BACKBONES["vgg16"]
+    layers = {
+        name: (height * side // 224, width * side // 224, channels)
+        for name, (height, width, channels) in whole.layers.items()
+    }
+    return replace(whole, input_size=(side, side), layers=layers)
+
+
 @pytest.fixture
 def small_vgg16(monkeypatch: pytest.MonkeyPatch) -> None:
     """VGG16 with an input of 32 x 32 pixels, 49 times as quick, where no number is the point.
 
     Only this process knows it, so workers of the engine mnn cannot use it.
     """
-    whole = BACKBONES["vgg16"]
-    layers = {
-        name: (height // 7, width // 7, channels)
-        for name, (height, width, channels) in whole.layers.items()
-    }
-    monkeypatch.setitem(BACKBONES, "vgg16", replace(whole, input_size=(32, 32), layers=layers))
+    monkeypatch.setitem(BACKBONES, "vgg16", small_backbone(32))
 
 
 @pytest.fixture

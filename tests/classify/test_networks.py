@@ -39,10 +39,11 @@ from freezeframe.classify.prediction.predictor import Predictor
 from freezeframe.classify.runs.model_file import load_model
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.manifest import read_manifest
+from freezeframe.extract.backbones.table import BACKBONES
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
 
-from ..conftest import MakeStore
+from ..conftest import MakeStore, small_backbone
 from .small_networks import new, untrained_model, weights_of
 
 SETTINGS = {
@@ -374,17 +375,20 @@ def test_trainable_and_size_choose_head_and_layer() -> None:
 N_TRAINED, N_JUDGED, BATCH, RATE, EPOCHS = 4, 2, 2, 1e-5, 2
 
 
-@pytest.fixture(scope="module")
-def cached(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
     """Return block4_pool of 8 images, from random weights; 4 train, 2 validate, 2 test."""
-    root = tmp_path_factory.mktemp("cached")
+    # An input of 224 x 224 pixels would take 12 times as long.
+    monkeypatch.setitem(BACKBONES, "vgg16", small_backbone(64))
+    root = tmp_path / "cached"
+    root.mkdir()
     rng = np.random.default_rng(0)
     lines = []
     for number in range(N_TRAINED + N_JUDGED + 2):
         # Near the colour that preprocessing subtracts: without biases, outputs are as small as
         # inputs.
         picture = rng.integers(-8, 9, (7, 7, 3)) + np.array([124 + 8 * (number % 2), 117, 104])
-        Image.fromarray(picture.astype(np.uint8)).resize((224, 224)).save(root / f"{number:02}.png")
+        Image.fromarray(picture.astype(np.uint8)).resize((64, 64)).save(root / f"{number:02}.png")
         split = (
             "train"
             if number < N_TRAINED
@@ -416,7 +420,7 @@ def test_block5_on_cached_features_trains_as_the_network_with_the_rest_frozen(
 
     keras = import_keras("a test")
     weights = weights_of(0)
-    network = keras.applications.VGG16(include_top=False, weights=None, input_shape=(224, 224, 3))
+    network = keras.applications.VGG16(include_top=False, weights=None, input_shape=(64, 64, 3))
     for layer in network.layers:
         layer.trainable = layer.name.startswith("block5")
         if layer.weights:
@@ -424,8 +428,8 @@ def test_block5_on_cached_features_trains_as_the_network_with_the_rest_frozen(
     hidden = keras.layers.Dense(128, "relu")
     outputs = keras.layers.Dense(1)
     whole = keras.Sequential([network, keras.layers.Flatten(), hidden, outputs])
-    head = new(FineTunedBlock5, (14, 14, 512), **parameters)
-    dense = untrained_model(head, (14, 14, 512)).get_weights()[-4:]
+    head = new(FineTunedBlock5, (4, 4, 512), **parameters)
+    dense = untrained_model(head, (4, 4, 512)).get_weights()[-4:]
     hidden.set_weights(dense[:2])
     outputs.set_weights(dense[2:])
     whole.compile(
