@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import sys
@@ -61,6 +62,18 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("KERAS_HOME", str(base / "keras"))
     # Caches go to a temporary folder if a test makes the cache folder useless.
     monkeypatch.setattr(tempfile, "tempdir", str(base))
+
+
+@pytest.fixture(autouse=True)
+def _libraries_are_no_garbage() -> Iterator[None]:
+    """Keep the objects of Keras and TensorFlow out of later garbage collections.
+
+    Each training of a network collects garbage, which would look at a million of their objects.
+    """
+    yield
+    if "keras" in sys.modules and not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
