@@ -31,6 +31,9 @@ COMMON = "common"
 PATIENTS_IGNORED = "PatientID ignored"
 """Text in the source of groups of a list or store that was made without patients."""
 
+PATIENTS_RISK = "images of one patient may be both trained and tested on"
+"""End of the sentences that say that PatientIDs are ignored."""
+
 NEARLY_ALL = 0.8
 """Least share of the images with one patient or group that is named as the cause of a problem."""
 

@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.groups import PATIENTS_RISK
 from ...errors import FreezeframeError
 from ..runs.prediction_file import read_predictions
 from ..scores.clean import PREFIX, enough, have, leak_text, metric_of, plain_metric
@@ -17,6 +18,7 @@ from ..scores.evaluation import Evaluation
 from ..scores.paired_tests import Difference, compare, holm
 from ..scores.roc_area import ALPHA
 from ..scores.weighted_metrics import point_values
+from .choices import ignores_patients
 from .named_runs import NamedRun, names_of
 
 ALWAYS_COMPARED = ("accuracy", "roc_auc")
@@ -71,6 +73,7 @@ def shared_evaluations(runs: Sequence[NamedRun]) -> list[list[Evaluation]]:
         test_id for test_id in by_run[0] if all(test_id in evaluations for evaluations in by_run)
     ]
     if not shared:
+        _refuse_other_labels(runs, by_run)
         tested = [
             f"{run.run_id} on {_test_sets(evaluations)}"
             for run, evaluations in zip(runs, by_run, strict=True)
@@ -80,6 +83,32 @@ def shared_evaluations(runs: Sequence[NamedRun]) -> list[list[Evaluation]]:
             "fit both with the same --test stores, or with the same split"
         )
     return [[evaluations[test_id] for evaluations in by_run] for test_id in shared]
+
+
+def _refuse_other_labels(
+    runs: Sequence[NamedRun], by_run: Sequence[Mapping[str, Evaluation]]
+) -> None:
+    """Raise FreezeframeError if the runs share images, but not their labels."""
+    first, *further = [_tested_images(evaluations) for evaluations in by_run]
+    for images, evaluation in first.items():
+        same = [evaluation, *(tested[images] for tested in further if images in tested)]
+        if len(same) == len(runs):
+            classes = [
+                f"{', '.join(result.classes)} in {name}"
+                for name, result in zip(names_of(runs), same, strict=True)
+            ]
+            raise FreezeframeError(
+                f"the runs were tested on the same images of {evaluation.test_set}, but these have "
+                f"other labels: {' and '.join(classes)}; fit both with the same --classes"
+            )
+
+
+def _tested_images(evaluations: Mapping[str, Evaluation]) -> dict[frozenset[str], Evaluation]:
+    """Return the evaluations of one run by their images, whatever the labels are."""
+    return {
+        frozenset(image for image, _ in evaluation.images()): evaluation
+        for evaluation in evaluations.values()
+    }
 
 
 def _test_sets(evaluations: Mapping[str, Evaluation]) -> str:
@@ -189,7 +218,12 @@ def comparison_warnings(
         runs: the compared runs.
         shared: from `shared_evaluations`.
     """
+    ignoring = [
+        name for name, run in zip(names_of(runs), runs, strict=True) if ignores_patients(run.row)
+    ]
     warnings = []
+    if ignoring:
+        warnings.append(f"PatientIDs were ignored for {', '.join(ignoring)}: {PATIENTS_RISK}")
     for evaluations in shared:
         where = f"{evaluations[0].test_set}, {evaluations[0].split}"
         warnings.append(_class_text(names_of(runs), evaluations, where))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...data.groups import PATIENTS_RISK
 from ..scores.clean import is_clean, leak_count
 from ..scores.roc_area import ALPHA
+from .choices import ignores_patients, is_alphabetical
 from .comparison import RunPair
 from .ranking import RankedRow
-from .tables import heading, is_alphabetical, is_random, p_text, positive_text
+from .tables import heading, is_random, p_text, positive_text
 
 
 def title_of_test_set(ranked: Sequence[RankedRow]) -> str:
@@ -75,6 +77,8 @@ def legend(ranked: Sequence[RankedRow], metric: str) -> list[str]:
             "by alphabet: no name says which class is positive, so the last one is taken; "
             "fit with --positive to choose it"
         )
+    if any(ignores_patients(place.row) for place in ranked):
+        lines.append(f"PatientIDs ignored: {PATIENTS_RISK}")
     if any(is_random(place.row) for place in ranked):
         lines.append(
             "random: the backbone's weights are random; the score says nothing about VGG16"

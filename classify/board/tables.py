@@ -18,6 +18,7 @@ from ..scores.clean import (
 )
 from ..scores.metrics import SHOWN_METRICS
 from ..scores.paired_tests import Difference
+from .choices import ignores_patients, is_alphabetical
 from .columns import Column
 from .comparison import ALWAYS_COMPARED, RunPair
 from .ranking import RankedRow
@@ -52,14 +53,6 @@ def ranked_columns(ranked: Sequence[RankedRow], metric: str) -> list[Column]:
 def positive_text(row: Mapping[str, Any]) -> str:
     """Write the positive class: "dog (by alphabet)" if no name said which class is positive."""
     return str(row["positive"]) + " (by alphabet)" * is_alphabetical(row)
-
-
-def is_alphabetical(row: Mapping[str, Any]) -> bool:
-    """Return True if the alphabet chose the positive class; older rows do not know it."""
-    # The cell comes from a file: it may hold anything.
-    with suppress(ValueError, AttributeError, RecursionError):
-        return bool(json.loads(row.get("choices") or "{}").get("positive") == "alphabet")
-    return False
 
 
 def _differ_in_class(rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -205,7 +198,8 @@ def _start(row: Mapping[str, Any]) -> str:
 
 
 def _features(row: Mapping[str, Any]) -> str:
-    return f"{row['layer']} {row['pooling']}" + ", random" * is_random(row)
+    marks = ", random" * is_random(row) + ", PatientIDs ignored" * ignores_patients(row)
+    return f"{row['layer']} {row['pooling']}{marks}"
 
 
 def is_random(row: Mapping[str, Any]) -> bool:

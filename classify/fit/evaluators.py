@@ -15,7 +15,7 @@ from ...errors import FreezeframeError
 from ..heads.base import Head
 from ..matrix import Folds, Matrix, take
 from ..runs.part_result import PartResult, part_result
-from ..task.relatives import all_relatives, unknown
+from ..task.relatives import PartRelatives, all_relatives, unknown
 from ..task.task import Task
 from .part_features import PartFeatures
 from .search import inner_folds
@@ -44,12 +44,15 @@ class HeldOutEvaluator:
 
     Features of the test sets are read once for all heads, and their relatives in training are
     found once.
+
+    Attributes:
+        relations: of each test set, after `find_relatives`.
     """
 
     def __init__(self, task: Task) -> None:
         self._task = task
         self._features = [PartFeatures(test.part, task.layer) for test in task.tests]
-        self._relatives: list[NDArray[np.str_]] = []
+        self.relations: list[PartRelatives] = []
 
     def find_relatives(self, status: Status) -> None:
         """Find how test images are related to the training images; the second call does nothing."""
@@ -58,9 +61,9 @@ class HeldOutEvaluator:
             status(f"comparing test with training images: {finished} of {total} pairs")
 
         # Heads that follow find all relatives here already.
-        if not self._relatives:
+        if not self.relations:
             parts = [test.part for test in self._task.tests]
-            self._relatives = all_relatives(parts, self._task.train, progress)
+            self.relations = all_relatives(parts, self._task.train, progress)
 
     def evaluate(self, head: Head, pooling: str) -> tuple[list[PartResult], float]:
         """Predict all test sets.
@@ -72,8 +75,8 @@ class HeldOutEvaluator:
         results = []
         seconds = 0.0
         n = 0
-        tests = zip(self._task.tests, self._features, self._relatives, strict=True)
-        for test, features, levels in tests:
+        tests = zip(self._task.tests, self._features, self.relations, strict=True)
+        for test, features, relations in tests:
             X = features.matrix(pooling)
             # The first prediction builds and compiles what later ones reuse.
             head.predict_proba(take(X, np.arange(min(1, len(X)))))
@@ -83,6 +86,7 @@ class HeldOutEvaluator:
             n += len(proba)
             predicted = head.calibration.decide(proba)
             # Unlike cross-validation, a test set has one repeat.
+            levels = relations.levels
             results.append(
                 part_result(self._task, test.part, test.split, proba[None], predicted[None], levels)
             )

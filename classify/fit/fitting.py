@@ -33,7 +33,7 @@ from ..task.task import Task
 from .evaluators import FitRows, FoldEvaluator, HeldOutEvaluator, finite_probabilities
 from .part_features import PartFeatures
 from .search import FitOptions, fit_head, inner_folds
-from .warnings import run_warnings
+from .warnings import leak_reasons, task_warnings
 
 MOST_OF_A_REASON = 160
 """Most characters of a library's error; scikit-learn writes paragraphs."""
@@ -85,6 +85,7 @@ class HeadFitter:
         self._folds = inner_folds(task.train.labels, task.train.groups, task.validation, task.seed)
         self._by_folds = FoldEvaluator(task)
         self._by_tests = HeldOutEvaluator(task)
+        self._task_warnings: list[str] | None = None
 
     def fit(self, name: str, status: Status | None = None) -> Run:
         """Fit and score a head, write its model and predictions, append its rows to the CSV file.
@@ -197,9 +198,12 @@ class HeadFitter:
         evaluations = [result.evaluation for result in results]
         folder = self.runs / model.run_id
         rows = write_run(folder, model, evaluations, rows, self.leaderboard)
-        # Each fold may leave the same note.
-        notes = dict.fromkeys(head.notes)
-        return Run(rows, folder, [*run_warnings(self.task, results), *notes])
+        # Copies are compared once for all heads.
+        if self._task_warnings is None:
+            self._task_warnings = task_warnings(self.task, self._by_tests.relations)
+        texts = [*leak_reasons(self.task, results), *self._task_warnings, *head.notes]
+        # Two test sets of one store give the same warning, each fold may leave the same note.
+        return Run(rows, folder, list(dict.fromkeys(texts)))
 
 
 def fit_classifier(

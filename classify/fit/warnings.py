@@ -1,4 +1,4 @@
-"""Warnings about a run: reasons to doubt its scores."""
+"""Warnings about runs: reasons to doubt its scores."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import numpy as np
 
 from ...data.audit.class_changes import dropped_text
 from ...data.audit.findings import conflict_sentence
+from ...data.groups import PATIENTS_RISK
+from ...data.output.terminal import counted
 from ...data.splits import join_groups
 from ...features.layout import FAILED
 from ...features.store import FeatureStore
 from ..runs.part_result import PartResult
 from ..scores.clean import have, kinds, leak_warnings
-from ..task.relatives import LEVELS, relatives
+from ..task.part import Part
+from ..task.relatives import LEVELS, PartRelatives, relatives
 from ..task.task import Task
 
 
-def run_warnings(task: Task, results: Sequence[PartResult]) -> list[str]:
-    """Return the reasons to doubt the scores of a run, the most important first.
+def leak_reasons(task: Task, results: Sequence[PartResult]) -> list[str]:
+    """Return the reasons to doubt the scores of a run that are about relatives in training.
 
     Args:
         task: the task that the head was fitted to.
@@ -26,42 +29,62 @@ def run_warnings(task: Task, results: Sequence[PartResult]) -> list[str]:
     """
     texts: list[str] = []
     for result in results:
-        cause = _missing_fingerprints(result.part.store, task.train.store)
+        # The cause takes a look at all rows, and most runs have no need of it.
+        uncertain = result.evaluation.unknown.any()
+        cause = _unknown_cause(result.part, task.train) if uncertain else ""
         texts += leak_warnings(result.evaluation, cause)
-    texts += _two_labels(task)
-    texts += _validation_leaks(task)
-    texts += _random_weights(task)
-    texts += _untested_classes(task)
-    texts += _skipped_images(task)
-    # Two test sets of one store give the same warning.
-    return list(dict.fromkeys(texts))
+    return texts
 
 
-def _missing_fingerprints(*stores: FeatureStore) -> str:
-    """Name the stores in which only byte-identical copies can be found, and say what to do."""
-    causes = {}
-    for store in stores:
-        rows = store.rows()
-        n_missing = int((store.pixels[rows] == "").sum())
-        if n_missing and store.format_version == 1:
-            causes[store.path] = f"{store.path.name} was written by an older version"
-        # A merged store may lack the fingerprints of some images only.
-        elif n_missing:
-            causes[store.path] = (
-                f"{store.path.name} has no fingerprint of {n_missing} of {len(rows)} images"
+def task_warnings(task: Task, relations: Sequence[PartRelatives]) -> list[str]:
+    """Return the reasons to doubt the scores of all heads of a task.
+
+    Args:
+        task: the task.
+        relations: of each of its test sets.
+    """
+    return [
+        *_two_labels(task),
+        *_contradictions(task, relations),
+        *_validation_leaks(task),
+        *_ignored_patients(task),
+        *_random_weights(task),
+        *_untested_classes(task),
+        *_skipped_images(task),
+    ]
+
+
+def _unknown_cause(test: Part, train: Part) -> str:
+    """Say why relatives of some test images are unknown, and what to do."""
+    # The same names may be of one group, or of two: an older store does not say.
+    names = [(part.whole or part).names for part in (test, train)]
+    shared = frozenset.intersection(*(frozenset().union(*column.texts()) for column in names))
+    for part, column in zip((test, train), names, strict=True):
+        if test.store is not train.store and shared & set(column.uncertain_groups()):
+            store = part.store
+            return (
+                f"{store.path.name} (format version {store.format_version}) does not keep "
+                "whether its groups are those of other stores; "
+                "run extract-features again, which rewrites it"
             )
-    # A store of an older format may have groups in common with the other store, or not.
-    names = [set(store.groups[store.rows()].tolist()) - {""} for store in stores]
-    if len(names) == 2 and stores[0] is not stores[1] and names[0] & names[1]:
-        for store in stores:
-            if not store.has_row_checksums:
-                causes[store.path] = (
-                    f"{store.path.name} (format version {store.format_version}) does not keep "
-                    "whether its groups are those of other stores"
-                )
-                return f"{causes[store.path]}; run extract-features again, which rewrites it"
-    advice = "run extract-features again, which adds fingerprints and computes no feature again"
-    return f"{' and '.join(causes.values())}: only byte-identical copies are found; {advice}"
+    # One store may have both parts.
+    causes = [_missing_fingerprints(store) for store in {test.store: None, train.store: None}]
+    return (
+        f"{' and '.join(filter(None, causes))}: only byte-identical copies are found; "
+        "run extract-features again, which adds fingerprints and computes no feature again"
+    )
+
+
+def _missing_fingerprints(store: FeatureStore) -> str:
+    """Say that a store lacks the fingerprints of some images; "" if it has all."""
+    rows = store.rows()
+    n_missing = int((store.pixels[rows] == "").sum())
+    if not n_missing:
+        return ""
+    if store.format_version == 1:
+        return f"{store.path.name} was written by an older version"
+    # A merged store may lack the fingerprints of some images only.
+    return f"{store.path.name} has no fingerprint of {n_missing} of {len(rows)} images"
 
 
 def _two_labels(task: Task) -> list[str]:
@@ -81,6 +104,21 @@ def _two_labels(task: Task) -> list[str]:
     return texts
 
 
+def _contradictions(task: Task, relations: Sequence[PartRelatives]) -> list[str]:
+    """Count the test images of which training has a copy with another label."""
+    texts = []
+    for test, related in zip(task.tests, relations, strict=True):
+        part = test.part
+        rows = part.rows[related.contradicted]
+        if len(rows):
+            texts.append(
+                f"{part.store.data_set}, {test.split}: {counted(len(rows), 'test image')} "
+                f"{have(len(rows))} a copy in training with another label: "
+                f"first {part.store.paths[rows[0]]}"
+            )
+    return texts
+
+
 def _validation_leaks(task: Task) -> list[str]:
     """Warn if hyper-parameters were chosen by relatives of the images that were fitted on."""
     if not task.validation.any():
@@ -95,6 +133,10 @@ def _validation_leaks(task: Task) -> list[str]:
         f"{n} of {len(levels)} validation images {have(n)} a relative among the other training "
         f"images ({kinds(levels)}): the choice of hyper-parameters is optimistic"
     ]
+
+
+def _ignored_patients(task: Task) -> list[str]:
+    return [f"PatientIDs are ignored: {PATIENTS_RISK}"] if task.patients_ignored else []
 
 
 def _random_weights(task: Task) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,15 +56,30 @@ def near_duplicates(store: FeatureStore, progress: Progress | None = None) -> ND
     return groups
 
 
+@dataclass(frozen=True, eq=False)
+class PartRelatives:
+    """The relations of test rows to the training rows.
+
+    Attributes:
+        levels: strongest relation of each test row, a key of `LEVELS`, `UNKNOWN` or "", of shape
+            (n_test,).
+        contradicted: True where a training row shows the same picture with another label, bool of
+            shape (n_test,).
+    """
+
+    levels: NDArray[np.str_]
+    contradicted: NDArray[np.bool_]
+
+
 def relatives(test: Part, train: Part, progress: Progress | None = None) -> NDArray[np.str_]:
     """Return each test row's strongest relation to the training rows; see `all_relatives`."""
-    return all_relatives([test], train, progress)[0]
+    return all_relatives([test], train, progress)[0].levels
 
 
 def all_relatives(
     tests: Sequence[Part], train: Part, progress: Progress | None = None
-) -> list[NDArray[np.str_]]:
-    """Return each test row's strongest relation to the training rows, a key of `LEVELS`.
+) -> list[PartRelatives]:
+    """Return the relations of each test set's rows to the training rows.
 
     A row without a relation gets "". It gets `UNKNOWN` if no relation was found, but one may exist:
     images of the row's chain or of the training part have no digest of their pixels, or a store
@@ -77,9 +94,6 @@ def all_relatives(
         tests: rows of any stores, for each test set.
         train: rows of one of these stores, or of another one.
         progress: called with (compared pairs, all pairs).
-
-    Returns:
-        For each test set an array of shape (n_test,).
     """
     if not tests:
         return []
@@ -108,8 +122,27 @@ def all_relatives(
         levels = unknown(test, train)
         for level, groups in groups_by_level.items():
             levels[np.isin(groups[places.of(test)], groups[places.of(train)])] = level
-        results.append(levels)
+        contradicted = _contradicted(
+            pictures[places.of(test)], test.labels, pictures[places.of(train)], train.labels
+        )
+        results.append(PartRelatives(levels, contradicted))
     return results
+
+
+def _contradicted(
+    test_pictures: NDArray[np.intp],
+    test_labels: NDArray[np.str_],
+    train_pictures: NDArray[np.intp],
+    train_labels: NDArray[np.str_],
+) -> NDArray[np.bool_]:
+    """Return True for each test row whose picture has another label in a training row."""
+    # Few pictures are in both parts; only these need a look at their labels.
+    shared = np.flatnonzero(np.isin(train_pictures, test_pictures))
+    labels_of: dict[int, set[str]] = defaultdict(set)
+    for row in shared.tolist():
+        labels_of[int(train_pictures[row])].add(str(train_labels[row]))
+    pairs = zip(test_pictures.tolist(), test_labels.tolist(), strict=True)
+    return np.array([bool(labels_of.get(picture, set()) - {label}) for picture, label in pairs])
 
 
 def unknown(test: Part, train: Part) -> NDArray[np.str_]:

@@ -573,8 +573,17 @@ def test_errors_of_compare_are_one_line() -> None:
         svm,
         knn,
     )
+    # The same images, with the class tumour under another name.
+    renamed = replace(evaluation(0, test_id="e" * 12), classes=("healthy", "zed"))
+    fails(
+        "the runs were tested on the same images of navoneel, but these have other labels: "
+        "healthy, tumour in svm and healthy, zed in rf; fit both with the same --classes",
+        1,
+        svm,
+        add("rf", renamed, number=3),
+    )
     fails("a comparison needs two runs, got only x; name another run", 2, "x")
-    fails("'2026': is the beginning of 3 run ids, .*; type more of one", 2, "2026", svm)
+    fails("'2026': is the beginning of 4 run ids, .*; type more of one", 2, "2026", svm)
     nothing = "'x': no folder or file has this name, and in "
     advice = "; give a run's folder, or a run id that `leaderboard --format csv` lists"
     fails(rf"{nothing}leaderboard\.csv no run id begins with it{advice}", 2, "x", svm)

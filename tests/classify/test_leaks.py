@@ -394,15 +394,40 @@ def test_relatives_are_found_once_for_all_heads(
 ) -> None:
     calls = []
 
-    def spy(*arguments: Any) -> list[NDArray[np.str_]]:
+    def spy(*arguments: Any) -> Any:
         calls.append(arguments)
         return all_relatives(*arguments)
 
     monkeypatch.setattr("freezeframe.classify.fit.evaluators.all_relatives", spy)
+    monkeypatch.setattr(
+        "freezeframe.classify.fit.fitting.task_warnings", lambda *_: calls.append("warnings") or []
+    )
     fitter = HeadFitter(make_task(FeatureStore(leaking(9))), leaderboard="l.csv")
     for head in ("majority", "naive-bayes"):
         assert fitter.fit(head).row["n_test_leaking"] == 9
-    assert len(calls) == 1
+    assert len(calls) == 2
+
+
+def test_copies_in_training_with_another_label_are_counted(make_store: MakeStore) -> None:
+    # Tested on: copies of the sick pictures 0 and 2 as healthy, of the healthy 1 as healthy.
+    own = [saved(picture(0)), saved(picture(1), "BMP"), saved(picture(2), "JPEG", quality=60)]
+    labels = [*TWO[:14], "healthy", "healthy", "healthy", "sick"]
+    splits = ["train"] * 14 + ["test"] * 4
+    files = [*pictures(14), *own, *pictures(1, 90)]
+    # A patient's other picture may have another label; that is no contradiction.
+    patients = ["p"] + [""] * 16 + ["p"]
+    train = make_store("a.h5", labels, splits=splits, patients=patients, **recognised(files))
+    turned = picture(3).transpose(Image.Transpose.ROTATE_90)
+    test = make_store("b.h5", ["sick", "healthy"], **recognised([saved(turned), *pictures(1, 95)]))
+    run = fit_classifier(make_task(FeatureStore(train)), "majority", leaderboard="l.csv")
+    sentence = "scans, test: 2 test images have a copy in training with another label: first "
+    assert [text for text in run.warnings if "another label" in text] == [
+        sentence + "healthy/14.png"
+    ]
+    printed = fit(train, "--test", test, "--allow-leaks").stderr
+    assert f"warning: {sentence}healthy/14.png\n" in printed
+    external = "scans, external: 1 test image has a copy in training with another label: first"
+    assert f"warning: {external} sick/0.png\n" in printed
 
 
 def test_the_table_shows_leaks_and_the_clean_accuracy(leaking: Callable[[int], Path]) -> None:

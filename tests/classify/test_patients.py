@@ -298,8 +298,8 @@ def test_a_chain_leads_through_another_test_store(
     test = make_store("test.h5", LABELS, patients=["p1", ""], **pictures_of(2, 7))
     stores = [FeatureStore(path) for path in (test, middle)]
     task = make_task(FeatureStore(train), tests=stores)
-    levels = all_relatives([part.part for part in task.tests], task.train)
-    assert [found.tolist() for found in levels] == [["group", ""], ["bytes", "group"]]
+    relations = all_relatives([part.part for part in task.tests], task.train)
+    assert [found.levels.tolist() for found in relations] == [["group", ""], ["bytes", "group"]]
     audited = run("audit", "train.h5", "--against", "test.h5", "--against", "middle.h5")
     assert audited.exit_code == 0, audited.output
     alone = make_task(FeatureStore(train), tests=stores[:1])
@@ -397,10 +397,19 @@ def test_one_patient_for_all_is_named_as_the_cause(studies: Path, stray: str, co
         refused = run("fit-classifier", "anon.h5", "--model", "knn", *options)
         assert refused.exit_code == 1
         assert cause in " ".join(refused.stderr.split())
-    fitted = run("fit-classifier", "anon.h5", "--model", "knn", "--ignore-patient-ids")
+    models = ("--model", "knn", "--model", "majority")
+    fitted = run("fit-classifier", "anon.h5", *models, "--ignore-patient-ids")
     assert fitted.exit_code == 0, fitted.output
-    row = pd.read_csv("leaderboard.csv").iloc[0]
-    assert json.loads(row.choices)["patients"] == "ignored"
+    rows = pd.read_csv("leaderboard.csv")
+    assert json.loads(rows.choices[0])["patients"] == "ignored"
+    # The output of the fit, the leaderboard and a comparison say so, too.
+    risk = "images of one patient may be both trained and tested on"
+    assert fitted.stderr.count(f"warning: PatientIDs are ignored: {risk}\n") == 1
+    board = run("leaderboard", "--format", "markdown").stdout
+    assert board.count(", PatientIDs ignored |") == 2
+    assert f"- PatientIDs ignored: {risk}\n" in board
+    compared = run("compare", *rows.run_id).stderr
+    assert f"warning: PatientIDs were ignored for knn, majority: {risk}\n" in compared
 
 
 def test_a_store_made_without_patients_says_so_in_the_row(studies: Path) -> None:
