@@ -1,7 +1,7 @@
 """A Python process that exchanges messages through its standard streams: JSON, one a line.
 
-Plain processes, not `multiprocessing`: nothing is unpickled, a program that calls this package needs
-no `if __name__ == "__main__"`, and a process that is killed at any instant blocks no queue.
+Plain processes, not `multiprocessing`: nothing is unpickled, a program that calls this package
+needs no `if __name__ == "__main__"`, and a process that is killed at any instant blocks no queue.
 """
 
 from __future__ import annotations
