@@ -19,6 +19,9 @@ from ...errors import FreezeframeError
 if TYPE_CHECKING:
     from ..prediction.prediction import Prediction
 
+MOST_COPIES = 10
+"""Most copies of training images that are listed below the table."""
+
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
@@ -78,6 +81,9 @@ def predict(model: Path, sources: tuple[Path, ...], output: str, weights: str, e
         ]
     print_predictions = {"table": _print_table, "csv": _print_csv, "json": _print_json}[output]
     print_predictions(predictions, predictor.model.classes)
+    if predictor.not_looked_up:
+        note = f"images are not looked up among the training images: {predictor.not_looked_up}"
+        click.echo(printable(f"note: {note}"), err=True)
     # Unreadable images have no frames.
     frames = Counter(prediction.frames for prediction in predictions if not prediction.error)
     for line in frames_lines(frames):
@@ -110,23 +116,48 @@ def _print_table(predictions: list[Prediction], classes: tuple[str, ...]) -> Non
     rows.columns[0].no_wrap = False
     for name in classes:
         rows.add_column(f"p({printable(name)})", justify="right", no_wrap=True)
+    copies = [prediction for prediction in predictions if _is_copy(prediction)]
+    if copies:
+        rows.add_column("")
     for prediction in predictions:
         if not prediction.error:
             shares = [f"{prediction.probabilities[name]:.3f}" for name in classes]
-            rows.add_row(printable(prediction.path), printable(prediction.label), *shares)
+            marks = ["trained on"] if _is_copy(prediction) else []
+            rows.add_row(printable(prediction.path), printable(prediction.label), *shares, *marks)
     console().print(rows)
+    _print_copies(copies)
+
+
+def _print_copies(copies: list[Prediction]) -> None:
+    """Print which training images the first images are copies of, one a line."""
+    from ..guards.training_lookup import COPY_WARNING
+
+    for prediction in copies[:MOST_COPIES]:
+        line = f"{prediction.path}: {COPY_WARNING} ({prediction.training_copy})"
+        click.echo(printable(line))
+    if len(copies) > MOST_COPIES:
+        click.echo(printable(f"and {len(copies) - MOST_COPIES} more copies of training images"))
+
+
+def _is_copy(prediction: Prediction) -> bool:
+    return prediction.training_copy is not None and prediction.training_copy.is_copy
 
 
 def _print_csv(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
     """Print all images; unreadable ones have a reason in place of probabilities."""
     # Six decimals, as in the leaderboard; JSON has all digits.
-    lines = [csv_line(["path", "label", *(f"p_{name}" for name in classes), "error"])]
+    shares = [f"p_{name}" for name in classes]
+    lines = [csv_line(["path", "label", *shares, "known", "known_path", "known_label", "error"])]
     for prediction in predictions:
         if prediction.error:
             shares = [""] * len(classes)
         else:
             shares = [f"{prediction.probabilities[name]:.6f}" for name in classes]
-        lines.append(csv_line([prediction.path, prediction.label, *shares, prediction.error]))
+        # An image that was not looked up has empty cells.
+        copy = prediction.training_copy
+        relation = [copy.level, copy.path, copy.label] if copy else [""] * 3
+        cells = [prediction.path, prediction.label, *shares, *relation, prediction.error]
+        lines.append(csv_line(cells))
     # CSV is UTF-8, whatever the encoding of the terminal is.
     click.echo("".join(lines).encode(), nl=False)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ...data.output.terminal import Status
 from ...errors import FreezeframeError, ParameterError
 from ...extract.backbones.weights import reload_weights
+from ..guards.training_images import TrainingImages
 from ..heads.base import Head
 from ..heads.networks.checkpoints import remove_checkpoints
 from ..heads.networks.context import TrainingContext
@@ -29,6 +30,7 @@ from ..runs.model_file import FittedHead
 from ..runs.part_result import PartResult
 from ..runs.row import Costs, leaderboard_row
 from ..runs.run import Run, check_writable, write_run
+from ..runs.training_file import TrainingImagesFile
 from ..task.task import Task
 from .evaluators import FitRows, FoldEvaluator, HeldOutEvaluator, finite_probabilities
 from .part_features import PartFeatures
@@ -178,6 +180,11 @@ class HeadFitter:
 
         return fit_rows
 
+    @cached_property
+    def _images(self) -> TrainingImagesFile:
+        """The training images, which all runs share."""
+        return TrainingImagesFile(TrainingImages.of_part(self.task.train, self.task.classes))
+
     def _write(self, head: Head, pooling: str, results: Sequence[PartResult], costs: Costs) -> Run:
         """Write the run's folder and its rows."""
         now = datetime.now(UTC)
@@ -190,6 +197,7 @@ class HeadFitter:
             pooling=pooling,
             provenance=store.provenance,
             training_fingerprint=store.fingerprint,
+            training_images=self._images.digest,
             run_id=f"{now:%Y%m%d-%H%M%S}-{head.name}-{secrets.token_hex(3)}",
         )
         # The model file keeps its own scores, so that it can be judged without the leaderboard.
@@ -197,7 +205,7 @@ class HeadFitter:
         model = replace(model, scores=[row.summary() for row in rows])
         evaluations = [result.evaluation for result in results]
         folder = self.runs / model.run_id
-        rows = write_run(folder, model, evaluations, rows, self.leaderboard)
+        rows = write_run(folder, model, evaluations, rows, self.leaderboard, self._images)
         # Copies are compared once for all heads.
         if self._task_warnings is None:
             self._task_warnings = task_warnings(self.task, self._by_tests.relations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ class DecodedImage:
         pixels: uint8 RGB of the backbone's input size, of shape (height, width, 3); None if the
             image cannot be read.
         fingerprint: SHA-256 of the image's size and pixels before it was resized.
+        thumbnail: thumbnail of the image, see `Fingerprint`; None if it cannot be read.
+        sha256: SHA-256 of the image's file; "" for arrays, and if it cannot be read.
         error: why the image cannot be read; "" if it can.
         frames: number of frames in the file, of which the first is decoded.
     """
@@ -40,6 +43,8 @@ class DecodedImage:
     path: str
     pixels: NDArray[np.uint8] | None = None
     fingerprint: str = ""
+    thumbnail: NDArray[np.uint8] | None = None
+    sha256: str = ""
     error: str = ""
     frames: int = 1
 
@@ -64,9 +69,14 @@ def decode_input(
     """
     path = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
     try:
-        rgb, frames = _rgb_pixels(image, max_pixels)
+        content = _content(image)
+        rgb, frames = _rgb_pixels(content, max_pixels)
         pixels = resize_image(rgb, *input_size, resize)
-        return DecodedImage(path, pixels, fingerprint(rgb).pixels, frames=frames)
+        sha256 = hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else ""
+        image_print = fingerprint(rgb)
+        return DecodedImage(
+            path, pixels, image_print.pixels, image_print.thumbnail, sha256, frames=frames
+        )
     # The same kinds of errors as `read_image` expects.
     except (ImageError, MissingExtraError, ValueError) as error:
         return DecodedImage(path, error=" ".join(str(error).split()))
@@ -74,18 +84,27 @@ def decode_input(
         return DecodedImage(path, error=unread_reason(error))
 
 
-def _rgb_pixels(image: ImageInput, max_pixels: int) -> tuple[NDArray[np.uint8], int]:
-    """Read or convert one image into uint8 RGB of shape (height, width, 3), and count its frames.
+def _content(image: ImageInput) -> bytes | NDArray[np.uint8]:
+    """Read the file of a path; return anything else as it is.
 
     Raises:
-        ImageError: the image is missing, damaged, or of another kind or shape.
+        ImageError: the file is missing.
         OSError: the file cannot be read.
     """
-    if isinstance(image, str | os.PathLike):
-        # A pipe or a device could block for ever.
-        if not Path(image).is_file():
-            raise ImageError("no such file")
-        image = read_image_bytes(image)
+    if not isinstance(image, str | os.PathLike):
+        return image
+    # A pipe or a device could block for ever.
+    if not Path(image).is_file():
+        raise ImageError("no such file")
+    return read_image_bytes(image)
+
+
+def _rgb_pixels(image: bytes | NDArray[np.uint8], max_pixels: int) -> tuple[NDArray[np.uint8], int]:
+    """Decode or convert one image into uint8 RGB of (height, width, 3), and count its frames.
+
+    Raises:
+        ImageError: the image is damaged, or of another kind or shape.
+    """
     if isinstance(image, bytes):
         return decode_image(image, max_pixels=max_pixels), count_frames(image)
     if not isinstance(image, np.ndarray):

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ...errors import ModelFileError
+from ..runs.training_file import TRAINING_FILE
 
 MOST_NAMED = 5
 """Most model files that an error names."""
@@ -22,7 +23,7 @@ def find_model(place: str | os.PathLike[str]) -> Path:
         return path
     # The folder of a run first: its own model is meant, whatever else is below.
     for pattern in ("*.safetensors", "*/*.safetensors"):
-        models = sorted(path.glob(pattern))
+        models = [model for model in sorted(path.glob(pattern)) if model.name != TRAINING_FILE]
         if len(models) == 1:
             return models[0]
         if models:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ..guards.training_lookup import TrainingCopy
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
@@ -23,6 +25,8 @@ class Prediction:
         fingerprint: SHA-256 of the decoded image's size and pixels, in hexadecimal digits, as in a
             feature store: copies saved without loss share it. "" if the image could not be read.
         frames: number of frames in the file, of which the first is predicted.
+        training_copy: the training image that the image is a copy of, if there is one; None if it
+            was not looked up.
     """
 
     path: str
@@ -32,3 +36,4 @@ class Prediction:
     features: NDArray[np.float32] | None = field(default=None, repr=False)
     fingerprint: str = ""
     frames: int = 1
+    training_copy: TrainingCopy | None = None

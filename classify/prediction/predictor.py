@@ -8,11 +8,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.fingerprints import Fingerprint
 from ...errors import FreezeframeError, ModelFileError, ParameterError
 from ...extract.backbones.weights import reload_weights
 from ...extract.devices import cpu_cores
@@ -21,7 +23,9 @@ from ...extract.filling import start_engine
 from ...extract.pipeline import MOST_A_BATCH
 from ...extract.settings import Settings
 from ...features.rows.pooling import pool
+from ..guards.training_lookup import TrainingCopy, TrainingLookup
 from ..runs.model_file import FittedHead, load_model
+from ..runs.training_file import TRAINING_FILE, load_training_images
 from .image_input import DecodedImage, ImageInput, decode_input
 from .model_place import find_model
 from .prediction import Prediction
@@ -69,7 +73,13 @@ class Predictor:
         weights: str = "imagenet",
         engine: str = "auto",
     ) -> None:
-        self.model = model if isinstance(model, FittedHead) else load_model(find_model(model))
+        if isinstance(model, FittedHead):
+            self.model = model
+            self._lookup, self.not_looked_up = None, "the head was loaded without its run's folder"
+        else:
+            path = find_model(model)
+            self.model = load_model(path)
+            self._lookup, self.not_looked_up = _training_lookup(path.parent, self.model)
         self._settings = _settings(self.model, weights, engine)
         self.engine = self._settings.engine
         self.input_size = self._settings.network.input_size
@@ -101,6 +111,8 @@ class Predictor:
                 with.
             FreezeframeError: the predictor is closed.
         """
+        if self._lookup is not None:
+            self._lookup.load()
         with self._lock:
             self._loaded_engine()
 
@@ -184,8 +196,18 @@ class Predictor:
                 yield Prediction(image.path, "", {}, image.error)
             else:
                 yield replace(
-                    next(rows), path=image.path, fingerprint=image.fingerprint, frames=image.frames
+                    next(rows),
+                    path=image.path,
+                    fingerprint=image.fingerprint,
+                    frames=image.frames,
+                    training_copy=self._training_copy(image),
                 )
+
+    def _training_copy(self, image: DecodedImage) -> TrainingCopy | None:
+        """Look a readable image up among the training images; None if they are not there."""
+        if self._lookup is None or image.thumbnail is None:
+            return None
+        return self._lookup.find(image.sha256, Fingerprint(image.fingerprint, image.thumbnail))
 
     def _predict_pixels(self, pixels: list[NDArray[np.uint8]]) -> list[Prediction]:
         """Run the backbone and the head on images of the input size."""
@@ -256,6 +278,16 @@ def _settings(model: FittedHead, weights: str, engine: str) -> Settings:
         precision = settings.precision if engine == "keras" else "float32"
         settings = replace(settings, engine=engine, precision=precision, batch_size=None)
     return settings.resolved()
+
+
+def _training_lookup(folder: Path, model: FittedHead) -> tuple[TrainingLookup | None, str]:
+    """Return the lookup of a run's training images; or None and the reason."""
+    if not model.training_images:
+        return None, "the model file is of an earlier version; fit the head again"
+    images = load_training_images(folder, model)
+    if images is None:
+        return None, f"{folder / TRAINING_FILE} is missing; keep it beside the model"
+    return TrainingLookup(images), ""
 
 
 def _check_several(images: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from .prediction import Prediction
@@ -10,15 +11,18 @@ from .prediction import Prediction
 def prediction_record(prediction: Prediction) -> dict[str, Any]:
     """Return a prediction as a JSON object; only an unreadable image has an error.
 
-    The numbers are unrounded: JSON keeps every digit of a float.
+    The numbers are unrounded: JSON keeps every digit of a float. `known` is None if the image was
+    not looked up among the training images.
 
     Examples:
-        >>> prediction_record(Prediction("scan.png", "lesion", {"lesion": 0.75, "none": 0.25}))
-        {'path': 'scan.png', 'label': 'lesion', 'probabilities': {'lesion': 0.75, 'none': 0.25}}
+        >>> record = prediction_record(Prediction("scan.png", "lesion", {"lesion": 1.0}))
+        >>> record["label"], record["probabilities"], record["known"]
+        ('lesion', {'lesion': 1.0}, None)
     """
     record: dict[str, Any] = {
         "path": prediction.path,
         "label": prediction.label,
         "probabilities": prediction.probabilities,
+        "known": asdict(copy) if (copy := prediction.training_copy) else None,
     }
     return record | {"error": prediction.error} if prediction.error else record

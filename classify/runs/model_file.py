@@ -44,6 +44,8 @@ class FittedHead:
         training_fingerprint: fingerprint of that store.
         run_id: the run that fitted it.
         scores: its scores on each test set, by column of the leaderboard.
+        training_images: digest of the file of its training images, see `TrainingImagesFile`; ""
+            before version 4.
     """
 
     head: Head
@@ -54,6 +56,7 @@ class FittedHead:
     training_fingerprint: str
     run_id: str
     scores: list[dict[str, Any]] = field(default_factory=list)
+    training_images: str = ""
 
 
 def save_model(path: str | os.PathLike[str], model: FittedHead) -> None:
@@ -170,6 +173,7 @@ def _restore_head(arrays: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> 
         training_fingerprint=str(about["training_fingerprint"]),
         run_id=str(about["run_id"]),
         scores=[dict(scores) for scores in about.get("scores", ())],
+        training_images=str(about.get("training_images", "")),
     )
     _check_classes(about["classes"])
     shape = find_backbone(model.provenance["backbone"]).layers[model.layer]

@@ -17,6 +17,7 @@ from .leaderboard import append_rows
 from .model_file import FittedHead, save_model
 from .prediction_file import write_predictions
 from .row import LeaderboardRow
+from .training_file import TrainingImagesFile
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def write_run(
     evaluations: Sequence[Evaluation],
     rows: Sequence[LeaderboardRow],
     leaderboard: Path,
+    images: TrainingImagesFile,
 ) -> list[LeaderboardRow]:
     """Write a run's folder, then append its rows: every row has its model and its predictions.
 
@@ -64,6 +66,7 @@ def write_run(
         evaluations: its predictions of each test set.
         rows: its rows; they do not hold the size of the model file yet.
         leaderboard: the CSV file to append to.
+        images: the training images; the model has the digest of this file.
 
     Returns:
         The rows as appended, with the size of the model file.
@@ -75,6 +78,7 @@ def write_run(
     try:
         folder.mkdir(parents=True)
         save_model(path, model)
+        images.write(folder)
         write_predictions(folder / "predictions.csv", evaluations)
         _write_history(folder / "history.csv", model.head.record.history)
         # A power cut must not leave rows whose model is empty.

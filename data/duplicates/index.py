@@ -73,11 +73,14 @@ class ThumbnailIndex:
             each dimension.
         radius: distance within which nearly all edits of a picture, or of its crops, are.
         tree_radius: the same distance in the first `TREE_DIMENSIONS` alone.
+        directions: the discriminants, which map spectra to points, float32 of shape (128,
+            DIMENSIONS).
     """
 
     points: FloatArray
     radius: float
     tree_radius: float
+    directions: FloatArray
 
     @classmethod
     def fit(cls, thumbnails: NDArray[np.uint8]) -> ThumbnailIndex:
@@ -111,8 +114,29 @@ class ThumbnailIndex:
             float(np.quantile(np.sqrt(squares[:, :n].sum(axis=1)), RADIUS_QUANTILE))
             for n in (DIMENSIONS, TREE_DIMENSIONS)
         )
-        points = (features @ directions.astype(np.float32)).astype(np.float32)
-        return cls(points, radius, tree_radius)
+        single = directions.astype(np.float32)
+        points = (features @ single).astype(np.float32)
+        return cls(points, radius, tree_radius, single)
+
+    def near(self, thumbnail: NDArray[np.uint8]) -> NDArray[np.intp]:
+        """Return the numbers of the pictures that are worth comparing with a new one.
+
+        Either of the two may be a crop of the other.
+
+        Args:
+            thumbnail: of shape (side, side), not blank.
+
+        Returns:
+            The numbers, the nearest first, of shape (n_near,).
+        """
+        own = _crop_spectra(thumbnail[None])[:, 0] @ self.directions
+        # The new picture against all crops, then its crops against all whole pictures.
+        distances = [np.linalg.norm(points - own[0], axis=1) for points in self.points]
+        distances += [np.linalg.norm(self.points[0] - crop, axis=1) for crop in own[1:]]
+        distance = np.min(distances, axis=0)
+        order = np.argsort(distance, kind="stable")
+        near: NDArray[np.intp] = order[distance[order] <= self.radius]
+        return near
 
     def candidates(
         self, rows: NDArray[np.intp], sides: NDArray[np.intp] | None = None
@@ -204,16 +228,23 @@ def _features(thumbnails: NDArray[np.uint8]) -> FloatArray:
     features = np.empty((len(CROP_SHARES), len(thumbnails), 2 * _FREQUENCIES**2), np.float32)
 
     def fill(part: slice) -> None:
-        grey = shrink(thumbnails[part].astype(np.float32), _SPECTRUM_SIDE)
-        for share, rows in zip(CROP_SHARES, features, strict=True):
-            crops = grey if share == 1 else _crop(grey, (share, share), np.zeros((2, 1)))
-            rows[part] = spectra(crops)
+        features[:, part] = _crop_spectra(thumbnails[part])
 
     # Each of our threads uses one thread of linear algebra: more would compete for the cores.
     with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as pool:
         for _ in pool.map(fill, _slices(len(thumbnails))):
             pass
     return features
+
+
+def _crop_spectra(thumbnails: NDArray[np.uint8]) -> FloatArray:
+    """Compute spectra of few thumbnails and of their crops, of shape (len(CROP_SHARES), n, 128)."""
+    grey = shrink(thumbnails.astype(np.float32), _SPECTRUM_SIDE)
+    crops = [
+        spectra(grey if share == 1 else _crop(grey, (share, share), np.zeros((2, 1))))
+        for share in CROP_SHARES
+    ]
+    return np.stack(crops)
 
 
 def _edit_differences(grey: FloatArray, features: FloatArray) -> FloatArray:

@@ -17,6 +17,7 @@ from freezeframe.data.demo.drawing import draw_slice
 from freezeframe.data.duplicates import remembered as pairs_cache
 from freezeframe.data.duplicates.by_features import cosine_pairs
 from freezeframe.data.duplicates.index import MOST_WITHOUT_INDEX, ThumbnailIndex, spectra
+from freezeframe.data.duplicates.lookup import Match, PictureLookup
 from freezeframe.data.duplicates.pairs import NearPairs, duplicate_groups, merge_groups, near_pairs
 from freezeframe.data.duplicates.remembered import remembered_near_pairs
 from freezeframe.data.duplicates.symmetries import SYMMETRY_NAMES, apply_symmetry, inverse
@@ -351,3 +352,31 @@ class TestRemembered:
         for n in (1, 2, 3, 4):
             remembered_near_pairs(np.stack([thumbnail(image) for image in draw_heads(n)]))
         assert len(list(tmp_path.rglob("*.npz"))) == 2
+
+
+@pytest.mark.parametrize("n", [30, MOST_WITHOUT_INDEX + 1])
+def test_a_lookup_finds_what_pairs_across_two_sides_are(n: int) -> None:
+    """Without an index, and with one; edits are found, look-alikes are not."""
+    heads = draw_heads(n)
+    thumbnails = np.stack([thumbnail(image) for image in heads[10:]])
+    edits = list(EDITS.values())
+    new = [edits[number % len(edits)](heads[10 + 2 * number]) for number in range(9)]
+    pictures = np.stack([thumbnail(image) for image in [*heads[:10], *new]])
+    sides = np.repeat([0, 1], [len(pictures), len(thumbnails)])
+    near = near_pairs(np.concatenate([pictures, thumbnails]), sides=sides)
+    expected = {first: second - len(pictures) for first, second in numbers(near)}
+    assert len(expected) == 9
+    lookup = PictureLookup(thumbnails)
+    matches = {place: lookup.find(picture) for place, picture in enumerate(pictures)}
+    found = {place: match for place, match in matches.items() if match}
+    assert {place: match.place for place, match in found.items()} == expected
+    symmetries = dict(zip(near.first.tolist(), near.symmetry.tolist(), strict=True))
+    assert {place: match.symmetry for place, match in found.items()} == symmetries
+
+
+def test_a_blank_picture_is_looked_up_among_equal_ones_only() -> None:
+    lookup = PictureLookup(np.stack([np.full((THUMBNAIL,) * 2, level) for level in (0, 7)]))
+    assert lookup.find(np.full((THUMBNAIL,) * 2, 7, np.uint8)) == Match(1, 1.0, 0)
+    assert lookup.find(np.full((THUMBNAIL,) * 2, 8, np.uint8)) is None
+    assert lookup.find(thumbnail(draw_head(0))) is None
+    assert PictureLookup(np.empty((0, 64, 64), np.uint8)).find(thumbnail(draw_head(0))) is None

@@ -1,0 +1,1 @@
+"""Guards: reasons not to believe an answer about an image."""

@@ -1,0 +1,81 @@
+"""The file in a run's folder that keeps the fingerprints of its training images."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from ...data.output.capacity import memory_bytes
+from ...errors import ModelFileError
+from ..guards.training_images import TrainingImages
+from .array_file import content_digest, one_line, read_header
+from .model_file import FittedHead
+
+TRAINING_FILE = "training_images.safetensors"
+TRAINING_FORMAT = "freezeframe-training-images"
+
+_TITLE = f"{TRAINING_FORMAT} 1\n"
+
+
+class TrainingImagesFile:
+    """A file of training images that is written into the folder of each run of a fit.
+
+    Args:
+        images: the training images, the same for all runs.
+
+    Attributes:
+        digest: digest of the file's content, which model files keep: no other file counts as
+            theirs.
+    """
+
+    def __init__(self, images: TrainingImages) -> None:
+        self._arrays = {name: np.ascontiguousarray(a) for name, a in images.arrays.items()}
+        self.digest = content_digest(_TITLE, "", self._arrays)
+        self._written: list[Path] = []
+
+    def write(self, folder: Path) -> None:
+        """Write the file into a run's folder.
+
+        Raises:
+            OSError: the file exists, or cannot be written.
+        """
+        from safetensors.numpy import save
+
+        path = folder / TRAINING_FILE
+        for earlier in self._written:
+            # Runs of one fit share the bytes on the disk, where it has hard links.
+            with suppress(OSError):
+                os.link(earlier, path)
+                return
+        # "x": a file that exists is never overwritten.
+        with path.open("xb") as file:
+            file.write(save(self._arrays, {"format": TRAINING_FORMAT, "format_version": "1"}))
+        self._written = [path]
+
+
+def load_training_images(folder: Path, model: FittedHead) -> TrainingImages | None:
+    """Read the training images of a model from its run's folder; None if the file is missing.
+
+    Raises:
+        ModelFileError: the file was changed, or is that of another model.
+    """
+    path = folder / TRAINING_FILE
+    if not path.is_file():
+        return None
+    advice = "copy the whole run folder again, or delete the file: images are not looked up then"
+    try:
+        stored, _ = read_header(path)
+        if sum(array.n_bytes for array in stored.values()) > memory_bytes():
+            raise ValueError("larger than the memory")
+        if content_digest(_TITLE, "", stored) != model.training_images:
+            raise ValueError("its digest does not match")
+        arrays = {name: array.read() for name, array in stored.items()}
+        return TrainingImages.restore(arrays, model.classes)
+    # Safetensors reports damage by exceptions of several kinds.
+    except Exception as error:
+        raise ModelFileError(
+            f"{path}: not the file that was written with its model ({one_line(error)}); {advice}"
+        ) from None
