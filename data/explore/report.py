@@ -197,11 +197,13 @@ def _hint_section(exploration: Exploration) -> list[str]:
         )
         for hint in exploration.hints
     ]
-    headings = ("columns", "balanced accuracy", "95 % interval, %", "chance", "best question")
+    headings = ("property", "balanced accuracy", "95 % interval, %", "by guessing", "clearest rule")
     note = (
-        "Balanced accuracy of a small tree that sees these columns only, cross-validated with "
-        "copies kept together. Brightness and contrast belong to the picture and may rightly give "
-        "a class away: a head should do better than they do."
+        "For each property, a small decision tree sees nothing else of the images. Its balanced "
+        "accuracy is cross-validated, with copies kept together. The clearest rule is the one "
+        "question about the property that tells the classes apart best. Brightness and contrast "
+        "belong to the picture and may rightly give a class away: a head should do better than "
+        "they do."
     )
     return [
         pages.heading("What a head could learn instead of the pictures"),

@@ -8,23 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ...data.groups import split_names
-from ...data.manifest import Image, Manifest
+from ...data.manifest import Manifest
 from ...data.output.capacity import has_room
 from ...errors import ParameterError, StoreError
 from ...features.copies.copying import copied_bytes
 from ...features.index import begins_as_store
-from ...features.layout import DONE, PENDING, STORE_FORMAT_VERSION
+from ...features.layout import PENDING, STORE_FORMAT_VERSION
 from ...features.store import FeatureStore
 from ..settings import Settings
+from .collection import check_same_collection, has_images
 from .preflight import (
-    OUTPUT_ADVICE,
     check_alike,
     rows_by_content,
 )
-
-ROWS_A_COMPARISON = 65536
-"""Number of rows that are compared at a time; a million rows at once would take 760 MB."""
 
 Task = Literal["create", "continue", "replace", "upgrade", "keep"]
 """The task of an extraction.
@@ -258,7 +254,7 @@ def _choose_task(existing: FeatureStore | None, manifest: Manifest) -> Task:
     if existing is None:
         return "create"
     # Other labels, splits or another order need a new store, too.
-    if not _has_images(existing, manifest):
+    if not has_images(existing, manifest):
         return "replace"
     return "continue" if _is_current(existing) else "upgrade"
 
@@ -266,29 +262,6 @@ def _choose_task(existing: FeatureStore | None, manifest: Manifest) -> Task:
 def _is_current(store: FeatureStore) -> bool:
     """Return True if a store is of the format that writers fill."""
     return store.format_version == STORE_FORMAT_VERSION
-
-
-def _has_images(store: FeatureStore, manifest: Manifest) -> bool:
-    """Return True if the rows of a store are the images of a manifest, in its order."""
-    if len(store) != len(manifest.images):
-        return False
-    # Block by block: Python strings of a million rows would take much memory.
-    for start in range(0, len(store), ROWS_A_COMPARISON):
-        part = slice(start, start + ROWS_A_COMPARISON)
-        identity = store.identity(part)
-        for name in store.layout.identity_columns:
-            pairs = zip(identity[name], manifest.images[part], strict=True)
-            if not all(_is_of_image(text, name, image, store) for text, image in pairs):
-                return False
-    return True
-
-
-def _is_of_image(text: str, name: str, image: Image, store: FeatureStore) -> bool:
-    """Return True if a store has this text for an image in an identity column."""
-    # Without a column for patients, a store has one of the image's names as its group.
-    if name == "group" and "patient" not in store.layout.rows:
-        return text in ({image.group, *split_names(image.patient)} - {""} or {""})
-    return text == str(getattr(image, name))
 
 
 def _check_stores(
@@ -306,24 +279,7 @@ def _check_stores(
     for donor in donors:
         check_alike(donor, settings, with_versions=True)
     if existing is not None and task == "replace":
-        _check_same_collection(existing, manifest)
-
-
-def _check_same_collection(store: FeatureStore, manifest: Manifest) -> None:
-    """Raise `StoreError` if less than half of a store's finished images are in the manifest.
-
-    Otherwise a run on another folder would replace the store.
-    """
-    sha256s = {image.sha256 for image in manifest.images}
-    # Rows that hold no features are no loss: all paths of a list may have been wrong.
-    finished = store.sha256s[store.status == DONE].tolist()
-    n_common = sum(sha256 in sha256s for sha256 in finished)
-    # A collection that lost a few images is still the same collection.
-    if 2 * n_common < len(finished):
-        raise StoreError(
-            f"{store.path}: only {n_common} of its {len(finished)} images are in this folder "
-            f"or list; {OUTPUT_ADVICE}"
-        )
+        check_same_collection(existing, manifest)
 
 
 def _find_unfinished(
@@ -344,7 +300,7 @@ def _find_unfinished(
     aside, obsolete_aside = _open_unfinished(set_aside_path(output), settings)
     obsolete = obsolete_begun + obsolete_aside
     donors = () if aside is None else (aside,)
-    if begun is None or (_is_current(begun) and _has_images(begun, manifest)):
+    if begun is None or (_is_current(begun) and has_images(begun, manifest)):
         return _Unfinished(begun, None, donors, obsolete)
     # The images changed again. Only one unfinished store is kept: the one with more rows.
     if aside is None or aside.n_done < begun.n_done:

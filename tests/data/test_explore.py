@@ -112,6 +112,7 @@ def test_the_page_is_self_contained_and_begins_with_warnings(folder: Path) -> No
     top = html_text.partition("<h2>")[0]
     for text in ("<dd>25</dd>", "1 of 25 images cannot be read", "VGG16 takes 224 x 224"):
         assert text in top
+    assert "<th>clearest rule</th>" in html_text
 
 
 def test_a_second_report_replaces_its_files_and_no_others(folder: Path) -> None:
