@@ -85,7 +85,7 @@ def picture() -> Response:
 def neighbours() -> Response:
     """Answer with the training pictures that are nearest to the image of the request."""
     model = requested_model()
-    if model.name not in service().pictures:
+    if model.pictures is None:
         raise NotFound("no training pictures of this model; start the server with its --store")
     try:
         nearest = service().nearest(model, received_upload())

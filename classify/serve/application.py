@@ -124,7 +124,8 @@ def _guard(app: Flask, access: Access) -> None:
 
 def _with_cookie(token: str) -> Response:
     """Move the token from the address, which others may see, into a cookie."""
-    response: Response = redirect(request.path, 303)
+    # Two slashes would begin the name of another host.
+    response: Response = redirect("/" + request.path.lstrip("/"), 303)
     response.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
     return response
 

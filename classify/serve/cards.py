@@ -32,6 +32,7 @@ def model_record(model: ServedModel) -> dict[str, Any]:
         "engine": model.predictor.engine,
         "input_size": list(model.predictor.input_size),
         "provenance": {name: head.provenance.get(name) for name in PROVENANCE},
+        "neighbours": model.pictures is not None,
         "scores": [score_record(scores) for scores in head.scores],
     }
 

@@ -103,7 +103,7 @@ def _sender(
         most: most images of one request.
     """
     files = {"type": "array", "items": _PART, "minItems": 1, "maxItems": most}
-    form = {"type": "object", "properties": {PART: files}, "required": [PART]}
+    form = _object(**{PART: files}) | {"additionalProperties": False}
     raw = {"schema": _FILE | {"minLength": 1}}
     body = {
         "multipart/form-data": {"schema": form},
@@ -153,6 +153,11 @@ def _schemas() -> dict[str, Schema]:
         label=_TEXT | {"description": 'The predicted class; "" for an unreadable image.'},
         probabilities={"type": "object", "additionalProperties": _SHARE},
     )
+    copy = _object(level=_TEXT, path=_TEXT, label=_TEXT, symmetry=_TEXT)
+    prediction["properties"]["known"] = copy | {
+        "type": ["object", "null"],
+        "description": "The training image that the image is a copy of, if it was looked up.",
+    }
     prediction["properties"]["error"] = _TEXT | {"description": "Only of an unreadable image."}
     predictions = {"type": "array", "items": _ref("Prediction")}
     problem = _object(type=_TEXT, title=_TEXT, status={"type": "integer"}, detail=_TEXT)
@@ -188,6 +193,7 @@ def _schemas() -> dict[str, Schema]:
         engine=_TEXT,
         input_size={"type": "array", "items": {"type": "integer"}},
         provenance={"type": "object"},
+        neighbours={"type": "boolean"},
         scores={"type": "array", "items": scores},
     )
     neighbour = _object(path=_TEXT, similarity={"type": "number"}, thumbnail=_TEXT)

@@ -134,8 +134,6 @@ def classify(n_examples: int) -> str:
         models=_cards(),
         limits=service.limits,
         examples=range(1, n_examples + 1),
-        explains=False,
-        neighbours=bool(service.pictures),
     )
 
 

@@ -28,13 +28,15 @@ class ServedModel:
         name: name in the API: the id of its run.
         predictor: the model with its engine.
         queue: the images that wait for the engine.
+        pictures: its training pictures; None without their store.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, pictures: TrainingPictures | None) -> None:
         predictor.load()
         self.name = predictor.model.run_id
         self.predictor = predictor
         self.queue = BatchQueue(predictor)
+        self.pictures = pictures
 
     def close(self) -> None:
         """Free the engine."""
@@ -82,7 +84,6 @@ class Service:
 
     Attributes:
         models: the loaded models by their names.
-        pictures: as passed.
 
     Raises:
         ParameterError: two models are of one run.
@@ -99,12 +100,14 @@ class Service:
         for name in names:
             if names.count(name) > 1:
                 raise ParameterError(f"{name}: this model is there twice; give it once")
-        self.pictures = pictures
         self.limits = limits
         self.admission = Admission(limits.waiting)
         # The pool starts first: its processes get ready while the models are loaded.
         self.decoders = DecoderPool(max(2, cpu_cores()), limits)
-        self.models = {predictor.model.run_id: ServedModel(predictor) for predictor in predictors}
+        self.models = {
+            name: ServedModel(predictor, pictures.get(name))
+            for name, predictor in zip(names, predictors, strict=True)
+        }
 
     @property
     def default_model(self) -> ServedModel:
@@ -150,7 +153,8 @@ class Service:
         (prediction,) = self.classify(model, [upload])
         if prediction.error:
             raise ImageError(prediction.error)
-        return self.pictures[model.name].nearest(prediction)
+        assert model.pictures is not None
+        return model.pictures.nearest(prediction)
 
     def picture(self, upload: Upload) -> bytes:
         """Return an image as PNG for the page.

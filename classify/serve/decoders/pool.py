@@ -19,7 +19,7 @@ from . import process
 
 DECODER_MODULE = process.__name__
 
-PICTURE_SIDE = 768
+PREVIEW_SIDE = 768
 """Longest side of a picture for the page, in pixels."""
 
 READY_SECONDS = 60
@@ -78,13 +78,22 @@ class DecoderPool:
         for decoder in self._all:
             self._idle.put(decoder)
 
-    def decode(self, content: bytes, input_size: tuple[int, int], resize: str) -> DecodedImage:
+    def decode(
+        self,
+        content: bytes,
+        input_size: tuple[int, int],
+        resize: str,
+    ) -> DecodedImage:
         """Decode an image file as `decode_input` does; an unreadable one has an error.
 
         Raises:
             BusyError: no process was free in time.
         """
-        job = {"kind": "input", "input_size": input_size, "resize": resize}
+        job = {
+            "kind": "input",
+            "input_size": input_size,
+            "resize": resize,
+        }
         try:
             answer, arrays = self._work(job, content)
             return _decoded_image(answer["image"], answer["arrays"], arrays)
@@ -94,13 +103,13 @@ class DecoderPool:
             return DecodedImage("", error="decoding it failed (its answer lacks a part)")
 
     def picture(self, content: bytes) -> bytes:
-        """Return an image as PNG, its longer side at most `PICTURE_SIDE` pixels.
+        """Return an image as PNG, its longer side at most `PREVIEW_SIDE` pixels.
 
         Raises:
             ImageError: the image cannot be read.
             BusyError: no process was free in time.
         """
-        answer, png = self._work({"kind": "picture", "side": PICTURE_SIDE}, content)
+        answer, png = self._work({"kind": "picture", "side": PREVIEW_SIDE}, content)
         if answer["error"]:
             raise ImageError(answer["error"])
         return png
@@ -140,9 +149,11 @@ class DecoderPool:
             self._all.discard(decoder)
             if self._closed:
                 return decoder
-            fresh = DecoderWorker(self._module, self._limits)
-            self._all.add(fresh)
-            return fresh
+            # Without memory for a new process, the next job fails and tries to start it again.
+            with suppress(OSError):
+                decoder = DecoderWorker(self._module, self._limits)
+                self._all.add(decoder)
+            return decoder
 
 
 def _decoded_image(

@@ -56,7 +56,12 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 def decoded(content: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Decode an image for a backbone; return the message and the bytes of its arrays."""
     height, width = job["input_size"]
-    image = decode_input(content, (height, width), job["resize"], max_pixels=job["max_pixels"])
+    image = decode_input(
+        content,
+        (height, width),
+        job["resize"],
+        max_pixels=job["max_pixels"],
+    )
     values = {field.name: getattr(image, field.name) for field in fields(DecodedImage)}
     arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     facts = {name: value for name, value in values.items() if name not in arrays}

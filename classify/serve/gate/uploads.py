@@ -51,10 +51,13 @@ def read_uploads(request: Request, limits: ServerLimits) -> list[Upload]:
     """
     kind = request.mimetype
     if kind == "multipart/form-data":
-        # Names of other parts, and forms that are cut off, leave no image.
+        # A form that is cut off leaves no image.
         uploads = [Upload(file.filename or "", file.read()) for file in request.files.getlist(PART)]
         if not uploads:
             abort(400, f"the form has no part named {PART!r} with a file; send one to classify")
+        # A misspelt name would cost an image its answer.
+        if len(request.files) > 1 or request.form:
+            abort(400, f"the form has parts that are no file named {PART!r}; leave them out")
     elif kind.startswith(RAW_TYPES):
         uploads = [Upload("", request.get_data())]
         if not uploads[0].content:

@@ -75,13 +75,17 @@ export class Card {
     showBars(this.#find(".bars"), probabilities, this.#model.threshold);
     this.#showWorth();
     if (familiar === false) this.#hideAnswer();
-    if (this.#page.explains) this.map.offer();
-    if (this.#page.neighbours) this.#offerNeighbours();
+    if (this.#model.explains) this.map.offer();
+    if (this.#model.neighbours) this.#offerNeighbours();
   }
 
   #showNotices() {
     const texts = [];
-    if (this.prediction.known) texts.push("A copy of this image was trained on: the answer proves nothing.");
+    const { known } = this.prediction;
+    // Without a copy, the path of the training image is empty.
+    if (known?.path) {
+      texts.push(`A copy of this image was trained on: the answer proves nothing. (${known.path}, ${known.label})`);
+    }
     if (this.prediction.familiar === false) {
       texts.push("This image is not like anything the model was trained on: its answer means nothing.");
     }

@@ -9,8 +9,6 @@ const find = (selector) => document.querySelector(selector);
 const settings = find("#settings").dataset;
 const page = {
   bodyBytes: Number(settings.bodyBytes),
-  explains: settings.explains === "true",
-  neighbours: settings.neighbours === "true",
   prevalence: new Prevalence(),
 };
 const queue = new TaskQueue();

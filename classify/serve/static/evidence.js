@@ -5,6 +5,15 @@ import { json, send } from "./requests.js";
 const FOR = [178, 24, 43];
 const AGAINST = [33, 102, 172];
 
+// The strongest cells in words, for those who do not see the map.
+function strongest(map) {
+  const cells = map.contributions.flatMap((row, y) => row.map((value, x) => ({ value, x, y })));
+  cells.sort((a, b) => b.value - a.value);
+  const place = ({ value, x, y }) => `row ${y + 1}, column ${x + 1} (${value.toPrecision(2)})`;
+  const grid = `${map.contributions.length} x ${map.contributions[0].length} cells`;
+  return `Of ${grid}, most for ${map.class}: ${place(cells[0])}; least: ${place(cells.at(-1))}.`;
+}
+
 export class EvidenceMap {
   #box;
   #canvas;
@@ -43,15 +52,14 @@ export class EvidenceMap {
 
   #build() {
     const controls = this.#box.querySelector(".controls");
-    controls.append(this.#switch(), this.#opacity());
-    if (this.#model.classes.length > 2) controls.append(this.#classes());
+    controls.append(this.#switch(), this.#opacity(), this.#classes());
     this.#draw(undefined);
   }
 
-  #field(text, input) {
+  #field(...parts) {
     const label = document.createElement("label");
     label.className = "field";
-    label.append(input, ` ${text}`);
+    label.append(...parts);
     return label;
   }
 
@@ -63,7 +71,7 @@ export class EvidenceMap {
     const input = this.#input({ type: "checkbox", className: "map-on", checked: true });
     input.setAttribute("aria-keyshortcuts", "m");
     input.addEventListener("change", () => this.#setVisible(input.checked));
-    return this.#field("show the map (key m)", input);
+    return this.#field(input, "show the map (key m)");
   }
 
   #opacity() {
@@ -90,13 +98,14 @@ export class EvidenceMap {
         const parameters = { model: this.#model.name };
         if (className) parameters.class = className;
         const answer = await json(await send("explain", this.#file, parameters));
-        this.#maps.set(className, answer.explanations[0]);
+        const [explanation] = answer.explanations;
+        for (const name of [className, explanation.class]) this.#maps.set(name, explanation);
       }
       const map = this.#maps.get(className);
       const select = this.#box.querySelector(".map-class");
       if (select) select.value = map.class;
       this.#paint(map);
-      note.textContent = map.note;
+      note.textContent = `${strongest(map)} ${map.note}`;
     } catch (error) {
       note.textContent = error.message;
       this.#setVisible(false);

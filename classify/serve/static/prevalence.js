@@ -39,7 +39,7 @@ export class Prevalence extends EventTarget {
     if (!score) return "";
     const isPositive = label === this.#model.positive;
     const share = worth(isPositive ? ppv : npv, score, this.value);
-    return `Of 100 answers "${label}", so many are right: ${share}, if ${number.value} in 100 have ${this.#model.positive}.`;
+    return `If ${number.value} in 100 have ${this.#model.positive}, ${share} of the answers "${label}" are right.`;
   }
 
   #changed() {

@@ -99,6 +99,10 @@ def test_beyond_this_machine_only_with_permission_and_a_token(place: Place) -> N
         assert client.get(HEALTH, headers={**right, "Host": "evil.example"}).status_code == 403
         first = client.get(f"/?token={access.token}")
         assert (first.status_code, first.headers["Location"]) == (303, "/")
+        away = client.get(
+            f"/?token={access.token}", environ_overrides={"PATH_INFO": "//evil.example/"}
+        )
+        assert away.headers["Location"] == "/evil.example/"
         assert re.search("HttpOnly.*SameSite=Strict", first.headers["Set-Cookie"])
         # The client keeps the cookie from here on.
         assert client.get("/").status_code == 200

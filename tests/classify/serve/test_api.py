@@ -19,9 +19,13 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from freezeframe import ParameterError
+from freezeframe import ParameterError, Predictor
 from freezeframe.__main__ import cli
+from freezeframe.classify.prediction.model_place import find_model
+from freezeframe.classify.runs.model_file import load_model
+from freezeframe.classify.runs.prediction_file import read_predictions
 from freezeframe.data.version import VERSION
+from freezeframe.features.store import FeatureStore
 
 from .conftest import Place, make_app
 
@@ -35,7 +39,9 @@ pytest.importorskip("flask", reason="the extra serve is not installed")
 
 from waitress.server import create_server
 
+from freezeframe.classify.serve.boards import Leaderboard
 from freezeframe.classify.serve.gate.uploads import Upload
+from freezeframe.classify.serve.neighbours import TrainingPictures
 
 PNG = {"content_type": "image/png"}
 
@@ -98,6 +104,16 @@ def test_a_bad_file_among_good_ones_costs_no_other_answer(
         ({}, 415, "of the body is missing"),
         ({"data": b"", **PNG}, 400, "the body is empty"),
         ({"data": {"photo": (io.BytesIO(b"x"), "x")}}, 400, "no part named 'image'"),
+        (
+            {"data": {"image": (io.BytesIO(b"x"), "x"), "imgae": (io.BytesIO(b"x"), "y")}},
+            400,
+            "parts that are no file named 'image'",
+        ),
+        (
+            {"data": {"image": (io.BytesIO(b"x"), "x"), "model": "y"}},
+            400,
+            "parts that are no file named 'image'",
+        ),
         ({"data": {"image": "text"}, "content_type": "multipart/form-data"}, 400, "no part named"),
         (
             {"data": b"--x\r\nbroken", "content_type": "multipart/form-data; boundary=x"},
@@ -166,6 +182,30 @@ def test_a_training_picture_is_its_own_nearest_neighbour(client: FlaskClient, pl
     similarities = [row["similarity"] for row in nearest["no_lesion"]]
     assert similarities == sorted(similarities, reverse=True)
     assert "not a JPEG" in detail(client.post("/api/v1/neighbours", data=b"x", **PNG), 422)
+
+
+def test_held_out_images_are_no_training_pictures(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, ["fit-classifier", str(place.store), "--model", "naive-bayes"])
+    assert done.exit_code == 0, done.output
+    (run,) = (tmp_path / "runs").iterdir()
+    (evaluation,) = read_predictions(run).values()
+    board = Leaderboard(tmp_path / "leaderboard.csv", tmp_path / "runs")
+    assert board.held_out(run.name) == set(evaluation.paths)
+    # Cross-validation ends with a fit on all images.
+    assert (
+        Leaderboard(place.folder / "l.csv", place.folder / "runs").held_out(place.runs[0].name)
+        == set()
+    )
+    store = FeatureStore(place.store)
+    pictures = TrainingPictures(store, load_model(find_model(run)), board.held_out(run.name))
+    with Predictor(run) as predictor:
+        for path in sorted(evaluation.paths)[:3]:
+            (prediction,) = predictor.predict([place.folder / "scans" / path])
+            nearest = pictures.nearest(prediction)
+            assert path not in [near.path for group in nearest.values() for near in group]
 
 
 def test_uploads_stay_in_memory(

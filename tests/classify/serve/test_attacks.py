@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import http.client
 import io
+import json
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 from PIL import Image
 
-from ...conftest import fast_environment, script
+from ...conftest import REPOSITORY, fast_environment, script
 from .conftest import Place
 
 if TYPE_CHECKING:
@@ -112,14 +118,14 @@ def test_a_thousand_mutated_uploads_leave_the_server_as_it_was(
     process, port = server
     counts: Counter[int] = Counter()
     sizes = []
-    for number, content in enumerate(mutated_files(1000)):
-        counts[post(port, content)] += 1
-        if number % 100 == 99:
-            sizes.append(memory(process))
+    # The first time, a file that claims a large image makes an allocator keep memory.
+    for _ in range(2):
+        for content in mutated_files(1000):
+            counts[post(port, content)] += 1
+        sizes.append(memory(process))
     print(counts, [round(size) for size in sizes])
     assert set(counts) <= {200, 400, 422}
-    # The first hundreds load the decoders of all formats.
-    assert max(sizes[5:]) < 1.1 * sizes[3]
+    assert sizes[1] < 1.05 * sizes[0]
     assert post(port, place.images[0].read_bytes()) == 200
 
 
@@ -165,6 +171,33 @@ def test_more_clients_than_places_get_an_answer_or_are_asked_to_wait(
     assert counts[200] > 0
 
 
+def test_the_examples_on_the_pages_work(
+    server: tuple[str, int], place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line of curl and the lines of Python get the same answer."""
+    monkeypatch.chdir(tmp_path)
+    Path("scan.png").write_bytes(place.images[0].read_bytes())
+    answers = []
+    for page in ("README.md", "classify/README.md"):
+        text = (REPOSITORY / page).read_text().replace(":8000/", f":{server[1]}/")
+        for line in re.findall(r"^(?:\$ )?(curl .*)$", text, re.MULTILINE):
+            if shutil.which("curl") is None:
+                pytest.skip("curl is not installed")
+            answers.append(subprocess.check_output([*shlex.split(line), "-s"], text=True))
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            if "urlopen" in block:
+                with redirect_stdout(io.StringIO()) as printed:
+                    exec(block, {})
+                answers.append(printed.getvalue())
+    assert len(answers) >= 2
+    for answer in answers:
+        (prediction,) = json.loads(answer)["predictions"]
+        assert prediction["label"] in ("lesion", "no_lesion")
+        assert (
+            prediction["probabilities"] == json.loads(answers[0])["predictions"][0]["probabilities"]
+        )
+
+
 def png(level: int) -> bytes:
     """Return a small image: no schema can say which bytes are one."""
     Image.new("L", (4, 3), level).save(file := io.BytesIO(), "PNG")
@@ -178,7 +211,11 @@ for media_type in ("image/*", "application/octet-stream", "application/dicom"):
 
 def check_document(app: Flask, n_cases: int) -> int:
     """Call each operation of the document in right and in wrong ways; return their number."""
-    operations = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", app).get_all_operations()
+    # Too many images are refused by 413, which schemathesis does not expect by itself.
+    refused = {"checks": {"negative_data_rejection": {"expected-statuses": ["4xx"]}}}
+    config = schemathesis.Config.from_dict(refused)
+    schema = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", app, config=config)
+    operations = schema.get_all_operations()
     names = set()
     for result in operations:
         operation = result.ok()
@@ -198,7 +235,7 @@ def check_document(app: Flask, n_cases: int) -> int:
 
 
 def test_the_document_agrees_with_the_server(app: Flask) -> None:
-    # The seventh is the document itself, which schemathesis leaves out.
+    # All but the document itself, which schemathesis leaves out.
     assert check_document(app, 5) == 6
 
 

@@ -168,6 +168,20 @@ def test_chosen_images_get_the_answers_of_the_command(
     assert browser.texts(".card") == []
 
 
+def test_a_training_picture_is_recognised(browser: Browser, place: Place) -> None:
+    browser.open()
+    browser.run("document.querySelector('.example').click()")
+    browser.wait_for_results(1)
+    assert browser.texts(".notices .notice") == []
+    browser.choose(place.images[0])
+    browser.wait_for_results(2)
+    (notice,) = browser.texts(".notices .notice")
+    assert notice == (
+        "A copy of this image was trained on: the answer proves nothing. "
+        f"(lesion/{place.images[0].name}, lesion)"
+    )
+
+
 def test_results_are_saved_as_csv_and_json(browser: Browser, place: Place, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
     folder = {"behavior": "allow", "downloadPath": str(tmp_path / "saved")}
@@ -263,13 +277,14 @@ def test_prevalence_decides_what_an_answer_is_worth(browser: Browser) -> None:
         right = sensitivity * prevalence
         ppv = right / (right + (1 - specificity) * (1 - prevalence))
         (text,) = browser.texts("#worth")
-        assert f'answers "lesion", so many are right: {100 * ppv:.1f} %' in text
-        assert f"if {percent} in 100 have lesion" in text
+        assert text.startswith(f"If {percent} in 100 have lesion, {100 * ppv:.1f} % (")
+        assert 'of the answers "lesion" are right. If' in text
 
 
 def test_the_leaderboard_is_sorted_by_a_heading(browser: Browser) -> None:
     browser.open("/leaderboard")
     heading = "th:nth-child(5)"
+    browser.wait(f"document.querySelector('{heading} button')")
     values = "return [...document.querySelectorAll('td:nth-child(5)')].map((c) => +c.dataset.value)"
     for order, falling in (("descending", True), ("ascending", False)):
         browser.run(f"document.querySelector('{heading} button').click()")
