@@ -32,6 +32,7 @@ COMMANDS = {
     "leaderboard": ".classify.commands.leaderboard:leaderboard",
     "compare": ".classify.commands.compare:compare",
     "predict": ".classify.commands.predict:predict",
+    "explain": ".classify.commands.explain:explain",
     "serve": ".classify.commands.serve:serve",
     "store": ".features.commands.store:store",
     "make-demo-images": ".data.commands.make_demo_images:make_demo_images",

@@ -11,10 +11,8 @@ import click
 
 from ...data.output.csv import csv_line
 from ...data.output.json import json_text
-from ...data.output.options import check_idle
-from ...data.output.skipped import skipped_lines
 from ...data.output.terminal import console, printable, table
-from ...errors import FreezeframeError
+from .new_images import check_engine, check_readable, engine_options, named_images, print_frames
 
 if TYPE_CHECKING:
     from ..prediction.prediction import Prediction
@@ -40,41 +38,18 @@ MOST_COPIES = 10
     type=click.Choice(["table", "csv", "json"]),
     help="Format of the output.",
 )
-@click.option(
-    "--weights",
-    default="imagenet",
-    metavar="imagenet|PATH",
-    show_default=True,
-    help="Weights of the backbone.",
-)
-@click.option(
-    "--engine",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "keras", "mnn", "none"]),
-    help="Engine: auto takes the one that computed the features of the training images.",
-)
+@engine_options
 def predict(model: Path, sources: tuple[Path, ...], output: str, weights: str, engine: str) -> None:
     """Predict the class of images with a fitted head.
 
     MODEL is runs/RUN/model.safetensors, or the folder runs/RUN. Of a FOLDER, all images below it
     are predicted, sorted by path; of a CSV, those of its column path, in order.
     """
-    from ...data.inspection.facts import frames_lines
     from ..prediction.predictor import Predictor
 
     with Predictor(model, weights=weights, engine=engine) as predictor:
-        fitted_with = predictor.model.provenance["engine"]
-        if predictor.engine != fitted_with:
-            note = (
-                f"note: the head was fitted on features of the engine {fitted_with}, "
-                f"these are of {predictor.engine}: their low bits may differ"
-            )
-            click.echo(printable(note), err=True)
-        random = str(predictor.model.provenance["weights_source"]).startswith("random")
-        idle = random or predictor.engine == "none"
-        check_idle("weights", idle, "on a head of pixels or of random weights")
-        images = [image for source in sources for image in _images(source)]
+        check_engine(predictor)
+        images = named_images(sources)
         # Features are not printed; without them thousands of predictions fit into memory.
         predictions = [
             replace(prediction, features=None) for prediction in predictor.stream(images)
@@ -85,28 +60,9 @@ def predict(model: Path, sources: tuple[Path, ...], output: str, weights: str, e
         note = f"images are not looked up among the training images: {predictor.not_looked_up}"
         click.echo(printable(f"note: {note}"), err=True)
     # Unreadable images have no frames.
-    frames = Counter(prediction.frames for prediction in predictions if not prediction.error)
-    for line in frames_lines(frames):
-        click.echo(printable(line), err=True)
-    failed = [prediction for prediction in predictions if prediction.error]
-    for prediction in failed:
-        click.echo(printable(f"unreadable: {prediction.path}: {prediction.error}"), err=True)
-    # All predictions are printed before the error, so that one bad file costs no result.
-    if failed:
-        raise FreezeframeError(f"{len(failed)} of {len(images)} images could not be read")
-
-
-def _images(source: Path) -> list[Path]:
-    """Return the images that an argument names; print the files of a folder that are skipped."""
-    from ...data.lists.folder_tree import find_images
-    from ...data.lists.image_list import read_paths
-
-    if source.is_dir():
-        images, skipped = find_images(source)
-        for line in skipped_lines(skipped):
-            click.echo(printable(line), err=True)
-        return images
-    return read_paths(source) if source.suffix.lower() == ".csv" else [source]
+    print_frames(Counter(prediction.frames for prediction in predictions if not prediction.error))
+    errors = [(prediction.path, prediction.error) for prediction in predictions if prediction.error]
+    check_readable(errors, len(images))
 
 
 def _print_table(predictions: list[Prediction], classes: tuple[str, ...]) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ...data.output.terminal import Status
 from ...errors import FreezeframeError, ParameterError
 from ...extract.backbones.weights import reload_weights
+from ..explanation.background import Background, make_background, scale_images
 from ..guards.training_images import TrainingImages
 from ..heads.base import Head
 from ..heads.networks.checkpoints import remove_checkpoints
@@ -185,6 +186,12 @@ class HeadFitter:
         """The training images, which all runs share."""
         return TrainingImagesFile(TrainingImages.of_part(self.task.train, self.task.classes))
 
+    def _background(self, head: Head, pooling: str) -> Background | None:
+        """Return what explanations of the head are compared with."""
+        layer = self.task.layer
+        maps = self._train.maps(scale_images(head, layer, pooling))
+        return make_background(head, layer, pooling, maps, self._train.mean_map())
+
     def _write(self, head: Head, pooling: str, results: Sequence[PartResult], costs: Costs) -> Run:
         """Write the run's folder and its rows."""
         now = datetime.now(UTC)
@@ -199,6 +206,7 @@ class HeadFitter:
             training_fingerprint=store.fingerprint,
             training_images=self._images.digest,
             run_id=f"{now:%Y%m%d-%H%M%S}-{head.name}-{secrets.token_hex(3)}",
+            background=self._background(head, pooling),
         )
         # The model file keeps its own scores, so that it can be judged without the leaderboard.
         rows = [leaderboard_row(self.task, model, result, costs, now) for result in results]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import FreezeframeError
-from ..matrix import Matrix
+from ..matrix import Matrix, blocks_of
 from ..solvers.reduction import Reduction, reduce
 from ..task.part import Part
 
@@ -36,6 +38,7 @@ class PartFeatures:
         self._matrices: dict[str, Matrix] = {}
         self._reductions: dict[str, Reduction | None] = {}
         self.reduce_seconds: dict[str, float] = {}
+        self._mean: NDArray[np.float32] | None = None
 
     def matrix(self, pooling: str) -> Matrix:
         """Return features of shape (n_rows, n_features): an array, or store rows if large.
@@ -50,6 +53,37 @@ class PartFeatures:
             small = 4 * rows.shape[0] * rows.shape[1] <= MEMORY_BYTES
             self._matrices[pooling] = self._checked(np.asarray(rows)) if small else rows
         return self._matrices[pooling]
+
+    def mean_map(self) -> NDArray[np.float32]:
+        """Return the mean of all rows by position, float32 of shape (height, width, channels)."""
+        if self._mean is None:
+            total = np.zeros(self._part.store.layers[self._layer])
+            for _, block in self._flat_blocks():
+                # (n, height * width * channels) -> (height, width, channels)
+                total += block.sum(axis=0, dtype=np.float64).reshape(total.shape)
+            self._mean = (total / len(self._part.rows)).astype(np.float32)
+        return self._mean
+
+    def _flat_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Yield the rows in blocks, from memory if a head has read them already."""
+        flat = self._matrices.get("flat")
+        if flat is None:
+            # Features that one head needs once are not kept for all.
+            flat = self._part.store.select(self._layer, self._part.rows, "flat")
+        return blocks_of(flat)
+
+    def maps(self, most: int) -> NDArray[np.float32]:
+        """Read some rows, spread evenly, by position.
+
+        Args:
+            most: most rows.
+
+        Returns:
+            An array of shape (n, height, width, channels).
+        """
+        n_rows = len(self._part.rows)
+        numbers = np.linspace(0, n_rows - 1, min(most, n_rows)).round().astype(np.intp)
+        return self._part.store.select(self._layer, self._part.rows[numbers], None)[:]
 
     def _checked(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return features if distances between them can be computed."""

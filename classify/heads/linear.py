@@ -35,6 +35,22 @@ class LinearHead(Head):
     def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return two_columns(np.asarray(X @ self._coef.T, dtype=np.float64) + self._intercept)
 
+    def gradient(
+        self, X: NDArray[Any], direction: NDArray[np.float64]
+    ) -> NDArray[np.floating[Any]]:
+        """Return the gradient of a sum of scores by the features.
+
+        Args:
+            X: features of shape (n_rows, n_features).
+            direction: weight of each class's score in the sum, of shape (n_classes,).
+
+        Returns:
+            The gradient of `scores(X) @ direction`, of shape (n_rows, n_features).
+        """
+        # Two classes share one score, which is that of class 1.
+        weights = direction[-len(self._coef) :] @ self._coef.astype(np.float64)
+        return np.broadcast_to(weights, X.shape)
+
     def set_solution(self, coef: NDArray[Any], intercept: NDArray[Any]) -> None:
         """Take the solution of a solver.
 

@@ -24,6 +24,9 @@ from ...extract.pipeline import unread_reason
 ImageInput = str | os.PathLike[str] | bytes | NDArray[np.uint8]
 """A path, the content of an image file, or pixels: RGB (height, width, 3), grey (height, width)."""
 
+DRAWN_SIDE = 512
+"""Most pixels in height and width of a picture that a map is drawn over."""
+
 
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
@@ -38,6 +41,9 @@ class DecodedImage:
         sha256: SHA-256 of the image's file; "" for arrays, and if it cannot be read.
         error: why the image cannot be read; "" if it can.
         frames: number of frames in the file, of which the first is decoded.
+        size: height and width of the image before it was resized.
+        picture: uint8 RGB of the image in its own proportions, at most `DRAWN_SIDE` pixels high
+            and wide; None if it was not requested.
     """
 
     path: str
@@ -47,6 +53,8 @@ class DecodedImage:
     sha256: str = ""
     error: str = ""
     frames: int = 1
+    size: tuple[int, int] = (0, 0)
+    picture: NDArray[np.uint8] | None = None
 
 
 def decode_input(
@@ -55,6 +63,7 @@ def decode_input(
     resize: str,
     *,
     max_pixels: int = MAX_PIXELS,
+    with_picture: bool = False,
 ) -> DecodedImage:
     """Decode one image and resize it to a backbone's input.
 
@@ -63,6 +72,7 @@ def decode_input(
         input_size: height and width of the backbone's input in pixels.
         resize: name of the resizing, see `resize_image`.
         max_pixels: limit of a file's height x width.
+        with_picture: True to keep the image in its own proportions, too.
 
     Returns:
         An image that cannot be read has an error.
@@ -74,14 +84,31 @@ def decode_input(
         pixels = resize_image(rgb, *input_size, resize)
         sha256 = hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else ""
         image_print = fingerprint(rgb)
+        height, width = rgb.shape[:2]
         return DecodedImage(
-            path, pixels, image_print.pixels, image_print.thumbnail, sha256, frames=frames
+            path,
+            pixels,
+            image_print.pixels,
+            image_print.thumbnail,
+            sha256,
+            frames=frames,
+            size=(height, width),
+            picture=_picture(rgb) if with_picture else None,
         )
     # The same kinds of errors as `read_image` expects.
     except (ImageError, MissingExtraError, ValueError) as error:
         return DecodedImage(path, error=" ".join(str(error).split()))
     except (OSError, MemoryError) as error:
         return DecodedImage(path, error=unread_reason(error))
+
+
+def _picture(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image made smaller if it is large, so that thousands can be drawn in turn."""
+    height, width = rgb.shape[:2]
+    ratio = DRAWN_SIDE / max(height, width, DRAWN_SIDE)
+    return resize_image(
+        rgb, max(1, round(height * ratio)), max(1, round(width * ratio)), "bilinear"
+    )
 
 
 def _content(image: ImageInput) -> bytes | NDArray[np.uint8]:

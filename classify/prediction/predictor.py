@@ -5,30 +5,35 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...data.fingerprints import Fingerprint
-from ...errors import FreezeframeError, ModelFileError, ParameterError
+from ...errors import FreezeframeError, ParameterError
 from ...extract.backbones.weights import reload_weights
 from ...extract.devices import cpu_cores
 from ...extract.engines import Engine
 from ...extract.filling import start_engine
 from ...extract.pipeline import MOST_A_BATCH
-from ...extract.settings import Settings
 from ...features.rows.pooling import pool
+from ..explanation.explanation import Explanation
 from ..guards.training_lookup import TrainingCopy, TrainingLookup
 from ..runs.model_file import FittedHead, load_model
 from ..runs.training_file import TRAINING_FILE, load_training_images
+from .explainer import Explainer, finite_probabilities_of
 from .image_input import DecodedImage, ImageInput, decode_input
 from .model_place import find_model
+from .model_settings import model_settings
 from .prediction import Prediction
+
+Answer = TypeVar("Answer", Prediction, Explanation)
 
 CLOSED = "the predictor is closed; make another one"
 
@@ -80,7 +85,7 @@ class Predictor:
             path = find_model(model)
             self.model = load_model(path)
             self._lookup, self.not_looked_up = _training_lookup(path.parent, self.model)
-        self._settings = _settings(self.model, weights, engine)
+        self._settings = model_settings(self.model, weights, engine)
         self.engine = self._settings.engine
         self.input_size = self._settings.network.input_size
         self.resize = self._settings.resize
@@ -137,34 +142,101 @@ class Predictor:
 
     def stream(self, images: Iterable[ImageInput]) -> Iterator[Prediction]:
         """Yield the predictions of `predict` one by one; only few images are in memory at once."""
-        # A generator would raise only when its first prediction is requested.
+        return self._stream(images, self._predict_batch)
+
+    def explain(
+        self, images: Iterable[ImageInput], *, class_name: str | None = None
+    ) -> list[Explanation]:
+        """Explain predictions: how much each cell of the features speaks for or against a class.
+
+        Args:
+            images: as for `predict`.
+            class_name: the class to explain; None takes the predicted one of each image.
+
+        Returns:
+            One explanation for each image. An image that cannot be read has one with `error` set.
+
+        Raises:
+            ParameterError: `images` is a single image, or the model has no such class.
+            ModelFileError: the model was written by an earlier version, which kept no mean of the
+                training images; or its numbers are not finite.
+            WeightsError: as for `predict`.
+            FreezeframeError: the predictor is closed.
+
+        Examples:
+            >>> explanation = predictor.explain(["scan.png"])[0]           # doctest: +SKIP
+            >>> explanation.base + explanation.contributions.sum()         # doctest: +SKIP
+            2.4106
+            >>> Path("why.png").write_bytes(explanation.overlay())         # doctest: +SKIP
+        """
+        return list(self.explain_stream(images, class_name=class_name))
+
+    def explain_stream(
+        self, images: Iterable[ImageInput], *, class_name: str | None = None
+    ) -> Iterator[Explanation]:
+        """Yield the explanations of `explain` one by one; only few images are in memory at once."""
+        explainer = Explainer(self.model, self._settings.network, class_name)
+        return self._stream(images, partial(self._explain_batch, explainer), with_picture=True)
+
+    def explain_decoded(
+        self, images: Sequence[DecodedImage], *, class_name: str | None = None
+    ) -> list[Explanation]:
+        """Explain images that `decode_input` decoded with their pictures, in order.
+
+        Args:
+            images: at most as many readable ones as the engine computes at once.
+            class_name: as for `explain`.
+        """
+        explainer = Explainer(self.model, self._settings.network, class_name)
+        return list(self._explain_batch(explainer, images))
+
+    def _stream(
+        self,
+        images: Iterable[ImageInput],
+        work: Callable[[Sequence[DecodedImage]], Iterator[Answer]],
+        *,
+        with_picture: bool = False,
+    ) -> Iterator[Answer]:
+        """Check the images, then decode ahead, and work whenever the engine's batch is full."""
+        # A generator would raise only when its first answer is requested.
         _check_several(images)
         if self._closed:
             raise FreezeframeError(CLOSED)
-        return self._stream(images)
+        decode = partial(
+            decode_input,
+            input_size=self.input_size,
+            resize=self.resize,
+            with_picture=with_picture,
+        )
+        return self._batches(self._decode_ahead(images, decode), work)
 
-    def _stream(self, images: Iterable[ImageInput]) -> Iterator[Prediction]:
-        """Decode ahead, and predict whenever the engine's batch is full."""
+    def _batches(
+        self,
+        images: Iterable[DecodedImage],
+        work: Callable[[Sequence[DecodedImage]], Iterator[Answer]],
+    ) -> Iterator[Answer]:
         batch: list[DecodedImage] = []
         n_readable = 0
-        for image in self._decode_ahead(images):
+        for image in images:
             batch.append(image)
             n_readable += image.pixels is not None
             # Many unreadable images end a batch early, so that memory stays bounded.
             if n_readable == self._settings.batch_size or len(batch) >= MOST_A_BATCH:
-                yield from self._predict_batch(batch)
+                yield from work(batch)
                 batch = []
                 n_readable = 0
-        yield from self._predict_batch(batch)
+        yield from work(batch)
 
-    def _decode_ahead(self, images: Iterable[ImageInput]) -> Iterator[DecodedImage]:
+    def _decode_ahead(
+        self, images: Iterable[ImageInput], decode: Callable[[ImageInput], DecodedImage]
+    ) -> Iterator[DecodedImage]:
         """Yield decoded images in order, while threads decode two batches ahead."""
         ahead = 2 * (self._settings.batch_size or 1)
         waiting: deque[Future[DecodedImage]] = deque()
         with ThreadPoolExecutor(max(2, cpu_cores())) as threads:
             try:
                 for image in images:
-                    waiting.append(threads.submit(self._decode, image))
+                    waiting.append(threads.submit(decode, image))
                     if len(waiting) > ahead:
                         yield waiting.popleft().result()
                 while waiting:
@@ -172,9 +244,6 @@ class Predictor:
             finally:
                 # A consumer that stops early must not wait for images that nobody needs.
                 threads.shutdown(wait=False, cancel_futures=True)
-
-    def _decode(self, image: ImageInput) -> DecodedImage:
-        return decode_input(image, self.input_size, self.resize)
 
     def predict_decoded(self, images: Sequence[DecodedImage]) -> list[Prediction]:
         """Predict images that `decode_input` decoded for `input_size` and `resize`, in order.
@@ -209,6 +278,25 @@ class Predictor:
             return None
         return self._lookup.find(image.sha256, Fingerprint(image.fingerprint, image.thumbnail))
 
+    def _explain_batch(
+        self, explainer: Explainer, batch: Sequence[DecodedImage]
+    ) -> Iterator[Explanation]:
+        """Yield the explanations of a batch, whose features the engine computes at once."""
+        pixels = [image.pixels for image in batch if image.pixels is not None]
+        results: list[Explanation] = []
+        if pixels:
+            with self._lock:
+                maps = self._loaded_engine().forward(pixels)[self.model.layer]
+                results = explainer.explain(maps)
+        explanations = iter(results)
+        for image in batch:
+            if image.pixels is None:
+                yield Explanation(image.path, error=image.error)
+            else:
+                yield replace(
+                    next(explanations), path=image.path, size=image.size, picture=image.picture
+                )
+
     def _predict_pixels(self, pixels: list[NDArray[np.uint8]]) -> list[Prediction]:
         """Run the backbone and the head on images of the input size."""
         if not pixels:
@@ -217,16 +305,7 @@ class Predictor:
         with self._lock:
             maps = self._loaded_engine().forward(pixels)
             features = pool(maps[model.layer], model.pooling)
-            # One image at a time: the low bits of a matrix product depend on its number of rows,
-            # and an image must get the same answer alone and among others.
-            rows = [model.head.predict_proba(row) for row in features[:, np.newaxis]]
-            proba = np.concatenate(rows)
-            # Only a forged or damaged model computes such a share.
-            if not np.isfinite(proba).all():
-                raise ModelFileError(
-                    f"model of run {model.run_id}: its probabilities are not numbers; "
-                    "fit the head again"
-                )
+            proba = finite_probabilities_of(model, features)
             classes = model.head.calibration.decide(proba)
         predictions = []
         for vector, shares, number in zip(features, proba.tolist(), classes.tolist(), strict=True):
@@ -244,40 +323,6 @@ class Predictor:
             weights = reload_weights(self.model.provenance, self._settings.weights)
             self._engine = start_engine(self._settings, weights, self._settings.layers)
         return self._engine
-
-
-def _settings(model: FittedHead, weights: str, engine: str) -> Settings:
-    """Return the settings by which the features of a head's training images were computed.
-
-    Args:
-        model: the fitted head.
-        weights: source of the weights.
-        engine: engine that computes instead; "auto" takes that of the training images.
-    """
-    provenance = model.provenance
-    try:
-        random = str(provenance["weights_source"]).startswith("random")
-        settings = Settings(
-            layers=(model.layer,),
-            backbone=provenance["backbone"],
-            weights="random" if random else weights,
-            seed=provenance["weights_seed"],
-            resize=provenance["resize"],
-            # Another engine or batch size would change the low bits of the features.
-            engine=provenance["engine"],
-            precision=provenance["precision"],
-            batch_size=provenance["batch_size"],
-        )
-    except (KeyError, TypeError, AttributeError, ParameterError) as error:
-        raise ModelFileError(
-            f"model of run {model.run_id}: its provenance is damaged or unknown here ({error}); "
-            "fit the head again"
-        ) from None
-    if engine not in ("auto", settings.engine):
-        # Precision and batch size are settings of Keras alone.
-        precision = settings.precision if engine == "keras" else "float32"
-        settings = replace(settings, engine=engine, precision=precision, batch_size=None)
-    return settings.resolved()
 
 
 def _training_lookup(folder: Path, model: FittedHead) -> tuple[TrainingLookup | None, str]:

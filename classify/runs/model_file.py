@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,25 @@ from ...data.output.capacity import memory_bytes
 from ...errors import FreezeframeError, ModelFileError
 from ...extract.backbones.table import find_backbone
 from ...features.rows.pooling import pool
+from ..explanation.background import Background, restore_background
 from ..heads.base import Head
 from ..heads.calibration import Calibration
 from ..heads.table import find_head, make_head
-from .array_file import DAMAGE, StoredArray, content_digest, of_section, one_line, read_header
+from .array_file import (
+    DAMAGE,
+    StoredArray,
+    content_digest,
+    in_section,
+    of_section,
+    one_line,
+    read_header,
+)
 
 MODEL_FORMAT = "freezeframe-model"
 MODEL_FORMAT_VERSION = 4
+BACKGROUND = "background"
+"""Name of the field and of the section of the file that explanations need."""
+
 READABLE_VERSIONS = ("1", "2", "3", "4")
 """Version 1 has neither a calibration nor scores; the digest of 1 and 2 leaves the version out.
 
@@ -46,6 +58,7 @@ class FittedHead:
         scores: its scores on each test set, by column of the leaderboard.
         training_images: digest of the file of its training images, see `TrainingImagesFile`; ""
             before version 4.
+        background: mean and scale that explanations need; None in files before version 4.
     """
 
     head: Head
@@ -57,6 +70,7 @@ class FittedHead:
     run_id: str
     scores: list[dict[str, Any]] = field(default_factory=list)
     training_images: str = ""
+    background: Background | None = None
 
 
 def save_model(path: str | os.PathLike[str], model: FittedHead) -> None:
@@ -69,9 +83,14 @@ def save_model(path: str | os.PathLike[str], model: FittedHead) -> None:
 
     head = model.head
     arrays = {name: np.ascontiguousarray(array) for name, array in head.arrays.items()}
-    # All fields but the head can be written as JSON; `asdict` would copy the head.
-    text = {item.name: getattr(model, item.name) for item in fields(model) if item.name != "head"}
+    background = model.background
+    if background is not None:
+        arrays |= in_section(BACKGROUND, background.arrays)
+    # All fields but objects can be written as JSON; `asdict` would copy the head.
+    plain = [item.name for item in fields(model) if item.name not in ("head", BACKGROUND)]
+    text = {name: getattr(model, name) for name in plain}
     text |= {
+        BACKGROUND: None if background is None else background.about,
         "head": head.name,
         "parameters": head.parameters,
         "calibration": asdict(head.calibration),
@@ -177,6 +196,10 @@ def _restore_head(arrays: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> 
     )
     _check_classes(about["classes"])
     shape = find_backbone(model.provenance["backbone"]).layers[model.layer]
+    background = about.get(BACKGROUND)
+    if background is not None:
+        mean = of_section(BACKGROUND, arrays)
+        model = replace(model, background=restore_background(background, mean))
     # Hostile arrays can pass every check and still not predict.
     with np.errstate(all="ignore"):
         proba = head.predict_proba(pool(np.ones((1, *shape)), model.pooling))

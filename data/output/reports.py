@@ -24,7 +24,7 @@ class ReportFolder:
 
     A file of an earlier report is replaced; a file that somebody else wrote is not. Files are
     recognised by a mark near their beginning: pages and pictures name the command, CSV files have
-    its header.
+    its header. Files of other kinds must name the command in the text `name`.
 
     Args:
         path: the folder; it may not exist yet.
@@ -34,6 +34,7 @@ class ReportFolder:
 
     def __init__(self, path: Path, command: str, headers: Mapping[str, Sequence[str]]) -> None:
         self.path = path
+        self.name = f"freezeframe {command}"
         self._command = command
         self._headers = headers
 
@@ -89,12 +90,12 @@ class ReportFolder:
 
     @property
     def _page_mark(self) -> bytes:
-        return f'<meta name="generator" content="freezeframe {self._command}">'.encode()
+        return f'<meta name="generator" content="{self.name}">'.encode()
 
     @property
     def _picture_mark(self) -> bytes:
         """The chunk of a PNG file that names the software."""
-        body = b"tEXtSoftware\0freezeframe " + self._command.encode()
+        body = b"tEXtSoftware\0" + self.name.encode()
         # The length does not count the type of the chunk, which has four bytes.
         return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
 
@@ -115,7 +116,8 @@ class ReportFolder:
             head = file.read(_HEAD_BYTES)
         if path.name in self._headers:
             return head.startswith(csv_line(self._headers[path.name]).encode())
-        return (self._page_mark if path.suffix == ".html" else self._picture_mark) in head
+        marks = {".html": self._page_mark, ".png": self._picture_mark}
+        return marks.get(path.suffix, self.name.encode()) in head
 
 
 def _refuse_output_within(source: Path, output: Path) -> None:

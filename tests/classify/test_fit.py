@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from freezeframe import FeatureStore, FreezeframeError, ParameterError, StoreError
-from freezeframe.classify.fit.fitting import fit_classifier
+from freezeframe.classify.fit.fitting import HeadFitter, fit_classifier
 from freezeframe.classify.fit.search import FitOptions
 from freezeframe.classify.heads.neighbours import NearestNeighbours
 from freezeframe.classify.heads.simple import Majority
@@ -402,6 +402,8 @@ def test_cross_validation_fits_no_head_on_relatives_of_a_judged_image(
 
     monkeypatch.setattr(NearestNeighbours, "fit", spy_on_fit)
     monkeypatch.setattr(NearestNeighbours, "scores", spy_on_scores)
+    # The scale of explanations is computed on training images.
+    monkeypatch.setattr(HeadFitter, "_background", lambda *_: None)
     task = make_task(store, n_folds=5, n_repeats=2)
     run = fit_classifier(task, "knn", leaderboard=tmp_path / "l.csv", runs=tmp_path / "runs")
     assert len(fitted) == 11

@@ -15,6 +15,7 @@ from ..arrays import Arrays, checked_array
 from ..base import Parameters
 from .augmentation import augmented
 from .dense import root_mean_square
+from .gradient import input_gradient
 from .layers import Conv, Dense, Dropout, Layers, Pool, Shape, tensors
 from .network import Network, import_keras
 
@@ -80,6 +81,24 @@ class Convolutional(Network):
             self._model.compile(jit_compile=keras.backend.backend() == "jax")
         return self.model_scores(self._model, np.asarray(X, dtype=np.float32))
 
+    def gradient(
+        self, X: NDArray[Any], direction: NDArray[np.float64]
+    ) -> NDArray[np.floating[Any]]:
+        keras = import_keras(self.name)
+        slopes = []
+        for start in range(0, len(X), IMAGES_AT_ONCE):
+            rows = np.asarray(X[start : start + IMAGES_AT_ONCE], dtype=np.float32)
+            inputs = self.inputs(rows)
+            slopes.append(
+                input_gradient(keras.ops, self.hidden_layers(), self._weights, inputs, direction)
+            )
+        # (n_rows, height, width, channels) -> (n_rows, n_features)
+        return self.feature_gradient(np.concatenate(slopes)).reshape(X.shape)
+
+    def feature_gradient(self, slopes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the gradient by the features from that by the `inputs`, of the same shape."""
+        return slopes
+
     @property
     def arrays(self) -> Arrays:
         names = tensors(self.hidden_layers(), self._shape, len(self._weights[-1]))
@@ -131,6 +150,9 @@ class SimpleCNN(Convolutional):
     def inputs(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         return self.images(features) / np.float32(255)
 
+    def feature_gradient(self, slopes: NDArray[np.float32]) -> NDArray[np.float32]:
+        return slopes / np.float32(255)
+
     def training_inputs(
         self, features: NDArray[np.float32], draws: Sequence[tuple[int, int, int]]
     ) -> NDArray[np.float32]:
@@ -180,6 +202,9 @@ class EarlyBlocks(Convolutional):
 
     def inputs(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         return self.images(features) / self._scale
+
+    def feature_gradient(self, slopes: NDArray[np.float32]) -> NDArray[np.float32]:
+        return slopes / self._scale
 
     @property
     def arrays(self) -> Arrays:

@@ -61,6 +61,24 @@ class DenseNetwork(Network):
             outputs = activations @ kernel + bias
         return two_columns(outputs)
 
+    def gradient(
+        self, X: NDArray[Any], direction: NDArray[np.float64]
+    ) -> NDArray[np.floating[Any]]:
+        kernels = self._weights[::2]
+        # (n_rows, units) of each layer before its ReLU; the features come first.
+        outputs = [np.asarray(X, dtype=np.float32) / self._scale]
+        for number, (kernel, bias) in enumerate(zip(kernels, self._weights[1::2], strict=True)):
+            activations = np.maximum(outputs[-1], 0) if number else outputs[-1]
+            outputs.append(activations @ kernel + bias)
+        # Two classes share one output, which is the score of class 1.
+        slopes = np.tile(direction[-len(self._weights[-1]) :], (len(X), 1)).astype(np.float32)
+        for number in reversed(range(len(kernels))):
+            slopes = slopes @ kernels[number].T
+            # A unit whose ReLU is closed passes nothing on.
+            if number:
+                slopes *= outputs[number] > 0
+        return slopes / self._scale
+
     @property
     def arrays(self) -> Arrays:
         arrays: Arrays = {}

@@ -87,6 +87,10 @@ class FineTunedAll(FineTuned):
         # RGB -> BGR, as VGG16's weights expect.
         return self.images(features)[..., ::-1] - BGR_MEANS
 
+    def feature_gradient(self, slopes: NDArray[np.float32]) -> NDArray[np.float32]:
+        # BGR -> RGB, as the features are.
+        return slopes[..., ::-1]
+
     def training_inputs(
         self, features: NDArray[np.float32], draws: Sequence[tuple[int, int, int]]
     ) -> NDArray[np.float32]:

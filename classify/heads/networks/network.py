@@ -111,6 +111,20 @@ class Network(Head):
     def set_weights(self, weights: list[NDArray[np.float32]]) -> None:
         """Take the fitted weights: kernel and bias of one layer after the other."""
 
+    @abstractmethod
+    def gradient(
+        self, X: NDArray[Any], direction: NDArray[np.float64]
+    ) -> NDArray[np.floating[Any]]:
+        """Return the gradient of a sum of scores by the features.
+
+        Args:
+            X: features of shape (n_rows, n_features).
+            direction: weight of each class's score in the sum, of shape (n_classes,).
+
+        Returns:
+            The gradient of `scores(X) @ direction`, of shape (n_rows, n_features).
+        """
+
     def prepare(self, X: Matrix) -> None:
         """Look at the rows to train on before the first epoch."""
 

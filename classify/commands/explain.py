@@ -1,0 +1,157 @@
+"""The command `freezeframe explain`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...data.output.terminal import console, printable, table
+from ...errors import ParameterError
+from .new_images import check_engine, check_readable, engine_options, named_images
+
+if TYPE_CHECKING:
+    from ..explanation.explanation import Explanation
+    from ..runs.model_file import FittedHead
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument(
+    "sources",
+    metavar="IMAGE|FOLDER|CSV...",
+    nargs=-1,
+    type=click.Path(path_type=Path),
+)
+@click.option(
+    "--output",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Folder for the pictures, explanations.npz and explanations.json.",
+)
+@click.option(
+    "--class",
+    "class_name",
+    metavar="CLASS",
+    help="Class whose logit is explained; by default the predicted one of each image.",
+)
+@click.option(
+    "--check",
+    metavar="STORE|FOLDER|CSV",
+    type=click.Path(path_type=Path, exists=True),
+    help="Measure instead what maps of this kind of head are worth, on these images.",
+)
+@click.option(
+    "--masks",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Masks for --check, each named as its image: white where the class is to be seen.",
+)
+@engine_options
+def explain(
+    model: Path,
+    sources: tuple[Path, ...],
+    output: Path | None,
+    class_name: str | None,
+    check: Path | None,
+    masks: Path | None,
+    weights: str,
+    engine: str,
+) -> None:
+    """Show how much each part of an image speaks for or against a class.
+
+    MODEL, images, folders and lists are as for predict. For each image a picture shows the map:
+    the logit of the class, split into contributions of the cells of the features. All pictures of
+    a model have one scale.
+
+    With --check, the head is refitted on folds of other images, and maps of the images left out are
+    measured: do they add up, does the logit fall without their top cells, is their evidence inside
+    the masks? A head fitted on shuffled labels is the control.
+    """
+    if check is not None:
+        _check_alone(sources, output, class_name)
+        from .map_results import check_and_print
+
+        check_and_print(model, check, masks, weights=weights, engine=engine)
+        return
+    if masks is not None:
+        raise ParameterError("--masks: has no effect without --check; leave it out")
+    if not sources or output is None:
+        raise ParameterError("images and --output FOLDER are needed; or give --check STORE")
+    _explain(model, sources, output, class_name, weights=weights, engine=engine)
+
+
+def _check_alone(sources: tuple[Path, ...], output: Path | None, class_name: str | None) -> None:
+    """Raise ParameterError if --check is given with what it does not use."""
+    idle = {"images": sources, "--output": output, "--class": class_name}
+    for name, value in idle.items():
+        if value:
+            raise ParameterError(f"{name}: no effect with --check; leave it out")
+
+
+def _explain(
+    model: Path,
+    sources: tuple[Path, ...],
+    output: Path,
+    class_name: str | None,
+    *,
+    weights: str,
+    engine: str,
+) -> None:
+    """Write the report of some images, and print a line for each."""
+    from ..explanation.report import ExplanationReport
+    from ..prediction.predictor import Predictor
+
+    report = ExplanationReport(output)
+    report.check(sources)
+    explained: list[tuple[Explanation, str]] = []
+    with Predictor(model, weights=weights, engine=engine) as predictor:
+        check_engine(predictor)
+        images = named_images(sources)
+        for explanation in predictor.explain_stream(images, class_name=class_name):
+            name = report.add(explanation)
+            # The picture is written: without it thousands of explanations fit into memory.
+            explained.append((replace(explanation, picture=None), name))
+    readable = [row for row in explained if not row[0].error]
+    report.finish(_about(predictor.model, readable))
+    _print_table(readable)
+    errors = [(explanation.path, explanation.error) for explanation, _ in explained]
+    check_readable([row for row in errors if row[1]], len(images))
+
+
+def _about(model: FittedHead, readable: list[tuple[Explanation, str]]) -> dict[str, Any]:
+    """Return what is the same for all images, as JSON has it."""
+    about: dict[str, Any] = {
+        "run_id": model.run_id,
+        "head": model.head.name,
+        "classes": list(model.classes),
+        "layer": model.layer,
+        "pooling": model.pooling,
+    }
+    if model.background is not None:
+        about |= {"scale": model.background.scale, "scale_images": model.background.n_images}
+    if readable:
+        first = readable[0][0]
+        about["method"] = first.method
+        about["receptive_field"] = first.receptive_field and asdict(first.receptive_field)
+    return about
+
+
+def _print_table(readable: list[tuple[Explanation, str]]) -> None:
+    """Print the images that were read, and what their cells see."""
+    rows = table("image", "class", "p", "logit", "error of the sum", "picture")
+    rows.columns[0].no_wrap = False
+    for explanation, name in readable:
+        rows.add_row(
+            printable(explanation.path),
+            printable(explanation.class_name),
+            f"{explanation.probability:.3f}",
+            f"{explanation.logit:.3f}",
+            f"{explanation.completeness_error:.1e}",
+            printable(name),
+        )
+    console().print(rows)
+    for text in dict.fromkeys(explanation.field_text for explanation, _ in readable):
+        click.echo(printable(f"{readable[0][0].layer}: {text}"), err=True)
