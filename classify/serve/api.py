@@ -12,11 +12,14 @@ from ...data.version import VERSION
 from ...errors import ImageError
 from ..prediction.prediction import Prediction
 from ..prediction.record import prediction_record
-from .cards import model_record
+from .cards import explanation_record, model_record
 from .gate.problems import API, problem
 from .gate.uploads import Upload, read_uploads
 from .openapi import openapi_document
 from .service import ServedModel, Service
+
+FORMS = ("json", "png")
+"""Forms of an explanation."""
 
 
 def api_blueprint() -> Blueprint:
@@ -27,6 +30,7 @@ def api_blueprint() -> Blueprint:
     api.add_url_rule("/models", view_func=models)
     api.add_url_rule("/openapi.json", view_func=openapi)
     api.add_url_rule("/classify", view_func=classify, methods=["POST"])
+    api.add_url_rule("/explain", view_func=explain, methods=["POST"])
     api.add_url_rule("/neighbours", view_func=neighbours, methods=["POST"])
     api.add_url_rule("/picture", view_func=picture, methods=["POST"])
     return api
@@ -80,6 +84,26 @@ def picture() -> Response:
     except ImageError as error:
         return problem(422, str(error))
     return Response(png, content_type="image/png")
+
+
+def explain() -> Response:
+    """Answer with the evidence of each cell of the image, as numbers or drawn over it."""
+    model = requested_model()
+    if not model.explains:
+        raise NotFound("the model file has no scale for maps; fit the head again")
+    class_name = request.args.get("class")
+    if class_name is not None and class_name not in model.predictor.model.classes:
+        raise NotFound("the model has no such class; /api/v1/models lists its classes")
+    form = request.args.get("format", "json")
+    if form not in FORMS:
+        abort(400, f"format must be one of {', '.join(FORMS)}")
+    try:
+        explanation = service().explain(model, received_upload(), class_name)
+    except ImageError as error:
+        return problem(422, str(error))
+    if form == "png":
+        return Response(explanation.overlay(), content_type="image/png")
+    return answer({"model": model.name, "explanations": [explanation_record(explanation)]})
 
 
 def neighbours() -> Response:

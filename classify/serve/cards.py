@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..explanation.explanation import Explanation
 from ..runs.model_file import FittedHead
 from .service import ServedModel
 
@@ -32,8 +33,33 @@ def model_record(model: ServedModel) -> dict[str, Any]:
         "engine": model.predictor.engine,
         "input_size": list(model.predictor.input_size),
         "provenance": {name: head.provenance.get(name) for name in PROVENANCE},
+        "explains": model.explains,
         "neighbours": model.pictures is not None,
         "scores": [score_record(scores) for scores in head.scores],
+    }
+
+
+def explanation_record(explanation: Explanation) -> dict[str, Any]:
+    """Return an explanation as a JSON object."""
+    assert explanation.contributions is not None
+    note = (
+        f"The cells lead from {explanation.base:+.3f}, the logit of the mean training picture, to "
+        f"{explanation.logit:+.3f}, the logit of {explanation.class_name} "
+        f"({explanation.method}, off by {explanation.completeness_error:.1g})."
+    )
+    return {
+        "path": explanation.path,
+        "label": explanation.label,
+        "class": explanation.class_name,
+        "probability": explanation.probability,
+        "logit": explanation.logit,
+        "base": explanation.base,
+        "contributions": explanation.contributions.tolist(),
+        "completeness_error": explanation.completeness_error,
+        "method": explanation.method,
+        "layer": explanation.layer,
+        "scale": explanation.scale,
+        "note": f"{note} {explanation.field_text}",
     }
 
 

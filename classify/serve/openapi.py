@@ -64,6 +64,12 @@ def _paths(service: Service) -> dict[str, Schema]:
             [model],
             most=service.limits.images,
         ),
+        "/explain": _sender(
+            "explain",
+            "Show what speaks for and against a class",
+            {**_json_content(_ref("Explained")), "image/png": {"schema": _FILE}},
+            [model, *_explain_parameters(service)],
+        ),
         "/neighbours": _sender(
             "neighbours",
             "Show the training pictures that are nearest to one image",
@@ -72,6 +78,25 @@ def _paths(service: Service) -> dict[str, Schema]:
         ),
         "/picture": _sender("picture", "Show one image as PNG", {"image/png": {"schema": _FILE}}),
     }
+
+
+def _explain_parameters(service: Service) -> list[Schema]:
+    names = (model.predictor.model.classes for model in service.models.values())
+    classes = sorted({name for group in names for name in group})
+    return [
+        {
+            "name": "class",
+            "in": "query",
+            "description": "Class of the model; the predicted one by default.",
+            "schema": {"enum": classes},
+        },
+        {
+            "name": "format",
+            "in": "query",
+            "description": "Form of the answer: numbers, or a picture.",
+            "schema": {"enum": ["json", "png"], "default": "json"},
+        },
+    ]
 
 
 def _reader(name: str, summary: str, schema: Schema) -> Schema:
@@ -193,6 +218,7 @@ def _schemas() -> dict[str, Schema]:
         engine=_TEXT,
         input_size={"type": "array", "items": {"type": "integer"}},
         provenance={"type": "object"},
+        explains={"type": "boolean"},
         neighbours={"type": "boolean"},
         scores={"type": "array", "items": scores},
     )
@@ -201,8 +227,25 @@ def _schemas() -> dict[str, Schema]:
         "type": "object",
         "additionalProperties": {"type": "array", "items": neighbour},
     }
+    number = {"type": ["number", "null"]}
+    explanation = _object(
+        path=_TEXT,
+        label=_TEXT,
+        **{"class": _TEXT},
+        probability=_SHARE,
+        logit=number,
+        base=number,
+        contributions={"type": "array", "items": {"type": "array", "items": number}},
+        completeness_error=number,
+        method=_TEXT,
+        layer=_TEXT,
+        scale=number,
+        note=_TEXT,
+    )
+    explanations = {"type": "array", "items": explanation}
     return {
         "Answer": _object(model=_TEXT, predictions=predictions),
+        "Explained": _object(model=_TEXT, explanations=explanations),
         "Health": _object(status=_TEXT, images_inside={"type": "integer", "minimum": 0}),
         "Model": model,
         "Models": _object(models={"type": "array", "items": _ref("Model")}),

@@ -12,6 +12,7 @@ from dataclasses import replace
 from ...errors import ImageError, ParameterError
 from ...extract.devices import cpu_cores
 from ...features.store import FeatureStore
+from ..explanation.explanation import Explanation
 from ..prediction.prediction import Prediction
 from ..prediction.predictor import Predictor
 from .batches import BatchQueue
@@ -37,6 +38,11 @@ class ServedModel:
         self.predictor = predictor
         self.queue = BatchQueue(predictor)
         self.pictures = pictures
+
+    @property
+    def explains(self) -> bool:
+        """True if the model has a scale for maps; files of earlier versions do not."""
+        return self.predictor.model.background is not None
 
     def close(self) -> None:
         """Free the engine."""
@@ -155,6 +161,28 @@ class Service:
             raise ImageError(prediction.error)
         assert model.pictures is not None
         return model.pictures.nearest(prediction)
+
+    def explain(self, model: ServedModel, upload: Upload, class_name: str | None) -> Explanation:
+        """Explain the answer on an image.
+
+        Args:
+            model: a model that explains.
+            upload: the image.
+            class_name: one of the model's classes; None takes the predicted one.
+
+        Raises:
+            ImageError: the image cannot be read.
+            BusyError: too many images wait.
+        """
+        predictor = model.predictor
+        with self.admission.admit(1, model.queue.seconds_an_image):
+            image = self.decoders.decode(
+                upload.content, predictor.input_size, predictor.resize, with_picture=True
+            )
+            if image.error:
+                raise ImageError(image.error)
+            image = replace(image, path=upload.name)
+            return predictor.explain_decoded([image], class_name=class_name)[0]
 
     def picture(self, upload: Upload) -> bytes:
         """Return an image as PNG for the page.

@@ -83,6 +83,8 @@ class DecoderPool:
         content: bytes,
         input_size: tuple[int, int],
         resize: str,
+        *,
+        with_picture: bool = False,
     ) -> DecodedImage:
         """Decode an image file as `decode_input` does; an unreadable one has an error.
 
@@ -93,6 +95,7 @@ class DecoderPool:
             "kind": "input",
             "input_size": input_size,
             "resize": resize,
+            "with_picture": with_picture,
         }
         try:
             answer, arrays = self._work(job, content)

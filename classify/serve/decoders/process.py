@@ -5,7 +5,7 @@ memory and its time are limited, and nothing that it answers is unpickled. Each 
 JSON and the bytes of an image file; so is each answer:
 
     <- {"kind": "input", "bytes": 4711, "seconds": 20, "max_pixels": ..., "input_size": [224, 224],
-        "resize": "bilinear"}
+        "resize": "bilinear", "with_picture": false}
     -> {"bytes": 150528, "image": {"frames": 1, ...}, "arrays": {"pixels": [224, 224, 3]}}
     <- {"kind": "picture", "bytes": 4711, "seconds": 20, "max_pixels": ..., "side": 768}
     -> {"bytes": 60312, "error": ""}                           and a PNG file
@@ -61,6 +61,7 @@ def decoded(content: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]
         (height, width),
         job["resize"],
         max_pixels=job["max_pixels"],
+        with_picture=job["with_picture"],
     )
     values = {field.name: getattr(image, field.name) for field in fields(DecodedImage)}
     arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}

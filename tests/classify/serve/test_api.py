@@ -184,6 +184,29 @@ def test_a_training_picture_is_its_own_nearest_neighbour(client: FlaskClient, pl
     assert "not a JPEG" in detail(client.post("/api/v1/neighbours", data=b"x", **PNG), 422)
 
 
+def test_an_explanation_is_that_of_the_predictor(
+    client: FlaskClient, service: Service, place: Place
+) -> None:
+    path = place.images[0]
+    for query, class_name in (("", None), ("?class=no_lesion", "no_lesion")):
+        (expected,) = service.default_model.predictor.explain([path], class_name=class_name)
+        assert expected.contributions is not None
+        answer = client.post(f"/api/v1/explain{query}", data=path.read_bytes(), **PNG)
+        (record,) = answer.get_json()["explanations"]
+        assert record["contributions"] == expected.contributions.tolist()
+        assert (record["class"], record["logit"]) == (expected.class_name, expected.logit)
+        total = record["base"] + float(np.sum(record["contributions"]))
+        assert total == pytest.approx(record["logit"], abs=1e-5)
+        assert record["scale"] == expected.scale > 0
+        assert expected.field_text in record["note"]
+    png = client.post("/api/v1/explain?format=png", data=path.read_bytes(), **PNG)
+    assert png.content_type == "image/png"
+    assert png.data == service.default_model.predictor.explain([path])[0].overlay()
+    for query, status in (("class=cat", 404), ("format=gif", 400)):
+        detail(client.post(f"/api/v1/explain?{query}", data=b"x", **PNG), status)
+    assert "not a JPEG" in detail(client.post("/api/v1/explain", data=b"x", **PNG), 422)
+
+
 def test_held_out_images_are_no_training_pictures(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

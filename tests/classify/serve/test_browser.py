@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from freezeframe.classify.prediction.predictor import Predictor
 
 from ...conftest import fast_environment
 from .conftest import Place
@@ -260,6 +263,54 @@ def test_the_keyboard_alone_is_enough(browser: Browser) -> None:
     browser.press(enter)
     browser.wait("document.querySelectorAll('.nearest img').length == 8")
     assert browser.texts(".nearest h4") == ["lesion", "no_lesion"]
+
+
+def test_the_map_is_drawn_and_switched_by_a_key(browser: Browser, place: Place) -> None:
+    """Cells are drawn as cells, in two colours, and text says where the strongest are."""
+    browser.open()
+    browser.choose(place.images[0])
+    browser.wait_for_results(1)
+    hidden = "return document.querySelector('canvas.map').hidden"
+    assert browser.run(hidden)
+    browser.press("m")
+    browser.wait("document.querySelector('.map-note').textContent.startsWith('Of 32 x 32 cells')")
+    with Predictor(place.runs[0]) as predictor:
+        (explanation,) = predictor.explain([place.images[0]])
+    cells = explanation.contributions
+    assert cells is not None
+    script = """
+        const map = document.querySelector('canvas.map');
+        const pixels = map.getContext('2d').getImageData(0, 0, map.width, map.height).data;
+        return [map.width, map.height, [...pixels]]
+    """
+    width, height, pixels = browser.run(script)
+    assert (height, width) == cells.shape
+    drawn = np.array(pixels).reshape(height, width, 4)
+    strong = np.abs(cells) > 0.1 * explanation.scale
+    # Red speaks for the class, blue against it; the browser rounds colours by their opacity.
+    assert ((drawn[..., 0] > drawn[..., 2]) == (cells > 0))[strong].all()
+    opacity = 255 * np.minimum(np.abs(cells) / explanation.scale, 1)
+    assert np.abs(drawn[..., 3] - opacity).max() <= 1
+    browser.press("m")
+    assert browser.run(hidden)
+    browser.press("m")
+    assert not browser.run(hidden)
+    browser.run(
+        "const slider = document.querySelector('.opacity'); slider.value = 0.25;"
+        "slider.dispatchEvent(new Event('input'));"
+        "const light = document.querySelector('.brightness'); light.value = 2;"
+        "light.dispatchEvent(new Event('input'))"
+    )
+    assert browser.run("return document.querySelector('canvas.map').style.opacity") == "0.25"
+    looks = browser.run("return document.querySelector('.stack img').style.filter")
+    assert looks == "brightness(2) contrast(1)"
+    other = "no_lesion" if explanation.class_name == "lesion" else "lesion"
+    browser.run(
+        "const list = document.querySelector('.map-class'); list.value = arguments[0];"
+        "list.dispatchEvent(new Event('change'))",
+        other,
+    )
+    browser.wait(f"document.querySelector('.scale .high').textContent.startsWith('for {other}')")
 
 
 def test_prevalence_decides_what_an_answer_is_worth(browser: Browser) -> None:
