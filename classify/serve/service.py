@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from ...errors import ImageError, ParameterError
-from ...extract.devices import cpu_cores
 from ...features.store import FeatureStore
 from ..explanation.explanation import Explanation
 from ..prediction.prediction import Prediction
@@ -109,7 +108,7 @@ class Service:
         self.limits = limits
         self.admission = Admission(limits.waiting)
         # The pool starts first: its processes get ready while the models are loaded.
-        self.decoders = DecoderPool(max(2, cpu_cores()), limits)
+        self.decoders = DecoderPool(limits)
         self.models = {
             name: ServedModel(predictor, pictures.get(name))
             for name, predictor in zip(names, predictors, strict=True)

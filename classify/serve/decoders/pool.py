@@ -60,20 +60,17 @@ class DecoderPool:
     """Processes that decode images; any thread may call it.
 
     Args:
-        n_processes: number of processes.
-        limits: limits of each.
+        limits: their number, and the limits of each.
         module: the program of a process.
     """
 
-    def __init__(
-        self, n_processes: int, limits: ServerLimits, module: str = DECODER_MODULE
-    ) -> None:
+    def __init__(self, limits: ServerLimits, module: str = DECODER_MODULE) -> None:
         self._limits = limits
         self._module = module
         self._closed = False
         self._lock = threading.Lock()
         # They start side by side; the first job of each waits until it is ready.
-        self._all = {DecoderWorker(module, limits) for _ in range(n_processes)}
+        self._all = {DecoderWorker(module, limits) for _ in range(limits.decoders)}
         self._idle: queue.SimpleQueue[DecoderWorker] = queue.SimpleQueue()
         for decoder in self._all:
             self._idle.put(decoder)

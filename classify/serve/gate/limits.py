@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ....errors import FreezeframeError
+from ....extract.devices import cpu_cores
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class ServerLimits:
         pixels: height x width of an image.
         decode_seconds: seconds for decoding one image, after which its process is ended.
         decoder_bytes: address space of a process that decodes.
+        decoders: processes that decode; by default one for each core, at least two.
         waiting: images that are decoded, or wait for it or for the engine. Requests beyond get 503.
         answer_seconds: seconds after which a request that still waits gets 503.
         connections: open connections; further ones wait in the system's own queue.
@@ -29,6 +31,7 @@ class ServerLimits:
     pixels: int = 50_000_000
     decode_seconds: float = 20
     decoder_bytes: int = 2 * 2**30
+    decoders: int = field(default_factory=lambda: max(2, cpu_cores()))
     waiting: int = 32
     answer_seconds: float = 60
     connections: int = 64

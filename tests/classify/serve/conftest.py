@@ -63,12 +63,17 @@ def make_app(place: Place, **settings: Any) -> Flask:
     """Return an application with both models; `settings` go to its configuration."""
     from freezeframe.classify.serve.application import ServerConfig, create_app
     from freezeframe.classify.serve.boards import Leaderboard
+    from freezeframe.classify.serve.gate.limits import ServerLimits
     from freezeframe.classify.serve.pages import PageSources
 
+    # One process that decodes: most tests of an application need none.
+    limits = ServerLimits(decoders=1)
     board = Leaderboard(place.folder / "leaderboard.csv", place.folder / "runs")
     sources = PageSources(board, FeatureStore(place.store))
     predictors = [Predictor(run) for run in place.runs]
-    return create_app(ServerConfig(predictors, **{"sources": sources, **settings}))
+    return create_app(
+        ServerConfig(predictors, **{"sources": sources, "limits": limits, **settings})
+    )
 
 
 @pytest.fixture(scope="session")

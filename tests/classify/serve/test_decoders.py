@@ -59,7 +59,9 @@ def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DecoderP
     (tmp_path / "faulty_decoder.py").write_text(FAULTY)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     monkeypatch.setenv("PYTHONPATH", path)
-    pool = DecoderPool(1, ServerLimits(decode_seconds=1, decoder_bytes=2**30), "faulty_decoder")
+    pool = DecoderPool(
+        ServerLimits(decoders=1, decode_seconds=1, decoder_bytes=2**30), "faulty_decoder"
+    )
     yield pool
     pool.close()
 
@@ -95,7 +97,7 @@ def test_a_process_that_an_image_harms_is_ended_and_the_next_image_is_decoded(
 def test_limits_of_pixels_and_memory_are_reasons(tmp_path: Path, place: Place) -> None:
     Image.new("L", (4000, 3000)).save(tmp_path / "large.png")
     large = (tmp_path / "large.png").read_bytes()
-    pool = DecoderPool(1, ServerLimits(pixels=1_000_000))
+    pool = DecoderPool(ServerLimits(decoders=1, pixels=1_000_000))
     try:
         assert "more than the limit of 1000000" in pool.decode(large, SIZE, "bilinear").error
         with pytest.raises(ImageError, match="more than the limit of 1000000"):
@@ -107,7 +109,7 @@ def test_limits_of_pixels_and_memory_are_reasons(tmp_path: Path, place: Place) -
 
 def test_a_busy_server_says_so_at_once(place: Place) -> None:
     """A request beyond the limit gets 503 and Retry-After while the others wait."""
-    app = make_app(place, limits=ServerLimits(waiting=16))
+    app = make_app(place, limits=ServerLimits(waiting=16, decoders=1))
     try:
         client = app.test_client()
         service = app.extensions["freezeframe"]
@@ -128,7 +130,7 @@ def test_a_busy_server_says_so_at_once(place: Place) -> None:
 
 
 def test_an_image_that_waits_too_long_for_a_process_finds_a_busy_server() -> None:
-    pool = DecoderPool(1, ServerLimits(answer_seconds=0.05))
+    pool = DecoderPool(ServerLimits(decoders=1, answer_seconds=0.05))
     try:
         # The only process is taken.
         pool._idle.get()
