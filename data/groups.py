@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,12 +49,15 @@ def patient_digest(name: str) -> str:
     """Return a name for a patient that does not show the identifier.
 
     It is not anonymous: a person with a list of identifiers can compute their digests and compare.
+    Texts that look the same have one digest: accents may be letters of their own in one file, and
+    part of a letter in another one.
 
     Examples:
         >>> patient_digest("p07")
         'patient-4d2c05dcce202ad9'
     """
-    return f"patient-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:16]}"
+    text = _plain(unicodedata.normalize("NFC", name))
+    return f"patient-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:16]}"
 
 
 def is_digest(name: str) -> bool:
@@ -65,12 +69,15 @@ def join_names(names: Iterable[str]) -> str:
     """Return the names of one image as one text, without the empty ones.
 
     Examples:
-        >>> join_names(["study 7", "", "p07"])
-        'p07 + study 7'
+        >>> join_names(["study 7", "", "p07", "study 7"])
+        'study 7 + p07'
     """
-    # Spaces are made alike; a plus without spaces around it is no separator.
-    plain = {" ".join(name.split()).replace(SEPARATOR, "+") for name in names}
-    return SEPARATOR.join(sorted(plain - {""}))
+    return SEPARATOR.join(dict.fromkeys(filter(None, map(_plain, names))))
+
+
+def _plain(name: str) -> str:
+    """Return a name with single spaces, and without a separator in it."""
+    return " ".join(name.split()).replace(SEPARATOR, "+")
 
 
 def split_names(text: str) -> list[str]:
@@ -171,7 +178,8 @@ class GroupNames:
         columns = zip(self.groups, self.scopes, self.patients, strict=True)
         names = []
         for group, scope, patients in columns:
-            common = set(split_names(patients))
+            # A PatientID may hold the separator, so the whole text is a name, too.
+            common = {patients, *split_names(patients)} - {""}
             if scope == COMMON or is_digest(group):
                 common.add(group)
             names.append(common)

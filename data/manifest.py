@@ -89,6 +89,11 @@ class Manifest:
         """Number of images of each class, by name."""
         return dict(sorted(Counter(image.label for image in self.images).items()))
 
+    @property
+    def patients_ignored(self) -> bool:
+        """True if PatientIDs were ignored when the images were listed."""
+        return PATIENTS_IGNORED in self.group_source
+
 
 def read_manifest(
     source: str | os.PathLike[str],

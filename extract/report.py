@@ -67,6 +67,8 @@ def extract_and_report(
     n_images = len(manifest.images)
     for line in manifest_lines(manifest):
         log(line)
+    for line in lost_names_lines(manifest, output):
+        log(line)
     if not options.get("overwrite"):
         # This is said before the run: a stopped run has already marked these rows as pending.
         for line in damage_lines(output):
@@ -124,6 +126,29 @@ def manifest_lines(manifest: Manifest) -> list[str]:
     n_images = len(manifest.images)
     line = f"{manifest.source}: {n_images} images ({counts_by_name(manifest.classes)})"
     return [printable(line), *listing_lines(manifest)]
+
+
+def lost_names_lines(manifest: Manifest, output: Path) -> list[str]:
+    """Return the line about groups and patients that the store has and the list lacks; at most one.
+
+    The store takes those of the list. A forgotten option would lose them in silence.
+    """
+    if not output.exists():
+        return []
+    try:
+        store = FeatureStore(output)
+    except StoreError:
+        # The extraction itself reports this.
+        return []
+    n_before = int(((store.groups != "") | (store.patients != "")).sum())
+    n_now = sum(bool(image.group or image.patient) for image in manifest.images)
+    if n_now >= n_before:
+        return []
+    text = (
+        f"warning: {output}: {counted(n_before, 'image')} had a group or patient, {n_now} have one "
+        "now; if they should keep it, give --group-column or --group-regex as before"
+    )
+    return [printable(text)]
 
 
 def damage_lines(output: Path) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from ...data.audit.image_set import NOT_COMPUTED, ImageSet
 from ...data.duplicates.by_features import cosine_pairs
 from ...data.fingerprints import THUMBNAIL
+from ...data.groups import PATIENTS_IGNORED
 from ...data.inspection.inspect import inspect_images
 from ...data.manifest import listing_lines, read_manifest
 from ...data.output.terminal import Progress, Status
@@ -52,7 +53,11 @@ def read_image_set(
         images = image_set_of_store(FeatureStore(path))
         if read_patients:
             return images
-        return replace(images, patients=images.names.without_patient_ids().patients)
+        return replace(
+            images,
+            patients=images.names.without_patient_ids().patients,
+            group_source=f"{images.group_source}, {PATIENTS_IGNORED}",
+        )
     # A folder has no columns; the option is meant for the lists among the sets.
     if not path.is_file():
         group_column = None

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..groups import one_name_problem, split_names
+from ..groups import PATIENTS_IGNORED, one_name_problem, split_names
 from ..inspection.facts import frames_lines, reasons_text
 from ..output.terminal import counted
 from ..splits import join_groups
@@ -195,6 +195,8 @@ def _set_remarks(
         problem = one_name_problem(used)
         if problem:
             yield f"{images.name}: {problem}"
+    if PATIENTS_IGNORED in images.group_source:
+        yield f"{images.name}: PatientIDs are ignored; one patient may be on both sides"
     # An image that nobody looked at counts as alone, although it may have relatives.
     at_least = "" if readable.all() else "at least "
     # Only a set without a split will be split at random.

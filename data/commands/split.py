@@ -139,7 +139,10 @@ def _print(result: GroupedSplit, output: Path) -> None:
         # Fold 0 means an image in no fold, so counting starts with fold 1.
         sizes = ", ".join(str(size) for size in np.bincount(result.split.folds)[1:])
         click.echo(printable(f"folds: {sizes} images"))
-    click.echo(printable(f"list: {output}; no group is on two sides"))
+    doubt = ""
+    if result.manifest.patients_ignored:
+        doubt = "; PatientIDs are ignored, so one patient may be on two"
+    click.echo(printable(f"list: {output}; no group is on two sides{doubt}"))
     for line in frames_lines(Counter(result.audit.sets[0].frames)):
         click.echo(printable(line))
     if result.unreadable:

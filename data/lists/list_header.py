@@ -13,6 +13,9 @@ from ...errors import ManifestError
 REQUIRED = ("path", "label")
 """Columns that each list has."""
 
+OPTIONAL = ("split", "group", "patient")
+"""Columns that a list may have."""
+
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 """Characters between cells, with their names in messages."""
 
@@ -84,11 +87,25 @@ def read_header(source: Path, text: str, required: Sequence[str] = REQUIRED) -> 
         raise ManifestError(f"{source}: {_form(required)}; {_advice(headers, required)}")
     delimiter = fitting[0]
     columns = headers[delimiter]
+    _check_letters(source, columns)
     doubled = sorted({name for name in columns if name and columns.count(name) > 1})
     if doubled:
         raise ManifestError(f"{source}: two columns are named {doubled[0]!r}; rename one")
     notes = () if delimiter == "," else (f"{DELIMITERS[delimiter]} are read as the ends of cells",)
     return ListHeader(tuple(columns), delimiter, notes)
+
+
+def _check_letters(source: Path, columns: Sequence[str]) -> None:
+    """Raise ManifestError for an optional column in other letters: it would be ignored.
+
+    A split or a patient that nobody reads makes scores too high.
+    """
+    for name in columns:
+        if name not in OPTIONAL and name.lower() in OPTIONAL and name.lower() not in columns:
+            raise ManifestError(
+                f"{source}: the column {name!r} is not read; rename it to {name.lower()!r}, "
+                "or to another word if it means something else"
+            )
 
 
 def _cells(text: str, delimiter: str) -> list[str]:

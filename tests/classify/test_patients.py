@@ -17,7 +17,15 @@ from freezeframe.__main__ import cli
 from freezeframe.classify.task.relatives import UNKNOWN, all_relatives, relatives
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.fingerprints import fingerprint
-from freezeframe.data.groups import COMMON, OWN, is_digest, patient_digest, split_names
+from freezeframe.data.groups import (
+    COMMON,
+    OWN,
+    GroupNames,
+    is_digest,
+    join_names,
+    patient_digest,
+    split_names,
+)
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
@@ -252,7 +260,7 @@ def test_all_names_of_an_image_relate_it(slices: Path) -> None:
         "p2",
         "p2",
         "p03",
-        "p04 + p9",
+        "p9 + p04",
         "p8",
     ]
     assert manifest.group_source == "column group, column who, expression p03|p04"
@@ -287,6 +295,39 @@ def test_a_patient_id_in_a_list_equals_that_of_a_file(studies: Path) -> None:
     # The list alone is ignored only where its names are digests.
     audited = run("audit", "one", "--against", "png.csv", "--ignore-patient-ids")
     assert "none of 12 images of png.csv has a relative in one" in audited.stdout
+    assert "one: PatientIDs are ignored; one patient may be on both sides" in audited.stdout
+    done = run("split", "one", "--ignore-patient-ids")
+    assert "PatientIDs are ignored, so one patient may be on two" in done.stdout
+    # So is a store with patients, and a store that was made without them.
+    store_of(studies / "one")
+    audited = run("audit", "one.h5", "--ignore-patient-ids")
+    assert "one: PatientIDs are ignored" in audited.stdout
+
+
+@pytest.mark.parametrize(
+    ("in_file", "in_list"),
+    [("X0 + Y0", "X0 + Y0"), ("Mu\u0308ller", "M\u00fcller"), ("A  B", "A B")],
+)
+@pytest.mark.parametrize("column", ["patient", "who"])
+def test_one_patient_has_one_name(in_file: str, in_list: str, column: str) -> None:
+    """Spaces, accents and separators are written in several ways."""
+    if column == "patient":
+        names = GroupNames([""], [""], [join_names(split_names(in_list))])
+    else:
+        names = GroupNames([""], [""], [join_names([in_list])])
+    assert patient_digest(in_file) in names.common_keys()[0]
+
+
+def test_a_forgotten_option_loses_no_names_in_silence(slices: Path) -> None:
+    options = ("--backbone", "pixels-8", "--layer", "pixels", "--output", "s.h5")
+    (slices / "plain.csv").write_text(
+        "\n".join(line.rpartition(",")[0].rpartition(",")[0]
+                  for line in (slices / "trn.csv").read_text().splitlines())
+    )  # fmt: skip
+    first = run("extract-features", "plain.csv", "--group-regex", r"p\d+", *options)
+    assert first.exit_code == 0, first.output
+    again = run("extract-features", "plain.csv", *options)
+    assert "12 images had a group or patient, 0 have one now" in again.stderr
 
 
 def test_a_chain_leads_through_another_test_store(

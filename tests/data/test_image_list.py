@@ -225,3 +225,13 @@ class TestSkippedFiles:
         line = "skipped, NIfTI is not read (.nii 5): a/0.nii, a/1.nii, a/2.nii and 2 more"
         assert line in result.stderr.splitlines()
         assert "formats that are read: JPEG (.jpg" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["Split", "GROUP", "Patient"])
+def test_an_optional_column_in_other_letters_is_not_ignored(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.csv").write_text(f"path,label,{name}\na.png,x,test\nb.png,y,train\n")
+    with pytest.raises(ManifestError, match=f"'{name}' is not read; rename it to '{name.lower()}'"):
+        read_manifest(tmp_path / "a.csv")
+    # With the column itself, the other one is the user's own.
+    (tmp_path / "a.csv").write_text(f"path,label,{name},{name.lower()}\na.png,x,?,\nb.png,y,?,\n")
+    assert len(read_manifest(tmp_path / "a.csv").images) == 2
