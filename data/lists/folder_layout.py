@@ -28,15 +28,15 @@ class FolderLayout:
         kind: one of `LAYOUTS`.
         wrapper: folders above the tree itself: ("dataset",) for `FOLDER/dataset/train/...`.
         splits: the split that a folder names, by the folder; a folder that names none is missing.
-        doubled: top folders whose images are all in one more folder of the same meaning:
-            "train" for `FOLDER/train/train/<class>/...`.
+        depths: number of folders above the classes, by the top folder; a missing one is 1:
+            {"train": 2} for `FOLDER/train/train/<class>/...`.
         notes: sentences about what was not written as README says.
     """
 
     kind: str
     wrapper: Parts = ()
     splits: Mapping[str, str] = field(default_factory=dict)
-    doubled: frozenset[str] = frozenset()
+    depths: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def place(self, parts: Parts) -> tuple[str, Parts, str]:
@@ -61,7 +61,7 @@ class FolderLayout:
             below = (below[0], *below[2:])
         if self.kind == "split/class":
             split = self.splits.get(below[0], "")
-            below = below[2 if below[0] in self.doubled else 1 :]
+            below = below[self.depths.get(below[0], 1) :]
         return split, below, "" if len(below) > 1 else "not in a class folder"
 
 
@@ -84,7 +84,7 @@ def find_layout(root: Path, folders: Iterable[Parts], chosen: str | None = None)
     folders = set(folders)
     if chosen == "class":
         return FolderLayout("class")
-    wrapper = _wrapper(folders)
+    wrapper = _wrapper(folders, chosen)
     tree = _Tree(root.joinpath(*wrapper), [parts[len(wrapper) :] for parts in folders])
     layout = {
         None: tree.guess,
@@ -94,11 +94,11 @@ def find_layout(root: Path, folders: Iterable[Parts], chosen: str | None = None)
     if not wrapper:
         return layout
     note = f"the classes and splits are read from {tree.root}"
-    return FolderLayout(layout.kind, wrapper, layout.splits, layout.doubled, (note, *layout.notes))
+    return FolderLayout(layout.kind, wrapper, layout.splits, layout.depths, (note, *layout.notes))
 
 
-def _wrapper(folders: set[Parts]) -> Parts:
-    """Return the folders above a tree of splits; () if the tree starts at the root."""
+def _wrapper(folders: set[Parts], chosen: str | None) -> Parts:
+    """Return the folders above a tree with splits; () if the tree starts at the root."""
     for depth in range(1, _MOST_WRAPPERS + 1):
         # An image beside the tree, in a wrapper, is skipped later.
         above = {parts[:depth] for parts in folders if len(parts) >= depth}
@@ -109,6 +109,10 @@ def _wrapper(folders: set[Parts]) -> Parts:
         # `yes/train/patient1` and `yes/test/patient2` are splits in a class, not a wrapped tree.
         if len(splits) > 1 and len(set.union(*splits)) > 1 and set.intersection(*splits):
             return min(above)
+        (parts,) = above
+        # `train/yes/test` is a split that the top folder names, not a wrapped class.
+        if chosen != "split/class" and not parse_name(parts[-1])[0] and tree.holds_wrapped_classes:
+            return parts
     return ()
 
 
@@ -120,7 +124,9 @@ class _Tree:
         # Folders in each top folder; "" if it holds images, too.
         self.inner: dict[str, set[str]] = defaultdict(set)
         deeper: dict[str, set[str]] = defaultdict(set)
+        self._paths: dict[str, set[Parts]] = defaultdict(set)
         for top, *rest in filter(None, folders):
+            self._paths[top].add((top, *rest))
             self.inner[top].add(rest[0] if rest else "")
             deeper[top].add(rest[1] if len(rest) > 1 else "")
         self.names = split_names(self.inner)
@@ -130,6 +136,11 @@ class _Tree:
             top: (deeper[top] if top in self.doubled else inner) - {""}
             for top, inner in self.inner.items()
         }
+
+    @property
+    def holds_wrapped_classes(self) -> bool:
+        """True if the top folders are several classes that hold folders of splits."""
+        return not self.names and len(self.inner) > 1 and self._are_split_inside()
 
     def guess(self) -> FolderLayout:
         """Choose the layout that the names say.
@@ -148,10 +159,8 @@ class _Tree:
         ):
             return self.split_folders()
         self._refuse_splits_without_classes(nested)
-        in_classes = {top: self._splits_in(top) for top in self.inner}
-        trained = {top for top, names in in_classes.items() if "train" in names.values()}
-        if trained and _n_splits(in_classes.values()) > 1:
-            self._refuse_splits_in_some(in_classes)
+        if self._are_split_inside():
+            self._refuse_splits_in_some({top: self._splits_in(top) for top in self.inner})
             return self.split_folders_in_classes()
         self._refuse_shared_folders()
         return FolderLayout("class")
@@ -171,9 +180,11 @@ class _Tree:
                 "or take all of them as classes with --layout class"
             )
         notes = []
+        depths = dict.fromkeys(self.doubled, 2)
         meanings = [f"{top} as {split}" for top, split in sorted(self.names.items())]
         if not self.names:
             notes.append(f"{_listed(nested)} name no split, so that no image has one")
+            depths |= self._shared_depths()
         elif not self.names.keys() <= {name for name in self.names if name.lower() in SPLIT_NAMES}:
             notes.append(
                 f"folders are read as splits: {', '.join(meanings)}; "
@@ -182,7 +193,7 @@ class _Tree:
         return FolderLayout(
             "split/class",
             splits=self.names,
-            doubled=frozenset(self.doubled),
+            depths=depths,
             notes=tuple(notes),
         )
 
@@ -203,6 +214,11 @@ class _Tree:
         meanings = ", ".join(f"{name} as {split}" for name, split in sorted(splits.items()))
         note = f"folders in each class are read as splits: {meanings}; --layout class ignores them"
         return FolderLayout("class/split", splits=splits, notes=(note,))
+
+    def _are_split_inside(self) -> bool:
+        """Return True if folders in the top folders name "train" and another split."""
+        names = [self._splits_in(top) for top in self.inner]
+        return any("train" in splits.values() for splits in names) and _n_splits(names) > 1
 
     def _splits_in(self, top: str) -> dict[str, str]:
         """Return the splits that folders in a class name: "yes_train" in "yes", too."""
@@ -242,27 +258,59 @@ class _Tree:
         Either may be the classes: "seen" and "unseen" may both hold "cats" and "dogs", while
         "birds" is in one of them only.
         """
-        tops_by_name = Counter(name for inner in self.inner.values() for name in inner)
-        # More than half of the top folders hold a shared folder: both, if there are two.
-        shared = {name: n for name, n in tops_by_name.items() if 2 * n > len(self.inner)}
-        n_shared = sum(shared.values())
-        names = tops_by_name.keys() - {""}
-        # A top folder without folders is a class; a single folder in all cannot be the classes.
-        if "" in shared or {""} in self.inner.values() or len(self.inner) < 2 or len(names) < 2:
-            return
-        equal = min(tops_by_name.values()) == len(self.inner)
-        # Two classes may have a patient1 each, or one patient in both; ten patients may have a 0
-        # and a 1 each, which are their classes.
-        if not equal and are_numbered(names) and len(names) >= len(self.inner):
-            return
-        if 2 * n_shared > tops_by_name.total():
-            tops = _listed(self.inner)
+        if depths := self._shared_depths():
+            inner = {top: self._names_at(top, depth) for top, depth in depths.items()}
+            equal = len({frozenset(names) for names in inner.values()}) == 1
             verb = "hold the same folders" if equal else "share most of their folders"
+            names = _listed(set.union(*inner.values()))
             raise ManifestError(
-                f"{self.root}: {tops} {verb}, {_listed(names)}; choose "
-                f"--layout class if the classes are {tops}, or --layout split/class if the classes "
-                f"are {_listed(names)}"
+                f"{self.root}: {_listed(inner)} {verb}, {names}; choose --layout class if the "
+                f"classes are {_listed(self.inner)}, or --layout split/class if the classes are "
+                f"{names}"
             )
+
+    def _shared_depths(self) -> dict[str, int]:
+        """Return the depth of the folders that the top folders share; {} if they share few.
+
+        Each of them may hold one folder only around these: `seen/images` and `unseen/images`.
+        Top folders without folders are left out.
+        """
+        depths = {top: 1 for top, inner in self.inner.items() if inner != {""}}
+        while True:
+            inner = {top: self._names_at(top, depth) for top, depth in depths.items()}
+            if _share_most(inner):
+                return depths
+            # A folder that holds all images itself is no wrapper.
+            lone = {
+                top
+                for top, names in inner.items()
+                if len(names - {""}) == len(names) == 1
+                and self._names_at(top, depths[top] + 1) != {""}
+            }
+            if not lone:
+                return {}
+            depths = {top: depth + (top in lone) for top, depth in depths.items()}
+
+    def _names_at(self, top: str, depth: int) -> set[str]:
+        """Return the folders at a depth in a top folder; "" for images above it."""
+        return {path[depth] if len(path) > depth else "" for path in self._paths[top]}
+
+
+def _share_most(inner: Mapping[str, set[str]]) -> bool:
+    """Return True if most of the folders in some top folders are in most of these."""
+    tops_by_name = Counter(name for names in inner.values() for name in names)
+    # More than half of the top folders hold a shared folder: both, if there are two.
+    shared = {name: n for name, n in tops_by_name.items() if 2 * n > len(inner)}
+    names = tops_by_name.keys() - {""}
+    # Top folders with images of their own are classes; a single folder in all cannot be them.
+    if "" in shared or len(inner) < 2 or len(names) < 2:
+        return False
+    equal = min(tops_by_name.values()) == len(inner)
+    # Two classes may have a patient1 each, or one patient in both; ten patients may have a 0
+    # and a 1 each, which are their classes.
+    if not equal and are_numbered(names) and len(names) >= len(inner):
+        return False
+    return 2 * sum(shared.values()) > tops_by_name.total()
 
 
 def _n_splits(names: Iterable[Mapping[str, str]]) -> int:

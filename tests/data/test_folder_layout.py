@@ -98,7 +98,15 @@ def twice(tops: str, classes: str) -> list[str]:
         (["stress_test/p1", "control/p1", "control/p2"], {("", "stress_test"), ("", "control")}),
         # Few folders are shared, or some class has none.
         (["a/young", "a/old", "b/adult", "b/old"], {("", "a"), ("", "b")}),
-        ([*twice("a b", "axial coronal"), "healthy"], {("", "a"), ("", "b"), ("", "healthy")}),
+        (["a/axial", "a/coronal", "b/axial", "b/x", "well"], {("", x) for x in ("a", "b", "well")}),
+        # One folder in each class is no wrapper if few of the folders in it are shared.
+        (["yes/mri/p1", "yes/mri/p2", "no/mri/p2", "no/mri/p3"], {("", "yes"), ("", "no")}),
+        (["yes/p1/scan", "no/p2/scan"], {("", "yes"), ("", "no")}),
+        # A folder around classes that hold the splits.
+        ([f"dataset/{folder}" for folder in INNER], pairs("train test", "yes no")),
+        ([f"archive/data/{folder}/p1" for folder in INNER], pairs("train test", "yes no")),
+        (twice("train/yes train/no", "train test"), pairs("train", "yes no")),
+        (twice("yes/train/train yes/test/test", "p1"), pairs("train test", "yes")),
         ([*twice("a b", "x y"), "a", "b"], {("", "a"), ("", "b")}),
     ],
 )
@@ -126,6 +134,17 @@ def test_names_say_which_folders_are_splits(
         ([*twice("a b c", "yes no"), "d/no"], "a, b, c, d share most of their folders, no, yes;"),
         ([*SITES, "siteA"], "siteA, siteB share most of their folders, no, yes;"),
         ([*twice("p1 p2 p3", "0 1"), "p4/0"], "p1, p2, p3, p4 share most of their folders, 0, 1;"),
+        # Each top folder holds one folder around the shared ones, or one beside them holds images.
+        (twice("seen/seen unseen/unseen", "cats dogs"), "seen, unseen hold the same folders, cats"),
+        (twice("siteA/images siteB/images", "tumor normal"), "siteA, siteB hold the same folders"),
+        (twice("seen/x unseen/x", "a b"), "--layout split/class if the classes are a, b"),
+        (["seen/x/a/p1", "unseen/x/a", "unseen/x/b"], "seen, unseen share most of their folders"),
+        (
+            [*twice("seen unseen", "cats dogs"), "extra", "more"],
+            "seen, unseen hold the same folders, cats, dogs; choose --layout class if the classes "
+            "are extra, more, seen, unseen, or",
+        ),
+        (["set/yes/train", "set/yes/test", "set/no"], "but not all images of no are in such"),
         (
             ["yes/train", "yes/test", "no"],
             "test, train in yes look like splits, but not all images of no are in such folders; "
@@ -171,6 +190,13 @@ def test_the_user_chooses_the_layout(tmp_path: Path) -> None:
     manifest = read_manifest(some, layout="class/split")
     assert manifest.skipped == (("no/0.png", "not in a folder of a split"),)
     assert len(manifest.images) == 3
+    wrapped = make_tree(tmp_path / "wrapped", [f"dataset/{folder}" for folder in INNER])
+    assert understood(wrapped, "class/split") == pairs("train test", "yes no")
+    assert understood(wrapped, "split/class") == {("", "yes"), ("", "no")}
+    for folders in (twice("seen/seen unseen/unseen", "a b"), twice("seen/x/y unseen/x", "a b")):
+        chains = make_tree(tmp_path / folders[0].replace("/", "-"), [*folders, "extra"])
+        assert understood(chains, "split/class") == {("", "a"), ("", "b")}
+        assert understood(chains, "class") == {("", "seen"), ("", "unseen"), ("", "extra")}
     with pytest.raises(ManifestError, match="no folder in a class names a split; name them train"):
         read_manifest(sites, layout="class/split")
     with pytest.raises(ParameterError, match="layout must be one of class, split/class, class/sp"):
