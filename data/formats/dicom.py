@@ -60,8 +60,8 @@ class DicomReader:
             uint8 RGB array of shape (rows, columns, 3), C-contiguous and writeable.
 
         Raises:
-            ImageError: the file has no pixels, too many pixels, or needs a plugin that is not
-                installed.
+            ImageError: the file has no pixels, too many pixels, needs a plugin that is not
+                installed, or stores values elsewhere than in the low bits.
             MissingExtraError: pydicom is not installed.
 
         Examples:
@@ -143,6 +143,13 @@ def _check_header(header: Any, max_pixels: int) -> None:
     if "Rows" not in header or not any(name in header for name in _PIXEL_TAGS):
         raise ImageError("DICOM without pixels")
     check_size(header.Rows, header.Columns, max_pixels)
+    stored = header.get("BitsStored")
+    high_bit = header.get("HighBit")
+    # Older editions of PS3.5 (8.1.1) allowed values in higher bits; pydicom takes the low bits.
+    if None not in (stored, high_bit) and high_bit != stored - 1:
+        raise ImageError(
+            f"DICOM of HighBit {high_bit} with BitsStored {stored}, which is not supported"
+        )
     # Checked before decoding: pydicom's own error for a missing plugin is several lines long.
     packing = header.file_meta.TransferSyntaxUID
     if not get_decoder(packing).is_available:

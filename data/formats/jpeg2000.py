@@ -42,3 +42,13 @@ def check_codestreams(image: Any, data: bytes, max_pixels: int) -> None:
         if min(depths, default=8) < 8:
             raise ImageError(f"JPEG 2000 of {min(depths)}-bit samples, which is not supported")
         place = data.find(_START, place + 4)
+
+
+def count_codestreams(image: Any, data: bytes) -> int:
+    """Count the codestreams of a JPEG 2000 file, each of which is a picture.
+
+    Args:
+        image: Pillow's image, which is not used.
+        data: content of the file.
+    """
+    return data.count(_START)

@@ -21,9 +21,6 @@ from .samples import row_blocks
 if TYPE_CHECKING:
     from PIL import Image
 
-_MAX_SCANS = 50
-"""Scans that a JPEG of `max_pixels` pixels may have; smaller images may have more."""
-
 # Tags of TIFF; EXIF shares the first.
 _ORIENTATION = 274
 _PHOTOMETRIC = 262
@@ -41,14 +38,15 @@ class PillowReader:
         check: function of Pillow's image, the file's content and `max_pixels`, called before
             pixels are decoded; it raises ImageError for hostile files.
         applies_orientation: True if Pillow itself turns images by their EXIF orientation.
-        counts_frames: True if Pillow counts the frames of this format without decoding them.
+        count: function of Pillow's image and the file's content that counts the frames without
+            decoding them; None for formats of one frame.
     """
 
     plugin: str
     clean: Callable[[bytes], bytes] | None = None
     check: Callable[[Any, bytes, int], None] | None = None
     applies_orientation: bool = False
-    counts_frames: bool = False
+    count: Callable[[Any, bytes], int] | None = None
 
     def decode(self, data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
         """Decode the first frame of an image file.
@@ -90,10 +88,10 @@ class PillowReader:
 
     def frames(self, data: bytes) -> int:
         """Count the frames of an image file; this does not decode pixels."""
-        if not self.counts_frames:
+        if self.count is None:
             return 1
         with self._open(data) as image:
-            return max(1, int(image.n_frames))
+            return max(1, self.count(image, data))
 
     def _open(self, data: bytes) -> Any:
         """Open the content as Pillow's image; this reads only the header."""
@@ -107,22 +105,9 @@ class PillowReader:
         return plugin(BytesIO(self.clean(data) if self.clean else data))
 
 
-def check_jpeg_scans(image: Any, data: bytes, max_pixels: int) -> None:
-    """Raise ImageError if a JPEG has so many scans that decoding would take hours.
-
-    A few kilobytes can hold thousands of scans, and decoding a scan touches all pixels.
-    """
-    # Pillow stops behind the header of the first scan. Thumbnails may precede it.
-    pixels_start = image.fp.tell()
-    header_bytes = pixels_start - data.rfind(b"\xff\xda", 0, pixels_start)
-    # A first scan with all colours is the only one. Then scans are not counted: phones append
-    # films, where the bytes of a scan header may occur by chance.
-    if "progressive" in image.info or header_bytes < 8 + 2 * image.layers:
-        scans = 1 + data.count(b"\xff\xda", pixels_start)
-        if scans * image.height * image.width > _MAX_SCANS * max_pixels:
-            raise ImageError(
-                f"JPEG of {image.width} x {image.height} pixels in {scans} scans, which is too many"
-            )
+def pillow_frames(image: Any, data: bytes) -> int:
+    """Return Pillow's own count of the frames; the content of the file is not used."""
+    return int(image.n_frames)
 
 
 def check_header(image: Image.Image, max_pixels: int) -> None:

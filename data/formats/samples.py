@@ -82,6 +82,7 @@ def grey_to_rgb(
     Returns:
         Array of shape (height, width, 3).
     """
+    alpha_depth = 8 if alpha is None else _depth(grey, alpha)
     if alpha is not None and (visible := alpha > 0).any():
         # Any level that is visible keeps transparent pixels out of the range.
         grey = np.where(visible, grey, grey.flat[visible.argmax()])
@@ -90,7 +91,7 @@ def grey_to_rgb(
     levels = scale_to_bytes(grey)
     if alpha is None:
         return np.repeat(levels[..., np.newaxis], 3, axis=2)
-    return _to_bytes([levels] * 3, 0, alpha, 8 * alpha.itemsize - 8, "RGBA")
+    return _to_bytes([levels] * 3, 0, alpha, alpha_depth - 8, "RGBA")
 
 
 def colours_to_rgb(
@@ -112,11 +113,19 @@ def colours_to_rgb(
     Returns:
         Array of shape (height, width, 3).
     """
-    depth = max(8, *(int(colour.max()).bit_length() for colour in colours))
-    # The alpha of a 12-bit picture can have 12 bits, or all 16.
-    alpha_depth = depth if alpha is None else max(depth, int(alpha.max()).bit_length())
+    depth = _depth(*colours)
+    alpha_depth = depth if alpha is None else _depth(*colours, alpha)
     mode = "RGBa" if premultiplied else "RGBA"
     return _to_bytes(colours, depth - 8, alpha, alpha_depth - 8, mode)
+
+
+def _depth(*channels: NDArray[Any]) -> int:
+    """Return the number of bits that the largest value of unsigned channels takes, at least 8.
+
+    The alpha of a 12-bit picture can have 12 bits, or all 16. So its depth is that of the colours
+    and the alpha together.
+    """
+    return max(8, *(int(channel.max()).bit_length() for channel in channels))
 
 
 def cmyk_to_rgb(inks: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dicom import DICOM_MAGIC, DicomReader, read_patient_id
-from .jpeg2000 import JPEG2000_MAGIC, check_codestreams
+from .jpeg import check_jpeg_scans, count_jpeg_pictures
+from .jpeg2000 import JPEG2000_MAGIC, check_codestreams, count_codestreams
 from .netpbm import NETPBM_MAGIC, NetpbmReader
-from .pillow import PillowReader, check_jpeg_scans
+from .pillow import PillowReader, pillow_frames
 from .png import PngReader
 from .tiff.reader import TiffReader
 
@@ -74,7 +75,7 @@ IMAGE_FORMATS = (
         "JPEG",
         (".jpg", ".jpeg", ".jpe", ".jfif"),
         rb"\xff\xd8\xff",
-        PillowReader("Jpeg", check=check_jpeg_scans),
+        PillowReader("Jpeg", check=check_jpeg_scans, count=count_jpeg_pictures),
     ),
     ImageFormat(
         "PNG",
@@ -96,21 +97,21 @@ IMAGE_FORMATS = (
         rb"BM.{12}[\x0c\x10(48@l|](\0{3}|\0{0,2}\Z)",
         PillowReader("Bmp"),
     ),
-    ImageFormat("GIF", (".gif",), rb"GIF8[79]a", PillowReader("Gif", counts_frames=True)),
-    ImageFormat("WebP", (".webp",), rb"RIFF.{4}WEBP", PillowReader("WebP", counts_frames=True)),
+    ImageFormat("GIF", (".gif",), rb"GIF8[79]a", PillowReader("Gif", count=pillow_frames)),
+    ImageFormat("WebP", (".webp",), rb"RIFF.{4}WEBP", PillowReader("WebP", count=pillow_frames)),
     # The major brand of a file can be a general one; then the brands behind it name AVIF.
     ImageFormat(
         "AVIF",
         (".avif", ".avifs"),
         rb".{4}ftyp(avi[fs]|m[is]f1.{4}(.{4})*?avi[fs])",
-        PillowReader("Avif", counts_frames=True),
+        PillowReader("Avif", count=pillow_frames),
         needs_plugins=True,
     ),
     ImageFormat(
         "JPEG 2000",
         (".jp2", ".j2k", ".jpc", ".j2c", ".jpf", ".jpx"),
         JPEG2000_MAGIC,
-        PillowReader("Jpeg2K", check=check_codestreams),
+        PillowReader("Jpeg2K", check=check_codestreams, count=count_codestreams),
         needs_plugins=True,
     ),
     ImageFormat("PNM", (".pgm", ".ppm", ".pbm", ".pnm"), NETPBM_MAGIC, NetpbmReader()),

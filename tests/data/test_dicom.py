@@ -376,6 +376,28 @@ def test_contradicting_tags_are_refused(tags: dict[str, Any]) -> None:
     refused(assigned(**tags))
 
 
+@pytest.mark.parametrize("low_bits", [0, 15])
+def test_values_that_are_not_in_the_low_bits_are_refused(low_bits: int) -> None:
+    values = np.arange(64 * 64, dtype="<u2").reshape(64, 64)
+
+    def change(header: Any) -> None:
+        without_window(header)
+        header.PixelRepresentation = 0
+        header.BitsStored = 12
+        header.HighBit = 11
+        header.PixelData = values.tobytes()
+
+    def shift(header: Any) -> None:
+        change(header)
+        header.HighBit = 15
+        header.PixelData = (values << 4 | low_bits).tobytes()
+
+    assert np.array_equal(grey(edited(change)), np.rint(values / 4095 * 255))
+    assert (
+        refused(edited(shift)) == "DICOM of HighBit 15 with BitsStored 12, which is not supported"
+    )
+
+
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_hostile_files_raise_only_image_errors(data: st.DataObject) -> None:

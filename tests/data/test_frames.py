@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from PIL import Image, features
 
 from freezeframe.__main__ import cli
 from freezeframe.data.formats.images import count_frames, decode_image
@@ -24,9 +25,11 @@ def encoded(kind: str, n: int, **options: Any) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "WebP"])
+@pytest.mark.parametrize("kind", ["AVIF", "GIF", "MPO", "PNG", "TIFF", "WebP"])
 @pytest.mark.parametrize("n", [1, 3])
 def test_frames_are_counted(kind: str, n: int) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
     data = encoded(kind, n)
     assert count_frames(data) == n
     with Image.open(io.BytesIO(data)) as image:
@@ -36,6 +39,31 @@ def test_frames_are_counted(kind: str, n: int) -> None:
 @pytest.mark.parametrize("kind", ["BMP", "JPEG"])
 def test_other_formats_have_one_frame(kind: str) -> None:
     assert count_frames(encoded(kind, 1)) == 1
+
+
+def test_only_whole_pictures_of_a_multi_picture_jpeg_count() -> None:
+    film = encoded("MPO", 3)
+    second = film.index(b"\xff\xd8\xff", 3)
+    # An editor keeps the index and drops the pictures behind the first one.
+    assert count_frames(film[:second]) == 1
+    # Attribute of the second picture: none; then a preview ("Large Thumbnail").
+    entry = film.index(struct.pack("<L", second - film.index(b"MPF\0") - 4)) - 8
+    preview = film[:entry] + struct.pack("<L", 0x010001) + film[entry + 4 :]
+    assert count_frames(preview) == 2
+    for damaged in (film, preview):
+        assert np.array_equal(decode_image(damaged), decode_image(film[:second]))
+    no_index = film.replace(b"MPF\0", b"MPE\0")
+    assert count_frames(no_index) == 1
+
+
+def test_codestreams_of_jpeg_2000_are_counted() -> None:
+    if not features.check("jpg_2000"):
+        pytest.skip("this Pillow has no JPEG 2000")
+    first, second = (encoded("JPEG2000", 1), encoded("JPEG2000", 1, quality_layers=[40]))
+    # The last box of a JP2 file is its codestream.
+    both = first + second[second.index(b"jp2c") - 4 :]
+    assert [count_frames(data) for data in (first, both)] == [1, 2]
+    assert np.array_equal(decode_image(both), decode_image(first))
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

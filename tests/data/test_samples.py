@@ -110,7 +110,7 @@ def expected_rgb(kind: tuple[int, tuple[int, ...]], samples: NDArray[Any]) -> ND
     if kind == GREY_ALPHA:
         alpha = samples[..., 1]
         visible = scale_to_bytes(np.where(alpha > 0, grey, np.nan))
-        return three(on_black(visible, alpha >> (8 * alpha.itemsize - 8)))
+        return three(on_black(visible, alpha >> (int(samples.max()).bit_length() - 8)))
     if kind == WHITE_IS_ZERO:
         return three(scale_to_bytes(-grey.astype(float)))
     if kind[0] == 1:
@@ -256,3 +256,26 @@ def test_grey_of_16_bits_with_alpha_is_scaled_as_grey_without(top: int) -> None:
     with_alpha = decode_image(png(opaque.astype(">u2"), 4, 16))
     assert np.array_equal(with_alpha, decode_image(png(grey.astype(">u2"), 0, 16)))
     assert with_alpha.max() == 255
+
+
+@pytest.mark.parametrize(("depth", "alpha_depth"), [(10, 10), (12, 12), (12, 16), (15, 15)])
+def test_opaque_grey_of_fewer_bits_is_as_bright_as_grey_without_alpha(
+    depth: int, alpha_depth: int
+) -> None:
+    grey = levels("u2", 1, 2**depth)
+    opaque = np.concatenate([grey, np.full_like(grey, 2**alpha_depth - 1)], axis=2)
+    largest = int(grey.max())
+    unit = (grey[..., 0] - float(grey.min())) / (largest - int(grey.min()))
+    expected = three(np.rint(unit * 255))
+    files = [png(opaque.astype(">u2"), 4, 16)]
+    files += [
+        tiff(opaque, kind, planar=planar)
+        for kind in (GREY_ALPHA, GREY_MULTIPLIED)
+        for planar in (False, True)
+    ]
+    for data in files:
+        assert np.array_equal(decode_image(data), expected)
+    # Half of the opacity is half of the light.
+    opaque[0, 0, 1] = 2 ** (alpha_depth - 1)
+    for data in (png(opaque.astype(">u2"), 4, 16), tiff(opaque, GREY_ALPHA)):
+        assert decode_image(data)[0, 0].tolist() == [128] * 3
