@@ -16,7 +16,7 @@ from ..features.store import FeatureStore
 from ..features.store_lock import store_lock
 from .backbones.weights import Weights, load_weights
 from .filling import ExtractionProgress, OnBatch, fill
-from .near_duplicates import OnStep, recognise
+from .near_duplicates import OnStep, recognise, recognises_all
 from .plan.plan import Plan, make_plan, next_path, set_aside_path
 from .plan.preflight import check_room
 from .plan.target import (
@@ -86,7 +86,8 @@ def extract_features(  # noqa: PLR0913
     rewritten in the same way, without computing an image again. `make_plan` decides all this before
     anything is written.
 
-    Rows whose status does not match its checksum are computed again.
+    Rows whose status does not match its checksum are computed again. For a damaged fingerprint only
+    the image is read again; damaged groups of near-duplicates are found again.
 
     The last step groups near-duplicates. If a run stops before this step, the next run does it,
     without the backbone.
@@ -135,7 +136,7 @@ def extract_features(  # noqa: PLR0913
             plan = make()
         extraction = carry_out(plan, manifest, command=command, stop=stop, progress=progress)
         # A store that is kept in an earlier format has no place for groups.
-        if plan.task == "keep" or not groups or extraction.store.fingerprinted:
+        if plan.task == "keep" or not groups or recognises_all(extraction.store):
             return extraction
         unrecognised = recognise(extraction.store, manifest, afterwards)
         return replace(

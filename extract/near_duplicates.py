@@ -23,6 +23,11 @@ IMAGES_A_WRITE = 128
 """Number of images that are read before a write; a crash loses at most their fingerprints."""
 
 
+def recognises_all(store: FeatureStore) -> bool:
+    """Return True if a store has all fingerprints and near-duplicate groups, undamaged."""
+    return store.fingerprinted and store.grouped and not len(store.damaged_rows("fingerprint"))
+
+
 def recognise(
     store: FeatureStore, manifest: Manifest, progress: OnStep | None = None
 ) -> list[tuple[str, str]]:
@@ -43,11 +48,13 @@ def recognise(
     Raises:
         StoreError: the store cannot be written.
     """
-    damaged = store.damaged_rows("fingerprint")
-    # All fingerprints and groups exist already.
-    if store.fingerprinted and store.grouped and not len(damaged):
+    if recognises_all(store):
         return []
+    damaged = store.damaged_rows("fingerprint")
     with StoreWriter(store.path) as writer:
+        # No row may keep a group without a fingerprint: that would be damage.
+        if len(damaged):
+            writer.put_duplicates(np.zeros(len(store), np.uint32))
         for row in damaged.tolist():
             writer.forget_fingerprint(row)
         store = FeatureStore(store.path)

@@ -32,6 +32,13 @@ Line = Callable[[str], None]
 
 STAGES = {"decode": "reading and decoding", "forward": "the forward pass", "write": "writing"}
 
+MENDS = {
+    "status": "{rows} will be computed again",
+    "fingerprint": "the images of {rows} will be read again",
+    "duplicates": "all images will be compared again",
+}
+"""Ways in which an extraction mends a damaged fact, by fact."""
+
 MAX_UNREADABLE_LINES = 20
 """Unreadable images that are listed; the store has them all."""
 
@@ -152,7 +159,7 @@ def lost_names_lines(manifest: Manifest, output: Path) -> list[str]:
 
 
 def damage_lines(output: Path) -> list[str]:
-    """Return the line about rows of an existing store whose status is damaged; at most one."""
+    """Return a line for each fact that is damaged in rows of an existing store."""
     if not output.exists():
         return []
     try:
@@ -160,14 +167,15 @@ def damage_lines(output: Path) -> list[str]:
     except StoreError:
         # The extraction itself reports this.
         return []
-    damaged = store.damaged_rows("status")
-    if not len(damaged):
-        return []
-    text = (
-        f"{output}: damaged: the status of {first_names(store.paths[damaged].tolist())} is not "
-        f"what was written; {counted(len(damaged), 'row')} will be computed again"
-    )
-    return [printable(text)]
+    lines = []
+    for fact, mend in MENDS.items():
+        damaged = store.damaged_rows(fact)
+        if len(damaged):
+            names = first_names(store.paths[damaged].tolist())
+            mending = mend.format(rows=counted(len(damaged), "row"))
+            text = f"{output}: damaged: the {fact} of {names} is not what was written; {mending}"
+            lines.append(printable(text))
+    return lines
 
 
 def unreadable_lines(extraction: Extraction, output: Path) -> list[str]:
@@ -214,10 +222,10 @@ def picture_lines(extraction: Extraction) -> list[str]:
         ]
     if extraction.unrecognised:
         path, reason = extraction.unrecognised[0]
-        n_unread = len(extraction.unrecognised)
+        n_unread = counted(len(extraction.unrecognised), "image")
         line = (
-            f"{n_unread} images could not be read again, first {path}: {reason}; "
-            "copies of them are not recognised"
+            f"{n_unread} could not be read again, first {path}: {reason}; copies of them are not "
+            "recognised; put the files back, then run the same command again"
         )
         return [printable(line)]
     if n_pictures is not None and n_pictures < n_done:

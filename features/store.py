@@ -122,7 +122,7 @@ class FeatureStore(RowColumns):
         # A store of version 1 has no column for thumbnails.
         if not len(numbers):
             return np.empty((0, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
-        self._verification.check("fingerprint")
+        self._verification.check("fingerprint", rows=numbers)
         return self._file.rows(self.layout.rows["thumbnail"], numbers)
 
     def rows(self, *, split: str | None = None, label: str | None = None) -> NDArray[np.intp]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ParameterError, StoreError
-from .checksums.facts import FACTS, fact_checksum
+from .checksums.facts import FACTS, UNFINISHED, fact_checksum
 from .index import read_layout
 from .layout import (
     DIGEST_BYTES,
@@ -114,7 +114,7 @@ class StoreWriter:
     def put_fingerprint(self, row: int, pixels: str, thumbnail: NDArray[np.uint8]) -> None:
         """Write the fingerprint of the image of a pending row.
 
-        Call it before `finish`, which flushes it to the disk.
+        `finish` flushes it to the disk.
 
         Args:
             row: number of the row.
@@ -127,20 +127,24 @@ class StoreWriter:
     def put_late_fingerprints(
         self, fingerprints: Mapping[int, tuple[str, NDArray[np.uint8]]]
     ) -> None:
-        """Write fingerprints of rows that are done: pixels and thumbnails, flush, then checksums.
+        """Write fingerprints of done rows: marks, flush, fingerprints, flush, then checksums.
 
         Args:
             fingerprints: (pixels, thumbnail) by row number, as for `put_fingerprint`.
         """
+        for row in fingerprints:
+            mark = UNFINISHED.ljust(DIGEST_BYTES, b"\0")
+            self._put(self.layout.rows[FACTS["fingerprint"]], row, mark)
+        # A marked fingerprint is unknown, so a crash leaves neither a false one nor damage.
+        self.flush()
         for row, (pixels, thumbnail) in fingerprints.items():
             self._put_pictures(row, pixels, thumbnail)
-        # A fingerprint without its checksum is unknown, so a crash here leaves no false one.
         self.flush()
         for row, (pixels, thumbnail) in fingerprints.items():
             self._put_checksum(row, "fingerprint", pixels.encode(), _bytes_of(thumbnail))
 
     def forget_fingerprint(self, row: int) -> None:
-        """Clear the fingerprint of a pending row; a killed writer may have left one there."""
+        """Clear a fingerprint that is damaged, or that a killed writer left in a pending row."""
         for name in ("pixels", FACTS["fingerprint"]):
             self._put(self.layout.rows[name], row, bytes(DIGEST_BYTES))
 
@@ -162,13 +166,9 @@ class StoreWriter:
         for row in np.flatnonzero(column):
             checksums[row] = fact_checksum(_bytes_of(sha256s[row : row + 1]), column[row].tobytes())
         place = self.layout.rows[FACTS["duplicates"]].offset
-        # Checksums are cleared first: after a crash, readers must not take a mix of old and new
-        # numbers for the groups.
-        for offset, values in (
-            (place, np.zeros_like(checksums)),
-            (extent.offset, column),
-            (place, checksums),
-        ):
+        # After a crash, readers must not take a mix of old and new numbers for the groups.
+        marks = np.full_like(checksums, UNFINISHED)
+        for offset, values in ((place, marks), (extent.offset, column), (place, checksums)):
             self._write_at(offset, _bytes_of(values))
             self.flush()
 

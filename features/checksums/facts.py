@@ -33,6 +33,18 @@ _COVERED = {
 
 A row of another status than done or failed has no checksum of its status."""
 
+_EVIDENCE = {
+    "status": (),
+    "fingerprint": ("pixels", "duplicates"),
+    "duplicates": ("duplicates",),
+}
+"""Columns that are not zero only in done rows that have the checksum of a fact, by fact."""
+
+UNFINISHED = b"unfinished"
+"""Content of a checksum while a writer changes the fact of a done row: the fact is unknown.
+
+An empty checksum would not do: a lost block leaves it, too."""
+
 _ROWS_A_BLOCK = 4096
 """Rows that are checked at a time: their thumbnails take 16 MB."""
 
@@ -55,8 +67,9 @@ def damaged_rows(
 ) -> NDArray[np.intp]:
     """Find the rows in which a fact does not match its checksum.
 
-    A fact without a checksum is unknown, not damaged. Stores of versions 1 and 2 have none. The
-    status is damaged, too, if a pending row has its checksum, or a done row lost that of a layer.
+    Stores of versions 1 and 2 have no such checksums. The status is damaged, too, if a pending row
+    has its checksum, or a done row lost that of a layer. A done row that has pixels or a group of
+    near-duplicates, but not their checksum, is damaged: a lost block leaves it, and no crash does.
 
     Args:
         layout: layout of the store.
@@ -71,7 +84,9 @@ def damaged_rows(
     if layout.has_row_checksums:
         for start in range(0, layout.n, _ROWS_A_BLOCK):
             block = slice(start, start + _ROWS_A_BLOCK)
-            # The checksum is read first: its row has all else by then, beside a writer, too.
+            evidence = _evidence(layout, file, block, fact)
+            # The checksum is read before what it covers: its row has all else by then, beside a
+            # writer, too. The evidence is read before it: its row has the checksum by then.
             stored = layout.rows[FACTS[fact]].read(file, block)
             codes = status[block]
             if fact == "status":
@@ -82,12 +97,27 @@ def damaged_rows(
                     lost = extent.read(file, block) == b""
                     impossible |= (codes == DONE) & (stored != b"") & lost
                 damaged.append(start + np.flatnonzero(impossible))
+            damaged.append(start + np.flatnonzero((codes == DONE) & (stored == b"") & evidence))
             for code in (DONE, FAILED):
-                rows = np.flatnonzero((codes == code) & (stored != b""))
+                rows = np.flatnonzero((codes == code) & has_fact(stored))
                 if len(rows) and (fact, code) in _COVERED:
                     computed = _computed(layout, file, block, rows, (fact, code))
                     damaged.append(start + rows[stored[rows] != computed])
     return np.unique(np.concatenate(damaged))
+
+
+def has_fact(checksums: NDArray[np.bytes_]) -> NDArray[np.bool_]:
+    """Return True for the checksum of each fact that is there, neither unknown nor unfinished."""
+    return (checksums != b"") & (checksums != UNFINISHED)
+
+
+def _evidence(layout: Layout, file: io.FileIO, block: slice, fact: str) -> NDArray[np.bool_]:
+    """Return True for each row of a block that must have the checksum of a fact if it is done."""
+    evidence = np.zeros(1, dtype=bool)
+    for name in _EVIDENCE[fact]:
+        values = layout.rows[name].read(file, block)
+        evidence = evidence | (values != np.zeros((), values.dtype))
+    return evidence
 
 
 def _computed(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,10 +32,12 @@ class Verification:
             self._damaged[fact] = self._find(fact)
         return self._damaged[fact]
 
-    def check(self, *facts: str) -> None:
-        """Raise StoreError if one of the facts does not match its checksum in some row."""
+    def check(self, *facts: str, rows: Sequence[int] | NDArray[np.intp] | None = None) -> None:
+        """Raise StoreError if a fact of some row, by default of any, does not match its checksum."""
         for fact in facts:
             damaged = self.damaged_rows(fact)
+            if rows is not None:
+                damaged = np.intersect1d(damaged, np.asarray(rows, dtype=np.intp))
             if len(damaged):
                 raise self._error(fact, damaged)
 

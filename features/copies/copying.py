@@ -148,7 +148,7 @@ def _sound_facts(
         elif not skip_damaged:
             raise StoreError(
                 f"{source.path}: what it holds of {source.paths[row]} is damaged; "
-                "extract it again with --overwrite"
+                "run extract-features on it, which reads the image again"
             )
     return sound
 
@@ -157,13 +157,18 @@ def _copy_fingerprints(
     source: FeatureStore, pairs: Sequence[_RowPair], writer: StoreWriter
 ) -> None:
     """Copy the fingerprints that the source has, and clear those of the other rows."""
-    fingerprinted = [(row, target) for row, target in pairs if source.pixels[row]]
-    thumbnails = source.thumbnails([row for row, _ in fingerprinted])
-    for (row, target), thumbnail in zip(fingerprinted, thumbnails, strict=True):
-        writer.put_fingerprint(target, str(source.pixels[row]), thumbnail)
-    for row, target in pairs:
+    digests = source.pixels_of([row for row, _ in pairs])
+    fingerprinted = [
+        (row, target, pixels)
+        for (row, target), pixels in zip(pairs, digests, strict=True)
+        if pixels
+    ]
+    thumbnails = source.thumbnails([row for row, _, _ in fingerprinted])
+    for (_, target, pixels), thumbnail in zip(fingerprinted, thumbnails, strict=True):
+        writer.put_fingerprint(target, pixels, thumbnail)
+    for (_, target), pixels in zip(pairs, digests, strict=True):
         # A writer that was killed may have left the fingerprint of another image there.
-        if not source.pixels[row]:
+        if not pixels:
             writer.forget_fingerprint(target)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.output.terminal import counted, first_names
-from ..checksums.facts import FACTS
+from ..checksums.facts import FACTS, has_fact
 from ..checksums.verification import Verification
 from ..layout import DIGEST_BYTES, DONE, FAILED, IDENTITY_COLUMNS, PENDING, STATUS_NAMES, Layout
 from ..store_file import StoreFile
@@ -85,6 +86,15 @@ class RowColumns:
         self._verification.check("fingerprint")
         # It is decoded on first use, since str takes four times the memory of bytes.
         return np.char.decode(self._pixels, "ascii", "replace")
+
+    def pixels_of(self, rows: Sequence[int]) -> list[str]:
+        """Return `pixels` of some rows; damage to other rows does not matter.
+
+        Raises:
+            StoreError: a digest or a thumbnail of these rows does not match its checksum.
+        """
+        self._verification.check("fingerprint", rows=rows)
+        return [self._pixels[row].decode("ascii", "replace") for row in rows]
 
     @cached_property
     def duplicates(self) -> NDArray[np.uint32]:
@@ -190,7 +200,7 @@ class RowColumns:
         valid = self.status == DONE
         # A fact counts only with its checksum: a power cut can lose either of them.
         if self.has_row_checksums:
-            valid &= self._file.column(FACTS[fact]) != b""
+            valid &= has_fact(self._file.column(FACTS[fact]))
         values[valid] = self._file.column(name)[valid]
         return values
 

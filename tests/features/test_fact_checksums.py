@@ -17,7 +17,11 @@ from click.testing import CliRunner
 from freezeframe import FeatureStore, StoreError
 from freezeframe.__main__ import cli
 from freezeframe.data.fingerprints import fingerprint
+from freezeframe.data.manifest import read_manifest
 from freezeframe.data.output.terminal import counted
+from freezeframe.extract.extraction import extract_features
+from freezeframe.extract.report import picture_lines
+from freezeframe.extract.settings import Settings
 from freezeframe.features import writer as writer_module
 from freezeframe.features.checksums.facts import FACTS
 from freezeframe.features.copies.merge import merge
@@ -131,6 +135,10 @@ def test_a_crash_at_any_write_leaves_no_damage(
         features = {name: np.ones((2, *shape)) for name, shape in FeatureStore(path).layers.items()}
         writer.write([0, 1], features, [(10, 20)] * 2)
         writer.fail({2: "a broken file"})
+        writer.put_late_fingerprints({1: ("f" * 64, picture)})
+        # Groups may be written twice: the second time, old numbers are on the disk.
+        writer.put_duplicates(np.array([1, 1, 0]))
+        writer.put_duplicates(np.array([1, 2, 0]))
         patch.undo()
     data = bytearray(path.read_bytes())
     statuses = set()
@@ -148,6 +156,7 @@ def test_a_crash_at_any_write_leaves_no_damage(
         data = written(data, epoch)
     path.write_bytes(data)
     assert FeatureStore(path).status.tolist() == [DONE, DONE, FAILED]
+    assert FeatureStore(path).fingerprinted
     if lost == "later":
         # Some crashes came before, some after the rows were finished.
         assert {(0, 0, 0), (1, 1, 0)} <= statuses
@@ -206,6 +215,61 @@ def test_extraction_says_which_rows_are_damaged_and_computes_them_again(
     assert "damaged" not in CliRunner().invoke(cli, command).output
 
 
+@pytest.mark.parametrize(
+    ("column", "fact", "mending"),
+    [
+        ("thumbnail", "fingerprint", "the images of 1 row will be read again"),
+        ("pixels", "fingerprint", "the images of 1 row will be read again"),
+        ("fingerprint_checksum", "fingerprint", "the images of 1 row will be read again"),
+        ("duplicates", "duplicates", "all images will be compared again"),
+        ("duplicates_checksum", "duplicates", "all images will be compared again"),
+    ],
+)
+def test_extraction_mends_a_fact_without_computing_a_row(
+    folder: Path, column: str, fact: str, mending: str
+) -> None:
+    command = ["extract-features", str(folder), "--backbone", "pixels-8", "--layer", "pixels"]
+    assert CliRunner().invoke(cli, command).exit_code == 0
+    sound = Path("features.h5").read_bytes()
+    name = FeatureStore("features.h5").paths[3]
+    extent = FeatureStore("features.h5").layout.rows[column]
+    data = bytearray(sound)
+    data[extent.row_offset(3) : extent.row_offset(4)] = bytes(extent.row_bytes)
+    Path("features.h5").write_bytes(data)
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 0, result.output
+    assert f"damaged: the {fact} of {name} is not what was written; {mending}" in result.stderr
+    assert "computed in" not in result.stderr
+    assert Path("features.h5").read_bytes() == sound
+    assert "; nothing to do" in CliRunner().invoke(cli, command).stderr
+
+
+def test_a_damaged_fingerprint_of_a_file_that_is_gone(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    settings = Settings(backbone="pixels-8", layers=("pixels",))
+    extract_features(manifest, "features.h5", settings)
+    flip(Path("features.h5"), "thumbnail", 3)
+    gone = folder / manifest.images[3].path
+    gone.rename(folder / "elsewhere")
+    done = extract_features(manifest, "features.h5", settings)
+    (line,) = picture_lines(done)
+    assert line.startswith(f"1 image could not be read again, first {manifest.images[3].path}: ")
+    assert line.endswith("; put the files back, then run the same command again")
+    assert done.store.verify() == []
+    assert (done.store.pixels[3], done.store.duplicates[3]) == ("", 0)
+    (folder / "elsewhere").rename(gone)
+    assert extract_features(manifest, "features.h5", settings).store.fingerprinted
+
+
+def test_a_damaged_fingerprint_does_not_hinder_a_changed_list(folder: Path) -> None:
+    settings = Settings(backbone="pixels-8", layers=("pixels",))
+    extract_features(read_manifest(folder), "features.h5", settings)
+    flip(Path("features.h5"), "thumbnail", 3)
+    next(folder.glob("*/00.png")).unlink()
+    done = extract_features(read_manifest(folder), "features.h5", settings)
+    assert (done.computed, done.reused, done.store.verify()) == (1, 22, [])
+
+
 @pytest.mark.parametrize("column", ["thumbnail", "pixels", "duplicates"])
 def test_a_lost_block_is_never_a_clean_score(store: Path, column: str) -> None:
     layout = FeatureStore(store).layout
@@ -217,19 +281,37 @@ def test_a_lost_block_is_never_a_clean_score(store: Path, column: str) -> None:
     assert CliRunner().invoke(cli, ["fit-classifier", str(store)]).exit_code == 1
 
 
-@pytest.mark.parametrize("fact", list(FACTS))
-def test_a_fact_without_its_checksum_is_unknown(store: Path, fact: str) -> None:
+def test_without_checksums_of_the_status_rows_are_pending(store: Path) -> None:
     with h5py.File(store, "r+") as file:
-        file[f"rows/{FACTS[fact]}"][...] = b""
+        file["rows/status_checksum"][...] = b""
     opened = FeatureStore(store)
     assert opened.verify() == []
-    if fact == "status":
-        assert opened.n_done == 0
-    elif fact == "fingerprint":
-        assert set(opened.pixels) == {""}
-    else:
-        assert not opened.duplicates.any()
-        assert opened.pixels[0]
+    assert opened.n_done == 0
+
+
+@pytest.mark.parametrize(
+    ("fact", "merged"), [("fingerprint", False), ("duplicates", False), ("fingerprint", True)]
+)
+def test_a_lost_block_of_checksums_is_named_and_nothing_is_fitted(
+    store: Path, fact: str, merged: bool
+) -> None:
+    if merged:
+        store = merge(store.with_name("all.h5"), [store]).path
+    with h5py.File(store, "r+") as file:
+        file[f"rows/{FACTS[fact]}"][2:5] = b""
+    assert FeatureStore(store).verify() == [(row, fact) for row in (2, 3, 4)]
+    for command in (["fit-classifier", store], ["store", "diff", store, store]):
+        result = CliRunner().invoke(cli, [*map(str, command)])
+        assert result.exit_code == 1
+        assert f"damaged: the {fact} of x/2.png and 2 more is not what was" in result.output
+
+
+def test_a_lost_fingerprint_is_missed_by_its_group(store: Path) -> None:
+    """Its checksum is lost, too: only the number of the group says that there was one."""
+    with h5py.File(store, "r+") as file:
+        file["rows/pixels"][2] = b""
+        file["rows/fingerprint_checksum"][2] = b""
+    assert FeatureStore(store).verify() == [(2, "fingerprint")]
 
 
 def test_older_stores_are_read_and_say_that_they_cannot_be_checked(store: Path) -> None:

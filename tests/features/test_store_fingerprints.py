@@ -193,13 +193,14 @@ def test_late_fingerprints_and_groups_are_written_so_that_a_torn_write_is_seen(
         )
         monkeypatch.setattr(os, "fsync", lambda handle: (events.append("flush"), sync(handle))[1])
         writer.put_late_fingerprints({0: ("f" * 64, np.ones((64, 64), np.uint8))})
-        writer.put_duplicates(np.array([1, 1]))
+        writer.put_duplicates(np.array([1, 0]))
         with pytest.raises(FreezeframeError, match="must have shape"):
             writer.put_duplicates(np.array([1]))
     checksums = "rows/duplicates_checksum"
     assert events[:-1] == [
-        *("rows/thumbnail True", "rows/pixels True", "flush", "rows/fingerprint_checksum True"),
-        *(f"{checksums} False", "flush", "rows/duplicates True", "flush"),
+        *("rows/fingerprint_checksum True", "flush", "rows/thumbnail True", "rows/pixels True"),
+        *("flush", "rows/fingerprint_checksum True"),
+        *(f"{checksums} True", "flush", "rows/duplicates True", "flush"),
         *(f"{checksums} True", "flush"),
     ]
     assert FeatureStore(path).pixels.tolist() == ["f" * 64, ""]
@@ -456,8 +457,9 @@ def test_a_file_that_cannot_be_read_again_is_reported_and_read_by_the_next_run(
         assert len(extract_features(manifest, path, PIXELS).unrecognised) == 1
     assert again.exit_code == 0
     assert (
-        "1 images could not be read again, first tumour/picture.png: "
-        "cannot be read (No such file or directory); copies of them are not recognised\n"
+        "1 image could not be read again, first tumour/picture.png: "
+        "cannot be read (No such file or directory); copies of them are not recognised; "
+        "put the files back, then run the same command again\n"
     ) in again.stderr
     assert "different pictures" not in again.stderr
     store = FeatureStore(path)
