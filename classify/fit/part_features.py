@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import FreezeframeError
-from ..matrix import Matrix, blocks_of
+from ...features.rows.pooling import pool
+from ..matrix import Matrix
 from ..solvers.reduction import Reduction, reduce
 from ..task.part import Part
 
@@ -51,26 +50,34 @@ class PartFeatures:
             rows = self._part.store.select(self._layer, self._part.rows, pooling)
             # Features are float32: 4 bytes each.
             small = 4 * rows.shape[0] * rows.shape[1] <= MEMORY_BYTES
-            self._matrices[pooling] = self._checked(np.asarray(rows)) if small else rows
+            self._matrices[pooling] = self._checked(self._read(pooling)[0]) if small else rows
         return self._matrices[pooling]
+
+    def _read(self, pooling: str | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Read all rows, and add up their mean by position meanwhile: it needs no pass of its own.
+
+        Args:
+            pooling: as for `matrix`; None keeps no features.
+
+        Returns:
+            The features, and the mean of shape (height, width, channels).
+        """
+        maps = self._part.store.select(self._layer, self._part.rows, None)
+        pooled = []
+        total = np.zeros(maps.shape[1:])
+        for _, block in maps.blocks():
+            total += block.sum(axis=0)
+            if pooling is not None:
+                pooled.append(pool(block, pooling))
+        self._mean = (total / max(1, len(maps))).astype(np.float32)
+        # An empty block, so that no rows give no features.
+        no_rows = pool(np.empty((0, *total.shape), np.float32), pooling)
+        return np.concatenate([no_rows, *pooled]), self._mean
 
     def mean_map(self) -> NDArray[np.float32]:
         """Return the mean of all rows by position, float32 of shape (height, width, channels)."""
-        if self._mean is None:
-            total = np.zeros(self._part.store.layers[self._layer])
-            for _, block in self._flat_blocks():
-                # (n, height * width * channels) -> (height, width, channels)
-                total += block.sum(axis=0, dtype=np.float64).reshape(total.shape)
-            self._mean = (total / len(self._part.rows)).astype(np.float32)
-        return self._mean
-
-    def _flat_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """Yield the rows in blocks, from memory if a head has read them already."""
-        flat = self._matrices.get("flat")
-        if flat is None:
-            # Features that one head needs once are not kept for all.
-            flat = self._part.store.select(self._layer, self._part.rows, "flat")
-        return blocks_of(flat)
+        # Features in memory were read with their mean; large ones are read once more for it.
+        return self._read(None)[1] if self._mean is None else self._mean
 
     def maps(self, most: int) -> NDArray[np.float32]:
         """Read some rows, spread evenly, by position.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,11 @@ from freezeframe import ModelFileError, ParameterError, Predictor
 from freezeframe.__main__ import cli
 from freezeframe.classify.explanation.background import Background
 from freezeframe.classify.explanation.contributions import explain_map
+from freezeframe.classify.explanation.evidence import MapContext, measure_map
 from freezeframe.classify.explanation.explanation import Explanation
 from freezeframe.classify.explanation.logit import head_logits
 from freezeframe.classify.fit.fitting import HeadFitter
+from freezeframe.classify.fit.map_check import shuffled_labels
 from freezeframe.classify.fit.search import FitOptions, fit_head
 from freezeframe.classify.heads.base import Head
 from freezeframe.classify.heads.linear import LinearHead
@@ -505,3 +508,105 @@ def test_hostile_names_reach_neither_the_terminal_nor_other_folders(
     numbers = json.loads((tmp_path / "out" / "explanations.json").read_text())
     assert numbers["images"][0]["path"] == str(odd)
     assert numbers["method"] == "occlusion"
+
+
+# The check.
+
+
+def test_a_mask_is_measured_by_cells() -> None:
+    """A map that is right, on a head that adds up a corner, against one that is wrong."""
+    maps = np.zeros((1, 4, 4, 1), np.float32)
+    maps[0, :2, :2] = 3
+    head = make_head("logreg")
+    assert isinstance(head, LinearHead)
+    head.set_solution(np.ones((1, 16)), np.zeros(1))
+    mean = np.ones((4, 4, 1), np.float32)
+    context = MapContext(head, "flat", maps[0], mean, 1)
+    right = explain_map(head, "block5_pool", "flat", maps[0], mean, 1)
+    mask = np.zeros((8, 8), bool)
+    # Three of the four bright cells, and a quarter of the last.
+    mask[:4, :3] = True
+    measured = measure_map(context, right, mask, np.random.default_rng(0))
+    assert measured.error < 1e-6
+    assert measured.distance == pytest.approx(4)
+    # A tenth of 16 cells is two, and each of them has 3 - 1.
+    assert measured.top == pytest.approx(4)
+    assert measured.random < measured.top
+    assert measured.centre == pytest.approx(2 - 1)
+    assert measured.inside == pytest.approx(0.75)
+    assert measured.area == pytest.approx(12 / 64)
+    assert (measured.hit, measured.hit_area) == (1, 4 / 16)
+    wrong = replace(right, cells=-right.cells)
+    assert measure_map(context, wrong, mask, np.random.default_rng(0)).inside == 0
+
+
+def test_shuffled_labels_say_nothing() -> None:
+    y = np.arange(60) % 3
+    of_images = shuffled_labels(y, np.arange(60), seed=0)
+    assert sorted(of_images) == sorted(y)
+    assert 5 < np.sum(of_images == y) < 35
+    # All images of a patient have one label, or several.
+    groups = np.repeat(np.arange(20), 3)
+    of_groups = shuffled_labels(np.repeat(np.arange(20) % 2, 3), groups, seed=0)
+    assert all(len(set(of_groups[groups == group])) == 1 for group in range(20))
+    within = shuffled_labels(y, groups, seed=0)
+    assert all(sorted(within[groups == group]) == [0, 1, 2] for group in range(20))
+    assert (within != y).any()
+
+
+@pytest.fixture(scope="module")
+def masks(scans: Path) -> Path:
+    """Masks of the squares, beside the images of one class."""
+    folder = scans.parent / "masks"
+    (folder / "right").mkdir(parents=True)
+    for path in (scans / "right").glob("*.png"):
+        mask = np.zeros((16, 16), np.uint8)
+        mask[5:9, 10:14] = 255
+        Image.fromarray(mask).resize((20, 16)).save(folder / "right" / path.name)
+    return folder
+
+
+def test_the_check_measures_maps_of_a_folder_with_masks(
+    models: dict[str, Path], scans: Path, masks: Path
+) -> None:
+    result = explain(models["logreg"], "--check", scans, "--masks", masks)
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("logreg, pixels flat: refitted on 5 folds of 24 images in 24 groups")
+    cells = {line[:40].strip(): re.findall(r"-?\d[\d.e-]*", line[46:]) for line in lines[2:]}
+    numbers = {name: [float(value) for value in values] for name, values in cells.items()}
+    # The head is right about images that it was not fitted on, and its maps are of the square.
+    accuracy = numbers["images whose class is predicted"]
+    assert accuracy[0] == 100 > accuracy[-3]
+    assert numbers["error of the sum, logit"][0] < 1e-5
+    top = numbers["... top minus random"]
+    assert top[1] > 0
+    inside = numbers["... evidence minus covered share"]
+    # A quarter of the evidence may be that the other side is dark.
+    assert inside[1] > 10
+    assert lines[-1] == "12 images with a mask"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--masks", "."], "--masks: has no effect without --check"),
+        ([], "images and --output FOLDER are needed"),
+        (["a.png", "--check", "."], "images: no effect with --check"),
+        (["--check", ".", "--output", "out"], "--output: no effect with --check"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    models: dict[str, Path], arguments: list[str], message: str
+) -> None:
+    result = explain(models["logreg"], *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_masks_of_other_images_are_refused(
+    models: dict[str, Path], scans: Path, tmp_path: Path
+) -> None:
+    result = explain(models["logreg"], "--check", scans.parent / "a.h5", "--masks", tmp_path)
+    assert result.exit_code == 2
+    assert "no file in it is named as an image" in result.stderr
