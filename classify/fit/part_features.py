@@ -63,16 +63,16 @@ class PartFeatures:
             The features, and the mean of shape (height, width, channels).
         """
         maps = self._part.store.select(self._layer, self._part.rows, None)
-        pooled = []
         total = np.zeros(maps.shape[1:])
-        for _, block in maps.blocks():
+        n_kept = 0 if pooling is None else len(maps)
+        no_rows = pool(np.empty((0, *total.shape), np.float32), pooling)
+        features = np.empty((n_kept, *no_rows.shape[1:]), np.float32)
+        for numbers, block in maps.blocks():
             total += block.sum(axis=0)
             if pooling is not None:
-                pooled.append(pool(block, pooling))
+                features[numbers] = pool(block, pooling)
         self._mean = (total / max(1, len(maps))).astype(np.float32)
-        # An empty block, so that no rows give no features.
-        no_rows = pool(np.empty((0, *total.shape), np.float32), pooling)
-        return np.concatenate([no_rows, *pooled]), self._mean
+        return features, self._mean
 
     def mean_map(self) -> NDArray[np.float32]:
         """Return the mean of all rows by position, float32 of shape (height, width, channels)."""
