@@ -19,7 +19,7 @@ class Match:
     Attributes:
         place: number of the thumbnail.
         score: likeness, `THRESHOLD` to 1.
-        symmetry: place in `SYMMETRY_NAMES` of the symmetry that lays the thumbnail over the picture.
+        symmetry: place in `SYMMETRY_NAMES` of the symmetry that lays one over the other.
     """
 
     place: int

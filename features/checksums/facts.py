@@ -108,7 +108,7 @@ def damaged_rows(
 
 def has_fact(checksums: NDArray[np.bytes_]) -> NDArray[np.bool_]:
     """Return True for the checksum of each fact that is there, neither unknown nor unfinished."""
-    return (checksums != b"") & (checksums != UNFINISHED)
+    return np.not_equal(checksums, b"") & np.not_equal(checksums, UNFINISHED)
 
 
 def _evidence(layout: Layout, file: io.FileIO, block: slice, fact: str) -> NDArray[np.bool_]:

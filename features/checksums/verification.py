@@ -33,7 +33,7 @@ class Verification:
         return self._damaged[fact]
 
     def check(self, *facts: str, rows: Sequence[int] | NDArray[np.intp] | None = None) -> None:
-        """Raise StoreError if a fact of some row, by default of any, does not match its checksum."""
+        """Raise StoreError if a fact of a row, by default of any, does not match its checksum."""
         for fact in facts:
             damaged = self.damaged_rows(fact)
             if rows is not None:
