@@ -11,7 +11,8 @@ import click
 
 from ...data.output.csv import csv_line
 from ...data.output.json import json_text
-from ...data.output.terminal import console, printable, table
+from ...data.output.options import check_idle
+from ...data.output.terminal import NOT_DEFINED, console, printable, table
 from .new_images import check_engine, check_readable, engine_options, named_images, print_frames
 
 if TYPE_CHECKING:
@@ -39,7 +40,20 @@ MOST_COPIES = 10
     help="Format of the output.",
 )
 @engine_options
-def predict(model: Path, sources: tuple[Path, ...], output: str, weights: str, engine: str) -> None:
+@click.option(
+    "--unfamiliar",
+    is_flag=True,
+    help="Show in the table also the answers about images unlike the training images "
+    "[default: no; CSV and JSON have all answers].",
+)
+def predict(
+    model: Path,
+    sources: tuple[Path, ...],
+    output: str,
+    weights: str,
+    engine: str,
+    unfamiliar: bool,
+) -> None:
     """Predict the class of images with a fitted head.
 
     MODEL is runs/RUN/model.safetensors, or the folder runs/RUN. Of a FOLDER, all images below it
@@ -47,6 +61,7 @@ def predict(model: Path, sources: tuple[Path, ...], output: str, weights: str, e
     """
     from ..prediction.predictor import Predictor
 
+    check_idle("unfamiliar", output != "table", f"with --format {output}, which has all answers")
     with Predictor(model, weights=weights, engine=engine) as predictor:
         check_engine(predictor)
         images = named_images(sources)
@@ -54,8 +69,13 @@ def predict(model: Path, sources: tuple[Path, ...], output: str, weights: str, e
         predictions = [
             replace(prediction, features=None) for prediction in predictor.stream(images)
         ]
-    print_predictions = {"table": _print_table, "csv": _print_csv, "json": _print_json}[output]
-    print_predictions(predictions, predictor.model.classes)
+    classes = predictor.model.classes
+    if output == "table":
+        _print_table(predictions, classes, unfamiliar)
+    elif output == "csv":
+        _print_csv(predictions, classes)
+    else:
+        _print_json(predictions)
     if predictor.not_looked_up:
         note = f"images are not looked up among the training images: {predictor.not_looked_up}"
         click.echo(printable(f"note: {note}"), err=True)
@@ -65,23 +85,46 @@ def predict(model: Path, sources: tuple[Path, ...], output: str, weights: str, e
     check_readable(errors, len(images))
 
 
-def _print_table(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
-    """Print the readable images; the others are listed on standard error."""
+def _print_table(predictions: list[Prediction], classes: tuple[str, ...], unfamiliar: bool) -> None:
+    """Print the readable images; the others are listed on standard error.
+
+    Args:
+        predictions: predictions of all images.
+        classes: names of the classes.
+        unfamiliar: True to show answers about images that are unlike the training images.
+    """
     rows = table("image", "label")
     # Paths are long and may wrap; labels and numbers do not.
     rows.columns[0].no_wrap = False
     for name in classes:
         rows.add_column(f"p({printable(name)})", justify="right", no_wrap=True)
-    copies = [prediction for prediction in predictions if _is_copy(prediction)]
-    if copies:
+    readable = [prediction for prediction in predictions if not prediction.error]
+    marks = [_marks(prediction) for prediction in readable]
+    if any(marks):
         rows.add_column("")
-    for prediction in predictions:
-        if not prediction.error:
-            shares = [f"{prediction.probabilities[name]:.3f}" for name in classes]
-            marks = ["trained on"] if _is_copy(prediction) else []
-            rows.add_row(printable(prediction.path), printable(prediction.label), *shares, *marks)
+    for prediction, mark in zip(readable, marks, strict=True):
+        answer = [prediction.label, *(f"{prediction.probabilities[name]:.3f}" for name in classes)]
+        if not unfamiliar and _is_unfamiliar(prediction):
+            answer = [NOT_DEFINED] * len(answer)
+        cells = [prediction.path, *answer, mark] if any(marks) else [prediction.path, *answer]
+        rows.add_row(*map(printable, cells))
     console().print(rows)
-    _print_copies(copies)
+    _print_copies([prediction for prediction in readable if _is_copy(prediction)])
+    _print_familiarity(readable, unfamiliar)
+
+
+def _marks(prediction: Prediction) -> str:
+    """Return the reasons not to believe an answer, in few words."""
+    marks = {"trained on": _is_copy, "unlike training": _is_unfamiliar}
+    return ", ".join(mark for mark, holds in marks.items() if holds(prediction))
+
+
+def _is_copy(prediction: Prediction) -> bool:
+    return prediction.training_copy is not None and prediction.training_copy.is_copy
+
+
+def _is_unfamiliar(prediction: Prediction) -> bool:
+    return prediction.familiarity is not None and not prediction.familiarity.familiar
 
 
 def _print_copies(copies: list[Prediction]) -> None:
@@ -95,15 +138,28 @@ def _print_copies(copies: list[Prediction]) -> None:
         click.echo(printable(f"and {len(copies) - MOST_COPIES} more copies of training images"))
 
 
-def _is_copy(prediction: Prediction) -> bool:
-    return prediction.training_copy is not None and prediction.training_copy.is_copy
+def _print_familiarity(readable: list[Prediction], unfamiliar: bool) -> None:
+    """Print how many images are unlike the training images, or that this is not known."""
+    from ..guards.familiarity import LIMIT, NOT_KNOWN
+
+    n = sum(map(_is_unfamiliar, readable))
+    if any(prediction.familiarity is None for prediction in readable):
+        click.echo(NOT_KNOWN)
+    elif n:
+        hidden = "" if unfamiliar else ": no answer is shown; --unfamiliar shows it"
+        line = (
+            f"{n} of {len(readable)} images {'is' if n == 1 else 'are'} farther from the training "
+            f"images than {LIMIT:.0f} % of these are{hidden}"
+        )
+        click.echo(printable(line))
 
 
 def _print_csv(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
     """Print all images; unreadable ones have a reason in place of probabilities."""
     # Six decimals, as in the leaderboard; JSON has all digits.
     shares = [f"p_{name}" for name in classes]
-    lines = [csv_line(["path", "label", *shares, "known", "known_path", "known_label", "error"])]
+    guards = ["known", "known_path", "known_label", "familiar", "distance_percentile"]
+    lines = [csv_line(["path", "label", *shares, *guards, "error"])]
     for prediction in predictions:
         if prediction.error:
             shares = [""] * len(classes)
@@ -111,14 +167,16 @@ def _print_csv(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
             shares = [f"{prediction.probabilities[name]:.6f}" for name in classes]
         # An image that was not looked up has empty cells.
         copy = prediction.training_copy
-        relation = [copy.level, copy.path, copy.label] if copy else [""] * 3
-        cells = [prediction.path, prediction.label, *shares, *relation, prediction.error]
+        guards = [copy.level, copy.path, copy.label] if copy else [""] * 3
+        like = prediction.familiarity
+        guards += ["yes" if like.familiar else "no", f"{like.percentile:.2f}"] if like else ["", ""]
+        cells = [prediction.path, prediction.label, *shares, *guards, prediction.error]
         lines.append(csv_line(cells))
     # CSV is UTF-8, whatever the encoding of the terminal is.
     click.echo("".join(lines).encode(), nl=False)
 
 
-def _print_json(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
+def _print_json(predictions: list[Prediction]) -> None:
     """Print all images as a JSON array; only unreadable ones have an error."""
     from ..prediction.record import prediction_record
 

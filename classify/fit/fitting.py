@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from ...data.output.terminal import Status
 from ...errors import FreezeframeError, ParameterError
+from ...extract.backbones.table import find_backbone
 from ...extract.backbones.weights import reload_weights
 from ..explanation.background import Background, make_background, scale_images
+from ..guards.familiarity import LEAST_IMAGES, MOST_IMAGES, FeatureDistribution
 from ..guards.training_images import TrainingImages
 from ..heads.base import Head
 from ..heads.networks.checkpoints import remove_checkpoints
@@ -192,6 +194,15 @@ class HeadFitter:
         maps = self._train.maps(scale_images(head, layer, pooling))
         return make_background(head, layer, pooling, maps, self._train.mean_map())
 
+    @cached_property
+    def _distribution(self) -> FeatureDistribution | None:
+        """The distribution of the training features, which all runs share."""
+        # Pixels do not tell scans from photographs; too few images have no distribution.
+        backbone = find_backbone(self.task.train.store.provenance["backbone"])
+        if not backbone.tensors or len(self._y) < LEAST_IMAGES:
+            return None
+        return FeatureDistribution.fit(*self._train.guard_features(MOST_IMAGES))
+
     def _write(self, head: Head, pooling: str, results: Sequence[PartResult], costs: Costs) -> Run:
         """Write the run's folder and its rows."""
         now = datetime.now(UTC)
@@ -205,6 +216,7 @@ class HeadFitter:
             provenance=store.provenance,
             training_fingerprint=store.fingerprint,
             training_images=self._images.digest,
+            distribution=self._distribution,
             run_id=f"{now:%Y%m%d-%H%M%S}-{head.name}-{secrets.token_hex(3)}",
             background=self._background(head, pooling),
         )

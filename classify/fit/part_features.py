@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ...errors import FreezeframeError
 from ...features.rows.pooling import pool
-from ..matrix import Matrix
+from ..guards.familiarity import guard_features
+from ..matrix import Matrix, blocks_of
 from ..solvers.reduction import Reduction, reduce
 from ..task.part import Part
 
@@ -103,6 +104,22 @@ class PartFeatures:
                 "with other weights"
             )
         return features
+
+    def guard_features(self, most: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Read the features that tell how like the training images an image is.
+
+        Args:
+            most: most rows; of more, some are taken that are spread evenly.
+
+        Returns:
+            The features, of shape (n, n_features), and the group of each row, of shape (n,).
+        """
+        n = len(self._part.rows)
+        numbers = np.linspace(0, n - 1, min(n, most)).round().astype(np.intp)
+        maps = self._part.store.select(self._layer, self._part.rows[numbers], None)
+        # Block by block: averages are small, maps of all images may be larger than the memory.
+        blocks = [guard_features(block) for _, block in maps.blocks()]
+        return np.concatenate(blocks), self._part.groups[numbers]
 
     def reduction(self, pooling: str) -> Reduction | None:
         """Return a smaller matrix of the same inner products; None if it would be too large."""

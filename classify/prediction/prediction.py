@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ..guards.familiarity import Familiarity
 from ..guards.training_lookup import TrainingCopy
 
 
@@ -25,6 +26,7 @@ class Prediction:
         fingerprint: SHA-256 of the decoded image's size and pixels, in hexadecimal digits, as in a
             feature store: copies saved without loss share it. "" if the image could not be read.
         frames: number of frames in the file, of which the first is predicted.
+        familiarity: how like the training images the image is; None if that is not known.
         training_copy: the training image that the image is a copy of, if there is one; None if it
             was not looked up.
     """
@@ -36,4 +38,5 @@ class Prediction:
     features: NDArray[np.float32] | None = field(default=None, repr=False)
     fingerprint: str = ""
     frames: int = 1
+    familiarity: Familiarity | None = None
     training_copy: TrainingCopy | None = None

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -24,9 +23,10 @@ from ...extract.filling import start_engine
 from ...extract.pipeline import MOST_A_BATCH
 from ...features.rows.pooling import pool
 from ..explanation.explanation import Explanation
-from ..guards.training_lookup import TrainingCopy, TrainingLookup
+from ..guards.familiarity import Familiarity, guard_features
+from ..guards.training_lookup import TrainingCopy
 from ..runs.model_file import FittedHead, load_model
-from ..runs.training_file import TRAINING_FILE, load_training_images
+from ..runs.training_file import load_lookup
 from .explainer import Explainer, finite_probabilities_of
 from .image_input import DecodedImage, ImageInput, decode_input
 from .model_place import find_model
@@ -84,7 +84,7 @@ class Predictor:
         else:
             path = find_model(model)
             self.model = load_model(path)
-            self._lookup, self.not_looked_up = _training_lookup(path.parent, self.model)
+            self._lookup, self.not_looked_up = load_lookup(path.parent, self.model)
         self._settings = model_settings(self.model, weights, engine)
         self.engine = self._settings.engine
         self.input_size = self._settings.network.input_size
@@ -307,13 +307,25 @@ class Predictor:
             features = pool(maps[model.layer], model.pooling)
             proba = finite_probabilities_of(model, features)
             classes = model.head.calibration.decide(proba)
-        predictions = []
-        for vector, shares, number in zip(features, proba.tolist(), classes.tolist(), strict=True):
-            probabilities = dict(zip(model.classes, shares, strict=True))
-            # A copy, so that one kept prediction does not keep the features of its whole batch.
-            label = model.classes[number]
-            predictions.append(Prediction("", label, probabilities, features=vector.copy()))
-        return predictions
+        answers = zip(features, proba.tolist(), classes.tolist(), self._familiar(maps), strict=True)
+        return [
+            Prediction(
+                "",
+                model.classes[number],
+                dict(zip(model.classes, shares, strict=True)),
+                # A copy, so that one prediction does not keep the features of its whole batch.
+                features=vector.copy(),
+                familiarity=familiarity,
+            )
+            for vector, shares, number, familiarity in answers
+        ]
+
+    def _familiar(self, maps: Mapping[str, NDArray[np.float32]]) -> list[Familiarity | None]:
+        """Return how like the training images some images are, by their features."""
+        features = maps[self.model.layer]
+        if self.model.distribution is None:
+            return [None] * len(features)
+        return list(map(self.model.distribution.familiarity, guard_features(features)))
 
     def _loaded_engine(self) -> Engine:
         """Return the engine, made on first use; the caller holds the lock."""
@@ -323,16 +335,6 @@ class Predictor:
             weights = reload_weights(self.model.provenance, self._settings.weights)
             self._engine = start_engine(self._settings, weights, self._settings.layers)
         return self._engine
-
-
-def _training_lookup(folder: Path, model: FittedHead) -> tuple[TrainingLookup | None, str]:
-    """Return the lookup of a run's training images; or None and the reason."""
-    if not model.training_images:
-        return None, "the model file is of an earlier version; fit the head again"
-    images = load_training_images(folder, model)
-    if images is None:
-        return None, f"{folder / TRAINING_FILE} is missing; keep it beside the model"
-    return TrainingLookup(images), ""
 
 
 def _check_several(images: Any) -> None:

@@ -12,17 +12,21 @@ def prediction_record(prediction: Prediction) -> dict[str, Any]:
     """Return a prediction as a JSON object; only an unreadable image has an error.
 
     The numbers are unrounded: JSON keeps every digit of a float. `known` is None if the image was
-    not looked up among the training images.
+    not looked up among the training images, `familiar` if it is not known how far it is from them.
 
     Examples:
         >>> record = prediction_record(Prediction("scan.png", "lesion", {"lesion": 1.0}))
         >>> record["label"], record["probabilities"], record["known"]
         ('lesion', {'lesion': 1.0}, None)
     """
+    copy = prediction.training_copy
+    familiarity = prediction.familiarity
     record: dict[str, Any] = {
         "path": prediction.path,
         "label": prediction.label,
         "probabilities": prediction.probabilities,
-        "known": asdict(copy) if (copy := prediction.training_copy) else None,
+        "known": asdict(copy) if copy else None,
+        "familiar": familiarity.familiar if familiarity else None,
+        "distance_percentile": familiarity.percentile if familiarity else None,
     }
     return record | {"error": prediction.error} if prediction.error else record

@@ -18,6 +18,7 @@ from ...errors import FreezeframeError, ModelFileError
 from ...extract.backbones.table import find_backbone
 from ...features.rows.pooling import pool
 from ..explanation.background import Background, restore_background
+from ..guards.familiarity import FeatureDistribution, grid_side
 from ..heads.base import Head
 from ..heads.calibration import Calibration
 from ..heads.table import find_head, make_head
@@ -42,6 +43,9 @@ READABLE_VERSIONS = ("1", "2", "3", "4")
 Version 4 has optional fields; their arrays are in sections of their own, named `section:name`.
 """
 
+DISTRIBUTION = "distribution"
+"""Section of the arrays of `FeatureDistribution`."""
+
 
 @dataclass(frozen=True)
 class FittedHead:
@@ -59,6 +63,8 @@ class FittedHead:
         training_images: digest of the file of its training images, see `TrainingImagesFile`; ""
             before version 4.
         background: mean and scale that explanations need; None in files before version 4.
+        distribution: distribution of the training features; None before version 4, for networks on
+            pixels, and with too few training images.
     """
 
     head: Head
@@ -71,6 +77,7 @@ class FittedHead:
     scores: list[dict[str, Any]] = field(default_factory=list)
     training_images: str = ""
     background: Background | None = None
+    distribution: FeatureDistribution | None = None
 
 
 def save_model(path: str | os.PathLike[str], model: FittedHead) -> None:
@@ -82,15 +89,18 @@ def save_model(path: str | os.PathLike[str], model: FittedHead) -> None:
     from safetensors.numpy import save
 
     head = model.head
-    arrays = {name: np.ascontiguousarray(array) for name, array in head.arrays.items()}
-    background = model.background
-    if background is not None:
-        arrays |= in_section(BACKGROUND, background.arrays)
+    own = dict(head.arrays)
+    if model.background is not None:
+        own |= in_section(BACKGROUND, model.background.arrays)
+    if model.distribution is not None:
+        own |= in_section(DISTRIBUTION, model.distribution.arrays)
+    arrays = {name: np.ascontiguousarray(array) for name, array in own.items()}
     # All fields but objects can be written as JSON; `asdict` would copy the head.
-    plain = [item.name for item in fields(model) if item.name not in ("head", BACKGROUND)]
+    objects = ("head", BACKGROUND, DISTRIBUTION)
+    plain = [item.name for item in fields(model) if item.name not in objects]
     text = {name: getattr(model, name) for name in plain}
     text |= {
-        BACKGROUND: None if background is None else background.about,
+        BACKGROUND: None if model.background is None else model.background.about,
         "head": head.name,
         "parameters": head.parameters,
         "calibration": asdict(head.calibration),
@@ -200,6 +210,9 @@ def _restore_head(arrays: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> 
     if background is not None:
         mean = of_section(BACKGROUND, arrays)
         model = replace(model, background=restore_background(background, mean))
+    if late := of_section(DISTRIBUTION, arrays):
+        distribution = FeatureDistribution.restore(late, grid_side(shape) ** 2 * shape[2])
+        model = replace(model, distribution=distribution)
     # Hostile arrays can pass every check and still not predict.
     with np.errstate(all="ignore"):
         proba = head.predict_proba(pool(np.ones((1, *shape)), model.pooling))

@@ -11,6 +11,7 @@ import numpy as np
 from ...data.output.capacity import memory_bytes
 from ...errors import ModelFileError
 from ..guards.training_images import TrainingImages
+from ..guards.training_lookup import TrainingLookup
 from .array_file import content_digest, one_line, read_header
 from .model_file import FittedHead
 
@@ -56,15 +57,30 @@ class TrainingImagesFile:
         self._written = [path]
 
 
-def load_training_images(folder: Path, model: FittedHead) -> TrainingImages | None:
-    """Read the training images of a model from its run's folder; None if the file is missing.
+def load_lookup(folder: Path, model: FittedHead) -> tuple[TrainingLookup | None, str]:
+    """Return the lookup of a run's training images; or None, and the reason.
+
+    Args:
+        folder: the folder of the run.
+        model: the model of the run.
 
     Raises:
         ModelFileError: the file was changed, or is that of another model.
     """
     path = folder / TRAINING_FILE
+    if not model.training_images:
+        return None, "the model file is of an earlier version; fit the head again"
     if not path.is_file():
-        return None
+        return None, f"{path} is missing; keep it beside the model"
+    return TrainingLookup(_load_images(path, model)), ""
+
+
+def _load_images(path: Path, model: FittedHead) -> TrainingImages:
+    """Read the training images of a model.
+
+    Raises:
+        ModelFileError: the file was changed, or is that of another model.
+    """
     advice = "copy the whole run folder again, or delete the file: images are not looked up then"
     try:
         stored, _ = read_header(path)

@@ -183,6 +183,16 @@ def _schemas() -> dict[str, Schema]:
         "type": ["object", "null"],
         "description": "The training image that the image is a copy of, if it was looked up.",
     }
+    prediction["properties"]["familiar"] = {
+        "type": ["boolean", "null"],
+        "description": "False if the image is unlike the training images; null if not known.",
+    }
+    prediction["properties"]["distance_percentile"] = {
+        "type": ["number", "null"],
+        "description": "Share of the training images that are nearer to the others, in per cent.",
+        "minimum": 0,
+        "maximum": 100,
+    }
     prediction["properties"]["error"] = _TEXT | {"description": "Only of an unreadable image."}
     predictions = {"type": "array", "items": _ref("Prediction")}
     problem = _object(type=_TEXT, title=_TEXT, status={"type": "integer"}, detail=_TEXT)

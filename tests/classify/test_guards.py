@@ -1,4 +1,4 @@
-"""Guards: images that were trained on are recognised by their fingerprints beside the model."""
+"""Guards: images that were trained on are recognised, and those unlike the training images."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from safetensors.numpy import load_file, save_file
 from freezeframe import FeatureStore, ModelFileError, Predictor
 from freezeframe.__main__ import cli
 from freezeframe.classify.fit.fitting import HeadFitter
+from freezeframe.classify.guards.familiarity import FeatureDistribution, guard_features
 from freezeframe.classify.guards.training_lookup import TrainingCopy
 from freezeframe.classify.runs import training_file
 from freezeframe.classify.runs.model_file import load_model, save_model
 from freezeframe.classify.runs.training_file import TRAINING_FILE
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.demo.drawing import draw_slice
+from freezeframe.data.formats.images import read_image, resize_image
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
@@ -114,7 +116,7 @@ def test_the_command_marks_copies_in_every_format(place: Path, run: Path) -> Non
         f"{place}/new/mirrored.png: {WARNING} "
         "(nearly the same picture, mirrored left to right as healthy/04.png (healthy))"
     )
-    assert len(lines) == 10
+    assert len(lines) == 11
     assert "not looked up" not in result.stderr
     rows = json.loads(predict(run, place / "new", "--format", "json").stdout)
     known = {Path(row["path"]).name: row["known"] for row in rows}
@@ -134,7 +136,7 @@ def test_a_table_without_copies_has_no_marks(place: Path, run: Path) -> None:
     result = predict(run, place / "new/other.png")
     assert result.exit_code == 0
     assert "trained on" not in result.output
-    assert len(result.output.splitlines()) == 2
+    assert len(result.stdout.splitlines()) == 3
 
 
 def test_images_of_the_test_set_were_not_trained_on(place: Path, tmp_path: Path) -> None:
@@ -240,3 +242,186 @@ def test_images_without_a_fingerprint_may_be_copies(make_store: MakeStore, place
     assert lookup.find("f" * 64, image) == TrainingCopy("unknown")
     assert str(TrainingCopy("unknown")) == "maybe a copy"
     assert lookup.find(sha256s[3], image).path == "tumour/3.png"
+
+
+# Familiarity: images that are unlike the training images.
+
+
+def blob(seed: int) -> Image.Image:
+    """Draw a bright ellipse with a soft edge, whose place and size vary."""
+    rng = np.random.default_rng([3, seed])
+    down, across = np.mgrid[-1:1:24j, -1:1:24j]
+    centre = rng.normal(0, 0.1, 2)
+    distance = np.hypot((down - centre[0]) / 0.7, (across - centre[1]) / rng.uniform(0.5, 0.8))
+    pixels = 200 / (1 + np.exp(8 * (distance - 1))) + rng.normal(0, 4, distance.shape)
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def scans(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model that has the distribution of 120 pictures, and new ones in `new`.
+
+    The head is on pixels, which is fast: a fit by itself makes no distribution of these.
+    """
+    scans = tmp_path_factory.mktemp("familiar")
+    model = load_model(place / "second" / "model.safetensors")
+    assert model.distribution is None
+    maps = [
+        resize_image(read_image(picture(scans, number)), 8, 8, "bilinear") for number in range(120)
+    ]
+    distribution = FeatureDistribution.fit(guard_features(np.stack(maps)), np.arange(120))
+    (scans / "run").mkdir()
+    save_model(scans / "run/model.safetensors", replace(model, distribution=distribution))
+    noise = np.random.default_rng(0).integers(0, 256, (24, 24)).astype(np.uint8)
+    Image.fromarray(noise).save(scans / "noise.png")
+    return scans
+
+
+def picture(scans: Path, number: int) -> Path:
+    """Return the path of a drawn picture."""
+    path = scans / f"{number}.png"
+    blob(number).save(path)
+    return path
+
+
+def test_a_picture_unlike_the_training_images_gets_no_answer_in_the_table(scans: Path) -> None:
+    images = [scans / "noise.png", picture(scans, 200), picture(scans, 201)]
+    rows = json.loads(predict(scans / "run", *images, "--format", "json").stdout)
+    assert [row["familiar"] for row in rows] == [False, True, True]
+    # JSON keeps the numbers of all images.
+    assert [list(row["probabilities"].values()) for row in rows] == [[0.5, 0.5]] * 3
+    assert rows[0]["distance_percentile"] == 100 * 120 / 121
+    assert all(0 <= row["distance_percentile"] < 99 for row in rows[1:])
+    result = predict(scans / "run", *images)
+    lines = result.stdout.splitlines()
+    assert lines[1].split()[1:] == ["-", "-", "-", "unlike", "training"]
+    assert lines[2].split()[1:] == ["healthy", "0.500", "0.500"]
+    assert lines[4:] == [
+        "1 of 3 images is farther from the training images than 99 % of these are: no answer is "
+        "shown; --unfamiliar shows it"
+    ]
+    shown = predict(scans / "run", *images, "--unfamiliar").stdout.splitlines()
+    assert shown[1].split()[1:] == ["healthy", "0.500", "0.500", "unlike", "training"]
+    assert shown[4] == lines[4].partition(": ")[0]
+    text = predict(scans / "run", *images, "--format", "csv").stdout
+    cells = list(csv.DictReader(io.StringIO(text)))
+    assert [row["familiar"] for row in cells] == ["no", "yes", "yes"]
+    assert cells[0]["distance_percentile"] == "99.17"
+    assert cells[0]["p_healthy"] == "0.500000"
+    assert predict(scans / "run", *images, "--unfamiliar", "--format", "csv").exit_code == 2
+
+
+def test_new_pictures_of_the_same_kind_are_familiar_alone_as_among_others(scans: Path) -> None:
+    images = [picture(scans, number) for number in range(200, 220)]
+    with Predictor(scans / "run") as predictor:
+        together = [prediction.familiarity for prediction in predictor.predict(images)]
+        alone = [predictor.predict([image])[0].familiarity for image in images]
+    assert together == alone
+    assert sum(like is not None and not like.familiar for like in together) <= 1
+
+
+def test_with_few_training_images_familiarity_is_not_known(place: Path) -> None:
+    result = predict(place / "run", place / "new/other.png")
+    assert result.stdout.splitlines()[2].startswith("not known: whether these images are like")
+    result = predict(place / "run", place / "new/other.png", "--format", "json")
+    (row,) = json.loads(result.stdout)
+    assert (row["familiar"], row["distance_percentile"]) == (None, None)
+
+
+def test_about_one_in_a_hundred_new_images_is_refused() -> None:
+    """The new images are of the same distribution as the training images, of two classes."""
+    rng = np.random.default_rng(0)
+    features = np.abs(rng.normal(size=(2300, 60)) + 3 * (rng.random((2300, 1)) < 0.5) + 1)
+    distribution = FeatureDistribution.fit(features[:300], np.arange(300))
+    assert distribution is not None
+    refused = [not distribution.familiarity(row).familiar for row in features[300:]]
+    assert 0.001 <= np.mean(refused) <= 0.02
+
+
+def test_relatives_are_left_out_together() -> None:
+    """With its relatives left in, each image is near: then unrelated new images are refused."""
+    rng = np.random.default_rng(1)
+    centres = rng.normal(5, 1, (200, 40))
+    groups = np.repeat(np.arange(60), 5)
+    features = centres[groups] + rng.normal(0, 0.01, (300, 40))
+
+    def share(groups: np.ndarray) -> float:
+        distribution = FeatureDistribution.fit(features, groups)
+        assert distribution is not None
+        return float(np.mean([distribution.familiarity(row).familiar for row in centres[60:]]))
+
+    assert share(groups) >= 0.98
+    assert share(np.arange(300)) < 0.8
+
+
+def test_a_fit_leaves_patients_out_as_a_whole(
+    make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[np.ndarray] = []
+
+    def fit(features: np.ndarray, groups: np.ndarray) -> None:
+        passed.extend([features, groups])
+
+    monkeypatch.setattr(FeatureDistribution, "fit", fit)
+    patients = [f"{number // 6:064x}" for number in range(120)]
+    path = make_store("p.h5", ["healthy", "tumour"] * 60, patients=patients)
+    task = make_task(FeatureStore(path), n_folds=2)
+    HeadFitter(task, leaderboard=tmp_path / "l.csv").fit("majority")
+    features, groups = passed
+    np.testing.assert_array_equal(groups, np.arange(120) // 6)
+    # Four cells of five channels.
+    maps = FeatureStore(path).features("block5_pool")
+    np.testing.assert_allclose(features, maps.reshape(120, 20), rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [98, 99])
+def test_fewer_than_99_images_have_no_distribution(n: int) -> None:
+    features = np.random.default_rng(0).random((n, 5))
+    distribution = FeatureDistribution.fit(features, np.arange(n))
+    assert (distribution is None) == (n < 99)
+    assert FeatureDistribution.fit(np.repeat(features, 4, axis=0), np.arange(4 * n) % 4) is None
+
+
+def test_the_golden_model_of_version_4_has_a_distribution() -> None:
+    golden = Path(__file__).parents[1] / "golden"
+    model = load_model(golden / "model-v4.safetensors")
+    assert model.training_images == "ab" * 32
+    assert model.distribution is not None
+    features = np.zeros(512)
+    features[[0, 400]] = 4, 3
+    # 0.8^2 / 1 + 0.6^2 / 0.25 is 2.08, the square of 1.44; 71 of the 99
+    # distances 0, 1/49, ..., 2 are nearer.
+    assert model.distribution.familiarity(features).percentile == 71
+    for version in (1, 2, 3):
+        assert load_model(golden / f"model-v{version}.safetensors").distribution is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mean": np.zeros(100, np.float32)},
+        {"mean": np.full(192, np.nan, np.float32)},
+        {"mean": np.zeros(192)},
+        {"mean": np.full(192, 1e30, np.float32)},
+        {"directions": np.zeros((3, 192), np.float32)},
+        {"directions": np.float32(1)},
+        {"variances": np.zeros(33, np.float32)},
+        {"variances": np.ones(32, np.float32)},
+        {"distances": np.arange(120, 0, -1).astype(np.float32)},
+        {"distances": np.zeros(98, np.float32)},
+        {"distances": np.arange(-1, 150).astype(np.float32)},
+        {"distances": np.float32(1)},
+    ],
+    ids=lambda change: str(next(iter(change))),
+)
+def test_an_impossible_distribution_is_refused(
+    scans: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    model = load_model(scans / "run" / "model.safetensors")
+    distribution = model.distribution
+    assert distribution is not None
+    save_model(tmp_path / "good", replace(model, distribution=replace(distribution)))
+    assert load_model(tmp_path / "good").distribution is not None
+    save_model(tmp_path / "bad", replace(model, distribution=replace(distribution, **change)))
+    with pytest.raises(ModelFileError, match="bad: damaged"):
+        load_model(tmp_path / "bad")
