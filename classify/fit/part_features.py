@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ...errors import FreezeframeError
 from ...features.rows.pooling import pool
 from ..guards.familiarity import guard_features
-from ..matrix import Matrix, blocks_of
+from ..matrix import Matrix
 from ..solvers.reduction import Reduction, reduce
 from ..task.part import Part
 
