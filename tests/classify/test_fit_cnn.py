@@ -131,6 +131,7 @@ def test_the_whole_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "history.csv",
         "model.safetensors",
         "predictions.csv",
+        "training_images.safetensors",
     ]
     history = table(run / "history.csv")
     assert list(history[0]) == HISTORY

@@ -366,6 +366,9 @@ import sys, time
 import numpy
 from freezeframe import FrozenFeatures
 from freezeframe.extract import filling
+from freezeframe.extract.workers import pool
+# Each image is written alone, so that a kill finds some finished and some not.
+pool.ROWS_A_BATCH = 1
 record = filling._record
 filling._record = lambda *parts: (time.sleep(0.2), record(*parts))
 frozen = FrozenFeatures(layer="block1_pool", pooling="avg", weights="random")

@@ -645,7 +645,7 @@ def test_a_disk_that_fills_up_is_reported_in_one_line(
     settings = Settings(layers=("block1_pool",), weights="random", engine=engine)
     with pytest.raises(StoreError) as caught:
         extract_features(read_manifest(folder), tmp_path / "a.h5", settings)
-    assert re.fullmatch(r".*File too large.*finished rows are safe", str(caught.value))
+    assert re.fullmatch(r".*File too large.*finished rows are safe, make room.*", str(caught.value))
     store = FeatureStore(tmp_path / "a.h5")
     assert 0 <= (store.status == 1).sum() < 24
     assert store.verify() == []
