@@ -24,7 +24,7 @@ from ..output.cache_folder import cache_place
 from ..version import VERSION
 from .facts import ImageFacts
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """Increase it when other values are stored, or when the facts about an unchanged file change."""
 
 MAX_CACHE_BYTES = 4 * 2**30
