@@ -26,7 +26,7 @@ TURNS = {
     "mirrored top to bottom": Image.Transpose.FLIP_TOP_BOTTOM,
     "turned by 180 degrees": Image.Transpose.ROTATE_180,
 }
-"""How to turn an image of B so that it looks like its relative, by the words of audit.csv."""
+"""Turn that makes an image of B look like its relative, by the words of audit.csv."""
 
 
 class Pair(NamedTuple):
@@ -98,10 +98,10 @@ def main() -> None:
     print(f"{len(direct)} images of {names[1]} are nearly the same as one of {names[0]}")
     print(f"{len(chained)} more are joined to one of {names[0]} by other images only")
     options.place.mkdir(parents=True, exist_ok=True)
-    some = min(options.pairs, len(direct))
+    count = min(options.pairs, len(direct))
     sheets = {
-        "random.png": as_pairs(direct.sample(some, random_state=options.seed)),
-        "weakest.png": as_pairs(direct.nsmallest(some, "score")),
+        "random.png": as_pairs(direct.sample(count, random_state=options.seed)),
+        "weakest.png": as_pairs(direct.nsmallest(count, "score")),
         "chained.png": [
             Pair(row.path_a, row.path_b, "", f"group {row.group}")
             for row in chained.sample(
