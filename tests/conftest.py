@@ -33,6 +33,10 @@ from freezeframe.features.writer import StoreWriter
 settings.register_profile("calm", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("calm")
 
+# Without compiled files in the tree, each child process would compile the package for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATASETS = REPOSITORY.parent / "shared" / "datasets"
 

@@ -80,10 +80,9 @@ def tail(n_groups: int) -> float:
         Hesterberg (2015): What teachers should know about the bootstrap. American Statistician 69,
         371-386.
     """
-    from scipy.special import ndtr
-    from scipy.stats import t
+    from scipy.special import ndtr, stdtrit
 
-    return float(ndtr(np.sqrt(n_groups / (n_groups - 1)) * t.ppf(ALPHA / 2, n_groups - 1)))
+    return float(ndtr(np.sqrt(n_groups / (n_groups - 1)) * stdtrit(n_groups - 1, ALPHA / 2)))
 
 
 def bca_interval(value: float, resampled: Floats, left_out: Floats, n_groups: int) -> Interval:
@@ -162,8 +161,7 @@ def logit_interval(value: float, resampled: Floats, n_groups: int) -> Interval:
         Boyd, Eng and Page (2013): Area under the precision-recall curve: point estimates and
         confidence intervals. ECML PKDD, 451-466.
     """
-    from scipy.special import expit, logit
-    from scipy.stats import t
+    from scipy.special import expit, logit, stdtrit
 
     inside = resampled[(resampled > 0) & (resampled < 1)]
     if np.isnan(value) or not 0 < value < 1 or not inside.size:
@@ -173,7 +171,7 @@ def logit_interval(value: float, resampled: Floats, n_groups: int) -> Interval:
     # These quantiles are one standard deviation from the middle of a normal distribution.
     lower, middle, upper = np.quantile(logit(drawn), [0.1587, 0.5, 0.8413])
     half = (
-        t.ppf(1 - ALPHA / 2, n_groups - 1)
+        stdtrit(n_groups - 1, 1 - ALPHA / 2)
         * np.sqrt(n_groups / (n_groups - 1))
         * (upper - lower)
         / 2

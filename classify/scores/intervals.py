@@ -182,7 +182,7 @@ def effective_size(
         >>> round(effective_size(hits - 0.75, np.ones(4), 0.1875, np.arange(4)), 9)
         4.0
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     numbers = group_numbers(groups)
     n = counted.sum()
@@ -196,7 +196,7 @@ def effective_size(
     else:
         effect = (sizes**2).sum() / n
     # Wilson's interval has no degrees of freedom: few groups count as fewer rows instead.
-    few = (t.ppf(ALPHA / 2, max(n - 1, 1)) / t.ppf(ALPHA / 2, n_groups - 1)) ** 2
+    few = (stdtrit(max(n - 1, 1), ALPHA / 2) / stdtrit(n_groups - 1, ALPHA / 2)) ** 2
     return float(n / max(1, effect) * min(1, few))
 
 

@@ -101,14 +101,24 @@ def placement_values(positives: NDArray[np.bool_], scores: Floats) -> Floats:
         positives: True on one side, False on the other, of shape (n_rows,).
         scores: of shape (n_rows,).
     """
-    from scipy.stats import rankdata
-
     # The rank among all rows minus the rank on the own side counts the other side's lower rows.
-    ranks = rankdata(scores)
+    ranks = midranks(scores)
     placements = np.empty(len(scores))
     for side in (positives, ~positives):
-        placements[side] = (ranks[side] - rankdata(scores[side])) / np.count_nonzero(~side)
+        placements[side] = (ranks[side] - midranks(scores[side])) / np.count_nonzero(~side)
     return np.where(positives, placements, 1 - placements)
+
+
+def midranks(scores: Floats) -> Floats:
+    """Rank scores from 1; equal scores share the mean of their ranks.
+
+    Examples:
+        >>> midranks(np.array([0.5, 0.1, 0.5]))
+        array([2.5, 1. , 2.5])
+    """
+    in_order = np.sort(scores)
+    lower = np.searchsorted(in_order, scores, side="left")
+    return (lower + np.searchsorted(in_order, scores, side="right") + 1) / 2
 
 
 def kish(numbers: NDArray[np.intp]) -> float:
@@ -127,8 +137,7 @@ def area_interval(predictions: Predictions) -> Interval:
     Where the area is 0 or 1, or all rows of a class are of one group, it is Newcombe's. Where all
     scores are equal, it is the area itself.
     """
-    from scipy.special import expit, logit
-    from scipy.stats import t
+    from scipy.special import expit, logit, stdtrit
 
     area = area_under_curve(predictions)
     if np.isnan(area.value):
@@ -138,7 +147,7 @@ def area_interval(predictions: Predictions) -> Interval:
         low, high = np.mean([newcombe(*size) for size in area.sizes], axis=0)
         return float(low), float(high)
     # On the logit scale the interval cannot leave (0, 1). Its slope is 1 / (area (1 - area)).
-    half = t.ppf(1 - ALPHA / 2, area.freedom) * error / (area.value * (1 - area.value))
+    half = stdtrit(area.freedom, 1 - ALPHA / 2) * error / (area.value * (1 - area.value))
     return float(expit(logit(area.value) - half)), float(expit(logit(area.value) + half))
 
 

@@ -27,10 +27,15 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the check needs
 
 
 mutation = script("mutation_check")
-GOOD: dict[str, list[Any]] = mutation.drawn(0)
 PROGRESSIVE = mutation.encoded(
     Image.new("RGB", (60, 40), (200, 100, 50)), "JPEG", progressive=True
 ).data
+
+
+def good(kind: str) -> list[Any]:
+    """Return good files of a kind; they are drawn once, by the first test that needs them."""
+    files: list[Any] = mutation.drawn(0)[kind]
+    return files
 
 
 def refused(data: bytes) -> str:
@@ -74,15 +79,15 @@ def test_the_check_finds_every_problem() -> None:
         "c": outcome("truncated", "failed", "so"),
     }
     assert mutation.wrong_in_outcomes(right, makers) == []
-    good = run(0, "all well\n", 1.0, 1000)
-    assert mutation.wrong_in_run(good, good, large=False) == []
-    assert mutation.wrong_in_run(run(0, "Traceback\n", 1.0, 1000), good, large=False) == [
+    base = run(0, "all well\n", 1.0, 1000)
+    assert mutation.wrong_in_run(base, base, large=False) == []
+    assert mutation.wrong_in_run(run(0, "Traceback\n", 1.0, 1000), base, large=False) == [
         "a traceback was printed"
     ]
     assert (
-        "not printable" in mutation.wrong_in_run(run(0, "\x1b[2J", 1.0, 1000), good, large=False)[0]
+        "not printable" in mutation.wrong_in_run(run(0, "\x1b[2J", 1.0, 1000), base, large=False)[0]
     )
-    assert "2000 MB are more" in mutation.wrong_in_run(run(0, "", 1.0, 2000), good, large=False)[0]
+    assert "2000 MB are more" in mutation.wrong_in_run(run(0, "", 1.0, 2000), base, large=False)[0]
 
 
 # Bugs that mutations showed
@@ -107,7 +112,7 @@ def test_large_images_take_few_bytes_a_pixel(name: str, bytes_a_pixel: int, tmp_
         ),
     }[name]()
     (tmp_path / "large").write_bytes(data)
-    (tmp_path / "small").write_bytes(GOOD["plain"][1].data)
+    (tmp_path / "small").write_bytes(good("plain")[1].data)
     code = (
         "import sys; from freezeframe import read_image;"
         "peak = lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]);"
@@ -124,7 +129,7 @@ def test_large_images_take_few_bytes_a_pixel(name: str, bytes_a_pixel: int, tmp_
 )
 def test_pixels_do_not_depend_on_the_blocks(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     transparent = mutation.encoded(Image.new("P", (50, 40), 3), "PNG", transparency=3)
-    files = [*GOOD[kind], transparent]
+    files = [*good(kind), transparent]
     whole = [decode_image(file.data) for file in files]
     monkeypatch.setattr(samples, "BLOCK_PIXELS", 999)
     monkeypatch.setattr(limits, "_BLOCK_LEVELS", 777)
@@ -153,7 +158,7 @@ def test_scans_of_single_colours_are_counted_too() -> None:
 
 
 def test_appended_bytes_are_no_scan() -> None:
-    data = GOOD["plain"][0].data
+    data = good("plain")[0].data
     assert np.array_equal(decode_image(data + b"\xff\xda" * 1_000_000), decode_image(data))
 
 
@@ -166,7 +171,7 @@ def test_no_side_may_be_endless() -> None:
 
 def test_a_file_too_long_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "endless.png"
-    path.write_bytes(GOOD["plain"][1].data)
+    path.write_bytes(good("plain")[1].data)
     assert read_image(path).ndim == 3
     os.truncate(path, 100 * MAX_FILE_BYTES)
     with pytest.raises(
@@ -176,7 +181,7 @@ def test_a_file_too_long_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_drawn_png_equals_what_pillow_reads() -> None:
-    for file in GOOD["16-bit or float"] + GOOD["plain"]:
+    for file in good("16-bit or float") + good("plain"):
         if file.ending == ".png":
             with Image.open(BytesIO(file.data)) as image:
                 assert decode_image(file.data).shape[:2] == image.size[::-1]
