@@ -144,12 +144,11 @@ def _sources(
 
 
 def _listening(app: Any, host: str, port: int) -> Any:
-    """Return a server of waitress that listens; raise FreezeframeError if it cannot."""
-    from waitress.server import create_server
+    """Return a server that listens; raise FreezeframeError if it cannot."""
+    from ..serve.gate.listener import Listener
 
-    limits = app.extensions["freezeframe"].limits
     try:
-        return create_server(app, host=host, port=port, **limits.waitress_options())
+        return Listener(app, host, port, app.extensions["freezeframe"].limits)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise FreezeframeError(

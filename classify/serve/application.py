@@ -15,7 +15,7 @@ from .api import api_blueprint
 from .assets import templates
 from .gate.limits import ServerLimits
 from .gate.problems import handle_errors
-from .gate.tokens import COOKIE, Access
+from .gate.tokens import Access
 from .gate.uploads import MemoryRequest
 from .neighbours import TrainingPictures
 from .pages import PageSources, pages_blueprint
@@ -109,7 +109,7 @@ def _guard(app: Flask, access: Access) -> None:
         g.start = time.perf_counter()
         access.check(request)
         if access.token and "token" in request.args and request.method == "GET":
-            return _with_cookie(access.token)
+            return _with_cookie(access)
         return None
 
     def after(response: Response) -> Response:
@@ -122,11 +122,11 @@ def _guard(app: Flask, access: Access) -> None:
     app.after_request(after)
 
 
-def _with_cookie(token: str) -> Response:
+def _with_cookie(access: Access) -> Response:
     """Move the token from the address, which others may see, into a cookie."""
     # Two slashes would begin the name of another host.
     response: Response = redirect("/" + request.path.lstrip("/"), 303)
-    response.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
+    response.set_cookie(access.cookie, access.token, httponly=True, samesite="Strict")
     return response
 
 

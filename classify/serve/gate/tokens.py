@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import secrets
 import socket
@@ -12,8 +13,6 @@ from urllib.parse import urlsplit
 from flask import Request, abort
 
 from ....errors import ParameterError
-
-COOKIE = "freezeframe-token"
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -47,10 +46,18 @@ class Access:
         if self.token and not self.has_token(request):
             abort(401, "the token is missing or wrong; open the address that the server printed")
 
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie with the token.
+
+        Browsers keep one cookie of a name for all ports of a host, so each server needs its own.
+        """
+        return f"freezeframe-{hashlib.sha256(self.token.encode()).hexdigest()[:8]}"
+
     def has_token(self, request: Request) -> bool:
         """Return True for a request with the token, in a header, a cookie, or the address."""
         bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        texts = (bearer, request.cookies.get(COOKIE, ""), request.args.get("token", ""))
+        texts = (bearer, request.cookies.get(self.cookie, ""), request.args.get("token", ""))
         # The comparison takes the same time for every wrong token.
         return any(compare_digest(text.encode(), self.token.encode()) for text in texts)
 

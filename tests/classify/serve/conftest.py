@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from flask import Flask
     from flask.testing import FlaskClient
 
+    from freezeframe.classify.serve.gate.limits import ServerLimits
     from freezeframe.classify.serve.service import Service
 
 
@@ -74,6 +77,25 @@ def make_app(place: Place, **settings: Any) -> Flask:
     return create_app(
         ServerConfig(predictors, **{"sources": sources, "limits": limits, **settings})
     )
+
+
+@contextmanager
+def listening(app: Flask, limits: ServerLimits | None = None) -> Iterator[int]:
+    """Run the real server with an application in a thread; yield its port."""
+    from freezeframe.classify.serve.gate.listener import Listener
+
+    server = Listener(app, "127.0.0.1", 0, limits or app.extensions["freezeframe"].limits)
+
+    def serve() -> None:
+        # Its loop notices by an error that the socket was closed.
+        with suppress(OSError):
+            server.run()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield int(server.effective_port)
+    server.close()
+    thread.join(5)
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from http.cookiejar import CookieJar
 from typing import TYPE_CHECKING
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
 from freezeframe import ParameterError
 
-from .conftest import Place, make_app
+from .conftest import Place, listening, make_app
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -119,3 +121,21 @@ def test_the_token_is_checked_before_anything_is_read(place: Place) -> None:
             assert answer.status_code == 401
     finally:
         close_app(app)
+
+
+def test_two_servers_on_one_host_keep_their_own_cookies(place: Place) -> None:
+    """Browsers send the cookies of a host to all of its ports."""
+    tokens = ("a" * 43, "b" * 43)
+    apps = [make_app(place, access=Access(token=token)) for token in tokens]
+    # Like a browser, it keeps cookies by host, not by port.
+    opener = build_opener(HTTPCookieProcessor(CookieJar()))
+    try:
+        with listening(apps[0]) as first, listening(apps[1]) as second:
+            for port, token in zip((first, second), tokens, strict=True):
+                opener.open(f"http://127.0.0.1:{port}/?token={token}", timeout=30).close()
+            for port in (first, second, first):
+                with opener.open(f"http://127.0.0.1:{port}{HEALTH}", timeout=30) as answer:
+                    assert answer.status == 200
+    finally:
+        for app in apps:
+            close_app(app)

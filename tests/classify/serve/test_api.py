@@ -7,9 +7,7 @@ import io
 import json
 import logging
 import tempfile
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +25,7 @@ from freezeframe.classify.runs.prediction_file import read_predictions
 from freezeframe.data.version import VERSION
 from freezeframe.features.store import FeatureStore
 
-from .conftest import Place, make_app
+from .conftest import Place, listening, make_app
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
     from freezeframe.classify.serve.service import Service
 
 pytest.importorskip("flask", reason="the extra serve is not installed")
-
-from waitress.server import create_server
 
 from freezeframe.classify.serve.boards import Leaderboard
 from freezeframe.classify.serve.gate.uploads import Upload
@@ -235,33 +231,22 @@ def test_uploads_stay_in_memory(
     app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Waitress and Werkzeug would both write files of more than 500 kB into a temporary folder."""
-    options = app.extensions["freezeframe"].limits.waitress_options()
-    server = create_server(app, host="127.0.0.1", port=0, **options)
-
-    def serve() -> None:
-        # Its loop notices by an error that the socket was closed.
-        with suppress(OSError):
-            server.run()
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
     pixels = np.random.default_rng(0).integers(0, 256, (900, 900, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(file := io.BytesIO(), "PNG")
     # No file can be made in a folder that is not there.
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
     body = head + file.getvalue() + b"\r\n--x--\r\n"
-    for path, size in (("classify", 0), ("picture", 1_000_000)):
-        connection = HTTPConnection("127.0.0.1", server.effective_port, timeout=60)
-        kind = {"Content-Type": "multipart/form-data; boundary=x"}
-        connection.request("POST", f"/api/v1/{path}", body, kind)
-        answer = connection.getresponse()
-        # A large answer is not written to a disk either.
-        assert len(answer.read()) > size
-        assert answer.status == 200
-        connection.close()
-    server.close()
-    thread.join()
+    with listening(app) as port:
+        for path, size in (("classify", 0), ("picture", 1_000_000)):
+            connection = HTTPConnection("127.0.0.1", port, timeout=60)
+            kind = {"Content-Type": "multipart/form-data; boundary=x"}
+            connection.request("POST", f"/api/v1/{path}", body, kind)
+            answer = connection.getresponse()
+            # A large answer is not written to a disk either.
+            assert len(answer.read()) > size
+            assert answer.status == 200
+            connection.close()
     assert list(tmp_path.iterdir()) == []
 
 
