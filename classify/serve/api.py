@@ -10,6 +10,7 @@ from werkzeug.exceptions import NotFound
 from ...data.output.json import json_text
 from ...data.version import VERSION
 from ...errors import ImageError
+from ..explanation.explanation import Explanation
 from ..prediction.prediction import Prediction
 from ..prediction.record import prediction_record
 from .cards import explanation_record, model_record
@@ -98,12 +99,14 @@ def explain() -> Response:
     if form not in FORMS:
         abort(400, f"format must be one of {', '.join(FORMS)}")
     try:
-        explanation = service().explain(model, received_upload(), class_name)
+        upload = received_upload()
+        if form == "png":
+            png = service().explain(model, upload, class_name, Explanation.overlay)
+            return Response(png, content_type="image/png")
+        record = service().explain(model, upload, class_name, explanation_record)
     except ImageError as error:
         return problem(422, str(error))
-    if form == "png":
-        return Response(explanation.overlay(), content_type="image/png")
-    return answer({"model": model.name, "explanations": [explanation_record(explanation)]})
+    return answer({"model": model.name, "explanations": [record]})
 
 
 def neighbours() -> Response:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 from ...errors import ImageError, ParameterError
 from ...features.store import FeatureStore
@@ -19,6 +20,8 @@ from .decoders.pool import DecoderPool
 from .gate.limits import BusyError, ServerLimits
 from .gate.uploads import Upload
 from .neighbours import Neighbour, TrainingPictures
+
+Answer = TypeVar("Answer")
 
 
 class ServedModel:
@@ -89,6 +92,7 @@ class Service:
 
     Attributes:
         models: the loaded models by their names.
+        maps: the door for maps of evidence, which are computed apart from the queues.
 
     Raises:
         ParameterError: two models are of one run.
@@ -107,6 +111,9 @@ class Service:
                 raise ParameterError(f"{name}: this model is there twice; give it once")
         self.limits = limits
         self.admission = Admission(limits.waiting)
+        self.maps = Admission(limits.maps)
+        self._map_lock = threading.Lock()
+        self._seconds_a_map = 1.0
         # The pool starts first: its processes get ready while the models are loaded.
         self.decoders = DecoderPool(limits)
         self.models = {
@@ -161,27 +168,51 @@ class Service:
         assert model.pictures is not None
         return model.pictures.nearest(prediction)
 
-    def explain(self, model: ServedModel, upload: Upload, class_name: str | None) -> Explanation:
-        """Explain the answer on an image.
+    def explain(
+        self,
+        model: ServedModel,
+        upload: Upload,
+        class_name: str | None,
+        answer: Callable[[Explanation], Answer],
+    ) -> Answer:
+        """Explain the answer on an image. Maps are computed one by one.
 
         Args:
             model: a model that explains.
             upload: the image.
             class_name: one of the model's classes; None takes the predicted one.
+            answer: function from the explanation to the result, which may draw it.
 
         Raises:
             ImageError: the image cannot be read.
-            BusyError: too many images wait.
+            BusyError: too many images or maps wait, or the map took too long.
         """
         predictor = model.predictor
-        with self.admission.admit(1, model.queue.seconds_an_image):
+        until = time.monotonic() + self.limits.answer_seconds
+        with (
+            self.maps.admit(1, self._seconds_a_map),
+            self.admission.admit(1, model.queue.seconds_an_image),
+        ):
             image = self.decoders.decode(
                 upload.content, predictor.input_size, predictor.resize, with_picture=True
             )
             if image.error:
                 raise ImageError(image.error)
             image = replace(image, path=upload.name)
-            return predictor.explain_decoded([image], class_name=class_name)[0]
+            with self._turn(until):
+                return answer(predictor.explain_decoded([image], class_name=class_name)[0])
+
+    @contextmanager
+    def _turn(self, until: float) -> Iterator[None]:
+        """Wait until no other map is computed or drawn: memory stays flat, matplotlib safe."""
+        if not self._map_lock.acquire(timeout=max(0.0, until - time.monotonic())):
+            raise BusyError(self.limits.decode_seconds)
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds_a_map = time.monotonic() - start
+            self._map_lock.release()
 
     def picture(self, upload: Upload) -> bytes:
         """Return an image as PNG for the page.

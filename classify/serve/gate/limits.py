@@ -22,6 +22,7 @@ class ServerLimits:
         decoder_bytes: address space of a process that decodes.
         decoders: processes that decode; by default one for each core, at least two.
         waiting: images that are decoded, or wait for it or for the engine. Requests beyond get 503.
+        maps: maps of evidence that are computed, or wait for it. Requests beyond get 503.
         answer_seconds: seconds after which a request that still waits gets 503.
         transfer_seconds: seconds for receiving one request, and for sending its answer.
         connections: open connections; further ones wait in the system's own queue.
@@ -34,6 +35,7 @@ class ServerLimits:
     decoder_bytes: int = 2 * 2**30
     decoders: int = field(default_factory=lambda: max(2, cpu_cores()))
     waiting: int = 32
+    maps: int = 8
     answer_seconds: float = 60
     transfer_seconds: float = 120
     connections: int = 64

@@ -35,6 +35,7 @@ schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not i
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WebP", "PPM", "JPEG2000")
 CLASSIFY = "/api/v1/classify"
+EXPLAIN = "/api/v1/explain"
 
 
 def mutated_files(n: int) -> Iterator[bytes]:
@@ -93,13 +94,14 @@ def server(place: Place) -> Iterator[tuple[str, int]]:
     process.wait(20)
 
 
-def post(port: int, content: bytes) -> int:
+def post(port: int, content: bytes, path: str = CLASSIFY) -> int:
     """Send an image and return the status of the answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=90)
     try:
-        connection.request("POST", CLASSIFY, content, {"Content-Type": "image/png"})
+        connection.request("POST", path, content, {"Content-Type": "image/png"})
         answer = connection.getresponse()
         answer.read()
+        assert answer.status != 503 or int(answer.headers["Retry-After"]) >= 1
         return answer.status
     finally:
         connection.close()
@@ -129,7 +131,9 @@ def test_a_thousand_mutated_uploads_leave_the_server_as_it_was(
     assert post(port, place.images[0].read_bytes()) == 200
 
 
-def crowd(port: int, place: Place, n_clients: int, seconds: float) -> Counter[int]:
+def crowd(
+    port: int, place: Place, n_clients: int, seconds: float, path: str = CLASSIFY
+) -> Counter[int]:
     """Let clients send images for some time; count the statuses of their answers."""
     until = time.monotonic() + seconds
     counts: Counter[int] = Counter()
@@ -139,7 +143,7 @@ def crowd(port: int, place: Place, n_clients: int, seconds: float) -> Counter[in
         content = place.images[number].read_bytes()
         try:
             while time.monotonic() < until:
-                counts[post(port, content)] += 1
+                counts[post(port, content, path)] += 1
         except Exception as error:
             failures.append(error)
 
@@ -169,6 +173,21 @@ def test_more_clients_than_places_get_an_answer_or_are_asked_to_wait(
     counts = crowd(server[1], place, 40, 0.3)
     assert set(counts) <= {200, 503}
     assert counts[200] > 0
+
+
+@pytest.mark.slow
+def test_a_crowd_that_asks_for_maps_leaves_memory_and_answers_as_they_were(
+    server: tuple[str, int], place: Place
+) -> None:
+    process, port = server
+    sizes = []
+    for _ in range(3):
+        counts = crowd(port, place, 24, 15, f"{EXPLAIN}?format=png")
+        sizes.append(memory(process))
+        print(counts, [round(size) for size in sizes])
+        assert set(counts) == {200, 503}
+        assert post(port, place.images[0].read_bytes()) == 200
+    assert sizes[2] < 1.05 * sizes[1]
 
 
 def test_the_examples_on_the_pages_work(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from freezeframe.classify.explanation.explanation import Explanation
 from freezeframe.classify.prediction.image_input import decode_input
 from freezeframe.errors import ImageError
 
@@ -21,6 +23,7 @@ pytest.importorskip("flask", reason="the extra serve is not installed")
 from freezeframe.classify.serve.application import close_app
 from freezeframe.classify.serve.decoders.pool import DecoderPool
 from freezeframe.classify.serve.gate.limits import BusyError, ServerLimits
+from freezeframe.classify.serve.gate.uploads import Upload
 
 SIZE = (224, 224)
 
@@ -138,3 +141,53 @@ def test_an_image_that_waits_too_long_for_a_process_finds_a_busy_server() -> Non
             pool.decode(b"x", SIZE, "bilinear")
     finally:
         pool.close()
+
+
+def test_maps_have_a_door_of_their_own(place: Place) -> None:
+    """Maps take seconds where an answer takes milliseconds: a few may wait, the others get 503."""
+    app = make_app(place, limits=ServerLimits(maps=2, decoders=1))
+    try:
+        client = app.test_client()
+        service = app.extensions["freezeframe"]
+        request = {"data": place.images[0].read_bytes(), "content_type": "image/png"}
+        with service.maps.admit(2, 0.5):
+            answer = client.post("/api/v1/explain?format=png", **request)
+            assert answer.status_code == 503
+            assert int(answer.headers["Retry-After"]) >= 1
+            assert client.post("/api/v1/classify", **request).status_code == 200
+        assert client.post("/api/v1/explain?format=png", **request).status_code == 200
+        assert service.maps.inside == service.admission.inside == 0
+    finally:
+        close_app(app)
+
+
+def test_maps_are_computed_and_drawn_one_by_one(place: Place) -> None:
+    """Neither engines nor matplotlib are safe in several threads, and each map takes memory."""
+    app = make_app(place, limits=ServerLimits(answer_seconds=1))
+    service = app.extensions["freezeframe"]
+    upload = Upload("a.png", place.images[0].read_bytes())
+    at_once = []
+    inside: list[Explanation] = []
+
+    def draw(explanation: Explanation) -> int:
+        inside.append(explanation)
+        at_once.append(len(inside))
+        time.sleep(0.3)
+        inside.pop()
+        return len(explanation.overlay())
+
+    def explain(_: int) -> int:
+        try:
+            return int(service.explain(service.default_model, upload, None, draw))
+        except BusyError:
+            return 0
+
+    try:
+        explain(0)
+        with ThreadPoolExecutor(7) as threads:
+            sizes = list(threads.map(explain, range(7)))
+        assert set(at_once) == {1}
+        # Those that would wait for more than a second gave up.
+        assert 0 < sizes.count(0) < 7
+    finally:
+        close_app(app)
