@@ -109,7 +109,6 @@ def serve(
     app = create_app(ServerConfig(predictors, access, sources=sources))
     try:
         server = _listening(app, host, port)
-        _log_to_standard_error()
         address = _address(host, server.effective_port, access.token)
         click.echo(printable(f"{address}  (Ctrl-C ends the server)"))
         sys.stdout.flush()

@@ -12,6 +12,9 @@ from .service import ServedModel
 SHARES = ("sensitivity", "specificity", "accuracy", "roc_auc")
 """Scores on a card, each with its interval."""
 
+OF_TWO = ("sensitivity", "specificity")
+"""Those that say something about one answer only where there are two classes."""
+
 
 def model_record(model: ServedModel) -> dict[str, Any]:
     """Return the facts of a model as a JSON object."""
@@ -35,7 +38,7 @@ def model_record(model: ServedModel) -> dict[str, Any]:
         "provenance": {name: head.provenance.get(name) for name in PROVENANCE},
         "explains": model.explains,
         "neighbours": model.pictures is not None,
-        "scores": [score_record(scores) for scores in head.scores],
+        "scores": [score_record(scores, len(head.classes)) for scores in head.scores],
     }
 
 
@@ -79,8 +82,12 @@ def positive_class(head: FittedHead) -> str | None:
     return None if calibration.threshold is None else head.classes[calibration.positive]
 
 
-def score_record(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the scores of one test set: on images without a relative in training, if possible."""
+def score_record(scores: Mapping[str, Any], n_classes: int) -> dict[str, Any]:
+    """Return the scores of one test set: on images without a relative in training, if possible.
+
+    With more than two classes, sensitivity and specificity are means over the classes, from which
+    no PPV of an answer follows: they are left out.
+    """
     clean = scores.get("clean_accuracy") is not None
     prefix = "clean_" if clean else ""
     n_test = scores.get("n_test_clean" if clean else "n_test")
@@ -91,7 +98,10 @@ def score_record(scores: Mapping[str, Any]) -> dict[str, Any]:
         "n_images": n_test,
         "n_groups": scores.get("n_test_clean_groups" if clean else "n_test_groups"),
         "n_leaking": scores.get("n_test_leaking"),
-        **{name: _interval(scores, prefix + name) for name in SHARES},
+        **{
+            name: None if n_classes > 2 and name in OF_TWO else _interval(scores, prefix + name)
+            for name in SHARES
+        },
     }
 
 

@@ -204,6 +204,10 @@ def _schemas() -> dict[str, Schema]:
         "minItems": 3,
         "maxItems": 3,
     }
+    of_two = interval | {
+        "description": "A score of `positive` and the ends of its 95 % interval; null with more "
+        "than two classes, where no PPV follows from it."
+    }
     scores = _object(
         test_set=_TEXT,
         split=_TEXT,
@@ -211,8 +215,8 @@ def _schemas() -> dict[str, Schema]:
         n_images=_COUNT,
         n_groups=_COUNT,
         n_leaking=_COUNT,
-        sensitivity=interval,
-        specificity=interval,
+        sensitivity=of_two,
+        specificity=of_two,
         accuracy=interval,
         roc_auc=interval,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
@@ -112,7 +112,8 @@ class Service:
         self.limits = limits
         self.admission = Admission(limits.waiting)
         self.maps = Admission(limits.maps)
-        self._map_lock = threading.Lock()
+        # Matplotlib is not safe in several threads, and keeps fonts for each.
+        self._map_thread = ThreadPoolExecutor(1)
         self._seconds_a_map = 1.0
         # The pool starts first: its processes get ready while the models are loaded.
         self.decoders = DecoderPool(limits)
@@ -129,6 +130,7 @@ class Service:
     def close(self) -> None:
         """End the processes and free the engines."""
         self.decoders.close()
+        self._map_thread.shutdown(cancel_futures=True)
         for model in self.models.values():
             model.close()
 
@@ -149,7 +151,7 @@ class Service:
                 futures.append(model.queue.submit(replace(image, path=upload.name)))
             return [self._result(future, until) for future in futures]
 
-    def _result(self, future: Future[Prediction], until: float) -> Prediction:
+    def _result(self, future: Future[Answer], until: float) -> Answer:
         try:
             return future.result(max(0.0, until - time.monotonic()))
         except TimeoutError:
@@ -199,20 +201,19 @@ class Service:
             if image.error:
                 raise ImageError(image.error)
             image = replace(image, path=upload.name)
-            with self._turn(until):
-                return answer(predictor.explain_decoded([image], class_name=class_name)[0])
 
-    @contextmanager
-    def _turn(self, until: float) -> Iterator[None]:
-        """Wait until no other map is computed or drawn: memory stays flat, matplotlib safe."""
-        if not self._map_lock.acquire(timeout=max(0.0, until - time.monotonic())):
-            raise BusyError(self.limits.decode_seconds)
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            self._seconds_a_map = time.monotonic() - start
-            self._map_lock.release()
+            def explained() -> Answer:
+                start = time.monotonic()
+                result = answer(predictor.explain_decoded([image], class_name=class_name)[0])
+                self._seconds_a_map = time.monotonic() - start
+                return result
+
+            work = self._map_thread.submit(explained)
+            try:
+                return self._result(work, until)
+            finally:
+                # A map that no request waits for any more is not computed.
+                work.cancel()
 
     def picture(self, upload: Upload) -> bytes:
         """Return an image as PNG for the page.

@@ -114,5 +114,5 @@ def _check_site(request: Request) -> None:
         abort(403, "another site sent this request; open the page of this server instead")
     # Browsers that do not send the first header send this one with every upload.
     origin = headers.get("Origin")
-    if origin and urlsplit(origin).netloc != request.host:
+    if origin and origin.partition("://")[2] != request.host:
         abort(403, "another site sent this request; open the page of this server instead")

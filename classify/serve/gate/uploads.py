@@ -54,7 +54,11 @@ def read_uploads(request: Request, limits: ServerLimits) -> list[Upload]:
         # A form that is cut off leaves no image.
         uploads = [Upload(file.filename or "", file.read()) for file in request.files.getlist(PART)]
         if not uploads:
-            abort(400, f"the form has no part named {PART!r} with a file; send one to classify")
+            abort(
+                400,
+                f"the form has no part named {PART!r} with a file, is damaged, or names it in "
+                "other letters than UTF-8; send an image to classify",
+            )
         # A misspelt name would cost an image its answer.
         if len(request.files) > 1 or request.form:
             abort(400, f"the form has parts that are no file named {PART!r}; leave them out")

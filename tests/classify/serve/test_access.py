@@ -37,6 +37,11 @@ HEALTH = "/api/v1/health"
         ("127.0.0.1.evil.example:8000", 403),
         ("192.168.1.7:8000", 403),
         ("[::1", 403),
+        ("127.0.0.1:8000@evil.example", 403),
+        ("localhost#evil.example", 403),
+        ("localhost, evil.example", 403),
+        ("2130706433", 403),
+        ("", 403),
     ],
 )
 def test_only_this_machine_is_a_host(client: FlaskClient, host: str, status: int) -> None:
@@ -56,6 +61,9 @@ def test_only_this_machine_is_a_host(client: FlaskClient, host: str, status: int
         ({"Origin": "http://localhost"}, "post", 400),
         ({"Origin": "https://evil.example"}, "post", 403),
         ({"Origin": "null"}, "post", 403),
+        ({"Origin": "http://["}, "post", 403),
+        ({"Origin": "http://localhost@evil.example"}, "post", 403),
+        ({"Origin": "http://evil.example/localhost"}, "post", 403),
     ],
 )
 def test_other_sites_are_refused(

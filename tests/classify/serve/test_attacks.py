@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import io
 import json
@@ -83,7 +84,7 @@ def server(place: Place) -> Iterator[tuple[str, int]]:
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=(place.folder / "serve.log").open("wb"),
         text=True,
         env=fast_environment(),
     )
@@ -188,6 +189,14 @@ def test_a_crowd_that_asks_for_maps_leaves_memory_and_answers_as_they_were(
         assert set(counts) == {200, 503}
         assert post(port, place.images[0].read_bytes()) == 200
     assert sizes[2] < 1.05 * sizes[1]
+
+
+def test_the_log_has_one_line_for_each_request(server: tuple[str, int], place: Place) -> None:
+    content = place.images[7].read_bytes()
+    assert post(server[1], content) == 200
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    lines = (place.folder / "serve.log").read_text().splitlines()
+    assert sum(line.endswith(digest) for line in lines) == 1
 
 
 def test_the_examples_on_the_pages_work(

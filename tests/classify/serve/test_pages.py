@@ -195,3 +195,33 @@ def test_a_leaderboard_is_read_again_when_it_changes(place: Place, tmp_path: Pat
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:2]))
     assert len(board.boards()[0].rows) == 1
+
+
+def test_with_three_classes_no_answer_gets_a_ppv(tmp_path: Path) -> None:
+    """Means of sensitivity and specificity over classes would give a number that means nothing."""
+    rng = np.random.default_rng(0)
+    for name, level in (("a", 20), ("b", 90), ("c", 160)):
+        (tmp_path / "scans" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = rng.integers(level, level + 90, (20, 20)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "scans" / name / f"{number}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        settings = Settings(layers=("pixels",), backbone="pixels-32")
+        extract_features(read_manifest(Path("scans")), Path("features.h5"), settings)
+        done = CliRunner().invoke(cli, ["fit-classifier", "--model", "naive-bayes", "--cv", "2"])
+        assert done.exit_code == 0, done.output
+    place = Place(tmp_path, tmp_path / "features.h5", list((tmp_path / "runs").iterdir()), [])
+    app = make_app(place)
+    try:
+        client = app.test_client()
+        (model,) = client.get("/api/v1/models").get_json()["models"]
+        (score,) = model["scores"]
+        assert score["sensitivity"] is score["specificity"] is model["positive"] is None
+        assert len(score["accuracy"]) == len(score["roc_auc"]) == 3
+        for path in ("/", "/about"):
+            page = client.get(path).text
+            assert "(PPV) is not shown: with 3 classes it depends on how common each" in page
+            assert "<dt>sensitivity" not in page
+    finally:
+        close_app(app)
