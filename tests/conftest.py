@@ -29,8 +29,8 @@ from freezeframe.features.store_lock import store_lock
 from freezeframe.features.writer import StoreWriter
 
 # A slow machine is not a failure. Developers get new examples in each run; with CI set the examples
-# are always the same.
-settings.register_profile("calm", deadline=None, derandomize="CI" in os.environ)
+# are always the same. Half of Hypothesis's 100 examples keep the suite quick.
+settings.register_profile("calm", deadline=None, derandomize="CI" in os.environ, max_examples=50)
 settings.load_profile("calm")
 
 # Without compiled files in the tree, each child process would compile the package for itself.

@@ -186,7 +186,7 @@ def equal_runs(first: Path, second: Path, *, predictions: bool = True) -> bool:
 
 
 def wait_for(
-    checkpoints: Path, writes: int, process: subprocess.Popen[str], seconds: float = 90
+    checkpoints: Path, writes: int, process: subprocess.Popen[str], seconds: float = 300
 ) -> None:
     """Wait until a process has written so many checkpoints."""
     deadline = time.monotonic() + seconds

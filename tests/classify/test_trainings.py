@@ -58,6 +58,16 @@ def test_the_seed_alone_decides_every_bit(tmp_path: Path) -> None:
         assert np.array_equal(array, reseeded[name]) == (name == "shape"), name
 
 
+def test_the_first_batch_is_traced_once() -> None:
+    """A trace takes a second; a batch that creates the optimizer's moments takes two."""
+    model = untrained_model(new(DropoutCNN), SHAPE)
+    train_step, calls = model.train_step, []
+    model.train_step = lambda *data: (calls.append(1), train_step(*data))[1]
+    X, y = pictures(n=4)
+    model.train_on_batch(X.reshape(4, *SHAPE), y[:, None].astype(np.float32))
+    assert calls == [1]
+
+
 def test_a_network_learns_in_float16_and_keeps_float32() -> None:
     X, y = pictures(n=60)
     log_lines: list[str] = []

@@ -42,10 +42,11 @@ def extract(folder: Path, *more: object) -> Result:
     return call("extract-features", folder, *FAST, *more)
 
 
+@pytest.mark.usefixtures("small_vgg16")
 def test_the_whole_job(folder: Path) -> None:
     result = extract(folder)
     assert result.exit_code == 0
-    assert result.stdout == "features.h5: 24 of 24 images, block1_pool 112 x 112 x 64\n"
+    assert result.stdout == "features.h5: 24 of 24 images, block1_pool 16 x 16 x 64\n"
     assert "scans: 24 images (healthy 12, tumour 12)" in result.stderr
     assert re.search(r"24 computed in [\d.]+ s, [\d.]+ images/s", result.stderr)
     again = extract(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -38,41 +39,49 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+def text_of(path: Path) -> str:
+    """Return the text of a file."""
+    return path.read_text(encoding="utf-8")
+
+
 def words_of_tests(file: Path) -> list[str]:
     """Return what a file of tests says to its readers, the names of its tests included."""
     texts = [node.value for node in house.docstrings(tree_of(file))]
     names = [name for name in house.defined(tree_of(file)) if name.startswith("test_")]
-    comments = house.comments(file.read_text(encoding="utf-8"))
+    comments = house.comments(text_of(file))
     return [*texts, *comments, *(name.replace("_", " ") for name in names)]
 
 
-@pytest.mark.parametrize("file", WITH_CODE, ids=name_of)
-def test_names_say_what_they_hold(file: Path) -> None:
-    assert house.bad_names(tree_of(file)) == []
+def bad_files(files: Iterable[Path], check: Callable[[Path], list[str]]) -> dict[str, list[str]]:
+    """Return what a check finds, by file; a test for each of so many files would take longer."""
+    return {name_of(file): bad for file in files if (bad := check(file))}
 
 
-@pytest.mark.parametrize("file", [*WITH_CODE, *TESTS], ids=name_of)
-def test_docstrings_begin_with_a_sentence_that_makes_sense_alone(file: Path) -> None:
-    assert house.bad_beginnings(tree_of(file)) == []
+def test_names_say_what_they_hold() -> None:
+    assert bad_files(WITH_CODE, lambda file: house.bad_names(tree_of(file))) == {}
 
 
-@pytest.mark.parametrize("file", sorted({*WITH_CODE} - OWN_LISTS), ids=name_of)
-def test_docstrings_comments_and_messages_use_plain_words(file: Path) -> None:
-    assert house.bad_words(house.prose(file.read_text(encoding="utf-8"))) == []
+def test_docstrings_begin_with_a_sentence_that_makes_sense_alone() -> None:
+    files = [*WITH_CODE, *TESTS]
+    assert bad_files(files, lambda file: house.bad_beginnings(tree_of(file))) == {}
 
 
-@pytest.mark.parametrize("file", sorted({*TESTS} - OWN_LISTS), ids=name_of)
-def test_names_docstrings_and_comments_of_tests_use_plain_words(file: Path) -> None:
-    assert house.bad_words(words_of_tests(file)) == []
+def test_docstrings_comments_and_messages_use_plain_words() -> None:
+    files = {*WITH_CODE} - OWN_LISTS
+    assert bad_files(files, lambda file: house.bad_words(house.prose(text_of(file)))) == {}
 
 
-@pytest.mark.parametrize("page", [*PAGES, *SHELL_SCRIPTS], ids=name_of)
-def test_pages_use_plain_words(page: Path) -> None:
-    assert house.bad_words([page.read_text(encoding="utf-8")]) == []
+def test_names_docstrings_and_comments_of_tests_use_plain_words() -> None:
+    assert bad_files({*TESTS} - OWN_LISTS, lambda file: house.bad_words(words_of_tests(file))) == {}
+
+
+def test_pages_use_plain_words() -> None:
+    pages = [*PAGES, *SHELL_SCRIPTS]
+    assert bad_files(pages, lambda page: house.bad_words([text_of(page)])) == {}
 
 
 def test_the_readme_is_a_screen_and_a_half() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = text_of(ROOT / "README.md")
     assert len(text.splitlines()) <= MOST_README_LINES
     assert len(text.split()) <= MOST_README_WORDS
 

@@ -236,6 +236,8 @@ class Network(Head):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         # XLA takes seconds to compile a network that is trained in seconds; JAX requires it.
         model.compile(optimizer=optimizer, loss=loss, jit_compile=keras.backend.backend() == "jax")
+        # TensorFlow would trace a first batch that creates the moments twice.
+        optimizer.build(model.trainable_variables)
         return model
 
     def new_model(self, keras: Any, shape: Shape, n_outputs: int, seed: int) -> Any:

@@ -229,8 +229,6 @@ class Training:
             if checkpoint.used:
                 self._log(f"{checkpoint.path} is damaged; training starts again")
             return
-        # Moments exist only after this; a checkpoint holds them, too.
-        self.model.optimizer.build(self.model.trainable_variables)
         variables = model_variables(self.model)
         shapes = [tuple(variable.shape) for variable in variables]
         if [array.shape for array in state.variables] != shapes:
