@@ -50,7 +50,9 @@ class _Blob(NamedTuple):
     waves: tuple[tuple[float, float], ...]
 
 
-def draw_slice(rng: np.random.Generator, lesion: bool) -> NDArray[np.uint8]:
+def draw_slice(
+    rng: np.random.Generator, lesion: bool, patient: int | None = None
+) -> NDArray[np.uint8]:
     """Draw one head slice.
 
     Only the lesion depends on the class. Equal generators give the same head, noise and artefacts
@@ -59,6 +61,8 @@ def draw_slice(rng: np.random.Generator, lesion: bool) -> NDArray[np.uint8]:
     Args:
         rng: generator of all random choices.
         lesion: True to paint a lesion.
+        patient: seed of a patient. All slices of one have the same tissues, skull, scanner and
+            lesion; height, folds, marks and noise differ. None: each slice is another head.
 
     Returns:
         Grey levels of shape (height, width), 160 to 300 pixels a side.
@@ -67,17 +71,27 @@ def draw_slice(rng: np.random.Generator, lesion: bool) -> NDArray[np.uint8]:
     anatomy, growth, extras, scanner = (
         np.random.default_rng(seed) for seed in rng.integers(2**63, size=4)
     )
-    tissue = _tissue(anatomy)
-    x, y = _head_frame(anatomy)
-    rho = _head_radius(anatomy, x, y)
+    skull, noise = anatomy, scanner
+    zoom, growth_share = 1.0, 1.0
+    if patient is not None:
+        skull, growth, scanner = (
+            np.random.default_rng(seed)
+            for seed in np.random.default_rng(patient).integers(2**63, size=3)
+        )
+        # Higher slices cut less of the head, and the rim of a lesion is smaller than its middle.
+        zoom, growth_share = anatomy.uniform(1.0, 1.2), anatomy.uniform(0.6, 1.0)
+    tissue = _tissue(skull)
+    x, y = (zoom * axis for axis in _head_frame(skull))
+    rho = _head_radius(skull, x, y)
     blob = _blob(growth)
+    blob = blob._replace(radius=growth_share * blob.radius)
     brain_x, brain_y = _displace(blob, x, y, rho) if lesion else (x, y)
     picture = _brain(anatomy, tissue, brain_x, brain_y, rho)
     if lesion:
         picture = _paint_lesion(growth, blob, tissue, picture, x, y, rho)
     picture = _paint_confusers(extras, picture, x, y, rho)
-    picture = _paint_skull(anatomy, tissue, picture, rho)
-    return _scan(scanner, picture)
+    picture = _paint_skull(skull, tissue, picture, rho)
+    return _scan(scanner, picture, noise)
 
 
 def _ramp(values: Grid, width: float) -> Grid:
@@ -307,8 +321,16 @@ def _paint_confusers(rng: np.random.Generator, picture: Grid, x: Grid, y: Grid, 
     return picture
 
 
-def _scan(rng: np.random.Generator, picture: Grid) -> NDArray[np.uint8]:
-    """Add the traces of a scanner: uneven sensitivity, a ghost, blur, Rician noise, a window."""
+def _scan(
+    rng: np.random.Generator, picture: Grid, noise_rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Add the traces of a scanner: uneven sensitivity, a ghost, blur, Rician noise, a window.
+
+    Args:
+        rng: generator of what the scanner does to all of its slices.
+        picture: brightness of each pixel.
+        noise_rng: generator of the noise; it may be `rng`.
+    """
     from scipy.ndimage import gaussian_filter
 
     sensitivity = np.exp(rng.uniform(0.03, 0.16) * _field(rng, picture.shape, 1))
@@ -319,7 +341,8 @@ def _scan(rng: np.random.Generator, picture: Grid) -> NDArray[np.uint8]:
         picture = picture + strength * ghost
     picture = gaussian_filter(picture, rng.uniform(0.6, 1.1))
     # Both channels of the signal are noisy, and the scanner shows its magnitude.
-    noise = rng.uniform(0.005, 0.025) * rng.standard_normal((2, *picture.shape), dtype=np.float32)
+    shape = (2, *picture.shape)
+    noise = rng.uniform(0.005, 0.025) * noise_rng.standard_normal(shape, dtype=np.float32)
     picture = np.hypot(picture + noise[0], noise[1])
     picture = rng.uniform(0.8, 1.1) * picture ** rng.uniform(0.85, 1.2)
     return (np.clip(picture, 0.0, 1.0) * 255).round().astype(np.uint8)
