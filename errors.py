@@ -10,6 +10,7 @@ line prints the message and ends with the exit code::
     ├── MissingExtraError     a library of an optional extra is not installed
     ├── WeightsError          weights are missing, or are not the pinned ones
     ├── StoreError            a feature store is damaged, unfinished, in use, or does not match
+    │   └── MissingFactError  it keeps no thumbnail of an image: an older version wrote it
     ├── ModelFileError        a file is not a model file, or was changed
     └── LeakError             exit code 3: more than half of a test set has relatives in training,
                               or a strict audit found a leak or an image that nobody looked at;
@@ -81,6 +82,10 @@ class WeightsError(FreezeframeError):
 
 class StoreError(FreezeframeError):
     """A feature store that is damaged, unfinished, in use, or of another provenance."""
+
+
+class MissingFactError(StoreError):
+    """A feature store of an older version, which keeps less about an image."""
 
 
 class ModelFileError(FreezeframeError):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.output.terminal import Progress, counted
-from ..errors import ParameterError, StoreError
+from ..errors import MissingFactError, ParameterError, StoreError
 from .layout import (
     DONE,
     FINGERPRINT_COLUMNS,
@@ -115,7 +115,7 @@ class FeatureStore(RowColumns):
         numbers = self._done_numbers(rows)
         without = numbers[self._pixels[numbers] == b""]
         if len(without):
-            raise StoreError(
+            raise MissingFactError(
                 f"{self.path}: has no thumbnail of {self.paths[without[0]]}; "
                 "run extract-features again"
             )

@@ -18,6 +18,11 @@ def ignores_patients(row: Mapping[str, Any]) -> bool:
     return bool(_choice(row, "patients") == "ignored")
 
 
+def is_control(row: Mapping[str, Any]) -> bool:
+    """Return True if the labels of a run were shuffled, as a control."""
+    return bool(_choice(row, "control"))
+
+
 def _choice(row: Mapping[str, Any], name: str) -> Any:
     """Return an entry of the column `choices`; None without one."""
     # The cell comes from a file: it may hold anything.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ...data.groups import PATIENTS_RISK
 from ..scores.clean import is_clean, leak_count
 from ..scores.roc_area import ALPHA
-from .choices import ignores_patients, is_alphabetical
+from .choices import ignores_patients, is_alphabetical, is_control
 from .comparison import RunPair
 from .ranking import RankedRow
 from .tables import heading, is_random, p_text, positive_text
@@ -72,14 +72,25 @@ def legend(ranked: Sequence[RankedRow], metric: str) -> list[str]:
         lines.append(
             'clean: on test images without such a relative; "-" if these are too few or unknown'
         )
-    if any(is_alphabetical(place.row) for place in ranked):
+    return lines + _choice_lines([place.row for place in ranked])
+
+
+def _choice_lines(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Explain the marks of what options and defaults decided."""
+    lines = []
+    if any(is_alphabetical(row) for row in rows):
         lines.append(
             "by alphabet: no name says which class is positive, so the last one is taken; "
             "fit with --positive to choose it"
         )
-    if any(ignores_patients(place.row) for place in ranked):
+    if any(ignores_patients(row) for row in rows):
         lines.append(f"PatientIDs ignored: {PATIENTS_RISK}")
-    if any(is_random(place.row) for place in ranked):
+    if any(is_control(row) for row in rows):
+        lines.append(
+            "shuffled labels: a control, ranked apart; a head that beats chance (AUC 50) has found "
+            "a leak, or a trait that whole groups share"
+        )
+    if any(is_random(row) for row in rows):
         lines.append(
             "random: the backbone's weights are random; the score says nothing about VGG16"
         )

@@ -64,6 +64,18 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Choose the threshold so that this share of the positive class is found.",
 )
+@click.option(
+    "--stress",
+    is_flag=True,
+    help="Cross-validate each head also while more and more similar images are kept together; "
+    "5 folds without --cv.",
+)
+@click.option(
+    "--control",
+    type=click.Choice(["shuffled-labels"]),
+    help="Fit and score on labels that groups have exchanged: a head that beats chance has found "
+    "a leak.",
+)
 @patient_option
 @scoring_options
 def fit_classifier(
@@ -75,6 +87,8 @@ def fit_classifier(
     parameters: tuple[str, ...],
     calibrate: bool,
     sensitivity: float | None,
+    stress: bool,
+    control: str | None,
     leaderboard: Path,
     runs: Path | None,
     allow_leaks: bool,
@@ -106,12 +120,15 @@ def fit_classifier(
     test_stores = [FeatureStore(test) for test in tests]
     # Imported late: a missing store is reported before slow libraries load.
     from ..fit.fitting import HeadFitter
+    from ..task.control import with_shuffled_labels
     from ..task.task import make_task
 
     options["layer"] = options["layer"] or _layer_for(names, train)
     with message_console().status("", spinner="line") as line:
         task = make_task(train, tests=test_stores, classes=renamed, status=line.update, **options)
     check_hold_out(task)
+    if control:
+        task = with_shuffled_labels(task)
     networks = any(HEADS[name].layers for name in names)
     # This setting holds for the rest of the process, which is this command.
     if networks:
@@ -123,7 +140,7 @@ def fit_classifier(
         runs=runs,
         log=log_line if networks else None,
     )
-    fit_and_print(fitter, names, "all" in models, allow_leaks=allow_leaks)
+    fit_and_print(fitter, names, "all" in models, allow_leaks=allow_leaks, stress=stress)
 
 
 def _head_names(models: tuple[str, ...]) -> list[str]:

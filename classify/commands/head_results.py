@@ -11,14 +11,22 @@ import click
 
 from ...data.output.options import is_plain_number
 from ...data.output.terminal import console, message_console, percent, printable
-from ...errors import FreezeframeError, LeakError, MissingExtraError, ParameterError
+from ...errors import (
+    FreezeframeError,
+    LeakError,
+    MissingExtraError,
+    MissingFactError,
+    ParameterError,
+)
 from ..board.columns import as_table, fit_columns
 from ..board.tables import fitted_columns
+from .stress_results import print_stress
 
 if TYPE_CHECKING:
     from rich.status import Status as StatusLine
 
     from ..fit.fitting import HeadFitter
+    from ..fit.stress import StressCurve
     from ..runs.row import LeaderboardRow
     from ..runs.run import Run
 
@@ -33,32 +41,39 @@ _POSITIVE_HINTS = {
 
 
 def fit_and_print(
-    fitter: HeadFitter, names: list[str], everything: bool, *, allow_leaks: bool
+    fitter: HeadFitter,
+    names: list[str],
+    everything: bool,
+    *,
+    allow_leaks: bool,
+    stress: bool = False,
 ) -> None:
     """Fit heads and print their scores.
 
     Args:
         fitter: fits the heads to its task.
         names: names of the heads.
-        everything: True if the user asked for all heads; heads without their library are skipped
-            then.
+        everything: True if the user asked for all heads; heads without their library, or without
+            the facts that they judge, are skipped then.
         allow_leaks: True to accept test sets that mostly leak.
+        stress: True to run the stress test of each head, too.
 
     Raises:
         LeakError: more than half of a test set leaks.
     """
     runs: list[Run] = []
+    curves: list[StressCurve] | None = [] if stress else None
     try:
-        _fit_all(fitter, names, everything, runs)
+        _fit_all(fitter, names, everything, runs, curves)
     except BaseException:
         # Finished runs are in the leaderboard, so they are printed. The exit code is that of the
         # failure, so leaks are no more than a message.
-        _print_runs(runs, fitter.task.positive_by)
+        _print_runs(runs, fitter.task.positive_by, curves)
         leaks = _leak_message(runs, allow_leaks)
         if leaks:
             click.echo(printable(f"error: {leaks}"), err=True)
         raise
-    _print_runs(runs, fitter.task.positive_by)
+    _print_runs(runs, fitter.task.positive_by, curves)
     leaks = _leak_message(runs, allow_leaks)
     if leaks:
         raise LeakError(leaks)
@@ -88,14 +103,21 @@ def parse_parameters(texts: tuple[str, ...]) -> dict[str, Any]:
     return parameters
 
 
-def _fit_all(fitter: HeadFitter, names: list[str], everything: bool, runs: list[Run]) -> None:
+def _fit_all(
+    fitter: HeadFitter,
+    names: list[str],
+    everything: bool,
+    runs: list[Run],
+    curves: list[StressCurve] | None,
+) -> None:
     """Fit heads one after another; a failure of one does not stop the others.
 
     Args:
         fitter: fits them to its task.
         names: names of the heads.
-        everything: True to skip heads whose library is missing.
+        everything: True to skip heads whose library or facts are missing.
         runs: each run is added to it as soon as it is in the leaderboard.
+        curves: the stress curve of each run is added to it; None: no stress test.
     """
     messages = message_console()
     failed: list[str] = []
@@ -106,10 +128,12 @@ def _fit_all(fitter: HeadFitter, names: list[str], everything: bool, runs: list[
             with messages.status("", spinner="line") as line:
                 status = partial(_update, line, f"{name} ({number} of {len(names)})")
                 runs.append(fitter.fit(name, status))
+                if curves is not None:
+                    curves.append(fitter.stress(runs[-1], status))
             outcome = f"{time.monotonic() - start:.1f} s, {_summary(runs[-1].row)}"
         except FreezeframeError as error:
-            missing = isinstance(error, MissingExtraError)
-            # The user named this head, so a missing library is an error; "all" skips the head.
+            missing = isinstance(error, MissingExtraError | MissingFactError)
+            # The user named this head, so a missing library or fact is an error; "all" skips it.
             if len(names) == 1 or (missing and not everything):
                 raise
             if not missing:
@@ -150,18 +174,21 @@ def _summary(row: LeaderboardRow) -> str:
     return f"accuracy {percent(row['accuracy'])} ({low}-{high}) on {row.test_set}, {row.split}"
 
 
-def _print_runs(runs: list[Run], positive_by: str) -> None:
+def _print_runs(runs: list[Run], positive_by: str, curves: list[StressCurve] | None) -> None:
     """Print the scores on standard output, warnings and folders on standard error.
 
     Args:
         runs: the fitted heads.
         positive_by: what chose the positive class, see `choose_positive`.
+        curves: their stress curves, if there are any.
     """
     if not runs:
         return
     screen = console()
     columns = fitted_columns([row for run in runs for row in run.rows])
     screen.print(as_table(fit_columns(columns, screen.width)))
+    for curve in curves or ():
+        print_stress(curve)
     positive = runs[0].row.positive
     if positive:
         hint = _POSITIVE_HINTS[positive_by]
@@ -169,5 +196,7 @@ def _print_runs(runs: list[Run], positive_by: str) -> None:
     # Heads on one task share most warnings; each is printed once.
     for warning in dict.fromkeys(text for run in runs for text in run.warnings):
         click.echo(printable(f"warning: {warning}"), err=True)
+    for finding in (text for run in runs for text in run.findings):
+        click.echo(printable(finding))
     for run in runs:
         click.echo(printable(f"model and predictions: {run.folder}"), err=True)

@@ -46,12 +46,13 @@ class HeldOutEvaluator:
     found once.
 
     Attributes:
+        features: of each test set.
         relations: of each test set, after `find_relatives`.
     """
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._features = [PartFeatures(test.part, task.layer) for test in task.tests]
+        self.features = [PartFeatures(test.part, task.layer) for test in task.tests]
         self.relations: list[PartRelatives] = []
 
     def find_relatives(self, status: Status) -> None:
@@ -75,7 +76,7 @@ class HeldOutEvaluator:
         results = []
         seconds = 0.0
         n = 0
-        tests = zip(self._task.tests, self._features, self.relations, strict=True)
+        tests = zip(self._task.tests, self.features, self.relations, strict=True)
         for test, features, relations in tests:
             X = features.matrix(pooling)
             # The first prediction builds and compiles what later ones reuse.
@@ -148,5 +149,6 @@ class FoldEvaluator:
         split = f"{task.n_folds}-fold"
         if task.n_repeats > 1:
             split += f" x {task.n_repeats}"
+        split += ", shuffled labels" * bool(task.control)
         # Folds cut no chain of known relatives, so that only unknown ones are left.
         return [part_result(task, train, split, proba, predicted, unknown(train, train))]

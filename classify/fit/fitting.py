@@ -36,9 +36,11 @@ from ..runs.run import Run, check_writable, write_run
 from ..runs.training_file import TrainingImagesFile
 from ..task.task import Task
 from .evaluators import FitRows, FoldEvaluator, HeldOutEvaluator, finite_probabilities
+from .image_facts import facts_note
 from .part_features import PartFeatures
 from .search import FitOptions, fit_head, inner_folds
-from .warnings import leak_reasons, task_warnings
+from .stress import StressCurve, StressTest, write_stress
+from .warnings import control_findings, leak_reasons, task_warnings
 
 MOST_OF_A_REASON = 160
 """Most characters of a library's error; scikit-learn writes paragraphs."""
@@ -110,7 +112,7 @@ class HeadFitter:
 
     def _fit(self, name: str, status: Status) -> Run:
         kind = self._make_trial_head(name)
-        pooling = self.task.pooling or kind.pooling
+        pooling = kind.judges or self.task.pooling or kind.pooling
         checkpoints: set[Path] = set()
         context = self._context(status, checkpoints.add)
         self._by_tests.find_relatives(status)
@@ -127,6 +129,7 @@ class HeadFitter:
         finite_probabilities(head, take(self._train.matrix(pooling), np.arange(1)))
         # A training that continued after a kill took time in earlier processes, too.
         seconds = time.perf_counter() - start + head.record.earlier_seconds
+        head.notes += self._facts_notes(kind.judges)
         test_results, milliseconds = self._by_tests.evaluate(head, pooling)
         # Folds fit on the reduced matrix, too: its rows keep their inner products.
         fold_results = self._by_folds.evaluate(fit_rows, X, self._y, head.notes, status)
@@ -137,6 +140,25 @@ class HeadFitter:
         # The run holds the outcome of the training; its checkpoints are not needed any more.
         remove_checkpoints(checkpoints)
         return run
+
+    def stress(self, run: Run, status: Status | None = None) -> StressCurve:
+        """Cross-validate a fitted head at each level of likeness, and write it beside the model.
+
+        Args:
+            run: from `fit`.
+            status: called with a line that says what is being done.
+
+        Raises:
+            ParameterError: the head is a network that trains for hours.
+            FreezeframeError: there are too many images to cluster, too few for folds, or the file
+                cannot be written.
+        """
+        name = run.row.head
+        with _errors_of(name):
+            test = StressTest(self.task, name, self.options, self._train)
+            curve = test.curve(status or _ignore)
+            write_stress(run.folder, curve)
+        return curve
 
     def _make_trial_head(self, name: str) -> Head:
         """Make the head once, to report a mistake in its name or parameters before the work."""
@@ -188,8 +210,22 @@ class HeadFitter:
         """The training images, which all runs share."""
         return TrainingImagesFile(TrainingImages.of_part(self.task.train, self.task.classes))
 
+    def _facts_notes(self, judges: str) -> list[str]:
+        """Say which images a control knows too little about."""
+        if not judges:
+            return []
+        parts = [self.task.train, *(test.part for test in self.task.tests)]
+        features = [self._train, *self._by_tests.features]
+        notes = [
+            facts_note(judges, np.asarray(own.matrix(judges)), part)
+            for own, part in zip(features, parts, strict=True)
+        ]
+        return list(filter(None, notes))
+
     def _background(self, head: Head, pooling: str) -> Background | None:
-        """Return what explanations of the head are compared with."""
+        """Return what explanations of the head are compared with; None for controls."""
+        if head.judges:
+            return None
         layer = self.task.layer
         maps = self._train.maps(scale_images(head, layer, pooling))
         return make_background(head, layer, pooling, maps, self._train.mean_map())
@@ -207,6 +243,8 @@ class HeadFitter:
         """Write the run's folder and its rows."""
         now = datetime.now(UTC)
         store = self.task.train.store
+        # A head on shuffled labels must not pass for one to predict with.
+        mark = "-shuffled" if self.task.control else ""
         # The random end tells runs apart that other processes begin in the same second.
         model = FittedHead(
             head=head,
@@ -217,7 +255,7 @@ class HeadFitter:
             training_fingerprint=store.fingerprint,
             training_images=self._images.digest,
             distribution=self._distribution,
-            run_id=f"{now:%Y%m%d-%H%M%S}-{head.name}-{secrets.token_hex(3)}",
+            run_id=f"{now:%Y%m%d-%H%M%S}-{head.name}{mark}-{secrets.token_hex(3)}",
             background=self._background(head, pooling),
         )
         # The model file keeps its own scores, so that it can be judged without the leaderboard.
@@ -231,7 +269,8 @@ class HeadFitter:
             self._task_warnings = task_warnings(self.task, self._by_tests.relations)
         texts = [*leak_reasons(self.task, results), *self._task_warnings, *head.notes]
         # Two test sets of one store give the same warning, each fold may leave the same note.
-        return Run(rows, folder, list(dict.fromkeys(texts)))
+        findings = control_findings(self.task, rows)
+        return Run(rows, folder, list(dict.fromkeys(texts)), findings)
 
 
 def fit_classifier(

@@ -18,6 +18,7 @@ from ..heads.table import find_head
 from ..runs.model_file import FittedHead
 from ..scores.bootstrap import bca_interval, bootstrap
 from ..scores.roc_area import Interval
+from ..task.control import shuffled_labels
 from ..task.part import Part
 from ..task.task import Task
 from .part_features import PartFeatures
@@ -126,31 +127,6 @@ def _fit_fold(
     if reduction is not None:
         head.to_features(reduction)
     return head, features.mean_map()
-
-
-def shuffled_labels(y: NDArray[np.intp], groups: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
-    """Return labels that say nothing about their images.
-
-    If all images of each group have one label, groups exchange their labels. Otherwise the images
-    of each group exchange theirs.
-
-    Args:
-        y: class numbers of shape (n_rows,).
-        groups: group numbers of shape (n_rows,).
-        seed: seed of the exchange.
-    """
-    rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(groups == number) for number in np.unique(groups)]
-    mixed = any(len(np.unique(y[rows])) > 1 for rows in members)
-    result = y.copy()
-    if mixed:
-        for rows in members:
-            result[rows] = rng.permutation(y[rows])
-        return result
-    of_groups = rng.permutation([int(y[rows[0]]) for rows in members])
-    for rows, label in zip(members, of_groups, strict=True):
-        result[rows] = label
-    return result
 
 
 def _mean_interval(values: NDArray[np.float64], groups: NDArray[np.intp]) -> tuple[float, Interval]:

@@ -13,6 +13,7 @@ from ..guards.familiarity import guard_features
 from ..matrix import Matrix
 from ..solvers.reduction import Reduction, reduce
 from ..task.part import Part
+from .image_facts import IMAGE_FACTS
 
 MEMORY_BYTES = 2**29
 """Features of up to 512 MB stay in memory; larger ones are read again by each head."""
@@ -43,9 +44,15 @@ class PartFeatures:
     def matrix(self, pooling: str) -> Matrix:
         """Return features of shape (n_rows, n_features): an array, or store rows if large.
 
+        Args:
+            pooling: "flat", "avg" or "max"; or a key of `IMAGE_FACTS`, which gives facts about
+                the images in place of features.
+
         Raises:
             FreezeframeError: features are not finite, or too large to compute with.
         """
+        if pooling in IMAGE_FACTS:
+            self._matrices.setdefault(pooling, IMAGE_FACTS[pooling](self._part))
         if pooling not in self._matrices:
             # Selecting reads nothing yet.
             rows = self._part.store.select(self._layer, self._part.rows, pooling)

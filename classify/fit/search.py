@@ -137,7 +137,7 @@ def fit_head(
     options.check_sensitivity(positive)
     fixed = options.fixed_for(name)
     head = make_head(name, context=context, **fixed)
-    candidates = _candidates(head, X, options.search, fixed)
+    candidates = candidates_of(head, X, options.search, fixed)
     needs_scores = head.margins or options.calibrate or options.sensitivity is not None
     # Solvers are bound by memory: more BLAS threads would only wait for each other (see
     # `penalty_path.fold_decisions`).
@@ -187,7 +187,7 @@ def inner_folds(
     return []
 
 
-def _candidates(
+def candidates_of(
     head: Head, X: Matrix, search: str, fixed: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """List all combinations of the hyper-parameters that are not fixed, the simplest head first."""
@@ -217,7 +217,7 @@ def _choose(
     for candidate, scores in head.cross_validate(X, y, n_classes, folds, candidates, seed):
         # Margins are no probabilities before they are calibrated.
         calibration = Calibration() if head.proper else fit_calibration(scores, y)
-        loss = _mean_log_loss(calibration.proba(scores), y, folds)
+        loss = mean_log_loss(calibration.proba(scores), y, folds)
         # Equal candidates leave the first, which is the simplest. A loss of NaN is never less.
         if loss < least_loss:
             least_loss = loss
@@ -230,7 +230,7 @@ def _choose(
     return chosen, chosen_scores
 
 
-def _mean_log_loss(proba: NDArray[np.float64], y: NDArray[np.intp], folds: Folds) -> float:
+def mean_log_loss(proba: NDArray[np.float64], y: NDArray[np.intp], folds: Folds) -> float:
     """Return the log loss of each fold's judged rows, averaged over the folds."""
     losses = -np.log(np.maximum(proba[np.arange(len(y)), y], LEAST_PROBABILITY))
     return float(np.mean([losses[judged].mean() for _, judged in folds]))

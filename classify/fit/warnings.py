@@ -14,6 +14,7 @@ from ...data.splits import join_groups
 from ...features.layout import FAILED
 from ...features.store import FeatureStore
 from ..runs.part_result import PartResult
+from ..runs.row import LeaderboardRow
 from ..scores.clean import have, kinds, leak_warnings
 from ..task.part import Part
 from ..task.relatives import LEVELS, PartRelatives, relatives
@@ -43,15 +44,35 @@ def task_warnings(task: Task, relations: Sequence[PartRelatives]) -> list[str]:
         task: the task.
         relations: of each of its test sets.
     """
+    # Shuffled labels contradict each other on purpose.
+    about_labels = [] if task.control else [*_two_labels(task), *_contradictions(task, relations)]
     return [
-        *_two_labels(task),
-        *_contradictions(task, relations),
+        *about_labels,
         *_validation_leaks(task),
         *_ignored_patients(task),
         *_random_weights(task),
         *_untested_classes(task),
         *_skipped_images(task),
     ]
+
+
+def control_findings(task: Task, rows: Sequence[LeaderboardRow]) -> list[str]:
+    """Say what a control with shuffled labels found; nothing for a real task."""
+    return [_control_finding(row) for row in rows] if task.control else []
+
+
+def _control_finding(row: LeaderboardRow) -> str:
+    """Compare the AUC of a head on shuffled labels with chance."""
+    value, low, high = (100 * float(row[f"roc_auc{end}"]) for end in ("", "_low", "_high"))
+    scored = f"AUC {value:.1f} ({low:.1f}-{high:.1f}), chance 50.0"
+    where = f"{row['head']} on {row['test_set']}, {row['split']}"
+    # The comparison is False for NaN, where the area is not defined.
+    if low > 50:
+        return (
+            f"{where}: beats chance, {scored}: it found a leak (a relative of test images in "
+            "training), or a trait that whole groups share, such as their scanner"
+        )
+    return f"{where}: does not beat chance, {scored}: no leak of this kind was found"
 
 
 def _unknown_cause(test: Part, train: Part) -> str:

@@ -48,7 +48,8 @@ class Head(ABC):
     head that was saved and loaded therefore predicts exactly what the fitted one did.
 
     A subclass states its traits as class attributes: `name`, `pooling`, `reducible`, `margins`,
-    `proper`, `layers`, `defaults`, `limits`, `choices` and `spaces`. They are documented here only.
+    `proper`, `judges`, `layers`, `defaults`, `limits`, `choices` and `spaces`. They are documented
+    here only.
 
     Args:
         parameters: hyper-parameters that differ from `defaults`.
@@ -63,6 +64,9 @@ class Head(ABC):
             must be calibrated.
         proper: True if the head minimises the log loss. Its candidates are compared by their own
             probabilities, those of other heads after calibration.
+        judges: what the head sees in place of features, a key of `IMAGE_FACTS` in
+            `classify.fit.image_facts`; "" for heads that see features. Such a head is a control: it
+            is scored and predicts no new image.
         layers: names of the only layers that the head can be fitted on; empty if any layer will
             do.
         defaults: all hyper-parameters with their default values.
@@ -84,6 +88,7 @@ class Head(ABC):
     reducible: ClassVar[bool] = False
     margins: ClassVar[bool] = False
     proper: ClassVar[bool] = False
+    judges: ClassVar[str] = ""
     layers: ClassVar[tuple[str, ...]] = ()
     defaults: ClassVar[Parameters] = {}
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {}

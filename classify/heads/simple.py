@@ -1,4 +1,4 @@
-"""The simplest heads: the baseline, and naive Bayes."""
+"""The simplest head: naive Bayes."""
 
 from __future__ import annotations
 
@@ -14,32 +14,6 @@ from .base import Head, Parameters
 
 LEAST_WIDTH = 1e-9
 """Variance of a feature that does not vary in a class, as a share of the largest variance."""
-
-
-class Majority(Head):
-    """The baseline that every head must beat: class shares of the training rows for any image."""
-
-    name = "majority"
-    pooling = "avg"
-
-    def fit(
-        self, X: Matrix, y: NDArray[np.intp], n_classes: int, *, seed: int = 0, folds: Folds = ()
-    ) -> None:
-        # The features are not read: any head that uses them should do better.
-        self._shares = np.bincount(y, minlength=n_classes) / len(y)
-
-    def scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
-        # A class without rows would have a score of minus infinity.
-        return np.tile(np.log(np.maximum(self._shares, 1e-300)), (len(X), 1))
-
-    @property
-    def arrays(self) -> Arrays:
-        return {"shares": self._shares}
-
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._shares = checked_array(arrays, "shares", 1, np.float64)
-        if (self._shares < 0).any() or not np.isclose(self._shares.sum(), 1):
-            raise ValueError("shares are not shares")
 
 
 class NaiveBayes(Head):

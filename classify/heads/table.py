@@ -6,6 +6,7 @@ from typing import Any
 
 from ...errors import ParameterError
 from .base import Head
+from .baselines import ImageBorder, ImageSize, Majority
 from .boosting import XGBoost
 from .linear import LinearDiscriminant, LogisticRegression, Ridge
 from .neighbours import NearestNeighbours
@@ -20,7 +21,7 @@ from .networks.finetuned import (
     FineTunedBlock5,
 )
 from .networks.network import Network
-from .simple import Majority, NaiveBayes
+from .simple import NaiveBayes
 from .svm import LinearSVM, RbfSVM
 from .trees import ExtraTrees
 
@@ -38,6 +39,8 @@ _KINDS: tuple[type[Head], ...] = (
     Dense128,
     Dense128x64x32,
     Majority,
+    ImageSize,
+    ImageBorder,
     # Networks for certain layers.
     EarlyBlocks,
     FineTunedBlock5,

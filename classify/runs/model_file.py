@@ -142,11 +142,16 @@ def load_model(path: str | os.PathLike[str]) -> FittedHead:
     # The digest only proves that nothing changed, not that the content is sound.
     try:
         about = json.loads(metadata["about"])
-        check_library = find_head(about["head"]).check_library
+        kind = find_head(about["head"])
     except (FreezeframeError, *DAMAGE) as error:
         raise _damage_error(path, error) from None
+    if kind.judges:
+        raise ModelFileError(
+            f"{path}: {kind.name} is a control that judges the {kind.judges} of images and no "
+            "features; give the run of another head"
+        )
     # A missing library is no damage of the file.
-    check_library()
+    kind.check_library()
     try:
         arrays = {name: array.read() for name, array in stored.items()}
         return _restore_head(arrays, about)

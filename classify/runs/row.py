@@ -145,7 +145,8 @@ def leaderboard_row(
         run_id=model.run_id,
         time=time.isoformat(timespec="seconds"),
         head=head.name,
-        layer=layer_name(task.train.store, model.layer),
+        # Controls see the size or the border of images, and no layer.
+        layer="image" if head.judges else layer_name(task.train.store, model.layer),
         pooling=model.pooling,
         # JSON keeps names, numbers and commas within one cell.
         hyperparameters=json.dumps(head.parameters),
@@ -183,6 +184,8 @@ def _choices(task: Task, tested: FeatureStore) -> dict[str, Any]:
     choices: dict[str, Any] = {"positive": task.positive_by} if task.positive_by else {}
     if task.patients_ignored:
         choices["patients"] = "ignored"
+    if task.control:
+        choices["control"] = task.control
     # A head may be tested on its own store: its images count once.
     stores = {store.path: store for store in (task.train.store, tested)}
     left_out = Counter[str]()

@@ -28,11 +28,13 @@ class Run:
         rows: its rows of the leaderboard, one for each test set.
         folder: the folder of its model and its predictions.
         warnings: reasons to doubt the scores, the most important first.
+        findings: sentences on what a control or a stress test found.
     """
 
     rows: list[LeaderboardRow]
     folder: Path
     warnings: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
 
     @property
     def row(self) -> LeaderboardRow:

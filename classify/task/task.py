@@ -50,6 +50,7 @@ class Task:
         patients_ignored: True if the patients of a store are ignored, by this task or when the
             store was made.
         dropped: classes whose images are left out, by their names in the stores.
+        control: name of the control that the task is, see `control.SHUFFLED`; "" for a real task.
     """
 
     train: Part
@@ -64,6 +65,7 @@ class Task:
     positive_by: str = ""
     patients_ignored: bool = False
     dropped: frozenset[str] = frozenset()
+    control: str = ""
 
     def left_out(self, store: FeatureStore) -> dict[str, int]:
         """Return the number of finished images of each class of a store that is left out."""

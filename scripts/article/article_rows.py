@@ -95,7 +95,12 @@ def first_seed(rows: Iterable[Row], split: str) -> Row | None:
 
 def held_out(rows: Iterable[Row]) -> list[Row]:
     """Return the rows of the hold-out that keeps copies apart that most runs were tested on."""
-    tested = [row for row in rows if row["split"].startswith(LEAK_FREE) and row["accuracy"]]
+    # Controls are no approach: they see no content.
+    tested = [
+        row
+        for row in rows
+        if row["split"].startswith(LEAK_FREE) and row["accuracy"] and layer(row) != "image"
+    ]
     commonest = Counter(row["test_id"] for row in tested).most_common(1)
     return [row for row in tested if row["test_id"] == commonest[0][0]]
 

@@ -27,6 +27,7 @@ from result_tables import (
     difference_table,
     leaderboard_table,
 )
+from stress_tables import control_table, stress_table
 
 from freezeframe.classify.board.ranking import rank_rows
 from freezeframe.classify.board.run_folders import RunFolders
@@ -114,6 +115,8 @@ def results(leaderboard: Path, place: Path) -> list[Table]:
         cost_table(rows, read_seconds(place / "steps.csv")),
         difference_table(f"{title}: approaches", best, [CHOSEN]),
         difference_table(f"{title}: the article's five models", models, [ONE_SEED]),
+        stress_table(rows, leaderboard.parent / "runs"),
+        control_table(rows),
         *(leaderboard_table(places) for places in rank_rows(rows, "accuracy", folders)),
     ]
 

@@ -23,7 +23,6 @@ from freezeframe.classify.explanation.evidence import MapContext, measure_map
 from freezeframe.classify.explanation.explanation import Explanation
 from freezeframe.classify.explanation.logit import head_logits
 from freezeframe.classify.fit.fitting import HeadFitter
-from freezeframe.classify.fit.map_check import shuffled_labels
 from freezeframe.classify.fit.search import FitOptions, fit_head
 from freezeframe.classify.heads.base import Head
 from freezeframe.classify.heads.linear import LinearHead
@@ -32,6 +31,7 @@ from freezeframe.classify.heads.networks.finetuned import FineTunedAll, FineTune
 from freezeframe.classify.heads.networks.network import Network
 from freezeframe.classify.heads.table import make_head
 from freezeframe.classify.runs.model_file import load_model, save_model
+from freezeframe.classify.task.control import shuffled_labels
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.backbones.receptive_field import ReceptiveField, receptive_field

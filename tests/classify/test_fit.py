@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 from freezeframe import FeatureStore, FreezeframeError, ParameterError, StoreError
 from freezeframe.classify.fit.fitting import HeadFitter, fit_classifier
 from freezeframe.classify.fit.search import FitOptions
+from freezeframe.classify.heads.baselines import Majority
 from freezeframe.classify.heads.neighbours import NearestNeighbours
-from freezeframe.classify.heads.simple import Majority
 from freezeframe.classify.heads.table import FOR_ANY_LAYER
 from freezeframe.classify.runs.leaderboard import read_rows
 from freezeframe.classify.runs.model_file import load_model

@@ -19,6 +19,7 @@ from ..conftest import script
 
 article_rows = script("article_rows")
 result_tables = script("result_tables")
+stress_tables = script("stress_tables")
 results = script("results")
 
 
@@ -230,3 +231,28 @@ def test_both_files_are_written(
     assert "<i>" not in (tmp_path / "place" / "index.html").read_text()
     assert results.read_seconds(tmp_path / "steps.csv") == {"extract-training": 40.0}
     assert results.read_seconds(tmp_path / "none.csv") == {}
+
+
+def test_stress_and_controls_are_shown_as_their_files_and_rows_have_them(tmp_path: Path) -> None:
+    run = row("logreg", "block5_pool", "5-fold", pooling="flat")
+    (tmp_path / run["run_id"]).mkdir()
+    (tmp_path / run["run_id"] / "stress.csv").write_text(
+        "head,n_folds,level,n_groups,largest_group,accuracy,accuracy_low,accuracy_high,"
+        "roc_auc,roc_auc_low,roc_auc_high\n"
+        "logreg,5,0,90,2,0.9,0.8,0.95,0.96,0.9,0.99\n"
+        "logreg,5,1,20,9,0.7,0.6,0.8,0.75,0.7,0.8\n"
+    )
+    curve = stress_tables.stress_table([run, row("knn", "block5_pool")], tmp_path)
+    assert curve.rows[1][2:] == ("20", "9", "70.0 (60.0-80.0)", "75.0 (70.0-80.0)")
+    shuffled = row("logreg", "block5_pool", "5-fold, shuffled labels")
+    shown = stress_tables.control_table([run, shuffled, row("image-size", "image", "hold-out 20%")])
+    assert [cells[0] for cells in shown.rows] == ["image-size", "logreg"]
+    assert stress_tables.stress_table([], tmp_path).remarks[-1] == "Stress tests: not run."
+
+
+def test_a_control_is_no_approach() -> None:
+    rows = [
+        row("logreg", "block5_pool", "hold-out 20%"),
+        row("image-size", "image", "hold-out 20%"),
+    ]
+    assert list(article_rows.best_of_each(rows)) == ["head on block5_pool (logreg)"]
