@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from ...data.duplicates.lookup import PictureLookup
 from ...data.duplicates.symmetries import SYMMETRY_NAMES
 from ...data.fingerprints import Fingerprint
+from ...extract.devices import cpu_cores
 from ..task.relatives import LEVELS, UNKNOWN
 from .training_images import TrainingImages
 
@@ -69,12 +71,18 @@ class TrainingLookup:
         self._places = np.array(list(self._pixels.values()), np.intp)
         self._pictures: PictureLookup | None = None
         self._lock = threading.Lock()
+        # One core is left to the engine that computes meanwhile. No thread starts before its work.
+        self._threads = ThreadPoolExecutor(max(1, cpu_cores() - 1))
 
     def load(self) -> None:
         """Index the thumbnails now, so that the first image does not wait for it."""
         with self._lock:
             if self._pictures is None:
                 self._pictures = PictureLookup(self._images.thumbnails[self._places])
+
+    def start(self, sha256: str, image: Fingerprint) -> Future[TrainingCopy]:
+        """Look an image up in a thread, beside the caller's own work; see `find`."""
+        return self._threads.submit(self.find, sha256, image)
 
     def find(self, sha256: str, image: Fingerprint) -> TrainingCopy:
         """Look an image up.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,11 @@ class DecodedImage:
     frames: int = 1
     size: tuple[int, int] = (0, 0)
     picture: NDArray[np.uint8] | None = None
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of `pixels`: images that share it have the same features."""
+        return hashlib.sha256(b"" if self.pixels is None else self.pixels.tobytes()).digest()
 
 
 def decode_input(

@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...data.fingerprints import Fingerprint
-from ...errors import FreezeframeError, ParameterError
-from ...extract.backbones.weights import reload_weights
-from ...extract.devices import cpu_cores
-from ...extract.engines import Engine
-from ...extract.filling import start_engine
-from ...extract.pipeline import MOST_A_BATCH
+from ...errors import FreezeframeError
 from ...features.rows.pooling import pool
 from ..explanation.explanation import Explanation
-from ..guards.familiarity import Familiarity, guard_features
-from ..guards.training_lookup import TrainingCopy
+from ..guards.familiarity import guard_features
+from ..guards.training_lookup import TrainingCopy, TrainingLookup
 from ..runs.model_file import FittedHead, load_model
 from ..runs.training_file import load_lookup
 from .explainer import Explainer, finite_probabilities_of
 from .image_input import DecodedImage, ImageInput, decode_input
+from .image_stream import check_several, decoded_batches
 from .model_place import find_model
 from .model_settings import model_settings
 from .prediction import Prediction
+from .shared_engine import SharedEngine, shared_engines
 
 Answer = TypeVar("Answer", Prediction, Explanation)
 
@@ -56,7 +52,6 @@ class Predictor:
         engine: name of the engine in use.
         input_size: height and width of the backbone's input, in pixels.
         resize: name of the resizing, see `resize_image`.
-        batch_size: most images that the engine computes at once.
 
     Raises:
         ModelFileError: the file is no model file, was changed, or names an unknown backbone,
@@ -89,11 +84,9 @@ class Predictor:
         self.engine = self._settings.engine
         self.input_size = self._settings.network.input_size
         self.resize = self._settings.resize
-        # Resolved settings have a size.
-        self.batch_size = self._settings.batch_size or 1
-        self._engine: Engine | None = None
-        self._closed = False
-        # Neither engines nor heads are safe to run in two threads at once.
+        # None when the predictor is closed.
+        self._engine: SharedEngine | None = SharedEngine(self._settings, self.model.provenance)
+        # No head is safe to run in two threads at once.
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -102,11 +95,16 @@ class Predictor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def shared_engine(self) -> SharedEngine:
+        """The engine; a closed predictor has none and raises FreezeframeError."""
+        if self._engine is None:
+            raise FreezeframeError(CLOSED)
+        return self._engine
+
     def close(self) -> None:
         """Free the backbone. Closing twice does no harm; predicting afterwards is an error."""
-        with self._lock:
-            self._engine = None
-            self._closed = True
+        self._engine = None
 
     def load(self) -> None:
         """Load the backbone now, so that the first prediction does not wait for it.
@@ -118,8 +116,7 @@ class Predictor:
         """
         if self._lookup is not None:
             self._lookup.load()
-        with self._lock:
-            self._loaded_engine()
+        self.shared_engine.load()
 
     def predict(self, images: Iterable[ImageInput]) -> list[Prediction]:
         """Predict images, in order.
@@ -142,7 +139,7 @@ class Predictor:
 
     def stream(self, images: Iterable[ImageInput]) -> Iterator[Prediction]:
         """Yield the predictions of `predict` one by one; only few images are in memory at once."""
-        return self._stream(images, self._predict_batch)
+        return self._stream(images, self.predict_decoded)
 
     def explain(
         self, images: Iterable[ImageInput], *, class_name: str | None = None
@@ -193,57 +190,22 @@ class Predictor:
     def _stream(
         self,
         images: Iterable[ImageInput],
-        work: Callable[[Sequence[DecodedImage]], Iterator[Answer]],
+        work: Callable[[Sequence[DecodedImage]], Iterable[Answer]],
         *,
         with_picture: bool = False,
     ) -> Iterator[Answer]:
         """Check the images, then decode ahead, and work whenever the engine's batch is full."""
         # A generator would raise only when its first answer is requested.
-        _check_several(images)
-        if self._closed:
-            raise FreezeframeError(CLOSED)
+        check_several(images)
+        batch_size = self.shared_engine.batch_size
         decode = partial(
             decode_input,
             input_size=self.input_size,
             resize=self.resize,
             with_picture=with_picture,
         )
-        return self._batches(self._decode_ahead(images, decode), work)
-
-    def _batches(
-        self,
-        images: Iterable[DecodedImage],
-        work: Callable[[Sequence[DecodedImage]], Iterator[Answer]],
-    ) -> Iterator[Answer]:
-        batch: list[DecodedImage] = []
-        n_readable = 0
-        for image in images:
-            batch.append(image)
-            n_readable += image.pixels is not None
-            # Many unreadable images end a batch early, so that memory stays bounded.
-            if n_readable == self._settings.batch_size or len(batch) >= MOST_A_BATCH:
-                yield from work(batch)
-                batch = []
-                n_readable = 0
-        yield from work(batch)
-
-    def _decode_ahead(
-        self, images: Iterable[ImageInput], decode: Callable[[ImageInput], DecodedImage]
-    ) -> Iterator[DecodedImage]:
-        """Yield decoded images in order, while threads decode two batches ahead."""
-        ahead = 2 * (self._settings.batch_size or 1)
-        waiting: deque[Future[DecodedImage]] = deque()
-        with ThreadPoolExecutor(max(2, cpu_cores())) as threads:
-            try:
-                for image in images:
-                    waiting.append(threads.submit(decode, image))
-                    if len(waiting) > ahead:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                # A consumer that stops early must not wait for images that nobody needs.
-                threads.shutdown(wait=False, cancel_futures=True)
+        batches = decoded_batches(images, decode, batch_size)
+        return (answer for batch in batches for answer in work(batch))
 
     def predict_decoded(self, images: Sequence[DecodedImage]) -> list[Prediction]:
         """Predict images that `decode_input` decoded for `input_size` and `resize`, in order.
@@ -254,29 +216,13 @@ class Predictor:
         Raises:
             WeightsError, FreezeframeError: as `predict`.
         """
-        return list(self._predict_batch(images))
+        return predict_together([(self, image) for image in images])
 
-    def _predict_batch(self, batch: Sequence[DecodedImage]) -> Iterator[Prediction]:
-        """Yield the predictions of a batch, which the engine computes at once."""
-        pixels = [image.pixels for image in batch if image.pixels is not None]
-        rows = iter(self._predict_pixels(pixels))
-        for image in batch:
-            if image.pixels is None:
-                yield Prediction(image.path, "", {}, image.error)
-            else:
-                yield replace(
-                    next(rows),
-                    path=image.path,
-                    fingerprint=image.fingerprint,
-                    frames=image.frames,
-                    training_copy=self._training_copy(image),
-                )
-
-    def _training_copy(self, image: DecodedImage) -> TrainingCopy | None:
-        """Look a readable image up among the training images; None if they are not there."""
+    def _start_lookup(self, image: DecodedImage) -> Future[TrainingCopy] | None:
+        """Look an image up among the training images in a thread; None if that is impossible."""
         if self._lookup is None or image.thumbnail is None:
             return None
-        return self._lookup.find(image.sha256, Fingerprint(image.fingerprint, image.thumbnail))
+        return self._lookup.start(image.sha256, Fingerprint(image.fingerprint, image.thumbnail))
 
     def _explain_batch(
         self, explainer: Explainer, batch: Sequence[DecodedImage]
@@ -285,8 +231,8 @@ class Predictor:
         pixels = [image.pixels for image in batch if image.pixels is not None]
         results: list[Explanation] = []
         if pixels:
+            maps = self.shared_engine.forward(pixels)[self.model.layer]
             with self._lock:
-                maps = self._loaded_engine().forward(pixels)[self.model.layer]
                 results = explainer.explain(maps)
         explanations = iter(results)
         for image in batch:
@@ -297,49 +243,70 @@ class Predictor:
                     next(explanations), path=image.path, size=image.size, picture=image.picture
                 )
 
-    def _predict_pixels(self, pixels: list[NDArray[np.uint8]]) -> list[Prediction]:
-        """Run the backbone and the head on images of the input size."""
-        if not pixels:
-            return []
+    def _score(self, maps: NDArray[np.float32]) -> Prediction:
+        """Run the head and the guard on the maps of an image, (1, height, width, channels)."""
         model = self.model
+        features = pool(maps, model.pooling)
         with self._lock:
-            maps = self._loaded_engine().forward(pixels)
-            features = pool(maps[model.layer], model.pooling)
             proba = finite_probabilities_of(model, features)
-            classes = model.head.calibration.decide(proba)
-        answers = zip(features, proba.tolist(), classes.tolist(), self._familiar(maps), strict=True)
-        return [
-            Prediction(
-                "",
-                model.classes[number],
-                dict(zip(model.classes, shares, strict=True)),
-                # A copy, so that one prediction does not keep the features of its whole batch.
-                features=vector.copy(),
-                familiarity=familiarity,
+            (number,) = model.head.calibration.decide(proba).tolist()
+        distribution = model.distribution
+        return Prediction(
+            "",
+            model.classes[number],
+            dict(zip(model.classes, proba[0].tolist(), strict=True)),
+            # A copy, so that one prediction does not keep the features of its whole batch.
+            features=features[0].copy(),
+            familiarity=distribution.familiarity(guard_features(maps)[0]) if distribution else None,
+        )
+
+
+def predict_together(jobs: Sequence[tuple[Predictor, DecodedImage]]) -> list[Prediction]:
+    """Predict images with predictors that share an engine, which computes each picture once.
+
+    Images are looked up among the training images beside the engine, in threads. An answer depends
+    on its image alone, to the last bit.
+
+    Args:
+        jobs: each image with its predictor; at most as many different readable pictures as the
+            engine computes at once, and any number of unreadable ones.
+
+    Raises:
+        WeightsError, FreezeframeError: as `Predictor.predict`.
+    """
+    lookups = [predictor._start_lookup(image) for predictor, image in jobs]
+    pixels = {image.digest: image.pixels for _, image in jobs if image.pixels is not None}
+    maps = jobs[0][0].shared_engine.forward(list(pixels.values())) if pixels else {}
+    places = {digest: place for place, digest in enumerate(pixels)}
+    predictions = []
+    for (predictor, image), lookup in zip(jobs, lookups, strict=True):
+        if image.pixels is None:
+            predictions.append(Prediction(image.path, "", {}, image.error))
+            continue
+        place = places[image.digest]
+        # One image at a time, so that its answer does not depend on others.
+        prediction = predictor._score(maps[predictor.model.layer][place : place + 1])
+        predictions.append(
+            replace(
+                prediction,
+                path=image.path,
+                fingerprint=image.fingerprint,
+                frames=image.frames,
+                training_copy=lookup.result() if lookup else None,
             )
-            for vector, shares, number, familiarity in answers
-        ]
-
-    def _familiar(self, maps: Mapping[str, NDArray[np.float32]]) -> list[Familiarity | None]:
-        """Return how like the training images some images are, by their features."""
-        features = maps[self.model.layer]
-        if self.model.distribution is None:
-            return [None] * len(features)
-        return list(map(self.model.distribution.familiarity, guard_features(features)))
-
-    def _loaded_engine(self) -> Engine:
-        """Return the engine, made on first use; the caller holds the lock."""
-        if self._closed:
-            raise FreezeframeError(CLOSED)
-        if self._engine is None:
-            weights = reload_weights(self.model.provenance, self._settings.weights)
-            self._engine = start_engine(self._settings, weights, self._settings.layers)
-        return self._engine
+        )
+    return predictions
 
 
-def _check_several(images: Any) -> None:
-    """Raise ParameterError for a single image, whose letters or rows would count as images."""
-    single = isinstance(images, str | bytes | os.PathLike)
-    # A four-dimensional array is a list of images.
-    if single or (isinstance(images, np.ndarray) and images.ndim != 4):
-        raise ParameterError("images must be a list; put a single image into one: [image]")
+def share_engines(predictors: Sequence[Predictor]) -> None:
+    """Let open predictors of one backbone share one engine, and those of one fit one lookup.
+
+    Engines that were started are started again if they lack a layer.
+    """
+    engines = shared_engines(predictor.shared_engine for predictor in predictors)
+    lookups: dict[Hashable, TrainingLookup | None] = {}
+    for predictor, engine in zip(predictors, engines, strict=True):
+        predictor._engine = engine
+        # The file of the training images has class numbers; the model has the names.
+        fit = (predictor.model.training_images, predictor.model.classes)
+        predictor._lookup = predictor._lookup and lookups.setdefault(fit, predictor._lookup)

@@ -14,7 +14,8 @@ from ...errors import ImageError, ParameterError
 from ...features.store import FeatureStore
 from ..explanation.explanation import Explanation
 from ..prediction.prediction import Prediction
-from ..prediction.predictor import Predictor
+from ..prediction.predictor import Predictor, share_engines
+from ..prediction.shared_engine import SharedEngine
 from .batches import BatchQueue
 from .decoders.pool import DecoderPool
 from .gate.limits import BusyError, ServerLimits
@@ -30,26 +31,23 @@ class ServedModel:
     Attributes:
         name: name in the API: the id of its run.
         predictor: the model with its engine.
-        queue: the images that wait for the engine.
+        queue: the images that wait for the engine, also those of other models that share it.
         pictures: its training pictures; None without their store.
     """
 
-    def __init__(self, predictor: Predictor, pictures: TrainingPictures | None) -> None:
+    def __init__(
+        self, predictor: Predictor, queue: BatchQueue, pictures: TrainingPictures | None
+    ) -> None:
         predictor.load()
         self.name = predictor.model.run_id
         self.predictor = predictor
-        self.queue = BatchQueue(predictor)
+        self.queue = queue
         self.pictures = pictures
 
     @property
     def explains(self) -> bool:
         """True if the model has a scale for maps; files of earlier versions do not."""
         return self.predictor.model.background is not None
-
-    def close(self) -> None:
-        """Free the engine."""
-        self.queue.close()
-        self.predictor.close()
 
 
 class Admission:
@@ -117,10 +115,14 @@ class Service:
         self._seconds_a_map = 1.0
         # The pool starts first: its processes get ready while the models are loaded.
         self.decoders = DecoderPool(limits)
-        self.models = {
-            name: ServedModel(predictor, pictures.get(name))
-            for name, predictor in zip(names, predictors, strict=True)
-        }
+        share_engines(predictors)
+        # Models that share an engine share its queue.
+        queues: dict[SharedEngine, BatchQueue] = {}
+        self.models = {}
+        for name, predictor in zip(names, predictors, strict=True):
+            engine = predictor.shared_engine
+            queue = queues.get(engine) or queues.setdefault(engine, BatchQueue(engine.batch_size))
+            self.models[name] = ServedModel(predictor, queue, pictures.get(name))
 
     @property
     def default_model(self) -> ServedModel:
@@ -132,7 +134,8 @@ class Service:
         self.decoders.close()
         self._map_thread.shutdown(cancel_futures=True)
         for model in self.models.values():
-            model.close()
+            model.queue.close()
+            model.predictor.close()
 
     def classify(self, model: ServedModel, uploads: Sequence[Upload]) -> list[Prediction]:
         """Predict images; an unreadable one has an error.
@@ -147,8 +150,9 @@ class Service:
                 image = self.decoders.decode(
                     upload.content, model.predictor.input_size, model.predictor.resize
                 )
+                image = replace(image, path=upload.name)
                 # The engine computes one image while the next one is decoded.
-                futures.append(model.queue.submit(replace(image, path=upload.name)))
+                futures.append(model.queue.submit(model.predictor, image))
             return [self._result(future, until) for future in futures]
 
     def _result(self, future: Future[Answer], until: float) -> Answer:

@@ -25,8 +25,7 @@ from safetensors.numpy import save_file
 from freezeframe import FreezeframeError, ModelFileError, ParameterError, Predictor, read_image
 from freezeframe.__main__ import cli
 from freezeframe.classify.fit.fitting import fit_classifier
-from freezeframe.classify.prediction import image_input
-from freezeframe.classify.prediction import predictor as predictor_module
+from freezeframe.classify.prediction import image_input, shared_engine
 from freezeframe.classify.prediction.prediction import Prediction
 from freezeframe.classify.runs import model_file
 from freezeframe.classify.runs.model_file import load_model, save_model
@@ -228,9 +227,9 @@ def test_weights_are_loaded_and_hashed_once(
     path = fitted(folder, backbone)
     calls: list[str] = []
     for name in ("WEIGHTS", "ENGINE"):
-        spied = getattr(predictor_module, name_of(name))
+        spied = getattr(shared_engine, name_of(name))
         monkeypatch.setattr(
-            predictor_module,
+            shared_engine,
             name_of(name),
             lambda *args, name=name, spied=spied: (calls.append(name), spied(*args))[1],
         )
@@ -246,7 +245,7 @@ def test_weights_are_loaded_and_hashed_once(
 
 
 def name_of(part: str) -> str:
-    """Return the name by which `predict` calls the function that loads a part."""
+    """Return the name by which an engine calls the function that loads a part."""
     return {"WEIGHTS": "reload_weights", "ENGINE": "start_engine"}[part]
 
 

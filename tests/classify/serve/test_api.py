@@ -7,6 +7,8 @@ import io
 import json
 import logging
 import tempfile
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
@@ -19,7 +21,9 @@ from PIL import Image
 
 from freezeframe import ParameterError, Predictor
 from freezeframe.__main__ import cli
+from freezeframe.classify.guards.training_lookup import TrainingLookup
 from freezeframe.classify.prediction.model_place import find_model
+from freezeframe.classify.prediction.shared_engine import SharedEngine
 from freezeframe.classify.runs.model_file import load_model
 from freezeframe.classify.runs.prediction_file import read_predictions
 from freezeframe.data.version import VERSION
@@ -277,20 +281,55 @@ def test_two_models_of_one_run_are_refused(place: Place) -> None:
 
 
 def test_requests_side_by_side_get_their_own_answers(service: Service, place: Place) -> None:
-    """Images of several requests are predicted in one batch."""
-    model = service.default_model
+    """Images of several requests pass the engine in one batch, each picture once."""
+    models = list(service.models.values())
     uploads = [Upload(path.name, path.read_bytes()) for path in place.images[:24]]
-    alone = [service.classify(model, [upload])[0] for upload in uploads]
-    sizes = []
-    predict = model.predictor.predict_decoded
+    alone = [[service.classify(model, [upload])[0] for upload in uploads] for model in models]
+    passes = []
+    entered, release = threading.Event(), threading.Event()
+    forward = SharedEngine.forward
 
-    def counted(images: Any) -> Any:
-        sizes.append(len(images))
-        return predict(images)
+    def held_up(engine: SharedEngine, pixels: Any) -> Any:
+        passes.append(len(pixels))
+        entered.set()
+        assert release.wait(60)
+        return forward(engine, pixels)
 
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(24) as threads:
-        patch.setattr(model.predictor, "predict_decoded", counted)
-        together = list(threads.map(lambda upload: service.classify(model, [upload])[0], uploads))
-    assert [row.path for row in together] == [path.name for path in place.images[:24]]
-    assert [row.probabilities for row in together] == [row.probabilities for row in alone]
-    assert sum(sizes) == 24
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(48) as threads:
+        patch.setattr(SharedEngine, "forward", held_up)
+        first = threads.submit(service.classify, models[0], uploads[:1])
+        assert entered.wait(60)
+        # Both models are asked about each picture while the engine is busy.
+        waiting = [
+            [threads.submit(service.classify, model, [upload]) for upload in uploads[1:12]]
+            for model in models
+        ]
+        queue = models[0].queue
+        assert queue is models[1].queue
+        patch.setattr(queue, "_batch_size", 11)
+        deadline = time.monotonic() + 60
+        while len(queue._jobs) < 22 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        release.set()
+        assert first.result()[0].probabilities == alone[0][0].probabilities
+        for futures, answers in zip(waiting, alone, strict=True):
+            together = [future.result()[0] for future in futures]
+            assert [row.path for row in together] == [path.name for path in place.images[1:12]]
+            expected = [row.probabilities for row in answers[1:12]]
+            assert [row.probabilities for row in together] == expected
+    assert passes == [1, 11]
+
+
+def test_an_error_of_the_lookup_is_a_problem_and_the_next_image_is_answered(
+    client: FlaskClient, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = place.images[0].read_bytes()
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLookup, "find", fail)
+        refused = client.post("/api/v1/classify", data=content, **PNG)
+    assert "\n" not in detail(refused, 500)
+    assert client.post("/api/v1/classify", data=content, **PNG).status_code == 200
