@@ -44,7 +44,7 @@ from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
 
 from ..conftest import MakeStore, small_backbone
-from .small_networks import new, untrained_model, weights_of
+from .small_networks import folds_of, new, pictures, untrained_model, weights_of
 
 SETTINGS = {
     "Conv2D": (
@@ -173,6 +173,23 @@ def vgg16() -> Any:
         if layer.weights:
             layer.set_weights([weights[f"{layer.name}/kernel"], weights[f"{layer.name}/bias"]])
     return network
+
+
+def test_one_image_takes_a_pass_of_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions are computed one by one; a pass that is padded to 32 would take far longer."""
+    head = new(SimpleCNN, epochs=1)
+    X, y = pictures()
+    head.fit(X, y, 2, folds=folds_of(y))
+    together = head.scores(X)
+    sizes = []
+    predict = head._model.predict_on_batch
+    monkeypatch.setattr(
+        head._model, "predict_on_batch", lambda rows: (sizes.append(len(rows)), predict(rows))[1]
+    )
+    np.testing.assert_allclose(head.scores(X[:1]), together[:1], rtol=1e-5)
+    assert sizes == [1]
+    head.scores(X[:33])
+    assert sizes == [1, 32, 32]
 
 
 @pytest.mark.parametrize(
