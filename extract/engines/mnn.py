@@ -5,8 +5,8 @@ The backbone is written as ONNX from the table of its layers, converted by MNN's
 kept in the user's cache folder.
 
 MNN's low bits depend on the batch size and on the place in the batch, so the engine passes one
-image at a time. MNN's Python binding holds the interpreter lock during a forward pass, so `workers`
-runs one process for each core.
+image at a time. `workers` runs one process for each core. MNN's Python binding (3.6.1) releases the
+interpreter lock during a forward pass, so that other threads work meanwhile.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 usage: python scripts/benchmarks/serve.py MODEL [ROUNDS]
 
+- the processor;
 - the first page after the start, in milliseconds;
 - one classification (upload, decoding, queue, forward pass, head, JSON) against the engine's bare
   forward pass of one image: medians, measured in turns so that other work on the machine counts
@@ -13,12 +14,15 @@ from __future__ import annotations
 
 import http.client
 import io
+import platform
 import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -26,6 +30,7 @@ from PIL import Image
 from freezeframe.classify.prediction.predictor import Predictor
 from freezeframe.data.demo.drawing import draw_slice
 from freezeframe.extract.backbones.weights import reload_weights
+from freezeframe.extract.devices import cpu_cores
 from freezeframe.extract.filling import start_engine
 
 CLIENTS = 8
@@ -63,22 +68,25 @@ class Client:
         return content
 
 
-def drawn_image() -> tuple[np.ndarray, bytes]:
+def drawn_image(number: int) -> tuple[np.ndarray, bytes]:
     """Draw a head slice; return its pixels and its PNG file."""
-    pixels = draw_slice(np.random.default_rng(0), lesion=True)
+    pixels = draw_slice(np.random.default_rng(number), lesion=True)
     Image.fromarray(pixels).save(file := io.BytesIO(), "PNG")
     return pixels, file.getvalue()
 
 
-def crowd(port: int, content: bytes, n_images: int) -> float:
-    """Return the images per second that clients get, each waiting for its answer."""
+def crowd(port: int, contents: list[bytes]) -> float:
+    """Return the images per second that clients get, each waiting for its answer.
+
+    All images differ: the server computes a picture once for all who wait for it.
+    """
     clients = [Client(port) for _ in range(CLIENTS)]
 
-    def work(client: Client) -> None:
-        for _ in range(n_images // CLIENTS):
-            client.classify(content)
+    def work(number: int) -> None:
+        for content in contents[number::CLIENTS]:
+            clients[number].classify(content)
 
-    threads = [threading.Thread(target=work, args=[client]) for client in clients]
+    threads = [threading.Thread(target=work, args=[number]) for number in range(CLIENTS)]
 
     def run() -> None:
         for thread in threads:
@@ -86,7 +94,16 @@ def crowd(port: int, content: bytes, n_images: int) -> float:
         for thread in threads:
             thread.join()
 
-    return n_images // CLIENTS * CLIENTS / seconds(run)
+    return len(contents) / seconds(run)
+
+
+def processor() -> str:
+    """Return the name of the processor, where Linux tells it, and the number of cores."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{line.partition(':')[2].strip()}, {cpu_cores()} cores"
+    return f"{platform.processor()}, {cpu_cores()} cores"
 
 
 def main() -> None:
@@ -95,7 +112,7 @@ def main() -> None:
         sys.exit(__doc__)
     model = sys.argv[1]
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 40
-    pixels, content = drawn_image()
+    pixels, content = drawn_image(0)
     predictor = Predictor(model)
     settings = predictor._settings
     engine = start_engine(
@@ -112,6 +129,7 @@ def main() -> None:
             server.stdout.readline().split("/?")[0].split("  ")[0].rstrip("/").split(":")[-1]
         )
         client = Client(port)
+        print(processor())
         print(f"first page: {1000 * seconds(lambda: client.get('/')):.0f} ms")
         client.classify(content)
         engine.forward(batch)
@@ -131,7 +149,8 @@ def main() -> None:
             * len(full)
             / seconds(lambda: [engine.forward(full) for _ in range(n_batches)])
         )
-        rate = crowd(port, content, max(CLIENTS, rounds))
+        n_images = -(-rounds // CLIENTS) * CLIENTS
+        rate = crowd(port, [drawn_image(number)[1] for number in range(n_images)])
         after = (
             n_batches
             * len(full)
