@@ -53,11 +53,11 @@ class SharedEngine:
             self._provenance.get("weights_digest"),
         )
 
-    def join(self, other: SharedEngine) -> None:
+    def join(self, engine: SharedEngine) -> None:
         """Compute the layers of another engine, too: its predictors may use this one then."""
         with self._lock:
-            if not other._layers <= self._layers:
-                self._layers |= other._layers
+            if not engine._layers <= self._layers:
+                self._layers |= engine._layers
                 # An engine computes the layers that it was started for.
                 self._engine = None
 
