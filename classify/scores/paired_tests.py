@@ -170,6 +170,9 @@ def sign_flip_p(differences: NDArray[np.intp]) -> float:
         >>> sign_flip_p(np.array([0]))
         1.0
     """
+    from scipy.signal import convolve
+    from scipy.stats import binom
+
     sizes = np.abs(differences[differences != 0])
     if not sizes.size:
         return 1.0
@@ -179,34 +182,12 @@ def sign_flip_p(differences: NDArray[np.intp]) -> float:
     # The sum of the differences that get a plus needs a grid half as fine as the whole sum.
     for size, count in zip(*np.unique(sizes // unit, return_counts=True), strict=True):
         steps = np.zeros(size * count + 1)
-        steps[::size] = coin_chances(count)
-        if chances.size * steps.size > 10**7 and chances.size > 1:
-            # Loaded here: it takes half a second.
-            from scipy.signal import fftconvolve
-
-            # Fourier transforms may leave tiny negative chances.
-            chances = np.maximum(fftconvolve(chances, steps), 0)
-        else:
-            chances = np.convolve(chances, steps)
+        steps[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        long = chances.size * steps.size > 10**7 and chances.size > 1
+        # Fourier transforms may leave tiny negative chances.
+        chances = np.maximum(convolve(chances, steps, method="fft" if long else "direct"), 0)
     sums = 2 * np.arange(chances.size) - (chances.size - 1)
     return float(min(1, chances[np.abs(sums) >= abs(differences.sum()) // unit].sum()))
-
-
-def coin_chances(n: int) -> Floats:
-    """Return the chance of each number of heads in n throws of a coin, of shape (n + 1,).
-
-    `scipy.stats.binom` agrees, but loading it takes longer than the rest of `leaderboard`.
-
-    Examples:
-        >>> coin_chances(2)
-        array([0.25, 0.5 , 0.25])
-    """
-    # The chance of k + 1 heads is (n - k) / (k + 1) of that of k. Upwards from the middle these
-    # products cannot overflow; the other half mirrors them.
-    k = np.arange(n // 2, n)
-    upper = np.cumprod(np.append(1.0, (n - k) / (k + 1)))
-    chances = np.append(upper[: n % 2 : -1], upper)
-    return np.asarray(chances / chances.sum(), dtype=np.float64)
 
 
 def _compare_areas(a: Area, b: Area) -> tuple[Interval, float]:
@@ -280,9 +261,10 @@ def holm(p_values: Sequence[float] | Floats) -> Floats:
         array([0.02, 0.04,  nan])
     """
     adjusted = np.array(p_values, dtype=np.float64)
-    # NaN is sorted to the end, behind all p-values that count.
-    order = np.argsort(adjusted)[: np.count_nonzero(~np.isnan(adjusted))]
-    factors = np.arange(order.size, 0, -1)
-    # No p-value gets below that of a smaller one.
-    adjusted[order] = np.minimum(np.maximum.accumulate(factors * adjusted[order]), 1)
+    defined = ~np.isnan(adjusted)
+    # A single p-value stays as it is. The library takes about a second to load.
+    if np.count_nonzero(defined) > 1:
+        from statsmodels.stats.multitest import multipletests
+
+        adjusted[defined] = multipletests(adjusted[defined], method="holm")[1]
     return adjusted

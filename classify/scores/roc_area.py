@@ -101,24 +101,14 @@ def placement_values(positives: NDArray[np.bool_], scores: Floats) -> Floats:
         positives: True on one side, False on the other, of shape (n_rows,).
         scores: of shape (n_rows,).
     """
+    from scipy.stats import rankdata
+
     # The rank among all rows minus the rank on the own side counts the other side's lower rows.
-    ranks = midranks(scores)
+    ranks = rankdata(scores)
     placements = np.empty(len(scores))
     for side in (positives, ~positives):
-        placements[side] = (ranks[side] - midranks(scores[side])) / np.count_nonzero(~side)
+        placements[side] = (ranks[side] - rankdata(scores[side])) / np.count_nonzero(~side)
     return np.where(positives, placements, 1 - placements)
-
-
-def midranks(scores: Floats) -> Floats:
-    """Rank scores from 1; equal scores share the mean of their ranks.
-
-    Examples:
-        >>> midranks(np.array([0.5, 0.1, 0.5]))
-        array([2.5, 1. , 2.5])
-    """
-    in_order = np.sort(scores)
-    lower = np.searchsorted(in_order, scores, side="left")
-    return (lower + np.searchsorted(in_order, scores, side="right") + 1) / 2
 
 
 def kish(numbers: NDArray[np.intp]) -> float:
