@@ -13,6 +13,7 @@ def prediction_record(prediction: Prediction) -> dict[str, Any]:
 
     The numbers are unrounded: JSON keeps every digit of a float. `known` is None if the image was
     not looked up among the training images, `familiar` if it is not known how far it is from them.
+    Only a file of several frames has their number; the first one is predicted.
 
     Examples:
         >>> record = prediction_record(Prediction("scan.png", "lesion", {"lesion": 1.0}))
@@ -29,4 +30,8 @@ def prediction_record(prediction: Prediction) -> dict[str, Any]:
         "familiar": familiarity.familiar if familiarity else None,
         "distance_percentile": familiarity.percentile if familiarity else None,
     }
-    return record | {"error": prediction.error} if prediction.error else record
+    if prediction.frames > 1:
+        record["frames"] = prediction.frames
+    if prediction.error:
+        record["error"] = prediction.error
+    return record

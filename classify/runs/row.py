@@ -28,6 +28,7 @@ SUMMARY = (
     "test_set",
     "split",
     "positive",
+    "n_train",
     "n_test",
     "n_test_groups",
     "n_test_in_train",

@@ -36,6 +36,10 @@ def model_record(model: ServedModel) -> dict[str, Any]:
         "engine": model.predictor.engine,
         "input_size": list(model.predictor.input_size),
         "provenance": {name: head.provenance.get(name) for name in PROVENANCE},
+        "guards": {
+            "copies": not model.predictor.not_looked_up,
+            "unfamiliar": head.distribution is not None,
+        },
         "explains": model.explains,
         "neighbours": model.pictures is not None,
         "scores": [score_record(scores, len(head.classes)) for scores in head.scores],
@@ -95,6 +99,7 @@ def score_record(scores: Mapping[str, Any], n_classes: int) -> dict[str, Any]:
         "test_set": scores.get("test_set", ""),
         "split": scores.get("split", ""),
         "clean": clean,
+        "n_train": scores.get("n_train"),
         "n_images": n_test,
         "n_groups": scores.get("n_test_clean_groups" if clean else "n_test_groups"),
         "n_leaking": scores.get("n_test_leaking"),

@@ -30,6 +30,8 @@ class ClassCurves:
         precision: recall, and the share of right answers at it.
         calibration: mean probability of a bin, and the share of the class in it.
         counts: images of each of these bins.
+        share: share of the class among all images.
+        roc_point, precision_point: the points of the curves where the head decides.
     """
 
     name: str
@@ -37,6 +39,9 @@ class ClassCurves:
     precision: Floats
     calibration: Floats
     counts: list[int]
+    share: float
+    roc_point: tuple[float, float]
+    precision_point: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -62,13 +67,16 @@ def class_curves(evaluation: Evaluation) -> list[ClassCurves]:
     # Each repeat of a cross-validation has its own probabilities of the same images.
     y = np.tile(predictions.y, predictions.proba.shape[0])
     proba = predictions.proba.reshape(-1, predictions.n_classes)
+    answers = np.concatenate(predictions.predicted)
     return [
-        _curves(evaluation.classes[number], y == number, proba[:, number])
+        _curves(evaluation.classes[number], y == number, proba[:, number], answers == number)
         for number in predictions.ranked_classes
     ]
 
 
-def _curves(name: str, positives: NDArray[np.bool_], scores: Floats) -> ClassCurves:
+def _curves(
+    name: str, positives: NDArray[np.bool_], scores: Floats, chosen: NDArray[np.bool_]
+) -> ClassCurves:
     sweep = RankingCurve.of(positives, scores).sweep(np.ones((1, len(scores))))
     hits = np.append(0, sweep.hits_so_far[0])
     called = np.append(0, sweep.called_so_far[0])
@@ -80,7 +88,19 @@ def _curves(name: str, positives: NDArray[np.bool_], scores: Floats) -> ClassCur
     used = np.unique(places)
     bins = [(scores[places == i].mean(), positives[places == i].mean()) for i in used]
     counts = [int((places == i).sum()) for i in used]
-    return ClassCurves(name, _thinned(roc), _thinned(precision), np.array(bins), counts)
+    n_chosen = float(chosen.sum())
+    n_right = float((chosen & positives).sum())
+    return ClassCurves(
+        name,
+        _thinned(roc),
+        _thinned(precision),
+        np.array(bins),
+        counts,
+        share=float(positives.mean()),
+        roc_point=((n_chosen - n_right) / n_others, n_right / n_hits),
+        # Precision without any such answer is not defined; the curve begins at 1.
+        precision_point=(n_right / n_hits, n_right / n_chosen if n_chosen else 1.0),
+    )
 
 
 def _thinned(points: Floats) -> Floats:

@@ -193,6 +193,11 @@ def _schemas() -> dict[str, Schema]:
         "minimum": 0,
         "maximum": 100,
     }
+    prediction["properties"]["frames"] = {
+        "type": "integer",
+        "description": "Frames of the file, if there are several; the first one is predicted.",
+        "minimum": 2,
+    }
     prediction["properties"]["error"] = _TEXT | {"description": "Only of an unreadable image."}
     predictions = {"type": "array", "items": _ref("Prediction")}
     problem = _object(type=_TEXT, title=_TEXT, status={"type": "integer"}, detail=_TEXT)
@@ -212,6 +217,7 @@ def _schemas() -> dict[str, Schema]:
         test_set=_TEXT,
         split=_TEXT,
         clean={"type": "boolean"},
+        n_train=_COUNT,
         n_images=_COUNT,
         n_groups=_COUNT,
         n_leaking=_COUNT,
@@ -232,6 +238,7 @@ def _schemas() -> dict[str, Schema]:
         engine=_TEXT,
         input_size={"type": "array", "items": {"type": "integer"}},
         provenance={"type": "object"},
+        guards=_object(copies={"type": "boolean"}, unfamiliar={"type": "boolean"}),
         explains={"type": "boolean"},
         neighbours={"type": "boolean"},
         scores={"type": "array", "items": scores},

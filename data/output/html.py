@@ -76,8 +76,10 @@ def page(title: str, body: Iterable[str]) -> str:
         f"<style>{_STYLE}</style>",
         "</head>",
         "<body>",
+        "<main>",
         f"<h1>{name}</h1>",
         *body,
+        "</main>",
         "</body>",
         "</html>",
     ]
@@ -133,7 +135,7 @@ def table(
 
     body = "\n".join(line(row, "td") for row in rows)
     return (
-        '<div class="wide"><table>\n'
+        '<div class="wide" tabindex="0"><table>\n'
         f"<thead>{line(headings, 'th')}</thead>\n<tbody>{body}</tbody>\n"
         "</table></div>"
     )

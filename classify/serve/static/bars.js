@@ -9,9 +9,10 @@ function element(tag, name, text = "") {
   return made;
 }
 
-export function showBars(list, probabilities, threshold) {
+// The answer comes first: below a threshold it is not the likeliest class.
+export function showBars(list, { label, probabilities }, threshold) {
   const names = Object.keys(probabilities);
-  names.sort((a, b) => probabilities[b] - probabilities[a]);
+  names.sort((a, b) => (b === label) - (a === label) || probabilities[b] - probabilities[a]);
   list.replaceChildren(
     ...names.map((name) => {
       const share = probabilities[name];

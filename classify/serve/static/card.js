@@ -3,6 +3,7 @@
 import { showBars } from "./bars.js";
 import { EvidenceMap } from "./evidence.js";
 import { showNeighbours } from "./neighbours.js";
+import { measured } from "./numbers.js";
 import { json, send } from "./requests.js";
 
 const template = document.querySelector("#card-template");
@@ -69,32 +70,43 @@ export class Card {
   }
 
   #show() {
-    const { label, probabilities, familiar } = this.prediction;
+    const { label, familiar } = this.prediction;
     this.#find(".verdict").textContent = label;
     this.#showNotices();
-    showBars(this.#find(".bars"), probabilities, this.#model.threshold);
+    showBars(this.#find(".bars"), this.prediction, this.#model.threshold);
+    this.#find(".measured-line").textContent = measured(this.#model);
     this.#showWorth();
     if (familiar === false) this.#hideAnswer();
-    if (this.#model.explains) this.map.offer();
+    else this.#offerMap();
     if (this.#model.neighbours) this.#offerNeighbours();
   }
 
   #showNotices() {
     const texts = [];
-    const { known } = this.prediction;
-    // Without a copy, the path of the training image is empty.
-    if (known?.path) {
+    const { known, familiar, distance_percentile: percentile, frames } = this.prediction;
+    if (this.#isCopy) {
       texts.push(`A copy of this image was trained on: the answer proves nothing. (${known.path}, ${known.label})`);
     }
-    if (this.prediction.familiar === false) {
-      texts.push("This image is not like anything the model was trained on: its answer means nothing.");
+    if (familiar === false) {
+      const far = `farther away than ${Math.floor(percentile)} % of these are`;
+      texts.push(`This image is not like the training pictures (${far}): an answer means nothing.`);
     }
+    if (frames) texts.push(`The first of ${frames} frames was taken.`);
     this.#find(".notices").replaceChildren(...texts.map((text) => notice(text)));
+  }
+
+  // Without a copy, the path of the training image is empty.
+  get #isCopy() {
+    return Boolean(this.prediction?.known?.path);
+  }
+
+  #offerMap() {
+    if (this.#model.explains) this.map.offer(this.prediction.label);
   }
 
   // An answer on something never seen is shown only to those who ask for it.
   #hideAnswer() {
-    const parts = [".bars", ".worth"].map((name) => this.#find(name));
+    const parts = [".bars", ".measured-line"].map((name) => this.#find(name));
     const button = this.#find(".reveal");
     const verdict = this.#find(".verdict");
     verdict.textContent = "no answer";
@@ -104,14 +116,18 @@ export class Card {
       verdict.textContent = `${this.prediction.label} (do not believe it)`;
       for (const part of parts) part.hidden = false;
       button.hidden = true;
+      // The map names the logit, so that it waits, too.
+      this.#offerMap();
       verdict.tabIndex = -1;
       verdict.focus();
     });
   }
 
+  // Sensitivity and specificity hold for new pictures like the test pictures, not for others.
   #showWorth() {
     const label = this.prediction?.label;
-    this.#find(".answer .worth").textContent = label ? this.#page.prevalence.sentence(label) : "";
+    const holds = label && !this.#isCopy && this.prediction.familiar !== false;
+    this.#find(".answer .worth").textContent = holds ? this.#page.prevalence.sentence(this.#model, label) : "";
   }
 
   async #showPicture() {

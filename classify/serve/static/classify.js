@@ -29,6 +29,7 @@ function report() {
 }
 
 function add(files) {
+  const first = cards.length;
   for (const file of files) {
     const card = new Card(file, model, page);
     cards.push(card);
@@ -41,6 +42,8 @@ function add(files) {
     });
   }
   report();
+  // On a phone the results begin far below.
+  if (cards.length > first) cards[first].node.scrollIntoView({ block: "nearest" });
 }
 
 find("#files").addEventListener("change", (event) => {

@@ -30,10 +30,10 @@ export class EvidenceMap {
     this.#model = model;
   }
 
-  // Show the closed box; the map is computed when it is opened.
-  offer() {
+  // Show the closed box; the map for a class is computed when it is opened.
+  offer(className) {
     this.#box.hidden = false;
-    this.#box.addEventListener("toggle", () => this.#build(), { once: true });
+    this.#box.addEventListener("toggle", () => this.#build(className), { once: true });
     this.#box.addEventListener("toggle", () => this.#setVisible(this.#box.open));
   }
 
@@ -50,10 +50,10 @@ export class EvidenceMap {
     if (box) box.checked = visible;
   }
 
-  #build() {
+  #build(className) {
     const controls = this.#box.querySelector(".controls");
-    controls.append(this.#switch(), this.#opacity(), this.#classes());
-    this.#draw(undefined);
+    controls.append(this.#switch(), this.#opacity(), this.#classes(className));
+    this.#draw(className);
   }
 
   #field(...parts) {
@@ -82,30 +82,30 @@ export class EvidenceMap {
     return this.#field("opacity", input);
   }
 
-  #classes() {
+  #classes(className) {
     const select = document.createElement("select");
     select.className = "map-class";
-    for (const name of this.#model.classes) select.add(new Option(name, name));
+    for (const name of this.#model.classes) select.add(new Option(name, name, false, name === className));
     select.addEventListener("change", () => this.#draw(select.value));
     return this.#field("evidence for", select);
   }
 
   async #draw(className) {
     const note = this.#box.querySelector(".map-note");
+    const reading = this.#box.querySelector(".map-reading");
     note.textContent = "computing the map ...";
     try {
       if (!this.#maps.has(className)) {
-        const parameters = { model: this.#model.name };
-        if (className) parameters.class = className;
+        const parameters = { model: this.#model.name, class: className };
         const answer = await json(await send("explain", this.#file, parameters));
-        const [explanation] = answer.explanations;
-        for (const name of [className, explanation.class]) this.#maps.set(name, explanation);
+        this.#maps.set(className, answer.explanations[0]);
       }
+      // Another class may have been chosen meanwhile.
+      if (this.#box.querySelector(".map-class").value !== className) return;
       const map = this.#maps.get(className);
-      const select = this.#box.querySelector(".map-class");
-      if (select) select.value = map.class;
       this.#paint(map);
-      note.textContent = `${strongest(map)} ${map.note}`;
+      note.textContent = strongest(map);
+      reading.textContent = map.note;
     } catch (error) {
       note.textContent = error.message;
       this.#setVisible(false);

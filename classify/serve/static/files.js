@@ -7,13 +7,24 @@ function cell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
+const GUARDS = ["known", "known_path", "known_label", "familiar", "distance_percentile"];
+
+// What the guards say about an answer; empty where they know nothing.
+function guards({ known, familiar, distance_percentile: percentile }) {
+  const copy = known ? [known.level, known.path, known.label] : ["", "", ""];
+  const like = familiar == null ? ["", ""] : [familiar ? "yes" : "no", percentile.toFixed(2)];
+  return [...copy, ...like];
+}
+
+// The columns are those of `freezeframe predict --format csv`; probabilities have all digits.
 export function asCsv(predictions) {
   const names = [...new Set(predictions.flatMap((prediction) => Object.keys(prediction.probabilities)))];
-  const header = ["path", "label", ...names.map((name) => `p_${name}`), "error"];
+  const header = ["path", "label", ...names.map((name) => `p_${name}`), ...GUARDS, "error"];
   const rows = predictions.map((prediction) => [
     prediction.path,
     prediction.label,
     ...names.map((name) => prediction.probabilities[name] ?? ""),
+    ...guards(prediction),
     prediction.error ?? "",
   ]);
   return [header, ...rows].map((row) => `${row.map(cell).join(",")}\n`).join("");

@@ -11,9 +11,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 
 function sort(table, heading) {
-  const falling = heading.getAttribute("aria-sort") !== "descending";
+  // The first click shows the best rows first, the second one turns the order round.
+  const opposite = { ascending: "descending", descending: "ascending" };
+  const order = opposite[heading.getAttribute("aria-sort")] ?? heading.dataset.sort;
+  const falling = order === "descending";
   for (const cell of table.querySelectorAll("th[aria-sort]")) cell.removeAttribute("aria-sort");
-  heading.setAttribute("aria-sort", falling ? "descending" : "ascending");
+  heading.setAttribute("aria-sort", order);
   const value = (row) => row.cells[heading.cellIndex].dataset.value;
   const rows = [...table.tBodies[0].rows];
   // Rows without a number come last in both orders.

@@ -27,8 +27,23 @@ export function worth(formula, score, prevalence) {
   const [value, low, high] = [0, 1, 2].map((end) =>
     formula(score.sensitivity[end], score.specificity[end], prevalence),
   );
-  if (Number.isNaN(value)) return "not defined";
-  return `${percent(value)} (${percent(low)} to ${percent(high)})`;
+  return Number.isNaN(value) ? "not defined" : share([value, low, high]);
+}
+
+const share = ([value, low, high]) => `${percent(value)} (${percent(low)} to ${percent(high)})`;
+
+// What was measured of a model, in a line; the page has it all above the results.
+export function measured(model) {
+  const score = scoreOf(model) || model.scores.find(({ accuracy }) => accuracy);
+  if (!score) return "No score of this model was measured.";
+  const pair = score.sensitivity && score.specificity && model.classes.length === 2;
+  const texts = pair
+    ? [`sensitivity ${share(score.sensitivity)}`, `specificity ${share(score.specificity)}`]
+    : [`accuracy ${share(score.accuracy)}`];
+  const groups = score.n_groups ? ` in ${score.n_groups} independent groups` : "";
+  const pictures = `${score.n_images ?? "?"} ${score.clean ? "unseen " : ""}pictures${groups}`;
+  const doubt = score.clean ? "" : "; they may have copies among the training pictures";
+  return `Measured: ${texts.join(", ")}, on ${pictures}${doubt}.`;
 }
 
 // The scores from which PPV and NPV of a model follow; none where its positive class is unknown.
