@@ -82,6 +82,19 @@ def test_an_answer_is_that_of_the_command_to_the_last_bit(
             assert alone == {**expected, "path": ""}
 
 
+def test_the_number_of_frames_is_in_the_answer(client: FlaskClient) -> None:
+    frames = [Image.new("L", (40, 40), level) for level in (10, 90, 200)]
+    frames[0].save(several := io.BytesIO(), "TIFF", save_all=True, append_images=frames[1:])
+    frames[0].save(single := io.BytesIO(), "TIFF")
+    answers = [
+        client.post("/api/v1/classify", data=file.getvalue(), content_type="image/tiff")
+        for file in (several, single)
+    ]
+    first, second = (answer.get_json()["predictions"][0] for answer in answers)
+    assert first.pop("frames") == 3
+    assert first == second
+
+
 def test_a_bad_file_among_good_ones_costs_no_other_answer(
     client: FlaskClient, place: Place
 ) -> None:

@@ -24,6 +24,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, seed, settings, strategies
 from PIL import Image
 
+from freezeframe.classify.prediction.predictor import Predictor
+
 from ...conftest import REPOSITORY, fast_environment, script
 from .conftest import Place
 
@@ -224,6 +226,24 @@ def test_the_examples_on_the_pages_work(
         assert (
             prediction["probabilities"] == json.loads(answers[0])["predictions"][0]["probabilities"]
         )
+
+
+def test_the_predictors_on_the_pages_work(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of Python load a head, predict and explain."""
+    monkeypatch.chdir(tmp_path)
+    Path("scan.png").write_bytes(place.images[0].read_bytes())
+    with Predictor(place.runs[0]) as predictor:
+        expected = str(predictor.predict(["scan.png"])[0].probabilities)
+    for page in ("README.md", "classify/README.md"):
+        text = (REPOSITORY / page).read_text()
+        blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        (block,) = [block for block in blocks if "Predictor(" in block]
+        with redirect_stdout(io.StringIO()) as printed:
+            exec(re.sub(r'"runs/[^"]*"', repr(str(place.runs[0])), block), {})
+        assert expected in printed.getvalue(), page
+    assert Path("why.png").read_bytes().startswith(b"\x89PNG")
 
 
 def png(level: int) -> bytes:

@@ -75,6 +75,9 @@ def test_the_first_page_shows_what_was_measured(client: FlaskClient, place: Plac
     page = client.get("/").text
     assert "On 40 unseen pictures" in page
     assert "sensitivity for lesion" in page
+    assert "does not recognise pictures unlike its training pictures" in page
+    assert "does not recognise its training pictures" not in page
+    assert "40 pictures of" in client.get("/about").text
     assert re.search(r"<strong>[\d.]+ %</strong> <span class=\"quiet\">\([\d.]+ to [\d.]+\)", page)
     for number in (1, 2, 3):
         assert client.get(f"/examples/{number}.png").data.startswith(b"\x89PNG")
@@ -89,6 +92,24 @@ def test_the_leaderboard_lists_every_run(client: FlaskClient, place: Place) -> N
         assert f'href="/leaderboard/{row["run_id"]}/{row["test_id"]}"' in page
         assert f'data-value="{float(row["accuracy"])}"' in page
     assert page.count('class="interval"') >= 8
+    assert 'class="mark-leak"' not in page
+
+
+def test_a_leak_is_marked(place: Place, tmp_path: Path) -> None:
+    rows = list(csv.DictReader((place.folder / "leaderboard.csv").open()))
+    rows[0]["n_test_leaking"] = "5"
+    with (tmp_path / "leaderboard.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    board = Leaderboard(tmp_path / "leaderboard.csv", place.folder / "runs")
+    app = make_app(place, sources=PageSources(board))
+    try:
+        page = app.test_client().get("/leaderboard").text
+    finally:
+        close_app(app)
+    assert re.findall(r'<td data-value="(\d+)" class="leak">', page) == ["5"]
+    assert page.count('<span class="mark-leak">leak</span>') == 1
 
 
 def test_a_run_shows_its_curves_and_its_mistakes(client: FlaskClient, place: Place) -> None:
@@ -106,6 +127,11 @@ def test_a_run_shows_its_curves_and_its_mistakes(client: FlaskClient, place: Pla
         right = (matrix[0][0] + matrix[1][1]) / 40
         assert right == pytest.approx(float(row["accuracy"]), abs=1e-6)
         assert sum(curve.counts) == 40
+        # The marks on the curves are where the head decides.
+        (n_right, n_false) = (matrix[0][0], matrix[1][0])
+        assert curve.roc_point == pytest.approx((n_false / 20, n_right / 20))
+        assert curve.precision_point == pytest.approx((n_right / 20, n_right / (n_right + n_false)))
+        assert curve.share == 0.5
         mistakes = confident_mistakes(evaluation)
         assert len(mistakes) == min(24, matrix[0][1] + matrix[1][0])
         assert all(mistake.path in page for mistake in mistakes)
