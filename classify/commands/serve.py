@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     "--runs",
     metavar="FOLDER",
     type=click.Path(path_type=Path),
-    help="Folder of the runs, beside leaderboard.csv. [default: the folder of MODEL's run, if it "
-    "is beside one]",
+    help="Folder of the runs, beside leaderboard.csv. [default: the folder that holds MODEL's run, "
+    "if leaderboard.csv is beside it]",
 )
 @click.option(
     "--report",

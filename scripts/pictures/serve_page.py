@@ -12,15 +12,18 @@ import io
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from PIL import Image
 from selenium import webdriver
+from selenium.webdriver.support.ui import WebDriverWait
 
 PICTURE = Path(__file__).with_name("serve_page.png")
-SIZE = {"width": 1000, "height": 880, "deviceScaleFactor": 1, "mobile": False}
+SIZE = {"width": 1000, "height": 1120, "deviceScaleFactor": 1, "mobile": False}
+SECONDS = 60
+"""Most seconds to wait for an answer."""
+
 COLOURS = 96
 """Colours of the picture: few, so that it stays small."""
 
@@ -43,12 +46,13 @@ def photograph(address: str) -> bytes:
     with webdriver.Chrome(options=options, service=service) as driver:
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", SIZE)
         driver.get(address)
-        time.sleep(1)
+        wait = WebDriverWait(driver, SECONDS)
+        wait.until(lambda _: driver.find_elements("css selector", "body[data-ready]"))
         driver.find_element("css selector", ".example").click()
-        time.sleep(4)
+        wait.until(lambda _: "1 of 1" in driver.find_element("id", "status").text)
         driver.find_element("css selector", ".map-box summary").click()
-        time.sleep(4)
-        driver.execute_script("document.querySelector('.panel').scrollIntoView()")
+        wait.until(lambda _: driver.find_element("css selector", ".map-reading").text)
+        driver.execute_script("document.querySelector('.columns').scrollIntoView()")
         return bytes(driver.get_screenshot_as_png())
 
 

@@ -47,10 +47,10 @@ def network_run(place: Place) -> Path:
     folder = place.folder / "network"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        make_demo_images(folder / "scans", per_class=62)
+        make_demo_images(folder / "scans", per_class=50)
         patch.chdir(folder)
         extract_features(read_manifest(folder / "scans"), "a.h5", Settings(("block3_pool",)))
-        command = ["fit-classifier", "a.h5", "--pooling", "avg", "--search", "none"]
+        command = ["fit-classifier", "a.h5", "--pooling", "avg", "--search", "none", "--cv", "2"]
         done = CliRunner().invoke(cli, command)
         assert done.exit_code == 0, done.output
     return next((folder / "runs").iterdir())
