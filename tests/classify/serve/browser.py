@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-SECONDS = 30
+SECONDS = 90
 """Most seconds that anything takes, on a slow machine."""
 
 TAB = "\ue004"
