@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .data.version import VERSION as __version__  # noqa: F401, N811
+from .data.output.version import VERSION as __version__  # noqa: F401, N811
 from .errors import FreezeframeError as FreezeframeError
 from .errors import ImageError as ImageError
 from .errors import LeakError as LeakError

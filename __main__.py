@@ -19,7 +19,7 @@ import click
 
 from .data.output.encodings import escaped_output, unicode_problem
 from .data.output.terminal import printable
-from .data.version import VERSION
+from .data.output.version import VERSION
 from .errors import FreezeframeError, FreezeframeWarning
 
 COMMANDS = {

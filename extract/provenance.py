@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from ..data.version import VERSION
+from ..data.output.version import VERSION
 from .backbones.table import find_backbone
 from .backbones.weights import random_weights, weights_digest
 from .devices import package_version

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ...data.version import VERSION
+from ...data.output.version import VERSION
 from ...features.store import FeatureStore
 from ..scores.clean import CLEAN_COLUMNS
 from ..scores.metrics import METRIC_COLUMNS

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, abort, current_app, g, request
 from werkzeug.exceptions import NotFound
 
 from ...data.output.json import json_text
-from ...data.version import VERSION
+from ...data.output.version import VERSION
 from ...errors import ImageError
 from ..explanation.explanation import Explanation
 from ..prediction.prediction import Prediction

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...data.version import VERSION
+from ...data.output.version import VERSION
 from .gate.problems import API, PROBLEM_TYPE
 from .gate.uploads import PART
 from .service import Service

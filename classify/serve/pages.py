@@ -14,7 +14,7 @@ from flask import Blueprint, Response, current_app, render_template
 from werkzeug.exceptions import NotFound
 
 from ...data.output.terminal import printable
-from ...data.version import VERSION
+from ...data.output.version import VERSION
 from ...errors import ParameterError
 from ...features.store import FeatureStore
 from .assets import TYPES, examples, static_files

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...errors import FreezeframeError, ParameterError
 from ..output.cache_folder import cache_place
-from ..version import VERSION
+from ..output.version import VERSION
 from .drawing import draw_slice
 
 DEMO_VERSION = 1

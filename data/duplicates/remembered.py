@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..output.cache_folder import cache_place
 from ..output.files import whole_file
 from ..output.terminal import Progress
-from ..version import VERSION
+from ..output.version import VERSION
 from .pairs import THRESHOLD, NearPairs, near_pairs
 from .symmetries import SYMMETRY_NAMES
 

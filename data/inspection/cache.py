@@ -21,7 +21,7 @@ from ..formats.images import MAX_PIXELS
 from ..formats.regular_file import MAX_FILE_BYTES
 from ..formats.table import KINDS
 from ..output.cache_folder import cache_place
-from ..version import VERSION
+from ..output.version import VERSION
 from .facts import ImageFacts
 
 CACHE_VERSION = 3

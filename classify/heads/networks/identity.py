@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ....data.version import VERSION
+from ....data.output.version import VERSION
 from ....features.rows.feature_rows import FeatureRows
 from ...matrix import Matrix
 

@@ -26,7 +26,7 @@ from freezeframe.classify.prediction.model_place import find_model
 from freezeframe.classify.prediction.shared_engine import SharedEngine
 from freezeframe.classify.runs.model_file import load_model
 from freezeframe.classify.runs.prediction_file import read_predictions
-from freezeframe.data.version import VERSION
+from freezeframe.data.output.version import VERSION
 from freezeframe.features.store import FeatureStore
 
 from .conftest import Place, listening, make_app
