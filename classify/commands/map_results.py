@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..runs.model_file import FittedHead
     from ..scores.roc_area import Interval
     from ..task.task import Task
-
-CHECK_FOLDS = 5
 
 LEAST_DECIMAL = 5e-4
 """Least number that three decimals show."""
@@ -66,12 +64,14 @@ def check_and_print(
     Raises:
         FreezeframeError: the model, the images or the masks cannot be read or do not fit.
     """
-    from ..fit.map_check import check_maps
+    from ..fit.map_check import N_FOLDS, check_maps, refuse_long_fits
     from ..prediction.model_place import find_model
     from ..runs.model_file import load_model
     from ..task.task import make_task
 
     model = load_model(find_model(place))
+    # Before the features of a folder are computed.
+    refuse_long_fits(model.head.name)
     with _store(model, source, weights, engine) as store:
         masks_by_path = {} if masks is None else _read_masks(masks, store)
         with message_console().status("", spinner="line") as line:
@@ -79,13 +79,10 @@ def check_and_print(
                 store,
                 layer=model.layer,
                 pooling=model.pooling,
-                n_folds=CHECK_FOLDS,
+                n_folds=N_FOLDS,
                 status=line.update,
             )
-            checks = [
-                check_maps(model, task, masks_by_path, line.update, shuffled=shuffled)
-                for shuffled in (False, True)
-            ]
+            checks = check_maps(model, task, masks_by_path, line.update)
     _print(model, task, checks, len(masks_by_path))
 
 
@@ -132,15 +129,22 @@ def _read_masks(folder: Path, store: FeatureStore) -> dict[str, NDArray[np.bool_
     return masks
 
 
-def _print(model: FittedHead, task: Task, checks: list[MapCheck], n_masks: int) -> None:
+def _print(model: FittedHead, task: Task, checks: Sequence[MapCheck], n_masks: int) -> None:
     """Print both heads side by side."""
+    from ..fit.map_check import N_CONTROL_FOLDS, N_FOLDS, is_calibrated_again
+
     n_groups = len(np.unique(task.train.groups))
     title = (
-        f"{model.head.name}, {model.layer} {model.pooling}: refitted on {CHECK_FOLDS} folds of "
-        f"{counted(len(task.train.rows), 'image')} in {counted(n_groups, 'group')}; "
-        "maps of images that the head was not fitted on"
+        f"{model.head.name}, {model.layer} {model.pooling}: refitted on {N_FOLDS} folds of "
+        f"{counted(len(task.train.rows), 'image')} in {counted(n_groups, 'group')}, with shuffled "
+        f"labels on {N_CONTROL_FOLDS}; maps of images that the head was not fitted on"
     )
     click.echo(printable(title))
+    if model.head.calibration.biases and not is_calibrated_again(model.head):
+        click.echo(
+            "the refitted heads are not calibrated: that changes the unit of the logits, "
+            "not what the maps show"
+        )
     rows = table("mean (95 %)")
     for heading in ("head", "labels shuffled"):
         rows.add_column(heading, justify="right", no_wrap=True)

@@ -104,16 +104,16 @@ def _gradient_cells(
     number: int,
 ) -> NDArray[np.float64]:
     """Return the gradient of the logit times the difference from the mean, summed over channels."""
-    difference = features.astype(np.float64) - mean
-    # A linear head has one gradient everywhere.
-    n_steps = STEPS if isinstance(head, Network) else 1
-    shares = (np.arange(n_steps) + 0.5) / n_steps
-    # (n_steps, height, width, channels)
-    way = mean + shares[:, np.newaxis, np.newaxis, np.newaxis] * difference
-    inputs = pool(way, pooling)
-    n_classes = head.scores_of(inputs[:1]).shape[1]
+    # (2, n_features)
+    ends = pool(np.stack([mean, features]), pooling)
+    n_classes = head.scores_of(ends[:1]).shape[1]
     direction = head.calibration.slope * logit_direction(n_classes, number)
-    slopes = np.asarray(head.gradient(inputs, direction), dtype=np.float64).mean(axis=0)
+    if isinstance(head, Network):
+        slopes = head.mean_gradient(ends, STEPS, direction).astype(np.float64)
+    else:
+        # A linear head has one gradient everywhere.
+        slopes = np.asarray(head.gradient(ends[:1], direction)[0], dtype=np.float64)
+    difference = features.astype(np.float64) - mean
     height, width, channels = features.shape
     if pooling == "avg":
         # Every position has the same share of a mean.

@@ -34,7 +34,7 @@ class Explanation:
         contributions: float64 of shape (rows, columns): how much each cell raises the logit above
             the base; negative where it speaks against the class. None if the image could not be
             read.
-        method: "exact", "gradient" or "occlusion", see `contributions.explain_maps`.
+        method: "exact", "gradient" or "occlusion", see `contributions.find_method`.
         layer: the layer that the cells are of.
         scale: 99th percentile of the absolute contributions of training images, which all maps of
             a model are drawn on.
@@ -73,7 +73,8 @@ class Explanation:
         if seen is None:
             return ""
         height, width = seen.input_size
-        rows, columns = (round(length) for length in seen.in_image(*self.size))
+        # A cell of a small or thin image is less than a pixel high or wide.
+        rows, columns = (max(1, round(length)) for length in seen.in_image(*self.size))
         text = (
             f"A cell sees {seen.size} x {seen.size} of {height} x {width} pixels of the network's "
             f"input, {rows} x {columns} of {self.size[0]} x {self.size[1]} of this image."

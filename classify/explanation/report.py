@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path, PurePath
 from typing import Any
@@ -25,12 +26,16 @@ class ExplanationReport:
 
     Args:
         folder: the folder; files of earlier reports in it are replaced, other files are not.
+
+    Attributes:
+        rows: each explanation, without its picture, and the name of its file; "" for an image that
+            was not read.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = ReportFolder(folder, "explain", {})
         self._pictures: set[str] = set()
-        self._rows: list[tuple[Explanation, str]] = []
+        self.rows: list[tuple[Explanation, str]] = []
 
     def check(self, sources: Sequence[Path]) -> None:
         """Raise if the report cannot be written; called before the images are read.
@@ -40,21 +45,18 @@ class ExplanationReport:
         """
         self._folder.check([ARRAYS_FILE, NUMBERS_FILE], sources)
 
-    def add(self, explanation: Explanation) -> str:
+    def add(self, explanation: Explanation) -> None:
         """Write the picture of an image; nothing is written for an image that was not read.
 
-        Returns:
-            The name of the file; "" for an image that was not read.
-
         Raises:
-            ParameterError, FreezeframeError, OSError: see `ReportFolder.write`.
+            ParameterError, FreezeframeError: see `ReportFolder.write`.
         """
         name = ""
         if not explanation.error:
             name = self._new_name(explanation.path)
             self._folder.write(name, explanation.overlay())
-        self._rows.append((explanation, name))
-        return name
+        # The picture is written: without it thousands of explanations fit into memory.
+        self.rows.append((replace(explanation, picture=None), name))
 
     def _new_name(self, path: str) -> str:
         """Return a file name for an image, unlike those of all images before."""
@@ -75,9 +77,9 @@ class ExplanationReport:
             about: what is the same for all images: model, layer, scale, ...
 
         Raises:
-            ParameterError, FreezeframeError, OSError: see `ReportFolder.write`.
+            ParameterError, FreezeframeError: see `ReportFolder.write`.
         """
-        images = [_record(explanation, name) for explanation, name in self._rows]
+        images = [_record(explanation, name) for explanation, name in self.rows]
         # The name of the command comes first: by it the next report recognises the file.
         text = json_text({"written_by": self._folder.name, **about, "images": images})
         self._folder.write(NUMBERS_FILE, text + "\n")
@@ -85,7 +87,7 @@ class ExplanationReport:
 
     def _arrays(self) -> bytes:
         """Return an npz file of the images that were read, in the order of the numbers."""
-        readable = [explanation for explanation, _ in self._rows if not explanation.error]
+        readable = [explanation for explanation, _ in self.rows if not explanation.error]
         file = BytesIO()
         # Without compression, the name of the command is near the beginning in plain bytes.
         np.savez(

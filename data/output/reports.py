@@ -65,8 +65,7 @@ class ReportFolder:
 
         Raises:
             ParameterError: a file of this name exists that the command did not write.
-            FreezeframeError: the folder cannot be made.
-            OSError: the file cannot be written.
+            FreezeframeError: the folder cannot be made, or the file cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -76,7 +75,13 @@ class ReportFolder:
             ) from None
         self._check_own(self.path / name)
         data = content.encode() if isinstance(content, str) else content
-        write_whole(self.path / name, self._marked(name, data))
+        try:
+            write_whole(self.path / name, self._marked(name, data))
+        except OSError as error:
+            raise FreezeframeError(
+                f"--output {self.path}: {name} cannot be written ({error.strerror}); "
+                "choose another folder"
+            ) from None
         return self.path / name
 
     def _marked(self, name: str, data: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from freezeframe.classify.explanation.contributions import explain_map
 from freezeframe.classify.explanation.evidence import MapContext, measure_map
 from freezeframe.classify.explanation.explanation import Explanation
 from freezeframe.classify.explanation.logit import head_logits
+from freezeframe.classify.explanation.report import ExplanationReport
 from freezeframe.classify.fit.fitting import HeadFitter
 from freezeframe.classify.fit.search import FitOptions, fit_head
 from freezeframe.classify.heads.base import Head
@@ -152,6 +154,10 @@ def test_the_gradient_of_a_dense_head_is_the_slope_of_its_scores() -> None:
         way[column] = step
         change = (head.scores(X + way) - head.scores(X - way)) @ direction / (2 * step)
         np.testing.assert_allclose(slopes[:, column], change, rtol=0.02, atol=1e-4)
+    # The short way of dense heads gives the mean that the long way does.
+    mean = head.mean_gradient(X[:2], 16, direction)
+    np.testing.assert_allclose(mean, Network.mean_gradient(head, X[:2], 16, direction), atol=1e-6)
+    assert np.abs(mean - head.gradient(X[:1], direction)[0]).max() > 1e-3
     result = explained(head, "flat", maps, 0)
     assert result.method == "gradient"
     missing = result.base + result.cells.sum() - result.logit
@@ -319,7 +325,7 @@ def test_an_unknown_class_and_a_model_without_background_are_refused(
     for version in (1, 2, 3):
         assert load_model(GOLDEN / f"model-v{version}.safetensors").background is None
     old = replace(load_model(models["logreg"]), background=None)
-    with pytest.raises(ModelFileError, match=r"keeps no mean of its training.*fit the head"):
+    with pytest.raises(ModelFileError, match=r"no mean of the training images.*fit the head"):
         Predictor(old).explain([image])
     other = replace(old, background=Background(np.zeros((8, 9, 3), np.float32), 1.0, 1))
     with pytest.raises(ModelFileError, match="is not of pixels; fit the head again"):
@@ -495,6 +501,42 @@ def test_the_command_replaces_its_own_files_only(
     assert "is inside" in result.stderr
 
 
+def test_a_full_disk_is_one_line(
+    models: dict[str, Path], scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "/out/.00.png-1f.new")
+
+    monkeypatch.setattr("freezeframe.data.output.reports.write_whole", full)
+    result = explain(models["logreg"], scans / "left" / "00.png", "--output", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"error: --output {tmp_path / 'out'}: 00.png cannot be written (No space left on device); "
+        "choose another folder\n"
+    )
+
+
+def test_a_cell_of_a_thin_image_sees_at_least_a_pixel() -> None:
+    seen = ReceptiveField(1, 1, 0, (8, 8))
+    text = Explanation("a.png", receptive_field=seen, size=(3, 3000)).field_text
+    assert text.endswith("1 x 375 of 3 x 3000 of this image.")
+
+
+def test_a_report_keeps_no_pictures(
+    models: dict[str, Path], scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of 5,000 images would take 4 GB."""
+    monkeypatch.setattr(Explanation, "overlay", lambda _: b"")
+    report = ExplanationReport(tmp_path / "out")
+    with Predictor(models["logreg"]) as predictor:
+        (explanation,) = predictor.explain([scans / "left" / "00.png"])
+    picture = weakref.ref(explanation.picture)
+    report.add(explanation)
+    assert picture() is not None
+    del explanation
+    assert picture() is None
+
+
 def test_hostile_names_reach_neither_the_terminal_nor_other_folders(
     models: dict[str, Path], scans: Path, tmp_path: Path
 ) -> None:
@@ -610,3 +652,88 @@ def test_masks_of_other_images_are_refused(
     result = explain(models["logreg"], "--check", scans.parent / "a.h5", "--masks", tmp_path)
     assert result.exit_code == 2
     assert "no file in it is named as an image" in result.stderr
+
+
+# Networks of fit-cnn.
+
+
+def fit_network(scans: Path, place: Path, *options: object) -> Path:
+    """Fit a network on the images by `fit-cnn`, and return the folder of its run."""
+    leaderboard = place / "leaderboard.csv"
+    arguments = ["fit-cnn", scans, *options, "--epochs", 1, "--leaderboard", leaderboard]
+    result = CliRunner().invoke(cli, [*map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    (run,) = (place / "runs").glob("*-*")
+    return run
+
+
+def numbers_of(out: Path) -> dict[str, Any]:
+    numbers: dict[str, Any] = json.loads((out / "explanations.json").read_text())
+    return numbers
+
+
+def test_a_network_on_pixels_is_explained_from_its_run_and_not_checked(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = fit_network(scans, tmp_path, "--arch", "simple", "--size", 24)
+    image = scans / "right" / "00.png"
+    result = explain(run, image, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "pixels: A cell sees 3 x 3 of 24 x 24 pixels" in result.stderr
+    numbers = numbers_of(tmp_path / "out")
+    assert (numbers["method"], numbers["scale_images"]) == ("occlusion", 8)
+    contributions = np.load(tmp_path / "out" / "explanations.npz")["contributions"]
+    assert contributions.shape == (1, 8, 8)
+    # The second patch of the first row holds columns 3 to 5 of rows 0 to 2.
+    model = load_model(run / "model.safetensors")
+    assert model.background is not None
+    with Predictor(run) as predictor:
+        (features,) = (one.features for one in predictor.predict([image]))
+    assert features is not None
+    changed = features.reshape(24, 24, 3).copy()
+    changed[:3, 3:6] = model.background.mean[:3, 3:6]
+    both = np.stack([features, changed.ravel()])
+    number = model.classes.index(numbers["images"][0]["class"])
+    whole, without = head_logits(model.head, both, number)
+    assert contributions[0, 0, 1] == pytest.approx(whole - without, abs=1e-5)
+    # Refused before an image is read: the folder of images is empty.
+    (tmp_path / "empty").mkdir()
+    result = explain(run, "--check", tmp_path / "empty")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: --check: fits the head 7 times, and cnn-simple trains for hours each time; give "
+        "the model of a head for any layer, as logreg or dense-128\n"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "method", "shape", "sees"),
+    [
+        (["--trainable", "blocks=5"], "gradient", (14, 14), "100 x 100 of 224 x 224"),
+        (["--trainable", "all", "--size", 40], "occlusion", (10, 10), "4 x 4 of 40 x 40"),
+    ],
+)
+def test_fine_tuned_networks_are_explained_from_their_run(
+    scans: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[object],
+    method: str,
+    shape: tuple[int, int],
+    sees: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = fit_network(scans, tmp_path, "--arch", "vgg16", "--weights", "random", *options)
+    result = explain(run, scans / "right" / "00.png", "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert f"A cell sees {sees} pixels" in result.stderr
+    numbers = numbers_of(tmp_path / "out")
+    (image,) = numbers["images"]
+    contributions = np.load(tmp_path / "out" / "explanations.npz")["contributions"]
+    assert (numbers["method"], contributions.shape) == (method, (1, *shape))
+    assert np.abs(contributions).max() > 0
+    if method == "gradient":
+        # Sixteen steps on the way from the mean: nearly the logit.
+        assert image["completeness_error"] < 0.05 * abs(image["logit"] - image["base"]) + 1e-3

@@ -396,6 +396,37 @@ def test_the_golden_model_of_version_4_has_a_distribution() -> None:
         assert load_model(golden / f"model-v{version}.safetensors").distribution is None
 
 
+def wave(number: int) -> np.ndarray:
+    """Draw one of the training images of the golden run."""
+    y, x = np.mgrid[0:64, 0:64]
+    grey = 127 + 60 * np.sin(x * (number + 2) / 9 + y / 7) + 60 * np.cos(y * (number + 1) / 11)
+    grey[10 : 20 + number, 40:50] = 255
+    return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., np.newaxis], 3, axis=2)
+
+
+def test_the_golden_run_of_version_4_has_all_that_a_run_may_have() -> None:
+    """Its model has a background and a distribution; beside it are its training images."""
+    grey = np.full((4, 4, 3), 90, np.uint8)
+    red = np.zeros((4, 4, 3), np.uint8)
+    red[..., 0] = 200
+    with Predictor(Path(__file__).parents[1] / "golden" / "run-v4") as predictor:
+        assert predictor.not_looked_up == ""
+        predictions = predictor.predict([wave(0), wave(1)[:, ::-1], wave(7), grey, red])
+        (explanation,) = predictor.explain([red])
+    copies = [prediction.training_copy for prediction in predictions]
+    assert copies[:3] == [
+        TrainingCopy("pixels", "lesion/0.png", "lesion", "as it is"),
+        TrainingCopy("near", "none ä/1.png", "none ä", "mirrored left to right"),
+        TrainingCopy("none"),
+    ]
+    # Grey is the mean, but for rounding. Red is 9.19 from it, the root of 0.8453 / 0.01: that is
+    # farther than 92 of the 99 distances 0, 0.1, ..., 9.8.
+    likes = [prediction.familiarity for prediction in predictions]
+    assert [like.percentile for like in likes[3:] if like is not None] == [1, 92]
+    assert explanation.scale == 0.5
+    assert explanation.completeness_error < 1e-5
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -12,7 +12,7 @@ from ...matrix import Matrix, blocks_of, two_columns
 from ..arrays import Arrays, checked_array
 from ..base import Parameters
 from .layers import Dense, Dropout, Layers, Shape
-from .network import Network
+from .network import Network, way_shares
 
 
 class DenseNetwork(Network):
@@ -64,20 +64,38 @@ class DenseNetwork(Network):
     def gradient(
         self, X: NDArray[Any], direction: NDArray[np.float64]
     ) -> NDArray[np.floating[Any]]:
-        kernels = self._weights[::2]
-        # (n_rows, units) of each layer before its ReLU; the features come first.
-        outputs = [np.asarray(X, dtype=np.float32) / self._scale]
-        for number, (kernel, bias) in enumerate(zip(kernels, self._weights[1::2], strict=True)):
-            activations = np.maximum(outputs[-1], 0) if number else outputs[-1]
-            outputs.append(activations @ kernel + bias)
+        slopes = self._first_slopes(self._first_outputs(X), direction)
+        return slopes @ self._weights[0].T / self._scale
+
+    def mean_gradient(
+        self, ends: NDArray[np.float32], n_steps: int, direction: NDArray[np.float64]
+    ) -> NDArray[np.floating[Any]]:
+        # The first layer holds nearly all weights and is linear before its ReLU: both ends pass
+        # it, and not every point between them.
+        start, end = self._first_outputs(ends)
+        slopes = self._first_slopes(start + way_shares(n_steps) * (end - start), direction)
+        return np.asarray(self._weights[0] @ slopes.mean(axis=0) / self._scale)
+
+    def _first_outputs(self, X: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the outputs of the first layer before its ReLU, of shape (n_rows, units)."""
+        kernel, bias = self._weights[:2]
+        return np.asarray(np.asarray(X, dtype=np.float32) / self._scale @ kernel + bias)
+
+    def _first_slopes(
+        self, first: NDArray[np.float32], direction: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Return the gradient of a sum of scores by the `_first_outputs`, of the same shape."""
+        kernels = self._weights[2::2]
+        # (n_rows, units) of each hidden layer before its ReLU
+        outputs = [first]
+        for kernel, bias in zip(kernels[:-1], self._weights[3::2], strict=False):
+            outputs.append(np.maximum(outputs[-1], 0) @ kernel + bias)
         # Two classes share one output, which is the score of class 1.
-        slopes = np.tile(direction[-len(self._weights[-1]) :], (len(X), 1)).astype(np.float32)
-        for number in reversed(range(len(kernels))):
-            slopes = slopes @ kernels[number].T
+        slopes = np.tile(direction[-len(self._weights[-1]) :], (len(first), 1)).astype(np.float32)
+        for kernel, output in zip(reversed(kernels), reversed(outputs), strict=True):
             # A unit whose ReLU is closed passes nothing on.
-            if number:
-                slopes *= outputs[number] > 0
-        return slopes / self._scale
+            slopes = slopes @ kernel.T * (output > 0)
+        return slopes
 
     @property
     def arrays(self) -> Arrays:

@@ -125,6 +125,22 @@ class Network(Head):
             The gradient of `scores(X) @ direction`, of shape (n_rows, n_features).
         """
 
+    def mean_gradient(
+        self, ends: NDArray[np.float32], n_steps: int, direction: NDArray[np.float64]
+    ) -> NDArray[np.floating[Any]]:
+        """Return the mean of the gradient at points spread evenly between two images.
+
+        Args:
+            ends: features of both images, of shape (2, n_features).
+            n_steps: number of points.
+            direction: as for `gradient`.
+
+        Returns:
+            An array of shape (n_features,).
+        """
+        way = ends[0] + way_shares(n_steps) * (ends[1] - ends[0])
+        return np.asarray(self.gradient(way, direction).mean(axis=0))
+
     def prepare(self, X: Matrix) -> None:
         """Look at the rows to train on before the first epoch."""
 
@@ -274,6 +290,12 @@ class Network(Head):
     def rows_at_once(self, n_rows: int) -> int:
         """Return the number of rows in a forward pass, for a block of `n_rows`."""
         return max(1, min(n_rows, MAX_FORWARD_ROWS))
+
+
+def way_shares(n_steps: int) -> NDArray[np.float32]:
+    """Return the middles of equal steps from 0 to 1, of shape (n_steps, 1)."""
+    # (n_steps,) -> (n_steps, 1)
+    return np.asarray((np.arange(n_steps) + 0.5) / n_steps, np.float32)[:, np.newaxis]
 
 
 def _commonest_class(scores: NDArray[np.float64]) -> tuple[int, float]:
