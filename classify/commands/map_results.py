@@ -64,7 +64,7 @@ def check_and_print(
     Raises:
         FreezeframeError: the model, the images or the masks cannot be read or do not fit.
     """
-    from ..fit.map_check import N_FOLDS, check_maps, refuse_long_fits
+    from ..fit.map_check import CHECK_FOLDS, check_maps, refuse_long_fits
     from ..prediction.model_place import find_model
     from ..runs.model_file import load_model
     from ..task.task import make_task
@@ -79,7 +79,7 @@ def check_and_print(
                 store,
                 layer=model.layer,
                 pooling=model.pooling,
-                n_folds=N_FOLDS,
+                n_folds=CHECK_FOLDS,
                 status=line.update,
             )
             checks = check_maps(model, task, masks_by_path, line.update)
@@ -131,13 +131,13 @@ def _read_masks(folder: Path, store: FeatureStore) -> dict[str, NDArray[np.bool_
 
 def _print(model: FittedHead, task: Task, checks: Sequence[MapCheck], n_masks: int) -> None:
     """Print both heads side by side."""
-    from ..fit.map_check import N_CONTROL_FOLDS, N_FOLDS, is_calibrated_again
+    from ..fit.map_check import CHECK_FOLDS, CONTROL_FOLDS, is_calibrated_again
 
     n_groups = len(np.unique(task.train.groups))
     title = (
-        f"{model.head.name}, {model.layer} {model.pooling}: refitted on {N_FOLDS} folds of "
+        f"{model.head.name}, {model.layer} {model.pooling}: refitted on {CHECK_FOLDS} folds of "
         f"{counted(len(task.train.rows), 'image')} in {counted(n_groups, 'group')}, with shuffled "
-        f"labels on {N_CONTROL_FOLDS}; maps of images that the head was not fitted on"
+        f"labels on {CONTROL_FOLDS}; maps of images that the head was not fitted on"
     )
     click.echo(printable(title))
     if model.head.calibration.biases and not is_calibrated_again(model.head):

@@ -148,8 +148,8 @@ def _print_familiarity(readable: list[Prediction], unfamiliar: bool) -> None:
     elif n:
         hidden = "" if unfamiliar else ": no answer is shown; --unfamiliar shows it"
         line = (
-            f"{n} of {len(readable)} images {'is' if n == 1 else 'are'} farther from the training "
-            f"images than {LIMIT:.0f} % of these are{hidden}"
+            f"{n} of {len(readable)} images {'is' if n == 1 else 'are'} unlike the training "
+            f"images, farther from them than {LIMIT:.0f} % of them are from the others{hidden}"
         )
         click.echo(printable(line))
 

@@ -81,7 +81,7 @@ class Explanation:
         )
         # From half the input on, a cell's colour says little about the place that it is drawn at.
         if 2 * seen.size > max(height, width):
-            text += " It is no localisation: a cell may show what is far away from it."
+            text += " The map does not show where a thing is: a cell reacts to all that it sees."
         return text
 
     def map_pixels(self) -> NDArray[np.uint8]:

@@ -29,10 +29,10 @@ from ..task.task import Task
 from .part_features import PartFeatures
 from .search import FitOptions, fit_head, inner_folds
 
-N_FOLDS = 5
+CHECK_FOLDS = 5
 """Folds that a head is fitted on."""
 
-N_CONTROL_FOLDS = 2
+CONTROL_FOLDS = 2
 """Folds of the head with shuffled labels. It learns nothing, from few images as from many."""
 
 Masks = Mapping[str, NDArray[np.bool_]]
@@ -79,7 +79,7 @@ def refuse_long_fits(name: str) -> None:
     """
     if find_head(name).layers:
         raise ParameterError(
-            f"--check: fits the head {N_FOLDS + N_CONTROL_FOLDS} times, and {name} trains for "
+            f"--check: fits the head {CHECK_FOLDS + CONTROL_FOLDS} times, and {name} trains for "
             "hours each time; give the model of a head for any layer, as logreg or dense-128"
         )
 
@@ -111,10 +111,10 @@ def check_maps(
     # One matrix serves all fits: folds keep the inner products of its rows.
     X, reduction = PartFeatures(train, model.layer).for_head(model.head.reducible, model.pooling)
     refits = _Refits(model, task, y, X, reduction)
-    head = _measure_folds(refits, y, N_FOLDS, masks, status)
+    head = _measure_folds(refits, y, CHECK_FOLDS, masks, status)
     shuffled = shuffled_labels(y, train.groups, task.seed)
     say = partial(_say, status, "shuffled labels")
-    return head, _measure_folds(refits, shuffled, N_CONTROL_FOLDS, masks, say)
+    return head, _measure_folds(refits, shuffled, CONTROL_FOLDS, masks, say)
 
 
 @dataclass(frozen=True, eq=False)

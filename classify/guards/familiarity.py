@@ -47,8 +47,9 @@ MOST_FEATURES = 1024
 """Most features that are compared: the grid is as fine as they allow."""
 
 NOT_KNOWN = (
-    "not known: whether these images are like the training images; the model is of an earlier "
-    f"version, on pixels, or of fewer than {LEAST_IMAGES} images or {FEWEST_GROUPS} groups"
+    "not known: whether these images are like the training images; a model cannot say it that is "
+    f"of an earlier version, takes pixels, or has fewer than {LEAST_IMAGES} training images or "
+    f"{FEWEST_GROUPS} groups of them"
 )
 
 LEAST_VARIANCE = 1e-12

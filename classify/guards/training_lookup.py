@@ -50,7 +50,7 @@ class TrainingCopy:
         if not self.is_copy:
             return "maybe a copy" if self.level == UNKNOWN else ""
         turned = f", {self.symmetry}" if self.symmetry != SYMMETRY_NAMES[0] else ""
-        return f"{LEVELS[self.level]}{turned} as {self.path} ({self.label})"
+        return f"{LEVELS[self.level]} as {self.path} ({self.label}){turned}"
 
 
 class TrainingLookup:

@@ -34,8 +34,8 @@ class Explainer:
             )
         if model.background is None:
             raise ModelFileError(
-                f"model of run {model.run_id}: its file has no mean of the training images, which "
-                "every map is compared with (it is of an earlier version); fit the head again"
+                f"model of run {model.run_id}: its file has no mean of the training images, and "
+                "maps need it; an earlier version wrote the file; fit the head again"
             )
         # A small damage of the file may be left to here: only explanations need the mean.
         if model.background.mean.shape != backbone.layers[model.layer]:

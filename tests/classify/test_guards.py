@@ -114,7 +114,7 @@ def test_the_command_marks_copies_in_every_format(place: Path, run: Path) -> Non
     assert marked == ["bytes.png", "mirrored.png", "pixels.bmp", "smaller.jpg"]
     assert lines[7] == (
         f"{place}/new/mirrored.png: {WARNING} "
-        "(nearly the same picture, mirrored left to right as healthy/04.png (healthy))"
+        "(nearly the same picture as healthy/04.png (healthy), mirrored left to right)"
     )
     assert len(lines) == 11
     assert "not looked up" not in result.stderr
@@ -297,8 +297,8 @@ def test_a_picture_unlike_the_training_images_gets_no_answer_in_the_table(scans:
     assert lines[1].split()[1:] == ["-", "-", "-", "unlike", "training"]
     assert lines[2].split()[1:] == ["healthy", "0.500", "0.500"]
     assert lines[4:] == [
-        "1 of 3 images is farther from the training images than 99 % of these are: no answer is "
-        "shown; --unfamiliar shows it"
+        "1 of 3 images is unlike the training images, farther from them than 99 % of them are from "
+        "the others: no answer is shown; --unfamiliar shows it"
     ]
     shown = predict(scans / "run", *images, "--unfamiliar").stdout.splitlines()
     assert shown[1].split()[1:] == ["healthy", "0.500", "0.500", "unlike", "training"]
