@@ -150,6 +150,7 @@ def _coarse_agreement(
     Smooth look-alikes agree in grey levels, but not in structure. A copy that fits badly may agree
     in one of the two, so the mean of the two correlations counts.
     """
+    detail = structure(first)
     soft = blur_matrix(COARSE_SIDE, 0.7)
     blurred = fit(soft @ first @ soft.T, soft @ second @ soft.T, pose, steps=3)
     agreements = []
@@ -157,7 +158,7 @@ def _coarse_agreement(
     for place in (blurred, fit(first, second, blurred, steps=2)):
         moved, inside = move(second, place)
         grey = correlation(first, moved, inside)
-        agreements.append((grey + correlation(structure(first), structure(moved), inside)) / 2)
+        agreements.append((grey + correlation(detail, structure(moved), inside)) / 2)
     return np.maximum(*agreements)
 
 

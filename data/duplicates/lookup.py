@@ -8,8 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .alignment import compare
-from .index import MOST_NEIGHBOURS, MOST_WITHOUT_INDEX, ThumbnailIndex
-from .pairs import BLANK, THRESHOLD
+from .index import MOST_WITHOUT_INDEX, ThumbnailIndex
+from .pairs import BLANK, NEAREST_FIRST, THRESHOLD
+
+MOST_COMPARED = 32
+"""Most thumbnails that a picture is compared with, the nearest by the index.
+
+Of 720 edits of pictures of two sets (crops, mirrored crops, brightness, noise), the index finds
+693, all of them among the nearest 32.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class PictureLookup:
     """Thumbnails, indexed once, among which pictures are looked up one by one.
 
     It finds what `near_pairs` finds between one picture on one side and all thumbnails on the
-    other, without indexing all thumbnails for each picture.
+    other, without indexing all thumbnails for each picture. It stops at the first match.
 
     Args:
         thumbnails: uint8 of shape (n, 64, 64); see `Fingerprint`.
@@ -52,7 +59,7 @@ class PictureLookup:
         self._index = ThumbnailIndex.fit(thumbnails[self._places]) if many else None
 
     def find(self, thumbnail: NDArray[np.uint8]) -> Match | None:
-        """Return the thumbnail that shows the same picture, the most alike; None if none does.
+        """Return a thumbnail that shows the same picture, the most alike; None if none does.
 
         Args:
             thumbnail: uint8 of shape (64, 64).
@@ -61,9 +68,15 @@ class PictureLookup:
         if _is_blank(thumbnail):
             equal = (self._thumbnails[self._blanks] == thumbnail).all(axis=(1, 2))
             return Match(int(self._blanks[equal.argmax()]), 1.0, 0) if equal.any() else None
-        places = self._places
-        if self._index is not None:
-            places = places[self._index.near(thumbnail)[:MOST_NEIGHBOURS]]
+        if self._index is None:
+            return self._best(thumbnail, self._places)
+        near = self._places[self._index.near(thumbnail)[:MOST_COMPARED]]
+        # A copy is nearly always nearer than a look-alike.
+        first = self._best(thumbnail, near[:NEAREST_FIRST])
+        return first or self._best(thumbnail, near[NEAREST_FIRST:])
+
+    def _best(self, thumbnail: NDArray[np.uint8], places: NDArray[np.intp]) -> Match | None:
+        """Return the most alike of some thumbnails; None if none shows the same picture."""
         if not len(places):
             return None
         both = np.concatenate([thumbnail[None], self._thumbnails[places]])
