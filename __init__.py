@@ -28,13 +28,13 @@ _PUBLIC = {
     "FrozenFeatures": ".extract.cache.transformer",
     "Predictor": ".classify.prediction.predictor",
     "ReducedSearchCV": ".classify.solvers.reduced_search",
-    "read_image": ".data.formats.images",
+    "read_image": ".data.formats.image_file",
 }
 
 if TYPE_CHECKING:
     from .classify.prediction.predictor import Predictor as Predictor
     from .classify.solvers.reduced_search import ReducedSearchCV as ReducedSearchCV
-    from .data.formats.images import read_image as read_image
+    from .data.formats.image_file import read_image as read_image
     from .extract.cache.transformer import FrozenFeatures as FrozenFeatures
     from .features.store import FeatureStore as FeatureStore
 

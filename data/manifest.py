@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ManifestError, ParameterError
-from .formats.images import patient_group
 from .formats.unread import is_unread, read_formats
 from .groups import (
     OWN,
@@ -23,10 +22,14 @@ from .groups import (
     split_names,
     without_digests,
 )
-from .lists.folder_tree import read_folder_tree, skipped_details
+from .lists.folder_tree import read_folder_tree
 from .lists.image_list import GROUP_COLUMN, PATIENT_COLUMN, ListedImage, read_image_list
+from .lists.labels import check_classes, labels_from_masks
+from .lists.patients import compile_expression, matching_part, patients_in_files
+from .lists.volume_slices import expand_volumes
 from .output.csv import csv_line, defuse
 from .output.skipped import skipped_lines
+from .output.slice_choice import SliceChoice
 from .output.terminal import printable
 from .splits import Split
 
@@ -104,6 +107,7 @@ def read_manifest(
     read_patients: bool = True,
     least_classes: int = 2,
     layout: str | None = None,
+    choice: SliceChoice | None = None,
 ) -> Manifest:
     """List the images of a folder tree or a CSV file.
 
@@ -123,6 +127,8 @@ def read_manifest(
             their digests. Anonymised files may all have one PatientID.
         least_classes: the smallest number of classes to accept.
         layout: meaning of the folders in a folder, one of `LAYOUTS`; None lets their names decide.
+        choice: slices to take of volumes, and masks that label images; None takes all axial
+            slices. Slices of one volume are one group.
 
     Raises:
         ManifestError: the source does not exist, has no images or too few classes, or its folders
@@ -136,24 +142,30 @@ def read_manifest(
         {'lesion': 10, 'no_lesion': 10}
     """
     source = Path(source)
-    expression = _compile(group_regex)
+    expression = compile_expression(group_regex)
+    choice = choice or SliceChoice()
+    if choice.masks is not None and layout is not None:
+        raise ParameterError(
+            "--layout: folders are no classes with --label-from-mask; leave it out"
+        )
     if source.is_dir():
         if group_column is not None and require_groups:
             raise ParameterError(
                 f"{source}: a folder has no column {group_column!r}; "
                 "use a regular expression of the path"
             )
-        manifest = _read_folder(source, layout)
+        manifest = _read_folder(source, layout, choice)
     elif source.is_file():
         if layout is not None:
             raise ParameterError(f"{source}: a list has no folders; leave out --layout")
-        manifest = _read_list(source, group_column, require_groups)
+        manifest = _read_list(source, group_column, require_groups, choice)
     else:
         raise ManifestError(f"{source}: no such folder or file; check the path")
+    manifest = _take_slices(manifest, choice)
     if expression is not None:
         manifest = _add_matches(manifest, expression, require_groups)
     manifest = _add_patients(manifest, read_patients)
-    _check_classes(manifest, least_classes)
+    check_classes(source, manifest.classes, least_classes, manifest.skipped)
     return manifest
 
 
@@ -224,35 +236,9 @@ def _group_names(manifest: Manifest, groups: NDArray[np.intp]) -> list[str]:
     return names
 
 
-def _compile(expression: str | None) -> re.Pattern[str] | None:
-    if expression is None:
-        return None
-    try:
-        return re.compile(expression)
-    except re.error as error:
-        raise ParameterError(
-            f"--group-regex: {expression!r} is not a regular expression ({error}); correct it"
-        ) from None
-
-
-def _check_classes(manifest: Manifest, least_classes: int) -> None:
-    """Raise ManifestError if the images are of too few classes."""
-    classes = manifest.classes
-    if len(classes) >= least_classes:
-        return
-    (label,) = classes
-    source = manifest.source
-    message = f"{source}: all {len(manifest.images)} images are of one class, {label!r}; "
-    message += "two are needed"
-    # The user may have passed the folder above the one with the classes.
-    if (source / label).is_dir():
-        message += f" (is {source / label} the folder you mean?)"
-    raise ManifestError(message + skipped_details(manifest.skipped))
-
-
 def _add_matches(manifest: Manifest, expression: re.Pattern[str], require_groups: bool) -> Manifest:
     """Add the names that an expression finds in the paths."""
-    matches = [_matching_part(expression, image.path) for image in manifest.images]
+    matches = [matching_part(expression, image.path) for image in manifest.images]
     if any(matches):
         return _with_patients(manifest, matches, f"expression {expression.pattern}")
     # An expression without any match is most likely a mistake.
@@ -267,7 +253,7 @@ def _add_matches(manifest: Manifest, expression: re.Pattern[str], require_groups
 def _add_patients(manifest: Manifest, read_patients: bool) -> Manifest:
     """Add the patients that the image files name, or record that they are ignored."""
     if read_patients:
-        patients = [patient_group(manifest.root / image.path) for image in manifest.images]
+        patients = patients_in_files(manifest.root, [image.path for image in manifest.images])
         return _with_patients(manifest, patients, "PatientID of the files")
     # A list that `split` wrote has the digests of PatientIDs.
     images = tuple(
@@ -298,24 +284,40 @@ def _with_source(manifest: Manifest, source: str) -> Manifest:
     return replace(manifest, group_source=", ".join(sources))
 
 
-def _matching_part(expression: re.Pattern[str], path: str) -> str:
-    """Return the first non-empty group of a match, or the whole match; "" without a match."""
-    match = expression.search(path)
-    if match is None:
-        return ""
-    return next((part for part in match.groups() if part), match[0])
+def _take_slices(manifest: Manifest, choice: SliceChoice) -> Manifest:
+    """Replace each volume by its slices, and label images by their masks if that is chosen."""
+    files = [(image.path, image.sha256, image.group) for image in manifest.images]
+    rows, has_slices = expand_volumes(manifest.root, files, choice)
+    images = [
+        replace(manifest.images[row.place], path=row.path, sha256=row.sha256, group=row.group)
+        for row in rows
+    ]
+    notes = manifest.notes
+    if choice.masks is not None:
+        labels, more = labels_from_masks([image.path for image in images], choice)
+        images = [replace(image, label=label) for image, label in zip(images, labels, strict=True)]
+        notes += more
+    taken = replace(manifest, images=tuple(images), notes=notes)
+    return _with_source(taken, "volumes") if has_slices else taken
 
 
-def _read_folder(root: Path, layout: str | None) -> Manifest:
-    tree, skipped, notes = read_folder_tree(root, layout)
+def _read_folder(root: Path, layout: str | None, choice: SliceChoice) -> Manifest:
+    tree, skipped, notes = read_folder_tree(root, layout, choice.masks)
     images = [Image(str(image.path), image.sha256, image.label, image.split) for image in tree]
     images.sort(key=lambda image: image.path)
     problems = {str(image.path): image.problem for image in tree if image.problem}
     return Manifest(root, root, tuple(images), tuple(sorted(skipped)), notes, problems=problems)
 
 
-def _read_list(source: Path, group_column: str | None, require_groups: bool) -> Manifest:
-    listed, skipped, notes = read_image_list(source, group_column, require_groups=require_groups)
+def _read_list(
+    source: Path, group_column: str | None, require_groups: bool, choice: SliceChoice
+) -> Manifest:
+    listed, skipped, notes = read_image_list(
+        source,
+        group_column,
+        require_groups=require_groups,
+        labelled=choice.masks is None,
+    )
     images = [_listed_image(row) for row in listed]
     problems = {row.path: row.problem for row in listed if row.problem}
     columns = []

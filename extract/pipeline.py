@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.fingerprints import Fingerprint, fingerprint
-from ..data.formats.images import count_frames, decode_image, read_image_bytes, resize_image
+from ..data.formats.image_file import open_image
+from ..data.formats.images import resize_image
 from ..errors import ImageError
 from .devices import cpu_cores
 from .engines import Engine
@@ -178,12 +179,12 @@ def decode_source(source: ImageSource) -> tuple[NDArray[np.uint8], int]:
     Raises:
         ImageError, OSError, MissingExtraError: as `load_image`.
     """
-    data = read_image_bytes(source.path)
+    opened = open_image(source.path)
     # Decoding comes first: its error describes a broken file better than a changed checksum.
-    image = decode_image(data)
-    if source.sha256 and hashlib.sha256(data).hexdigest() != source.sha256:
+    image = opened.pixels()
+    if source.sha256 and opened.sha256 != source.sha256:
         raise ImageError("changed since it was listed")
-    return image, count_frames(data)
+    return image, opened.frames()
 
 
 def unread_reason(error: OSError | MemoryError) -> str:

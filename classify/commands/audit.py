@@ -14,7 +14,9 @@ from ...data.output.options import (
     group_options,
     layout_option,
     parse_classes,
+    volume_options,
 )
+from ...data.output.slice_choice import SliceChoice
 from ...data.output.terminal import counted, printable, progress_bar
 from ...errors import FreezeframeError, LeakError, ParameterError
 
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
 @class_options
 @group_options
 @layout_option
+@volume_options
 @click.option(
     "--strict",
     is_flag=True,
@@ -82,6 +85,7 @@ def audit(
     group_regex: str | None,
     ignore_patient_ids: bool,
     layout: str | None,
+    choice: SliceChoice,
     strict: bool,
     no_cache: bool,
 ) -> None:
@@ -109,6 +113,7 @@ def audit(
         group_column=group_column,
         group_regex=group_regex,
         layout=layout,
+        choice=choice,
         read_patients=not ignore_patient_ids,
         cache=not no_cache,
     )
@@ -148,6 +153,7 @@ def _read(
     group_column: str | None,
     group_regex: str | None,
     layout: str | None,
+    choice: SliceChoice,
     read_patients: bool,
     cache: bool,
 ) -> list[ImageSet]:
@@ -164,6 +170,7 @@ def _read(
                 group_column=group_column,
                 group_regex=group_regex,
                 layout=layout,
+                choice=choice,
                 read_patients=read_patients,
                 cache=cache,
                 message=partial(click.echo, err=True),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...data.output.options import check_idle, slice_options
+from ...data.output.slice_choice import SliceChoice
 from ...data.output.terminal import console, printable, table
 from ...errors import ParameterError
 from .new_images import check_engine, check_readable, engine_options, named_images
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Masks for --check, each named as its image: white where the class is to be seen.",
 )
+@slice_options
 @engine_options
 def explain(
     model: Path,
@@ -57,6 +60,7 @@ def explain(
     class_name: str | None,
     check: Path | None,
     masks: Path | None,
+    choice: SliceChoice,
     weights: str,
     engine: str,
 ) -> None:
@@ -72,16 +76,19 @@ def explain(
     fits of fit-classifier, and up to a second for each image; a status line shows how far it is.
     """
     if check is not None:
+        for name in ("slices", "axis"):
+            check_idle(name, True, "with --check")
         _check_alone(sources, output, class_name)
         from .map_results import check_and_print
 
         check_and_print(model, check, masks, weights=weights, engine=engine)
         return
+
     if masks is not None:
         raise ParameterError("--masks: has no effect without --check; leave it out")
     if not sources or output is None:
         raise ParameterError("images and --output FOLDER are needed; or give --check STORE")
-    _explain(model, sources, output, class_name, weights=weights, engine=engine)
+    _explain(model, sources, choice, output, class_name, weights=weights, engine=engine)
 
 
 def _check_alone(sources: tuple[Path, ...], output: Path | None, class_name: str | None) -> None:
@@ -95,6 +102,7 @@ def _check_alone(sources: tuple[Path, ...], output: Path | None, class_name: str
 def _explain(
     model: Path,
     sources: tuple[Path, ...],
+    choice: SliceChoice,
     output: Path,
     class_name: str | None,
     *,
@@ -109,7 +117,7 @@ def _explain(
     report.check(sources)
     with Predictor(model, weights=weights, engine=engine) as predictor:
         check_engine(predictor)
-        images = named_images(sources)
+        images = named_images(sources, choice)
         for explanation in predictor.explain_stream(images, class_name=class_name):
             report.add(explanation)
     readable = [row for row in report.rows if not row[0].error]

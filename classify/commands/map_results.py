@@ -113,17 +113,14 @@ def _read_masks(folder: Path, store: FeatureStore) -> dict[str, NDArray[np.bool_
         ParameterError: no image has a mask.
         ImageError: a mask cannot be read.
     """
-    from ...data.formats.images import read_image
+    from ...data.formats.image_file import read_mask
+    from ...data.lists.labels import find_mask
 
     masks = {}
     for path in map(str, store.paths):
-        # Masks may repeat the folders of the images, or be in one folder.
-        for mask in (folder / path, folder / Path(path).name):
-            if mask.is_file():
-                levels = read_image(mask)[..., 0]
-                # Masks of 0 and 1, and of 0 and 255; formats with losses blur the edge.
-                masks[path] = levels > levels.max() / 2
-                break
+        mask = find_mask(folder, path)
+        if mask is not None:
+            masks[path] = read_mask(mask)
     if not masks:
         raise ParameterError(f"--masks {folder}: no file in it is named as an image; check --masks")
     return masks

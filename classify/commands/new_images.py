@@ -15,6 +15,7 @@ from ...data.output.terminal import printable
 from ...errors import FreezeframeError
 
 if TYPE_CHECKING:
+    from ...data.output.slice_choice import SliceChoice
     from ..prediction.predictor import Predictor
 
 
@@ -51,9 +52,17 @@ def check_engine(predictor: Predictor) -> None:
     check_idle("weights", idle, "on a head of pixels or of random weights")
 
 
-def named_images(sources: Sequence[Path]) -> list[Path]:
-    """Return the images that arguments name; print the files of folders that are skipped."""
-    return [image for source in sources for image in _images(source)]
+def named_images(sources: Sequence[Path], choice: SliceChoice) -> list[Path]:
+    """Return the images that arguments name; print the files of folders that are skipped.
+
+    Args:
+        sources: images, folders and lists.
+        choice: the slices that are taken of volumes.
+    """
+    from ...data.lists.volume_slices import slice_paths
+
+    files = [image for source in sources for image in _images(source)]
+    return [path for file in files for path in slice_paths(file, choice)]
 
 
 def _images(source: Path) -> list[Path]:

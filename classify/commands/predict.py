@@ -11,7 +11,8 @@ import click
 
 from ...data.output.csv import csv_line
 from ...data.output.json import json_text
-from ...data.output.options import check_idle
+from ...data.output.options import check_idle, slice_options
+from ...data.output.slice_choice import SliceChoice
 from ...data.output.terminal import NOT_DEFINED, console, printable, table
 from .new_images import check_engine, check_readable, engine_options, named_images, print_frames
 
@@ -39,6 +40,7 @@ MOST_COPIES = 10
     type=click.Choice(["table", "csv", "json"]),
     help="Format of the output.",
 )
+@slice_options
 @engine_options
 @click.option(
     "--unfamiliar",
@@ -50,6 +52,7 @@ def predict(
     model: Path,
     sources: tuple[Path, ...],
     output: str,
+    choice: SliceChoice,
     weights: str,
     engine: str,
     unfamiliar: bool,
@@ -64,7 +67,7 @@ def predict(
     check_idle("unfamiliar", output != "table", f"with --format {output}, which has all answers")
     with Predictor(model, weights=weights, engine=engine) as predictor:
         check_engine(predictor)
-        images = named_images(sources)
+        images = named_images(sources, choice)
         # Features are not printed; without them thousands of predictions fit into memory.
         predictions = [
             replace(prediction, features=None) for prediction in predictor.stream(images)

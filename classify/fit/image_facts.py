@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.formats.images import image_mode, read_image_bytes
-from ...data.formats.table import HEAD_BYTES, IMAGE_FORMATS, KINDS, find_format
+from ...data.formats.image_file import open_image
+from ...data.formats.table import IMAGE_FORMATS, KINDS
 from ...errors import FreezeframeError
 from ..task.part import Part
 
@@ -113,12 +112,11 @@ def _kind_and_mode(path: Path, sha256: str) -> tuple[str, str]:
     """Return format and mode of a file; those of its name if it is not there or has changed."""
     by_name = (_KIND_OF_ENDING.get(path.suffix.lower(), ""), "")
     try:
-        data = read_image_bytes(path)
-        row = find_format(data[:HEAD_BYTES])
+        opened = open_image(path)
         # Another file may be there by now.
-        if row is None or hashlib.sha256(data).hexdigest() != sha256:
+        if not opened.kind or opened.sha256 != sha256:
             return by_name
-        mode = image_mode(data)
-        return row.name, mode if mode in MODE_COLUMNS else MODE_COLUMNS[-1]
+        mode = opened.mode()
+        return opened.kind, mode if mode in MODE_COLUMNS else MODE_COLUMNS[-1]
     except (FreezeframeError, OSError, ValueError):
         return by_name

@@ -12,13 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.fingerprints import fingerprint
-from ...data.formats.images import (
-    MAX_PIXELS,
-    count_frames,
-    decode_image,
-    read_image_bytes,
-    resize_image,
-)
+from ...data.formats.image_file import WholeFile, file_of, open_image
+from ...data.formats.images import MAX_PIXELS, resize_image
 from ...errors import ImageError, MissingExtraError
 from ...extract.pipeline import unread_reason
 
@@ -85,10 +80,8 @@ def decode_input(
     """
     path = os.fspath(image) if isinstance(image, str | os.PathLike) else ""
     try:
-        content = _content(image)
-        rgb, frames = _rgb_pixels(content, max_pixels)
+        rgb, sha256, frames = _decoded(image, max_pixels)
         pixels = resize_image(rgb, *input_size, resize)
-        sha256 = hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else ""
         image_print = fingerprint(rgb)
         height, width = rgb.shape[:2]
         return DecodedImage(
@@ -117,29 +110,34 @@ def _picture(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     )
 
 
-def _content(image: ImageInput) -> bytes | NDArray[np.uint8]:
-    """Read the file of a path; return anything else as it is.
+def _decoded(image: ImageInput, max_pixels: int) -> tuple[NDArray[np.uint8], str, int]:
+    """Decode or convert one image.
+
+    Returns:
+        uint8 RGB of shape (height, width, 3); the SHA-256, "" for arrays; the number of frames.
 
     Raises:
-        ImageError: the file is missing.
+        ImageError: the file is missing or damaged, or the image is of another kind or shape.
         OSError: the file cannot be read.
     """
-    if not isinstance(image, str | os.PathLike):
-        return image
-    # A pipe or a device could block for ever.
-    if not Path(image).is_file():
-        raise ImageError("no such file")
-    return read_image_bytes(image)
+    if isinstance(image, str | os.PathLike):
+        # A pipe or a device could block for ever.
+        if not Path(file_of(image)).is_file():
+            raise ImageError("no such file")
+        opened = open_image(image)
+    elif isinstance(image, bytes):
+        opened = WholeFile(image)
+    else:
+        return _rgb_pixels(image), "", 1
+    return opened.pixels(max_pixels), opened.sha256, opened.frames()
 
 
-def _rgb_pixels(image: bytes | NDArray[np.uint8], max_pixels: int) -> tuple[NDArray[np.uint8], int]:
-    """Decode or convert one image into uint8 RGB of (height, width, 3), and count its frames.
+def _rgb_pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Convert pixels into uint8 RGB of (height, width, 3).
 
     Raises:
-        ImageError: the image is damaged, or of another kind or shape.
+        ImageError: the image is of another kind or shape.
     """
-    if isinstance(image, bytes):
-        return decode_image(image, max_pixels=max_pixels), count_frames(image)
     if not isinstance(image, np.ndarray):
         raise ImageError(f"an image must be a path, bytes or an array, got {type(image).__name__}")
     shape = image.shape
@@ -147,9 +145,9 @@ def _rgb_pixels(image: bytes | NDArray[np.uint8], max_pixels: int) -> tuple[NDAr
         raise ImageError(f"pixels must be uint8, got {image.dtype} of shape {shape}")
     if image.ndim == 2:
         # A grey file is decoded into three equal channels, too.
-        return np.repeat(image[..., np.newaxis], 3, axis=2), 1
+        return np.repeat(image[..., np.newaxis], 3, axis=2)
     if image.ndim != 3 or shape[2] != 3:
         raise ImageError(
             f"pixels must be of shape (height, width, 3) or (height, width), got {shape}"
         )
-    return np.ascontiguousarray(image), 1
+    return np.ascontiguousarray(image)

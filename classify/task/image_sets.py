@@ -14,6 +14,7 @@ from ...data.fingerprints import THUMBNAIL
 from ...data.groups import PATIENTS_IGNORED
 from ...data.inspection.inspect import inspect_images
 from ...data.manifest import listing_lines, read_manifest
+from ...data.output.slice_choice import SliceChoice
 from ...data.output.terminal import Progress, Status
 from ...data.splits import join_groups
 from ...errors import ParameterError
@@ -33,6 +34,7 @@ def read_image_set(
     group_regex: str | None = None,
     layout: str | None = None,
     read_patients: bool = True,
+    choice: SliceChoice | None = None,
     cache: bool = True,
     message: Status | None = None,
     progress: Progress | None = None,
@@ -45,6 +47,7 @@ def read_image_set(
         group_regex: see `read_manifest`; a store keeps the groups that it was extracted with.
         layout: see `read_manifest`; only folders have one.
         read_patients: see `read_manifest`; if False, the patients of a store are ignored, too.
+        choice: see `read_manifest`; a store has the slices that it was extracted with.
         cache: see `inspect_images`.
         message: called with each line about how the folder or list was read.
         progress: called with the number of inspected images and of all images.
@@ -69,6 +72,7 @@ def read_image_set(
         require_groups=False,
         layout=layout if path.is_dir() else None,
         read_patients=read_patients,
+        choice=choice,
     )
     if message is not None:
         for line in listing_lines(manifest):

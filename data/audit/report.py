@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -211,7 +210,7 @@ def _small_image(audit: Audit, row: int, symmetry: int) -> Image.Image:
     """
     from PIL import Image
 
-    from ..formats.images import decode_image, read_image_bytes
+    from ..formats.image_file import open_image
 
     images, place = audit.place_of(row)
     small = (
@@ -222,10 +221,10 @@ def _small_image(audit: Audit, row: int, symmetry: int) -> Image.Image:
     if images.root is not None:
         # A report without one picture is better than no report.
         with suppress(FreezeframeError, OSError):
-            data = read_image_bytes(images.root / images.paths[place])
+            opened = open_image(images.root / images.paths[place])
             # The file may have been replaced after the audit.
-            if hashlib.sha256(data).hexdigest() == images.sha256s[place]:
-                small = Image.fromarray(decode_image(data))
+            if opened.sha256 == images.sha256s[place]:
+                small = Image.fromarray(opened.pixels())
     small.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
     quarters, mirrored = divmod(symmetry, 2)
     # Pillow turns counter-clockwise, too, as the symmetries do.

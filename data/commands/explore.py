@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..output.options import layout_option
+from ..output.options import layout_option, volume_options
+from ..output.slice_choice import SliceChoice
 from ..output.terminal import console, printable, progress_bar, rounded_percent, table
 from .source import read_source
 
@@ -28,8 +29,15 @@ UNREADABLE_PRINTED = 20
     help="Folder of the report.",
 )
 @layout_option
+@volume_options
 @click.option("--no-cache", is_flag=True, help="Inspect each image again, and write no cache.")
-def explore(source: Path, output: Path, layout: str | None, no_cache: bool) -> None:
+def explore(
+    source: Path,
+    output: Path,
+    layout: str | None,
+    choice: SliceChoice,
+    no_cache: bool,
+) -> None:
     """Summarise the images of FOLDER or CSV before anything is computed from them.
 
     Prints the number of images of each class, their formats, modes, sizes and brightness. Lists
@@ -45,7 +53,7 @@ def explore(source: Path, output: Path, layout: str | None, no_cache: bool) -> N
     # Checked first: reading the images may take minutes.
     folder = report_folder(output)
     folder.check(REPORT_FILES, [source])
-    manifest = read_source(source, least_classes=1, layout=layout)
+    manifest = read_source(source, choice, least_classes=1, layout=layout)
     with progress_bar("inspecting", "images") as progress:
         inspected = inspect_images(manifest, cache=not no_cache, progress=progress)
     result = summarise(manifest, inspected)

@@ -10,7 +10,8 @@ import click
 import numpy as np
 
 from ...errors import ParameterError
-from ..output.options import Integer, Number, group_options, layout_option
+from ..output.options import Integer, Number, group_options, layout_option, volume_options
+from ..output.slice_choice import SliceChoice
 from ..output.terminal import counted, counts_by_name, printable, progress_bar
 from .source import read_source
 
@@ -67,6 +68,7 @@ MAX_UNREADABLE = 3
 )
 @group_options
 @layout_option
+@volume_options
 @click.option("--no-cache", is_flag=True, help="Inspect every image again; write no cache.")
 def split(
     source: Path,
@@ -80,6 +82,7 @@ def split(
     group_regex: str | None,
     ignore_patient_ids: bool,
     layout: str | None,
+    choice: SliceChoice,
     no_cache: bool,
 ) -> None:
     """List the images in FOLDER or CSV with a split that cuts no group.
@@ -103,6 +106,7 @@ def split(
         raise ParameterError(f"{output}: its folder does not exist; create it first")
     manifest = read_source(
         source,
+        choice,
         group_column=group_column,
         group_regex=group_regex,
         read_patients=not ignore_patient_ids,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import FreezeframeError
-from ..formats.images import read_image
+from ..formats.image_file import read_image
 from ..output.terminal import printable
 
 if TYPE_CHECKING:

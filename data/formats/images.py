@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ...errors import ImageError, ParameterError
 from ..groups import patient_digest
-from ..output.terminal import printable
 from .limits import decoder_guard
 from .regular_file import check_bytes, open_regular
 from .table import HEAD_BYTES, KINDS, ImageFormat, find_format, image_kind
@@ -27,35 +26,6 @@ _PATIENT_BYTES = 2**20
 """Number of bytes after the head in which a patient's identifier is searched.
 
 Without private data, the part of a file before the pixels is shorter."""
-
-
-def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Read one image file, whatever the ending of its name.
-
-    `decode_image` describes how colours, transparency and orientation are handled.
-
-    Args:
-        path: the file.
-        max_pixels: limit of height x width, checked before pixels are decoded.
-
-    Returns:
-        uint8 RGB array of shape (height, width, 3).
-
-    Raises:
-        ImageError: the file cannot be read or is no image; the message is one line and begins with
-            the path.
-        MissingExtraError: it is a DICOM file and pydicom is not installed.
-
-    Examples:
-        >>> read_image("scan.png")
-        Traceback (most recent call last):
-        freezeframe.errors.ImageError: scan.png: No such file or directory
-    """
-    # The functions below raise errors that do not name the path.
-    try:
-        return decode_image(read_image_bytes(path), max_pixels=max_pixels)
-    except (ImageError, OSError, ValueError, MemoryError) as error:
-        raise ImageError(f"{printable(os.fspath(path))}: {error_reason(error)}") from error
 
 
 def error_reason(error: BaseException) -> str:

@@ -25,7 +25,9 @@ _MAX_MESSAGE = 200
 _thread = threading.local()
 
 
-def scale_to_bytes(levels: NDArray[Any]) -> NDArray[np.uint8]:
+def scale_to_bytes(
+    levels: NDArray[Any], limits: tuple[float, float] | None = None
+) -> NDArray[np.uint8]:
     """Scale grey levels linearly: the smallest finite value becomes 0, the largest 255.
 
     NaN becomes 0; infinities are clamped to 0 and 255. A constant image is scaled between its value
@@ -33,6 +35,7 @@ def scale_to_bytes(levels: NDArray[Any]) -> NDArray[np.uint8]:
 
     Args:
         levels: real array of any shape; it is not changed.
+        limits: levels that become 0 and 255 instead; levels beyond them are clamped.
 
     Returns:
         uint8 array of the same shape.
@@ -44,7 +47,7 @@ def scale_to_bytes(levels: NDArray[Any]) -> NDArray[np.uint8]:
     flat = levels.ravel()
     # In blocks: several float64 copies of a large 16-bit image would take much memory.
     blocks = [slice(start, start + _BLOCK_LEVELS) for start in range(0, flat.size, _BLOCK_LEVELS)]
-    low, high = _finite_range(flat, blocks)
+    low, high = _finite_range(flat, blocks) if limits is None else (limits[0] / 2, limits[1] / 2)
     # A constant image is scaled between its value and zero.
     if low == high:
         low = min(low, 0.0)
@@ -56,7 +59,7 @@ def scale_to_bytes(levels: NDArray[Any]) -> NDArray[np.uint8]:
             unit -= low
             unit /= high - low
         np.nan_to_num(unit, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
-        scaled[block] = np.rint(unit * 255)
+        scaled[block] = np.rint(np.clip(unit, 0, 1) * 255)
     return scaled.reshape(levels.shape)
 
 

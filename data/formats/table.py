@@ -17,9 +17,13 @@ from .netpbm import NETPBM_MAGIC, NetpbmReader
 from .pillow import PillowReader, pillow_frames
 from .png import PngReader
 from .tiff.reader import TiffReader
+from .volumes.nifti import NIFTI_MAGIC, NiftiReader, begin_of_gzip
+from .volumes.volume import VolumeReader
 
-HEAD_BYTES = 132
-"""Number of a file's first bytes that `image_kind` needs."""
+HEAD_BYTES = 1024
+"""Number of a file's first bytes that `image_kind` needs.
+
+The head of a NIfTI file has 348 bytes; gzip makes it shorter, but adds the name of the file."""
 
 
 class Reader(Protocol):
@@ -56,6 +60,8 @@ class ImageFormat:
         read_patient_id: function of a file's first bytes that returns the patient's identifier,
             or ""; None for formats without patients.
         needs_plugins: True if some files of this format need optional plugins.
+        volumes: reads the files that hold slices; None for formats without slices.
+        gzipped: True if files may be compressed by gzip as a whole.
     """
 
     name: str
@@ -64,9 +70,13 @@ class ImageFormat:
     reader: Reader
     read_patient_id: Callable[[bytes], str] | None = None
     needs_plugins: bool = False
+    volumes: VolumeReader | None = None
+    gzipped: bool = False
 
     def matches(self, head: bytes) -> bool:
         """Return True if a file with these first bytes is of this format."""
+        if self.gzipped:
+            head = begin_of_gzip(head, HEAD_BYTES)
         return re.match(self.magic, head, re.DOTALL) is not None
 
 
@@ -125,6 +135,15 @@ IMAGE_FORMATS = (
         read_patient_id=read_patient_id,
         needs_plugins=True,
     ),
+    ImageFormat(
+        "NIfTI",
+        (".nii", ".nii.gz"),
+        NIFTI_MAGIC,
+        NiftiReader(),
+        needs_plugins=True,
+        volumes=NiftiReader(),
+        gzipped=True,
+    ),
 )
 
 KINDS = tuple(row.name for row in IMAGE_FORMATS)
@@ -132,6 +151,26 @@ KINDS = tuple(row.name for row in IMAGE_FORMATS)
 
 IMAGE_ENDINGS = frozenset(ending for row in IMAGE_FORMATS for ending in row.endings)
 """File name endings of all formats."""
+
+
+def needs_plugins(kind: str) -> bool:
+    """Return True if a library that may be missing decides whether files of a format are read.
+
+    Args:
+        kind: name of the format; files of no format need no plugin, but a later version may know
+            them.
+    """
+    return kind == "" or any(row.name == kind and row.needs_plugins for row in IMAGE_FORMATS)
+
+
+def has_image_ending(name: str) -> bool:
+    """Return True if a file's name ends as that of some format.
+
+    Examples:
+        >>> has_image_ending("Brain.NII.GZ"), has_image_ending("notes.gz")
+        (True, False)
+    """
+    return name.lower().endswith(tuple(IMAGE_ENDINGS))
 
 
 def find_format(head: bytes) -> ImageFormat | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from .table import IMAGE_FORMATS
 
 UNREAD_FORMATS = {
-    ".nii": "NIfTI",
-    ".nii.gz": "NIfTI",
     ".mgh": "MGH",
     ".mgz": "MGH",
     ".mha": "MetaImage",
@@ -39,8 +37,8 @@ def unread_reason(name: str) -> str:
         name: name of the file.
 
     Examples:
-        >>> unread_reason("brain.nii.gz"), unread_reason("notes.txt")
-        ('NIfTI is not read', 'not an image')
+        >>> unread_reason("brain.nrrd"), unread_reason("notes.txt")
+        ('NRRD is not read', 'not an image')
     """
     for ending, kind in UNREAD_FORMATS.items():
         if name.lower().endswith(ending):

@@ -187,7 +187,7 @@ def _versions() -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     versions = [f"freezeframe {VERSION}"]
-    for package in ("Pillow", "pydicom", "numpy"):
+    for package in ("Pillow", "pydicom", "nibabel", "h5py", "numpy"):
         with suppress(PackageNotFoundError):
             versions.append(f"{package} {version(package)}")
     return ", ".join(versions)

@@ -6,7 +6,6 @@ cache keeps the facts for the next run.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
@@ -18,8 +17,9 @@ from numpy.typing import NDArray
 
 from ...errors import FreezeframeError, ImageError
 from ..fingerprints import fingerprint
-from ..formats.images import count_frames, decode_image, error_reason, image_mode, read_image_bytes
-from ..formats.table import HEAD_BYTES, find_format
+from ..formats.image_file import ImageFile, file_of, open_image
+from ..formats.images import error_reason
+from ..formats.table import needs_plugins
 from ..manifest import Manifest
 from ..output.terminal import Progress
 from .cache import InspectionCache, cache_path
@@ -125,45 +125,40 @@ def _inspect_content(paths: list[Path], sha256: str) -> tuple[ImageFacts, bool]:
 
 def _inspect_file(path: Path, sha256: str) -> tuple[ImageFacts, bool]:
     """Return the facts about a file, and True if every file of that SHA-256 shares them."""
-    row = None
+    opened: ImageFile | None = None
     n_bytes = 0
     try:
-        n_bytes = path.stat().st_size
-        data = read_image_bytes(path)
-        row = find_format(data[:HEAD_BYTES])
-        image = decode_image(data)
-        mode = image_mode(data)
-        frames = count_frames(data)
+        n_bytes = Path(file_of(path)).stat().st_size
+        opened = open_image(path)
+        image = opened.pixels()
+        mode = opened.mode()
+        frames = opened.frames()
     except (FreezeframeError, OSError, ValueError, MemoryError) as error:
-        kind = row.name if row else ""
+        kind = opened.kind if opened else ""
         facts = ImageFacts(kind=kind, n_bytes=n_bytes, reason=error_reason(error))
         # The next attempt may succeed with more memory, or with a plugin that is installed later.
         lasting = (
             isinstance(error, ImageError)
             and not isinstance(error.__cause__, MemoryError)
-            and row is not None
-            and not row.needs_plugins
+            and opened is not None
+            and not needs_plugins(kind)
         )
-        return facts, lasting and _has_sha256(data, sha256)
+        return facts, bool(lasting and opened and opened.sha256 == sha256)
     brightness, contrast = _grey_levels(image)
     height, width = image.shape[:2]
     facts = ImageFacts(
         fingerprint=fingerprint(image),
-        kind=row.name if row else "",
+        kind=opened.kind,
         mode=mode,
         height=height,
         width=width,
         brightness=brightness,
         contrast=contrast,
-        n_bytes=len(data),
+        n_bytes=opened.n_bytes,
         frames=frames,
     )
-    return facts, _has_sha256(data, sha256)
-
-
-def _has_sha256(data: bytes, sha256: str) -> bool:
-    """Return True if the file has not changed since its SHA-256 was computed."""
-    return hashlib.sha256(data).hexdigest() == sha256
+    # The file may have changed since its SHA-256 was computed.
+    return facts, opened.sha256 == sha256
 
 
 def _grey_levels(image: NDArray[np.uint8]) -> tuple[float, float]:

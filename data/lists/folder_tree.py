@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from ...errors import ImageError, ManifestError
 from ..formats.regular_file import file_sha256, open_regular
-from ..formats.table import HEAD_BYTES, IMAGE_ENDINGS, image_kind
+from ..formats.table import HEAD_BYTES, has_image_ending, image_kind
 from ..formats.unread import read_formats, unread_reason
 from ..output.encodings import name_problem
 from ..output.skipped import skipped_sentence
@@ -48,13 +48,15 @@ class TreeImage:
 
 
 def read_folder_tree(
-    root: Path, layout: str | None = None
+    root: Path, layout: str | None = None, masks: Path | None = None
 ) -> tuple[list[TreeImage], Skipped, tuple[str, ...]]:
     """Find the images below a folder; folder names give their splits and classes.
 
     Args:
         root: the folder.
         layout: see `find_layout`.
+        masks: folder of the masks that label the images; then folders are no classes, and images
+            below this one are skipped. None for images in class folders.
 
     Returns:
         The images; the paths that are skipped, each with the reason; and notes about the layout.
@@ -64,6 +66,8 @@ def read_folder_tree(
     """
     skipped: Skipped = []
     files = _image_files(root, skipped)
+    if masks is not None:
+        return _unlabelled(root, files, skipped, masks), skipped, ()
     tree_layout = find_layout(root, (path.parts[:-1] for path, *_ in files), layout)
     images = _label(tree_layout, files, skipped)
     images = _drop_nested_copies(root, images, skipped)
@@ -73,6 +77,25 @@ def read_folder_tree(
             f"{root}: no images{place}; expected FOLDER/<class>/<image>{skipped_details(skipped)}"
         )
     return images, skipped, tree_layout.notes
+
+
+def _unlabelled(
+    root: Path, files: Sequence[tuple[PurePosixPath, str, str]], skipped: Skipped, masks: Path
+) -> list[TreeImage]:
+    """Return the images that are no masks, with "" as their class.
+
+    Raises:
+        ManifestError: there are none.
+    """
+    images = []
+    for path, sha256, problem in files:
+        if (root / path).resolve().is_relative_to(masks.resolve()):
+            skipped.append((str(path), "a mask"))
+        else:
+            images.append(TreeImage(path, sha256, ("",), "", problem))
+    if not images:
+        raise ManifestError(f"{root}: no images{skipped_details(skipped)}; check the folder")
+    return images
 
 
 def skipped_details(skipped: Iterable[tuple[str, str]]) -> str:
@@ -94,7 +117,7 @@ def find_images(root: Path) -> tuple[list[Path], Skipped]:
     images = []
     for path in _walk(root, skipped):
         # A damaged file with the ending of an image is reported when it is read.
-        if path.suffix.lower() in IMAGE_ENDINGS or _begins_as_image(path):
+        if has_image_ending(path.name) or _begins_as_image(path):
             images.append(path)
         else:
             skipped.append((_relative_text(path, root), unread_reason(path.name)))
@@ -184,7 +207,7 @@ def _check_file(path: Path) -> tuple[bool, str, str]:
     A file with the ending of an image counts as an image even if it is damaged, so that extraction
     reports it.
     """
-    named_as_image = path.suffix.lower() in IMAGE_ENDINGS
+    named_as_image = has_image_ending(path.name)
     try:
         with open_regular(path) as (file, n_bytes):
             head = file.read(min(HEAD_BYTES, n_bytes))

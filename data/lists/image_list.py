@@ -9,13 +9,15 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from ...errors import ImageError, ManifestError
 from ..formats.regular_file import file_sha256, open_regular, read_regular
+from ..formats.volumes.slice_path import split_slice
 from ..output.csv import restore_text
 from ..splits import SPLIT_NAMES
-from .list_header import read_header
+from .list_header import REQUIRED, read_header
 
 GROUP_COLUMN = "group"
 """Column of a CSV that names the group of each image; its names count in that list only."""
@@ -24,6 +26,9 @@ PATIENT_COLUMN = "patient"
 """Column of a CSV that names the patient of each image, the same in all sets."""
 
 NO_SUCH_FILE = "no such file"
+
+NO_LABEL = {"label": "unlabelled"}
+"""Cell of a row whose label comes from elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,11 @@ class ListedImage:
 
 
 def read_image_list(
-    source: Path, group_column: str | None = None, *, require_groups: bool = True
+    source: Path,
+    group_column: str | None = None,
+    *,
+    require_groups: bool = True,
+    labelled: bool = True,
 ) -> tuple[list[ListedImage], list[tuple[str, str]], tuple[str, ...]]:
     """List the images of a CSV file.
 
@@ -61,6 +70,7 @@ def read_image_list(
         group_column: column whose names mean the same patient or study in all sets, beside those
             of `PATIENT_COLUMN`.
         require_groups: raise an error if the column that `group_column` names is missing.
+        labelled: True if the list must have labels; False leaves them out.
 
     Returns:
         The images, sorted by path; the paths that are skipped, each with the reason; and notes
@@ -72,14 +82,14 @@ def read_image_list(
     images: dict[str, ListedImage] = {}
     skipped: list[tuple[str, str]] = []
     lines = _read_text(source)
-    header = read_header(source, lines)
+    header = read_header(source, lines, REQUIRED if labelled else ("path",))
     if require_groups and group_column and group_column not in header.columns:
         raise ManifestError(
             f"{source}: has no column {group_column!r}; "
             f"choose one of {', '.join(sorted(header.columns))}"
         )
     for place, row in _rows(source, lines, header.columns, header.delimiter):
-        image = _read_row(row, source.parent, place, group_column)
+        image = _read_row(row if labelled else row | NO_LABEL, source.parent, place, group_column)
         # Two equal lines mean the same; of two different lines, one must be wrong.
         listed = images.setdefault(image.path, image)
         if listed != image:
@@ -203,11 +213,16 @@ def _cell(row: Mapping[str, str], column: str) -> str:
 
 
 def _digest(path: Path) -> tuple[str, str]:
-    """Return the SHA-256 of a file, and the reason if it cannot be read.
+    """Return the SHA-256 of a file or slice, and the reason if it cannot be read.
 
     A file that cannot be read is listed without SHA-256, so that extraction reports it.
     """
+    volume, name = split_slice(path)
     try:
+        if name is not None:
+            status = Path(volume).stat()
+            sha256 = _volume_digest(volume, status.st_size, status.st_mtime_ns)
+            return name.sha256(sha256), ""
         with open_regular(path) as (file, n_bytes):
             return file_sha256(file, n_bytes), ""
     except (FileNotFoundError, NotADirectoryError):
@@ -216,6 +231,13 @@ def _digest(path: Path) -> tuple[str, str]:
         return "", str(error)
     except (OSError, ValueError) as error:
         return "", f"cannot be read ({getattr(error, 'strerror', None) or error})"
+
+
+@lru_cache(maxsize=16)
+def _volume_digest(path: str, _n_bytes: int, _time: int) -> str:
+    """Return the SHA-256 of a volume, once for rows of its slices; a changed file is read again."""
+    with open_regular(path) as (file, n_bytes):
+        return file_sha256(file, n_bytes)
 
 
 def _missing_notes(root: Path, images: Sequence[ListedImage]) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from ...errors import ParameterError
+from .slice_choice import AXES, SliceChoice
 
 Command = Callable[..., Any]
 
@@ -105,6 +107,44 @@ def layout_option(command: Command) -> Command:
         help="Meaning of the top folders of FOLDER, and of the folders in them. "
         "[default: by their names]",
     )(command)
+
+
+def volume_options(command: Command) -> Command:
+    """Add --label-from-mask to the `slice_options`."""
+    return click.option(
+        "--label-from-mask",
+        metavar="FOLDER[:N]",
+        help="Label images by their masks in this folder, named as the images: positive with at "
+        "least N pixels (1 if N is left out), else negative.",
+    )(slice_options(command))
+
+
+def slice_options(command: Command) -> Command:
+    """Add the options on slices of volumes, which the command gets as one argument, `choice`."""
+
+    @wraps(command)
+    def with_choice(
+        *arguments: Any, slices: str, axis: str, label_from_mask: str | None = None, **options: Any
+    ) -> Any:
+        choice = SliceChoice(slices, axis, label_from_mask)
+        return command(*arguments, choice=choice, **options)
+
+    chosen = click.option(
+        "--slices",
+        default="all",
+        show_default=True,
+        metavar="all|content|middle:N|every:K",
+        help="Slices of volumes to take: all, those that are not blank, the N in the middle, or "
+        "each K-th one.",
+    )
+    axis = click.option(
+        "--axis",
+        default="axial",
+        show_default=True,
+        type=click.Choice(AXES),
+        help="Axis of the body that volumes are cut across.",
+    )
+    return chosen(axis(with_choice))
 
 
 def class_options(command: Command) -> Command:

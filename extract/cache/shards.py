@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.formats.images import read_image, read_image_bytes, resize_image
+from ...data.formats.image_file import open_image, read_image
+from ...data.formats.images import read_image_bytes, resize_image
 from ...data.formats.limits import scale_to_bytes
-from ...data.formats.table import HEAD_BYTES, image_kind
 from ...data.manifest import Image, Manifest
 from ...data.output.cache_folder import cache_place
 from ...data.output.files import whole_file
@@ -67,24 +67,28 @@ def default_path(settings: Settings) -> Path:
     return cache_place(f"features/{settings.backbone}-{settings.layers[0]}-{key}.h5")
 
 
-def content(picture: Picture, settings: Settings) -> bytes:
-    """Return the bytes that identify an image in the cache.
-
-    They are the bytes of its file. For an array, they are those of a BMP file of the pixels that
-    the backbone will see.
+def digest(picture: Picture, settings: Settings) -> str:
+    """Return the SHA-256 that identifies an image in the cache, hexadecimal.
 
     Raises:
         ImageError: the file cannot be read, or is no image.
     """
+    if not isinstance(picture, Path):
+        return hashlib.sha256(content(picture, settings)).hexdigest()
+    # Only the first bytes are checked here; a broken image fails when it is computed.
+    with suppress(ImageError, OSError, ValueError, MemoryError):
+        opened = open_image(picture)
+        if opened.kind:
+            return opened.sha256
+    # Reading the file again raises an error with the reason.
+    read_image(picture)
+    raise ImageError(f"{printable(str(picture))}: changed while it was read")
+
+
+def content(picture: Picture, settings: Settings) -> bytes:
+    """Return the bytes of a file; for an array, of a BMP file of what the backbone will see."""
     if isinstance(picture, Path):
-        # Only the first bytes are checked here; a broken image fails when it is computed.
-        with suppress(ImageError, OSError, ValueError, MemoryError):
-            data = read_image_bytes(picture)
-            if image_kind(data[:HEAD_BYTES]):
-                return data
-        # Reading the file again raises an error with the reason.
-        read_image(picture)
-        raise ImageError(f"{printable(str(picture))}: changed while it was read")
+        return read_image_bytes(picture)
     from PIL import Image as pillow  # noqa: N813
 
     # Resizing comes first: images that look the same to the backbone share a row.

@@ -5,7 +5,6 @@ Images go in, features come out, and a feature store is the cache.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextlib import suppress
 from dataclasses import replace
@@ -22,7 +21,7 @@ from ...features.rows.pooling import POOLINGS, pool
 from ...features.store import FeatureStore
 from ..plan.preflight import check_alike
 from ..settings import Settings
-from .shards import ADVICE, COMMAND, FeatureCache, Picture, content, default_path
+from .shards import ADVICE, COMMAND, FeatureCache, Picture, default_path, digest
 
 
 class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -133,9 +132,7 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         pictures = _pictures(X)
         cache = self._cache()
-        sha256s = [
-            hashlib.sha256(content(picture, cache.settings)).hexdigest() for picture in pictures
-        ]
+        sha256s = [digest(picture, cache.settings) for picture in pictures]
         # Another process may be joining stores now. This error does not matter: below, the lock
         # keeps other processes away.
         with suppress(StoreError, OSError):

@@ -14,7 +14,9 @@ from ...data.output.options import (
     check_idle,
     group_options,
     layout_option,
+    volume_options,
 )
+from ...data.output.slice_choice import SliceChoice
 from ...data.output.terminal import printable
 
 
@@ -22,6 +24,7 @@ from ...data.output.terminal import printable
 @click.argument("source", metavar="[FOLDER|CSV]", required=False, type=click.Path(path_type=Path))
 @group_options
 @layout_option
+@volume_options
 @click.option(
     "--layer",
     "layers",
@@ -116,6 +119,7 @@ def extract_features(
     group_regex: str | None,
     ignore_patient_ids: bool,
     layout: str | None,
+    choice: SliceChoice,
     max_failed: float,
     overwrite: bool,
     workers: int | None,
@@ -152,6 +156,7 @@ def extract_features(
         group_regex=group_regex,
         read_patients=not ignore_patient_ids,
         layout=layout,
+        choice=choice,
     )
     extract_and_report(
         manifest,

@@ -34,7 +34,7 @@ from freezeframe.data.duplicates.pairs import (
 )
 from freezeframe.data.duplicates.symmetries import apply_symmetry
 from freezeframe.data.fingerprints import fingerprint
-from freezeframe.data.formats.images import read_image
+from freezeframe.data.formats.image_file import read_image
 from freezeframe.data.inspection.inspect import inspect_images
 from freezeframe.data.manifest import read_manifest
 

@@ -27,7 +27,8 @@ from freezeframe.classify.runs.model_file import load_model, save_model
 from freezeframe.classify.runs.training_file import TRAINING_FILE
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.demo.drawing import draw_slice
-from freezeframe.data.formats.images import read_image, resize_image
+from freezeframe.data.formats.image_file import read_image
+from freezeframe.data.formats.images import resize_image
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings

@@ -25,11 +25,12 @@ from safetensors.numpy import save_file
 from freezeframe import FreezeframeError, ModelFileError, ParameterError, Predictor, read_image
 from freezeframe.__main__ import cli
 from freezeframe.classify.fit.fitting import fit_classifier
-from freezeframe.classify.prediction import image_input, shared_engine
+from freezeframe.classify.prediction import shared_engine
 from freezeframe.classify.prediction.prediction import Prediction
 from freezeframe.classify.runs import model_file
 from freezeframe.classify.runs.model_file import load_model, save_model
 from freezeframe.classify.task.task import make_task
+from freezeframe.data.formats import image_file
 from freezeframe.data.manifest import read_manifest
 from freezeframe.data.output.csv import restore_text
 from freezeframe.extract.extraction import extract_features
@@ -179,7 +180,7 @@ def test_an_unreadable_image_has_an_error_and_stops_no_other(
         "the file is empty",
         "no such file",
         "no such file",
-        "not a JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM or DICOM file",
+        "not a JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM, DICOM or NIfTI file",
         "the file is empty",
         "pixels must be uint8, got float64 of shape (4, 4, 3)",
         "pixels must be of shape (height, width, 3) or (height, width), got (4, 4, 4)",
@@ -205,7 +206,7 @@ def test_a_missing_decoder_is_an_error_of_the_image(
     def missing(data: bytes, **_: Any) -> np.ndarray:
         raise MissingExtraError("pydicom", "dicom", "reading DICOM files")
 
-    monkeypatch.setattr(image_input, "decode_image", missing)
+    monkeypatch.setattr(image_file, "decode_image", missing)
     with Predictor(model) as predictor:
         (prediction,) = predictor.predict([files(folder)[0]])
     assert prediction.error.startswith("reading DICOM files needs pydicom, which is not installed")
@@ -293,13 +294,13 @@ def test_decoding_waits_for_no_other_thread(
         monkeypatch.setattr(engine, "forward", slow_forward)
         thread = threading.Thread(target=predictor.predict, args=[[first]])
         thread.start()
-        read = image_input.read_image_bytes
+        read = image_file.read_image_bytes
 
         def noted(path: Any) -> bytes:
             decoded.set()
             return read(path)
 
-        monkeypatch.setattr(image_input, "read_image_bytes", noted)
+        monkeypatch.setattr(image_file, "read_image_bytes", noted)
         (prediction,) = predictor.predict([second])
         thread.join()
     assert prediction.error == ""

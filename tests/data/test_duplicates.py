@@ -22,7 +22,7 @@ from freezeframe.data.duplicates.pairs import NearPairs, duplicate_groups, merge
 from freezeframe.data.duplicates.remembered import remembered_near_pairs
 from freezeframe.data.duplicates.symmetries import SYMMETRY_NAMES, apply_symmetry, inverse
 from freezeframe.data.fingerprints import THUMBNAIL, fingerprint
-from freezeframe.data.formats.images import read_image
+from freezeframe.data.formats.image_file import read_image
 
 
 def thumbnail(image: Image.Image) -> NDArray[np.uint8]:

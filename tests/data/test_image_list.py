@@ -13,7 +13,8 @@ from PIL import Image
 
 from freezeframe import FeatureStore, ManifestError
 from freezeframe.__main__ import cli
-from freezeframe.data.formats.images import patient_group, read_image
+from freezeframe.data.formats.image_file import read_image
+from freezeframe.data.formats.images import patient_group
 from freezeframe.data.formats.regular_file import MAX_FILE_BYTES
 from freezeframe.data.formats.table import IMAGE_FORMATS
 from freezeframe.data.manifest import listing_lines, read_manifest
@@ -194,14 +195,14 @@ class TestFilesWithoutEnd:
 
 class TestSkippedFiles:
     def test_a_folder_of_formats_that_are_not_read(self, images: Path) -> None:
-        for name in ("x/1.nii.gz", "x/2.NII.GZ", "x/3.nii", "y/4.txt"):
+        for name in ("x/1.nrrd", "x/2.NRRD", "x/3.mgz", "y/4.txt"):
             (images / "other" / name).parent.mkdir(parents=True, exist_ok=True)
             (images / "other" / name).write_bytes(b"?")
         with pytest.raises(ManifestError) as caught:
             read_manifest(images / "other")
         message = str(caught.value)
         assert "no images; expected FOLDER/<class>/<image>; skipped: " in message
-        assert "NIfTI is not read (.nii.gz 2, .nii 1)" in message
+        assert "NRRD is not read (.nrrd 2)" in message
         assert "not an image (.txt 1)" in message
         # Each format that is read is named, with the endings of its files.
         for row in IMAGE_FORMATS:
@@ -219,10 +220,10 @@ class TestSkippedFiles:
     @pytest.mark.parametrize("command", ["audit", "split", "extract-features"])
     def test_each_command_lists_them(self, images: Path, command: str) -> None:
         for number in range(5):
-            (images / "scans/a" / f"{number}.nii").write_bytes(b"?")
+            (images / "scans/a" / f"{number}.nrrd").write_bytes(b"?")
         arguments = PIXELS if command == "extract-features" else []
         result = CliRunner().invoke(cli, [command, "scans", *arguments])
-        line = "skipped, NIfTI is not read (.nii 5): a/0.nii, a/1.nii, a/2.nii and 2 more"
+        line = "skipped, NRRD is not read (.nrrd 5): a/0.nrrd, a/1.nrrd, a/2.nrrd and 2 more"
         assert line in result.stderr.splitlines()
         assert "formats that are read: JPEG (.jpg" in result.stderr
 

@@ -24,7 +24,8 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from freezeframe import FreezeframeError, ImageError, ParameterError
 from freezeframe.data.formats import limits
-from freezeframe.data.formats.images import RESIZE_METHODS, decode_image, read_image, resize_image
+from freezeframe.data.formats.image_file import read_image
+from freezeframe.data.formats.images import RESIZE_METHODS, decode_image, resize_image
 from freezeframe.data.formats.limits import scale_to_bytes
 from freezeframe.data.formats.table import HEAD_BYTES, IMAGE_FORMATS, image_kind
 
@@ -422,7 +423,7 @@ def test_errors_begin_with_the_path(tmp_path: Path) -> None:
         "empty.png": (b"", "the file is empty"),
         "text.jpg": (
             b"hello, world\n" * 99,
-            "not a JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM or DICOM file",
+            "not a JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM, DICOM or NIfTI file",
         ),
         "cut.jpg": (SMALL["JPEG"][:-40], "JPEG that cannot be decoded: image file is truncated"),
         "cut.png": (SMALL["PNG"][:-1], "PNG that is truncated"),

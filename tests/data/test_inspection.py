@@ -19,8 +19,9 @@ from PIL import Image
 
 from freezeframe import ImageError
 from freezeframe.data.fingerprints import Fingerprint, fingerprint
-from freezeframe.data.formats.images import image_mode, read_image
-from freezeframe.data.inspection import inspect as inspection
+from freezeframe.data.formats import image_file
+from freezeframe.data.formats.image_file import read_image
+from freezeframe.data.formats.images import image_mode
 from freezeframe.data.inspection.cache import (
     BATCH,
     InspectionCache,
@@ -51,13 +52,13 @@ def rows_of(results: list[ImageFacts]) -> list[tuple[Any, ...]]:
 def count_decoding(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Collect the sizes of all files that are decoded from now on."""
     decoded: list[int] = []
-    decode = inspection.decode_image
+    decode = image_file.decode_image
 
-    def count_and_decode(data: bytes) -> Any:
+    def count_and_decode(data: bytes, **options: Any) -> Any:
         decoded.append(len(data))
-        return decode(data)
+        return decode(data, **options)
 
-    monkeypatch.setattr(inspection, "decode_image", count_and_decode)
+    monkeypatch.setattr(image_file, "decode_image", count_and_decode)
     return decoded
 
 
@@ -178,11 +179,11 @@ def test_temporary_failures_are_not_cached(folder: Path, monkeypatch: pytest.Mon
     assert inspect_files([(path, sha256)])[0].reason == "No such file or directory"
     path.write_bytes(content)
 
-    def no_memory(data: bytes) -> Any:
+    def no_memory(data: bytes, **_: Any) -> Any:
         raise ImageError("not enough memory") from MemoryError()
 
     with monkeypatch.context() as patch:
-        patch.setattr(inspection, "decode_image", no_memory)
+        patch.setattr(image_file, "decode_image", no_memory)
         assert inspect_files([(path, sha256)])[0].reason == "not enough memory"
     assert inspect_files([(path, sha256)])[0].reason == ""
 

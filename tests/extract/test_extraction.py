@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from freezeframe import FeatureStore, MissingExtraError, ParameterError, StoreError
-from freezeframe.data.formats.images import read_image, resize_image
+from freezeframe.data.formats.image_file import read_image
+from freezeframe.data.formats.images import resize_image
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract import extraction
 from freezeframe.extract.backbones.table import BACKBONES

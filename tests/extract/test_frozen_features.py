@@ -28,7 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from freezeframe import FeatureStore, FrozenFeatures, ImageError, ParameterError, StoreError
-from freezeframe.data.formats.images import read_image
+from freezeframe.data.formats.image_file import read_image
 from freezeframe.data.manifest import Manifest, read_manifest
 from freezeframe.extract import extraction
 from freezeframe.extract.backbones.table import BACKBONES
@@ -414,7 +414,7 @@ def test_an_unreadable_image_is_named_and_the_others_are_kept(
         (
             "text.png",
             b"no image",
-            "not a JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM or DICOM file",
+            "not a JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM, DICOM or NIfTI file",
         ),
     ):
         (folder / name).write_bytes(content)

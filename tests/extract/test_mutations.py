@@ -17,7 +17,8 @@ from PIL import Image
 
 from freezeframe import ImageError
 from freezeframe.data.formats import limits, samples
-from freezeframe.data.formats.images import MAX_PIXELS, decode_image, read_image
+from freezeframe.data.formats.image_file import read_image
+from freezeframe.data.formats.images import MAX_PIXELS, decode_image
 from freezeframe.data.formats.limits import MAX_SIDE
 from freezeframe.data.formats.regular_file import MAX_FILE_BYTES
 

@@ -22,7 +22,8 @@ from freezeframe.classify.runs.model_file import FittedHead, load_model, save_mo
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.duplicates.pairs import duplicate_groups
 from freezeframe.data.fingerprints import fingerprint
-from freezeframe.data.formats.images import read_image, resize_image
+from freezeframe.data.formats.image_file import read_image
+from freezeframe.data.formats.images import resize_image
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.backbones.table import BACKBONES, find_backbone
 from freezeframe.extract.backbones.weights import load_weights, weights_digest

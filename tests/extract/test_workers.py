@@ -38,7 +38,8 @@ from freezeframe.classify.fit.fitting import fit_classifier
 from freezeframe.classify.prediction.predictor import Predictor
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.demo.images import make_demo_images
-from freezeframe.data.formats.images import read_image, resize_image
+from freezeframe.data.formats.image_file import read_image
+from freezeframe.data.formats.images import resize_image
 from freezeframe.data.manifest import read_manifest
 from freezeframe.errors import WorkerWarning
 from freezeframe.extract import devices, extraction, settings

@@ -24,7 +24,7 @@ from freezeframe.__main__ import cli
 from freezeframe.data import fingerprints
 from freezeframe.data.duplicates import pairs as duplicates
 from freezeframe.data.fingerprints import fingerprint
-from freezeframe.data.formats.images import read_image
+from freezeframe.data.formats.image_file import read_image
 from freezeframe.data.manifest import Image as Listed
 from freezeframe.data.manifest import Manifest, read_manifest
 from freezeframe.extract import extraction, report

@@ -1,0 +1,1 @@
+"""Volumes: files with the slices of one body part, and which slice a path names."""

@@ -1,0 +1,103 @@
+"""The slices of the volumes in a folder or list that are taken as images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from ...errors import ImageError, ManifestError
+from ..formats.image_file import read_volume_header, slices_with_content
+from ..formats.volumes.slice_path import SliceName, path_order, split_slice
+from ..output.slice_choice import SliceChoice
+
+
+class VolumeSlice(NamedTuple):
+    """An image of a list: a slice, or a file without slices.
+
+    Attributes:
+        place: number of its file in the list.
+        path: path relative to the list's folder.
+        sha256: digest that identifies its pixels, hexadecimal; "" if its file cannot be read.
+        group: name of the group in the list; without one, the path of the volume.
+    """
+
+    place: int
+    path: str
+    sha256: str
+    group: str
+
+
+def expand_volumes(
+    root: Path, files: Sequence[tuple[str, str, str]], choice: SliceChoice
+) -> tuple[list[VolumeSlice], bool]:
+    """Return the images of a list: the chosen slices of each volume, and all other files.
+
+    A volume that cannot be read stays one image, so that its problem is reported as that of a file.
+
+    Args:
+        root: folder of the list.
+        files: path, SHA-256 and group of each file or slice; "" for a SHA-256 that is unknown.
+        choice: which slices; a slice that the list names itself is always taken.
+
+    Returns:
+        The images, sorted by path; and True if any is a slice.
+
+    Raises:
+        ManifestError: two images have one path, or slices of one volume are in several groups.
+        MissingExtraError: a library for a format is not installed.
+    """
+    images: dict[str, VolumeSlice] = {}
+    groups: dict[str, str] = {}
+    for place, (path, sha256, group) in enumerate(files):
+        volume, slices = _slices(root, path, sha256, choice)
+        group = group or volume
+        # The slices of one volume are the images of one patient.
+        if volume and groups.setdefault(volume, group) != group:
+            raise ManifestError(
+                f"{path}: slices of its volume are in the groups {groups[volume]!r} and {group!r}; "
+                "give them one group"
+            )
+        for name, digest in slices:
+            if name in images:
+                raise ManifestError(f"{name}: is listed twice; keep the slice or its volume")
+            images[name] = VolumeSlice(place, name, digest, group)
+    return [images[path] for path in sorted(images, key=path_order)], bool(groups)
+
+
+def slice_paths(path: Path, choice: SliceChoice) -> list[Path]:
+    """Return the paths of the chosen slices of a volume; any other path as it is.
+
+    Raises:
+        MissingExtraError: a library for the format is not installed.
+    """
+    names = _slice_names(path, choice)
+    return [path] if names is None else [Path(name.path(str(path))) for name in names]
+
+
+def _slices(
+    root: Path, path: str, sha256: str, choice: SliceChoice
+) -> tuple[str, list[tuple[str, str]]]:
+    """Return the volume of a listed path, "" for none, and path and digest of its images."""
+    if split_slice(root / path)[1] is not None:
+        return path.rpartition("#")[0], [(path, sha256)]
+    names = _slice_names(root / path, choice) if sha256 else None
+    if names is None:
+        return "", [(path, sha256)]
+    return path, [(name.path(path), name.sha256(sha256)) for name in names]
+
+
+def _slice_names(path: Path, choice: SliceChoice) -> list[SliceName] | None:
+    """Return the chosen slices of a file; None for one without slices, or that cannot be read."""
+    if split_slice(path)[1] is not None:
+        return None
+    # The problem of a file is reported when it is read as an image.
+    with suppress(ImageError, OSError, ValueError):
+        header = read_volume_header(path)
+        if header is not None:
+            numbers = choice.numbers(header.count(choice.axis))
+            if numbers is None:
+                numbers = slices_with_content(path, choice.axis)
+            return [SliceName(choice.axis, number) for number in numbers]
+    return None
