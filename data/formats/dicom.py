@@ -70,16 +70,15 @@ class DicomReader:
             ...     DicomReader().decode(file.read(), max_pixels=10_000).shape
             (64, 64, 3)
         """
-        # pydicom inflates these files as a whole before anything in them can be checked.
-        if _DEFLATED in data:
+        if is_deflated(data):
             raise ImageError("DICOM of deflated transfer syntax, which is not supported")
-        header = _read(data)
+        header = read_header(data)
         from pydicom.pixels import pixel_array
 
-        _check_header(header, max_pixels)
+        check_pixels(header, max_pixels)
         pixels = pixel_array(header, index=0)
         # An embedded JPEG has its own header, and may claim another size: then this line raises.
-        rgb = np.broadcast_to(_to_rgb(pixels, header), (header.Rows, header.Columns, 3))
+        rgb = np.broadcast_to(to_rgb(pixels, header), (header.Rows, header.Columns, 3))
         return np.array(np.clip(rgb, 0, 255), dtype=np.uint8, order="C")
 
     def mode(self, data: bytes) -> str:
@@ -88,13 +87,18 @@ class DicomReader:
         Raises:
             MissingExtraError: pydicom is not installed.
         """
-        header = _read(data, stop_before_pixels=True)
+        header = read_header(data, stop_before_pixels=True)
         return str(header.get("PhotometricInterpretation", ""))
 
     def frames(self, data: bytes) -> int:
         """Return the number of frames that a file names; 1 if it names none."""
-        header = _read(data, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
+        header = read_header(data, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
         return max(1, int(header.get("NumberOfFrames") or 1))
+
+
+def is_deflated(data: bytes) -> bool:
+    """Return True for a file that pydicom would inflate as a whole, before anything is checked."""
+    return _DEFLATED in data
 
 
 def read_patient_id(data: bytes) -> str:
@@ -102,16 +106,16 @@ def read_patient_id(data: bytes) -> str:
 
     Without pydicom, and for deflated files, the result is "", too.
     """
-    if _DEFLATED in data:
+    if is_deflated(data):
         return ""
     try:
-        header = _read(data, stop_before_pixels=True, specific_tags=["PatientID"])
+        header = read_header(data, stop_before_pixels=True, specific_tags=["PatientID"])
     except MissingExtraError:
         return ""
     return str(header.get("PatientID", "") or "").strip()
 
 
-def _read(data: bytes, **options: Any) -> Any:
+def read_header(data: bytes, **options: Any) -> Any:
     """Return pydicom's data set of a file, with the transfer syntax that the file may lack.
 
     Args:
@@ -136,7 +140,7 @@ def _read(data: bytes, **options: Any) -> Any:
     return header
 
 
-def _check_header(header: Any, max_pixels: int) -> None:
+def check_pixels(header: Any, max_pixels: int) -> None:
     """Raise ImageError if pixels are missing, too many, or packed in an unsupported way."""
     from pydicom.pixels import get_decoder
 
@@ -159,7 +163,7 @@ def _check_header(header: Any, max_pixels: int) -> None:
         )
 
 
-def _to_rgb(pixels: NDArray[Any], header: Any) -> NDArray[Any]:
+def to_rgb(pixels: NDArray[Any], header: Any) -> NDArray[Any]:
     """Convert stored pixels to levels from 0 to 255.
 
     Args:
@@ -171,7 +175,7 @@ def _to_rgb(pixels: NDArray[Any], header: Any) -> NDArray[Any]:
     """
     kind = header.PhotometricInterpretation
     if kind in ("MONOCHROME1", "MONOCHROME2") and pixels.ndim == 2:
-        padding = _padding(pixels, header)
+        padding = padding_of(pixels, header)
         grey = _grey(pixels, padding, header)
         grey = 255 - grey if kind == "MONOCHROME1" else grey
         return np.where(padding, np.uint8(0), grey)[..., np.newaxis]
@@ -201,7 +205,7 @@ def _grey(pixels: NDArray[Any], padding: NDArray[np.bool_], header: Any) -> NDAr
     return np.rint(np.nan_to_num(unit) * 255).astype(np.uint8)
 
 
-def _padding(pixels: NDArray[Any], header: Any) -> NDArray[np.bool_]:
+def padding_of(pixels: NDArray[Any], header: Any) -> NDArray[np.bool_]:
     """Return True for pixels that only fill the rectangle (PS3.3 C.7.5.1.1.2).
 
     The stored values from PixelPaddingValue to PixelPaddingRangeLimit, in any order, are padding.

@@ -7,6 +7,7 @@ Files are not trusted: sizes are checked before pixels are decoded. Every proble
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,7 +149,9 @@ def patient_group(path: str | os.PathLike[str]) -> str:
             row = find_format(head)
             if row is None or row.read_patient_id is None:
                 return ""
-            data = head + file.read(min(_PATIENT_BYTES, n_bytes))
+            # A file with a label is small, and read as a whole.
+            most = n_bytes if row.read_label else _PATIENT_BYTES
+            data = head + file.read(min(most, n_bytes))
     except (ImageError, OSError, ValueError):
         return ""
     # A damaged header is no reason to refuse a list: extraction reports the file.
@@ -158,6 +161,17 @@ def patient_group(path: str | os.PathLike[str]) -> str:
     except ImageError:
         return ""
     return patient_digest(patient_id) if patient_id else ""
+
+
+def label_in_file(path: str | os.PathLike[str]) -> str:
+    """Return the class that an image file names; "" for none, and for a damaged file."""
+    with suppress(ImageError, OSError, ValueError):
+        with open_regular(path) as (file, n_bytes):
+            row = find_format(file.read(min(HEAD_BYTES, n_bytes)))
+        if row is not None and row.read_label is not None:
+            with decoder_guard(row.name):
+                return row.read_label(read_image_bytes(path))
+    return ""
 
 
 def resize_image(

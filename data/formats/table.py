@@ -17,7 +17,15 @@ from .netpbm import NETPBM_MAGIC, NetpbmReader
 from .pillow import PillowReader, pillow_frames
 from .png import PngReader
 from .tiff.reader import TiffReader
+from .volumes.dicom_frames import DicomFrames
+from .volumes.matlab import (
+    MATLAB_MAGIC,
+    MatlabReader,
+    read_matlab_label,
+    read_matlab_patient,
+)
 from .volumes.nifti import NIFTI_MAGIC, NiftiReader, begin_of_gzip
+from .volumes.tiff_pages import TiffPages
 from .volumes.volume import VolumeReader
 
 HEAD_BYTES = 1024
@@ -62,6 +70,8 @@ class ImageFormat:
         needs_plugins: True if some files of this format need optional plugins.
         volumes: reads the files that hold slices; None for formats without slices.
         gzipped: True if files may be compressed by gzip as a whole.
+        read_label: function of a file's content that returns the name of its class; None for
+            formats without classes. Then `read_patient_id` gets the whole content, too.
     """
 
     name: str
@@ -72,6 +82,7 @@ class ImageFormat:
     needs_plugins: bool = False
     volumes: VolumeReader | None = None
     gzipped: bool = False
+    read_label: Callable[[bytes], str] | None = None
 
     def matches(self, head: bytes) -> bool:
         """Return True if a file with these first bytes is of this format."""
@@ -98,6 +109,7 @@ IMAGE_FORMATS = (
         (".tif", ".tiff"),
         rb"II[*+]\0|MM\0[*+]",
         TiffReader(),
+        volumes=TiffPages(),
     ),
     # Any text may begin with the letters BM, so the size of the header (12, 16, 40, 52, 56, 64, 108
     # or 124) must follow. A truncated header may hold only a part of that size.
@@ -134,6 +146,7 @@ IMAGE_FORMATS = (
         DicomReader(),
         read_patient_id=read_patient_id,
         needs_plugins=True,
+        volumes=DicomFrames(),
     ),
     ImageFormat(
         "NIfTI",
@@ -143,6 +156,15 @@ IMAGE_FORMATS = (
         needs_plugins=True,
         volumes=NiftiReader(),
         gzipped=True,
+    ),
+    # Files of other layouts have the same ending, and are no images.
+    ImageFormat(
+        "MATLAB",
+        (),
+        MATLAB_MAGIC,
+        MatlabReader(),
+        read_patient_id=read_matlab_patient,
+        read_label=read_matlab_label,
     ),
 )
 

@@ -13,7 +13,7 @@ UNREAD_FORMATS = {
     ".nhdr": "NRRD",
     ".npy": "NumPy",
     ".npz": "NumPy",
-    ".mat": "MATLAB",
+    ".mat": "MATLAB other than cjdata",
     ".svs": "SVS",
     ".ndpi": "NDPI",
     ".czi": "CZI",
@@ -53,4 +53,5 @@ def is_unread(name: str) -> bool:
 
 def read_formats() -> str:
     """Name the formats that are read, with the endings of their files."""
-    return ", ".join(f"{row.name} ({' '.join(row.endings)})" for row in IMAGE_FORMATS)
+    endings = {row.name: " ".join(row.endings) or "cjdata" for row in IMAGE_FORMATS}
+    return ", ".join(f"{name} ({text})" for name, text in endings.items())

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ...errors import ImageError, ManifestError
+from ..formats.images import label_in_file
 from ..formats.regular_file import file_sha256, open_regular
 from ..formats.table import HEAD_BYTES, has_image_ending, image_kind
 from ..formats.unread import read_formats, unread_reason
 from ..output.encodings import name_problem
 from ..output.skipped import skipped_sentence
 from .folder_layout import FolderLayout, find_layout
+
+_FILES_TRIED = 5
+_LABELS_NOTE = "classes are those that the files name; --layout class takes the folders"
 
 Skipped = list[tuple[str, str]]
 """Paths that are skipped because they are no images of the tree, each with the reason."""
@@ -68,6 +72,8 @@ def read_folder_tree(
     files = _image_files(root, skipped)
     if masks is not None:
         return _unlabelled(root, files, skipped, masks), skipped, ()
+    if layout is None and any(label_in_file(root / path) for path, *_ in files[:_FILES_TRIED]):
+        return _labelled_by_files(root, files, skipped), skipped, (_LABELS_NOTE,)
     tree_layout = find_layout(root, (path.parts[:-1] for path, *_ in files), layout)
     images = _label(tree_layout, files, skipped)
     images = _drop_nested_copies(root, images, skipped)
@@ -77,6 +83,20 @@ def read_folder_tree(
             f"{root}: no images{place}; expected FOLDER/<class>/<image>{skipped_details(skipped)}"
         )
     return images, skipped, tree_layout.notes
+
+
+def _labelled_by_files(
+    root: Path, files: Sequence[tuple[PurePosixPath, str, str]], skipped: Skipped
+) -> list[TreeImage]:
+    """Return the images whose files name their class, whatever their folders are called."""
+    images = []
+    for path, sha256, problem in files:
+        label = label_in_file(root / path)
+        if label:
+            images.append(TreeImage(path, sha256, (label, *path.parts), "", problem))
+        else:
+            skipped.append((str(path), "names no class, as other files here do"))
+    return images
 
 
 def _unlabelled(

@@ -89,15 +89,26 @@ def _slices(
 
 
 def _slice_names(path: Path, choice: SliceChoice) -> list[SliceName] | None:
-    """Return the chosen slices of a file; None for one without slices, or that cannot be read."""
+    """Return the chosen slices of a file; None for one without slices, or that cannot be read.
+
+    Raises:
+        ManifestError: the volume cannot be cut across the chosen axis.
+    """
     if split_slice(path)[1] is not None:
         return None
     # The problem of a file is reported when it is read as an image.
     with suppress(ImageError, OSError, ValueError):
         header = read_volume_header(path)
-        if header is not None:
-            numbers = choice.numbers(header.count(choice.axis))
-            if numbers is None:
-                numbers = slices_with_content(path, choice.axis)
-            return [SliceName(choice.axis, number) for number in numbers]
+        if header is None:
+            return None
+        # Its first page would otherwise be taken as a slice of the other axis.
+        if choice.axis != "axial" and not header.has_axes:
+            raise ManifestError(
+                f"{path}: its pages have no places in the body, so it has no {choice.axis} slices; "
+                "leave out --axis, or this file"
+            )
+        numbers = choice.numbers(header.count(choice.axis))
+        if numbers is None:
+            numbers = slices_with_content(path, choice.axis)
+        return [SliceName(choice.axis, number) for number in numbers]
     return None

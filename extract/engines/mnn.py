@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 
 from ...data.output.cache_folder import cache_place
 from ...data.output.files import remove_leftovers, temporary_file, whole_file, write_whole
+from ...data.output.piped_process import OWN_GROUP
 from ...errors import FreezeframeError, MissingExtraError
 from ..backbones.table import CAFFE_MEANS, Backbone
 from ..backbones.weights import weights_digest
-from .silence import OWN_GROUP, silenced
+from .silence import silenced
 
 GRAPH_VERSION = 1
 """Version of the graph that `onnx_model` writes. Increase it when the graph changes.

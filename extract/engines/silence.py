@@ -1,4 +1,4 @@
-"""Protection of child processes from Ctrl-C, and of the terminal from C++ libraries' output.
+"""Protection of the terminal from the output of C++ libraries.
 
 Only this file redirects the file descriptors of the process, and only while an engine starts.
 """
@@ -10,12 +10,6 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-OWN_GROUP = 0 if os.name == "posix" else None
-"""Value of `process_group` for a child process that must not get the terminal's Ctrl-C.
-
-The parent gets it, finishes the work and ends the child.
-"""
 
 
 @contextlib.contextmanager

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ...data.output.piped_process import WorkerDiedError
 from ...errors import WorkerWarning
 from ..pipeline import Batch, ImageSource, Seconds, SeenPixels, never
-from .piped_process import WorkerDiedError
 from .worker import Job, Worker, WorkerStartError, raise_error
 
 ROWS_A_BATCH = 16

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...data.output.piped_process import PipedProcess, WorkerDiedError
 from ...errors import FreezeframeError, MissingExtraError, StoreError
 from . import process
-from .piped_process import PipedProcess, WorkerDiedError
 
 WORKER_MODULE = process.__name__
 """Name of the module that a worker runs; it stays right if the file moves."""

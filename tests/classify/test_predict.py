@@ -180,7 +180,7 @@ def test_an_unreadable_image_has_an_error_and_stops_no_other(
         "the file is empty",
         "no such file",
         "no such file",
-        "not a JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM, DICOM or NIfTI file",
+        "not a JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM, DICOM, NIfTI or MATLAB file",
         "the file is empty",
         "pixels must be uint8, got float64 of shape (4, 4, 3)",
         "pixels must be of shape (height, width, 3) or (height, width), got (4, 4, 4)",

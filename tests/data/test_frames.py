@@ -122,7 +122,7 @@ def films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for number in range(12):
             rng = np.random.default_rng([number, label == "plain"])
             frames = [Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)) for _ in range(3)]
-            path = tmp_path / "films" / label / f"{number}.tif"
+            path = tmp_path / "films" / label / f"{number}.gif"
             frames[0].save(path, save_all=True, append_images=frames[1:])
     Image.new("L", (16, 16), 90).save(tmp_path / "films" / "lesion" / "single.png")
     return tmp_path / "films"

@@ -206,7 +206,7 @@ class TestSkippedFiles:
         assert "not an image (.txt 1)" in message
         # Each format that is read is named, with the endings of its files.
         for row in IMAGE_FORMATS:
-            assert f"{row.name} ({' '.join(row.endings)})" in message
+            assert f"{row.name} ({' '.join(row.endings) or 'cjdata'})" in message
 
     def test_one_class_of_such_files_is_named(self, images: Path) -> None:
         for path in (images / "scans/a").iterdir():

@@ -423,7 +423,8 @@ def test_errors_begin_with_the_path(tmp_path: Path) -> None:
         "empty.png": (b"", "the file is empty"),
         "text.jpg": (
             b"hello, world\n" * 99,
-            "not a JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM, DICOM or NIfTI file",
+            "not a JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM, DICOM, NIfTI or "
+            "MATLAB file",
         ),
         "cut.jpg": (SMALL["JPEG"][:-40], "JPEG that cannot be decoded: image file is truncated"),
         "cut.png": (SMALL["PNG"][:-1], "PNG that is truncated"),

@@ -414,7 +414,8 @@ def test_an_unreadable_image_is_named_and_the_others_are_kept(
         (
             "text.png",
             b"no image",
-            "not a JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM, DICOM or NIfTI file",
+            "not a JPEG, PNG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM, DICOM, NIfTI or "
+            "MATLAB file",
         ),
     ):
         (folder / name).write_bytes(content)

@@ -41,6 +41,7 @@ from freezeframe.data.demo.images import make_demo_images
 from freezeframe.data.formats.image_file import read_image
 from freezeframe.data.formats.images import resize_image
 from freezeframe.data.manifest import read_manifest
+from freezeframe.data.output.piped_process import WorkerDiedError
 from freezeframe.errors import WorkerWarning
 from freezeframe.extract import devices, extraction, settings
 from freezeframe.extract.backbones.table import BACKBONES
@@ -55,7 +56,6 @@ from freezeframe.extract.plan import preflight, target
 from freezeframe.extract.settings import Settings
 from freezeframe.extract.workers import pool as workers
 from freezeframe.extract.workers import worker
-from freezeframe.extract.workers.piped_process import WorkerDiedError
 from freezeframe.extract.workers.pool import Outcome, WorkerPool
 from freezeframe.extract.workers.worker import (
     Job,

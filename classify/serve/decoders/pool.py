@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ....data.output.piped_process import PipedProcess, WorkerDiedError
 from ....errors import ImageError
-from ....extract.workers.piped_process import PipedProcess, WorkerDiedError
 from ...prediction.image_input import DecodedImage
 from ..gate.limits import BusyError, ServerLimits
 from . import process

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from .layout import (
@@ -44,6 +45,9 @@ _REDUCED_OR_MASK = 5
 """Bits of NewSubfileType: a smaller copy of another page, or its mask."""
 
 _MAX_PAGES = 1_000_000
+_FIRST_TAGS = 4
+"""Tags up to the height: two kinds of subfile, width and height."""
+
 _IMAGEJ = re.compile(rb"ImageJ=[^\0]{0,1000}?\nimages=(\d{1,9})\n")
 
 
@@ -83,24 +87,57 @@ def plane_page(data: bytes, tags: Any, layout: SampleLayout, plane: int, photome
     return b"".join([head, data[8:], bytes(len(data) % 2), directory])
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a TIFF file.
+
+    Attributes:
+        place: byte of the file at which its directory begins.
+        height: rows in pixels; 0 if the directory does not state them where they belong.
+        width: columns in pixels, like `height`.
+    """
+
+    place: int
+    height: int
+    width: int
+
+
 def count_pages(data: bytes) -> int:
     """Count the pages of a TIFF file, without masks and smaller copies of other pages."""
-    pages = 0
-    for n_visited, subfile in enumerate(_subfile_types(data)):
-        pages += not subfile & _REDUCED_OR_MASK
-        if n_visited == _MAX_PAGES:
-            break
+    pages = len(find_pages(data))
     # ImageJ can write a stack of images as one page, whose description has their number.
     if pages == 1 and (stack := _IMAGEJ.search(data)):
         pages = int(stack[1])
     return max(pages, 1)
 
 
-def _subfile_types(data: bytes) -> Iterator[int]:
-    """Yield the tag NewSubfileType of each page; stop at the first damage."""
-    order = "<" if data[:2] == b"II" else ">"
-    # BigTIFF has longer numbers at all places.
-    big = data[2:4] in (b"+\0", b"\0+")
+def find_pages(data: bytes) -> list[Page]:
+    """Return the pages of a TIFF file, without masks and smaller copies of other pages."""
+    pages = []
+    for n_visited, (place, tags) in enumerate(_directories(data)):
+        if not tags.get(SUBFILE, 0) & _REDUCED_OR_MASK:
+            pages.append(Page(place, tags.get(HEIGHT, 0), tags.get(WIDTH, 0)))
+        if n_visited == _MAX_PAGES:
+            break
+    return pages
+
+
+def page_first(data: bytes, page: Page) -> bytes:
+    """Return a file whose first page is a given page of another file."""
+    changed = bytearray(data)
+    order, big = _form(data)
+    struct.pack_into(order + ("Q" if big else "I"), changed, 8 if big else 4, page.place)
+    return bytes(changed)
+
+
+def _form(data: bytes) -> tuple[str, bool]:
+    """Return the byte order, and True for BigTIFF, which has longer numbers at all places."""
+    return "<" if data[:2] == b"II" else ">", data[2:4] in (b"+\0", b"\0+")
+
+
+def _directories(data: bytes) -> Iterator[tuple[int, dict[int, int]]]:
+    """Yield the place and the first tags of each page; stop at the first damage."""
+    order, big = _form(data)
     offset, number, entry = ("Q", "Q", "HHQQ") if big else ("I", "H", "HHII")
     pointer = 8 if big else 4
     visited = set[int]()
@@ -111,14 +148,31 @@ def _subfile_types(data: bytes) -> Iterator[int]:
                 return
             visited.add(place)
             (n_tags,) = struct.unpack_from(order + number, data, place)
-            place += struct.calcsize(order + number)
-            pointer = place + n_tags * struct.calcsize(order + entry)
-            tag, kind = struct.unpack_from(order + "HH", data, place)
-            subfile = 0
-            # Tags ascend, and this is the first one of all.
-            if tag == SUBFILE:
-                value = place + struct.calcsize(order + entry[:3])
-                (subfile,) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, value)
-            yield subfile
+            first = place + struct.calcsize(order + number)
+            tags = _first_tags(data, order, entry, first, n_tags)
+            pointer = first + n_tags * struct.calcsize(order + entry)
+            yield place, tags
     except struct.error:
         return
+
+
+def _first_tags(data: bytes, order: str, entry: str, start: int, n_tags: int) -> dict[int, int]:
+    """Return the values of the tags up to the height of a page, which come first.
+
+    Args:
+        data: content of the file.
+        order: byte order.
+        entry: form of an entry of the directory.
+        start: byte at which the entries begin.
+        n_tags: number of the entries.
+    """
+    tags: dict[int, int] = {}
+    for number in range(min(n_tags, _FIRST_TAGS)):
+        place = start + number * struct.calcsize(order + entry)
+        tag, kind = struct.unpack_from(order + "HH", data, place)
+        # Tags ascend.
+        if tag > HEIGHT:
+            break
+        value = place + struct.calcsize(order + entry[:3])
+        (tags[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, value)
+    return tags

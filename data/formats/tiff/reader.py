@@ -53,6 +53,28 @@ class TiffReader(PillowReader):
             channels = _channels(data, layout)
         return np.require(_to_rgb(channels, layout), np.uint8, ["C", "O", "W"])
 
+    def levels(self, data: bytes, *, max_pixels: int) -> NDArray[Any]:
+        """Decode the first page without scaling it.
+
+        Returns:
+            Grey levels as stored, of shape (height, width); uint8 RGB of shape (height, width, 3)
+            for all other pages.
+
+        Raises:
+            ImageError: as `decode`.
+        """
+        with self._open(data) as image:
+            check_header(image, max_pixels)
+            layout = image.layout
+            mode = image.stored_mode
+        deep = layout.photometric in GREY and not layout.has_alpha and not layout.planar
+        if deep and not layout.for_pillow:
+            layout.check()
+            grey = _channels(data, layout)[0]
+            return -grey.astype(np.float64) if layout.photometric == 0 else grey
+        rgb = self.decode(data, max_pixels=max_pixels)
+        return np.ascontiguousarray(rgb[..., 0]) if mode in ("1", "L") else rgb
+
     def mode(self, data: bytes) -> str:
         """Return Pillow's mode of a TIFF file; a type such as "float64" if Pillow has none."""
         with self._open(data) as image:

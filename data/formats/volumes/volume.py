@@ -22,6 +22,9 @@ from ..limits import check_size, scale_to_bytes
 MAX_VOXELS = 2**28
 """Limit of the voxels of a volume: 1,024 slices of 512 x 512."""
 
+MAX_SLICES = 2**14
+"""Limit of the slices of a volume along an axis."""
+
 MAX_VOLUME_BYTES = 2**30
 """Limit of the bytes of a volume's voxels as stored, without compression."""
 
@@ -55,11 +58,14 @@ class VolumeHeader:
         """Return the number of slices along an axis.
 
         Raises:
-            ImageError: the file has no such axis.
+            ImageError: the file has no such axis, or too many slices.
         """
         if axis != "axial" and not self.has_axes:
             raise ImageError(f"pages without places in the body have no {axis} slices")
-        return self.shape[AXES.index(axis)]
+        n = self.shape[AXES.index(axis)]
+        if n > MAX_SLICES:
+            raise ImageError(f"a volume of {n} slices, more than the limit of {MAX_SLICES}")
+        return n
 
 
 class VolumeReader(Protocol):

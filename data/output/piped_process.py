@@ -16,7 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any, NoReturn
 
-from ..engines.silence import OWN_GROUP
+OWN_GROUP = 0 if os.name == "posix" else None
+"""Value of `process_group` for a child process that must not get the terminal's Ctrl-C.
+
+The parent gets it, finishes the work and ends the child.
+"""
 
 
 class WorkerDiedError(Exception):

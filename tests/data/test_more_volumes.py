@@ -1,0 +1,297 @@
+"""Tests of volumes in DICOM, TIFF and MATLAB files."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from freezeframe import ImageError, ManifestError, read_image
+from freezeframe.data.formats.image_file import open_image
+from freezeframe.data.formats.volumes.placement import place_frames
+from freezeframe.data.formats.volumes.volume import scale_volume
+from freezeframe.data.groups import patient_digest
+from freezeframe.data.inspection.inspect import inspect_images
+from freezeframe.data.manifest import read_manifest
+from freezeframe.data.output.slice_choice import SliceChoice
+
+AXIAL = [1, 0, 0, 0, 1, 0]
+
+
+def noise(*shape: int, dtype: Any = np.uint8, seed: int = 0) -> NDArray[Any]:
+    return np.random.default_rng(seed).integers(0, 250, shape).astype(dtype)
+
+
+def slices_of(path: Path, n: int, axis: str = "") -> NDArray[np.uint8]:
+    return np.stack([read_image(f"{path}#{axis}{index}")[..., 0] for index in range(n)])
+
+
+# DICOM
+
+
+def enhanced(
+    pixels: NDArray[Any],
+    directions: list[float],
+    positions: list[list[float]],
+    slopes: list[float] | None = None,
+    **tags: Any,
+) -> bytes:
+    """Return an enhanced MR file of frames, with their places in functional groups."""
+    pydicom = pytest.importorskip("pydicom", minversion="3")
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.sequence import Sequence
+
+    def item(**values: Any) -> Any:
+        made = Dataset()
+        for name, value in values.items():
+            setattr(made, name, value)
+        return made
+
+    header = Dataset()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    header.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4.1"
+    header.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    header.PatientID = "patient seven"
+    header.NumberOfFrames, header.Rows, header.Columns = pixels.shape
+    header.SamplesPerPixel = 1
+    header.PhotometricInterpretation = "MONOCHROME2"
+    header.BitsAllocated = header.BitsStored = 8 * pixels.itemsize
+    header.HighBit = header.BitsStored - 1
+    header.PixelRepresentation = int(pixels.dtype.kind == "i")
+    plane = item(ImageOrientationPatient=directions)
+    header.SharedFunctionalGroupsSequence = Sequence(
+        [item(PlaneOrientationSequence=Sequence([plane]))]
+    )
+    groups = []
+    for index, position in enumerate(positions):
+        place = item(ImagePositionPatient=position)
+        group = item(PlanePositionSequence=Sequence([place]))
+        if slopes:
+            rescale = item(RescaleSlope=slopes[index], RescaleIntercept=0, RescaleType="US")
+            group.PixelValueTransformationSequence = Sequence([rescale])
+        groups.append(group)
+    header.PerFrameFunctionalGroupsSequence = Sequence(groups)
+    header.PixelData = pixels.tobytes()
+    for name, value in tags.items():
+        setattr(header, name, value)
+    header.save_as(file := io.BytesIO(), enforce_file_format=True)
+    return file.getvalue()
+
+
+def test_frames_of_an_enhanced_file_are_ordered_by_their_places(tmp_path: Path) -> None:
+    pictures = noise(5, 6, 8)
+    order = [3, 0, 4, 1, 2]
+    positions = [[0.0, 0.0, 10.0 + 3 * index] for index in order]
+    (tmp_path / "v.dcm").write_bytes(enhanced(pictures[order], AXIAL, positions))
+    assert (slices_of(tmp_path / "v.dcm", 5) == pictures).all()
+    # Coronal slices count from the back, and have the head on top.
+    assert (
+        slices_of(tmp_path / "v.dcm", 6, "coronal-") == pictures[::-1, ::-1].swapaxes(0, 1)
+    ).all()
+
+
+def test_one_head_in_two_orientations_has_the_same_slices(tmp_path: Path) -> None:
+    nib = pytest.importorskip("nibabel")
+    pictures = noise(5, 6, 8, dtype=np.uint16) * 9
+    positions = [[0.0, 0.0, 2.0 * index] for index in range(5)]
+    (tmp_path / "axial.dcm").write_bytes(enhanced(pictures, AXIAL, positions))
+    # The same head in sagittal frames from the left, rows from the head down, columns backwards.
+    frames = pictures[::-1, :, ::-1].transpose(2, 0, 1)[:, :, ::-1]
+    places = [[7.0 - index, 5.0, 8.0] for index in range(8)]
+    content = enhanced(np.ascontiguousarray(frames), [0, -1, 0, 0, 0, -1], places)
+    (tmp_path / "sagittal.dcm").write_bytes(content)
+    voxels = pictures[:, ::-1, ::-1].transpose(2, 1, 0)
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "v.nii")
+    expected = slices_of(tmp_path / "v.nii", 5)
+    assert (slices_of(tmp_path / "axial.dcm", 5) == expected).all()
+    assert (slices_of(tmp_path / "sagittal.dcm", 5) == expected).all()
+    assert len(np.unique(expected)) > 50
+
+
+def test_grey_levels_of_frames_pass_their_slopes(tmp_path: Path) -> None:
+    pictures = noise(3, 6, 8, dtype=np.int16) + 1
+    positions = [[0.0, 0.0, 1.0 * index] for index in range(3)]
+    content = enhanced(pictures, AXIAL, positions, slopes=[1.0, 2.0, 0.5])
+    (tmp_path / "v.dcm").write_bytes(content)
+    levels = pictures * np.array([1, 2, 0.5], np.float32)[:, None, None]
+    assert (slices_of(tmp_path / "v.dcm", 3) == scale_volume(levels)).all()
+    content = enhanced(
+        pictures, AXIAL, positions, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=7
+    )
+    (tmp_path / "v.dcm").write_bytes(content)
+    levels = np.where(pictures == 7, np.nan, -pictures.astype(np.float32))
+    assert (slices_of(tmp_path / "v.dcm", 3) == scale_volume(levels)).all()
+
+
+def test_frames_without_a_place_each_keep_their_order(tmp_path: Path) -> None:
+    pictures = noise(3, 6, 8)
+    (tmp_path / "v.dcm").write_bytes(enhanced(pictures, AXIAL, [[0.0, 0.0, 5.0]] * 3))
+    assert (slices_of(tmp_path / "v.dcm", 3) == pictures).all()
+    assert place_frames([AXIAL, [0, 1, 0, 0, 0, -1]], [[0, 0, 0], [0, 0, 1]]) is None
+    assert place_frames([AXIAL, None], [[0, 0, 0], [0, 0, 1]]) is None
+    assert place_frames([AXIAL] * 2, [[0, 0, 0], [0, 0, np.nan]]) is None
+
+
+def test_a_real_multi_frame_file_has_its_slices_and_its_patient(tmp_path: Path) -> None:
+    """RT Dose, which pydicom ships: 15 frames of 32 bits."""
+    pydicom = pytest.importorskip("pydicom", minversion="3")
+    path = Path(pydicom.data.get_testdata_file("rtdose.dcm", download=False))
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    (tmp_path / "set" / "a" / "dose.dcm").write_bytes(path.read_bytes())
+    manifest = read_manifest(tmp_path / "set", least_classes=1)
+    assert [image.path for image in manifest.images] == [f"a/dose.dcm#{i}" for i in range(15)]
+    header = pydicom.dcmread(path)
+    assert {image.patient for image in manifest.images} == {patient_digest(header.PatientID)}
+    levels = header.pixel_array.astype(np.float32) * np.float32(header.DoseGridScaling)
+    expected = scale_volume(header.pixel_array)
+    assert (slices_of(tmp_path / "set" / "a" / "dose.dcm", 15) == expected).all()
+    assert levels.shape == expected.shape
+    facts = inspect_images(manifest, cache=False)
+    assert {(fact.kind, fact.mode, fact.frames) for fact in facts} == {("DICOM", "MONOCHROME2", 1)}
+    # The frames have no places, so there is no other axis.
+    with pytest.raises(ManifestError, match=r"dose.dcm: its pages have no places in the body"):
+        read_manifest(tmp_path / "set", choice=SliceChoice(axis="coronal"))
+
+
+@pytest.mark.parametrize("n", [10**9, 2**31 - 1])
+def test_a_claim_of_many_frames_is_refused(tmp_path: Path, n: int) -> None:
+    pictures = noise(2, 6, 8)
+    content = enhanced(pictures, AXIAL, [[0, 0, 0], [0, 0, 1]], NumberOfFrames=n)
+    (tmp_path / "v.dcm").write_bytes(content)
+    with pytest.raises(ImageError, match="are more than the limit of"):
+        read_image(tmp_path / "v.dcm#1")
+
+
+# TIFF
+
+
+def save_pages(path: Path, pages: list[NDArray[Any]], **options: Any) -> Path:
+    images = [Image.fromarray(page) for page in pages]
+    images[0].save(path, "TIFF", save_all=True, append_images=images[1:], **options)
+    return path
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
+def test_pages_of_one_size_are_slices(tmp_path: Path, dtype: Any, compression: str) -> None:
+    pages = noise(4, 7, 9, dtype=dtype)
+    path = save_pages(tmp_path / "v.tif", list(pages), compression=compression)
+    assert (slices_of(path, 4) == scale_volume(pages)).all()
+    with pytest.raises(ImageError, match="has no axial slice 4"):
+        read_image(f"{path}#4")
+
+
+def test_pages_of_colours_are_slices_too(tmp_path: Path) -> None:
+    pages = noise(3, 7, 9, 3)
+    path = save_pages(tmp_path / "v.tif", list(pages))
+    for index in range(3):
+        assert (read_image(f"{path}#{index}") == pages[index]).all()
+
+
+# Pillow reads no BigTIFF with the highest byte first.
+@pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True)])
+def test_pages_of_bigtiff_in_any_byte_order(tmp_path: Path, order: str, big: bool) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    pages = noise(3, 8, 9, dtype=np.uint16)
+    path = tmp_path / "v.tif"
+    tifffile.imwrite(path, pages, byteorder=order, bigtiff=big, photometric="minisblack")
+    assert (slices_of(path, 3) == scale_volume(pages)).all()
+
+
+def test_pages_in_folders_and_lists(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        save_pages(tmp_path / label / "v.tif", list(noise(3, 7, 9)))
+    # A page of another size is a preview, say: the first page is the image.
+    save_pages(tmp_path / "b" / "w.tif", [noise(7, 9), noise(3, 4)])
+    paths = [image.path for image in read_manifest(tmp_path).images]
+    assert paths == [f"{label}/v.tif#{index}" for label in "ab" for index in range(3)] + ["b/w.tif"]
+    assert open_image(tmp_path / "b" / "w.tif").frames() == 2
+
+
+# MATLAB
+
+
+def cjdata(path: Path, levels: NDArray[Any], label: float = 2, patient: str = "100360") -> Path:
+    """Write a file as MATLAB does: a text, then HDF5 with all arrays transposed."""
+    import h5py
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w", userblock_size=512) as file:
+        group = file.create_group("cjdata")
+        group["label"] = np.array([[float(label)]])
+        group["PID"] = np.array([[ord(letter)] for letter in patient], np.uint16)
+        group["image"] = levels.T
+        group["tumorMask"] = np.zeros_like(levels.T, np.uint8)
+    with path.open("r+b") as content:
+        content.write(
+            b"MATLAB 7.3 MAT-file, Platform: PCWIN64, Created on: x".ljust(124) + b"\0\2IM"
+        )
+    return path
+
+
+def test_matlab_files_name_their_class_and_patient(tmp_path: Path) -> None:
+    levels = noise(30, 20, dtype=np.int16) * 7
+    for number, (label, patient) in enumerate(((1, "7"), (2, "8"), (3, "8"))):
+        cjdata(tmp_path / "part_1-766" / f"{number}.mat", levels + number, label, patient)
+    manifest = read_manifest(tmp_path)
+    assert [(image.label, image.patient) for image in manifest.images] == [
+        ("meningioma", patient_digest("7")),
+        ("glioma", patient_digest("8")),
+        ("pituitary", patient_digest("8")),
+    ]
+    assert manifest.notes == (
+        "classes are those that the files name; --layout class takes the folders",
+    )
+    picture = read_image(tmp_path / manifest.images[0].path)
+    assert (picture[..., 0] == scale_volume(levels)).all()
+    assert not any(facts.reason for facts in inspect_images(manifest, cache=False))
+    chosen = read_manifest(tmp_path, layout="class", least_classes=1)
+    assert chosen.classes == {"part_1-766": 3}
+
+
+def test_strange_matlab_files_are_one_line(tmp_path: Path) -> None:
+    import h5py
+
+    path = cjdata(tmp_path / "a.mat", noise(8, 9))
+    content = path.read_bytes()
+    (tmp_path / "secret").write_bytes(b"x" * 72)
+    secret = [(str(tmp_path / "secret"), 0, 72)]
+    changes: list[tuple[str, dict[str, Any] | None, str]] = [
+        ("image", None, "its cjdata has no image"),
+        ("PID", None, "its cjdata has no PID"),
+        ("image", {"shape": (8, 9), "external": secret}, "its image is no dataset"),
+        ("image", {"shape": (2**20, 2**20), "chunks": True}, "its image has 1099511627776 values"),
+    ]
+    for name, dataset, reason in changes:
+        path.write_bytes(content)
+        with h5py.File(path, "r+") as file:
+            del file["cjdata"][name]
+            if dataset is not None:
+                file["cjdata"].create_dataset(name, dtype="u1", **dataset)
+        with pytest.raises(ImageError, match=reason):
+            read_image(path)
+    path.write_bytes(content)
+    with h5py.File(path, "r+") as file:
+        del file["cjdata/image"]
+        file["cjdata/image"] = h5py.ExternalLink("b.h5", "x")
+    with pytest.raises(ImageError, match="its cjdata has no image"):
+        read_image(path)
+    path.write_bytes(content[:700])
+    with pytest.raises(ImageError, match="MATLAB file that cannot be decoded"):
+        read_image(path)
+    # The process that reads them still works.
+    path.write_bytes(content)
+    assert read_image(path).shape == (8, 9, 3)
+
+
+def test_a_set_of_matlab_files_without_classes_says_so(tmp_path: Path) -> None:
+    cjdata(tmp_path / "a.mat", noise(8, 9), label=9)
+    with pytest.raises(ManifestError, match="no images in class folders"):
+        read_manifest(tmp_path)
