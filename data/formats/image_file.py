@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,9 @@ from .images import (
 from .limits import decoder_guard
 from .regular_file import open_regular
 from .table import HEAD_BYTES, ImageFormat, find_format
+from .volumes.dicom_series import Series, find_series, read_series
 from .volumes.memory import DecodedVolume, VolumeMemory
-from .volumes.slice_path import SliceName, split_slice
+from .volumes.slice_path import SERIES, SliceName, split_slice
 from .volumes.volume import (
     Scale,
     VolumeHeader,
@@ -103,17 +104,15 @@ class SliceFile:
     Args:
         volume: the volume.
         name: which slice of it.
+        sha256: its digest, if this is a file of a series.
     """
 
-    def __init__(self, volume: DecodedVolume, name: SliceName) -> None:
+    def __init__(self, volume: DecodedVolume, name: SliceName, sha256: str = "") -> None:
         self._volume = volume
         self._name = name
+        self.sha256 = sha256 or name.sha256(volume.sha256)
         self.kind = volume.kind
         self.n_bytes = volume.n_bytes
-
-    @property
-    def sha256(self) -> str:
-        return self._name.sha256(self._volume.sha256)
 
     def pixels(self, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
         return take_slice(_stack(self._volume), self._name.axis, self._name.index)
@@ -147,6 +146,8 @@ def open_image(path: str | os.PathLike[str]) -> ImageFile:
     file, name = split_slice(path)
     if name is None:
         return WholeFile(read_image_bytes(file))
+    if name.axis == SERIES:
+        return _series_slice(file, scale_volume)
     return SliceFile(_volume(file, scale_volume), name)
 
 
@@ -193,6 +194,8 @@ def read_mask(path: str | os.PathLike[str]) -> NDArray[np.bool_]:
     """
     try:
         file, name = split_slice(path)
+        if name is not None and name.axis == SERIES:
+            return _series_slice(file, mark_inside).pixels()[..., 0] > 0
         if name is not None:
             return SliceFile(_volume(file, mark_inside), name).pixels()[..., 0] > 0
         opened = WholeFile(read_image_bytes(file))
@@ -230,6 +233,67 @@ def slices_with_content(path: str | os.PathLike[str], axis: str) -> list[int]:
     """
     volume = _volume(os.fspath(path), scale_volume)
     return [int(index) for index in content_slices(_stack(volume), axis)]
+
+
+def slice_has_content(path: str) -> bool:
+    """Return True if a slice is not blank; this decodes its volume.
+
+    Raises:
+        ImageError, OSError: as `open_image`.
+    """
+    return bool(len(content_slices(open_image(path).pixels()[np.newaxis], "axial")))
+
+
+def series_of(path: str | os.PathLike[str]) -> Series | None:
+    """Return the series of a DICOM file with one frame; None if it is in none.
+
+    Raises:
+        OSError: the folder or a file in it cannot be read.
+    """
+    with open_regular(path) as (file, n_bytes):
+        row = find_format(file.read(min(HEAD_BYTES, n_bytes)))
+    if row is None or row.name != "DICOM":
+        return None
+    folder, name = os.path.split(path)
+    return _series_in(folder or ".", _state(folder or ".")).get(name)
+
+
+@lru_cache(maxsize=4)
+def _series_in(folder: str, _: tuple[Any, ...]) -> dict[str, Series]:
+    """Find the series in a folder, once until a file there changes."""
+    return find_series(folder)
+
+
+def _state(folder: str) -> tuple[Any, ...]:
+    """Return what changes if a file in a folder does."""
+    with os.scandir(folder) as entries:
+        states = [(entry.name, entry.stat()) for entry in entries]
+    return tuple((name, status.st_size, status.st_mtime_ns) for name, status in sorted(states))
+
+
+def _series_slice(file: str, scale: Scale) -> SliceFile:
+    """Open a file as a slice of its series, which is decoded once for all of its files.
+
+    Raises:
+        ImageError: the file is in no series.
+        OSError: the folder or a file in it cannot be read.
+    """
+    series = series_of(file)
+    if series is None:
+        raise ImageError("is a file of no series; leave out #series")
+
+    def decode() -> DecodedVolume:
+        n_bytes = Path(file).stat().st_size
+        try:
+            with decoder_guard("DICOM"):
+                stack = read_series(series, max_pixels=MAX_PIXELS, scale=scale)
+                return DecodedVolume(series.sha256, n_bytes, "DICOM", "MONOCHROME2", stack)
+        except FreezeframeError as error:
+            return DecodedVolume(series.sha256, n_bytes, "DICOM", error=error)
+
+    name = Path(file).name
+    volume = _memory.get((series.folder, series.sha256, scale), decode)
+    return SliceFile(volume, series.slice(name), series.slice_sha256(name))
 
 
 def file_of(path: str | os.PathLike[str]) -> str:

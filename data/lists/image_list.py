@@ -13,8 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from ...errors import ImageError, ManifestError
+from ..formats.image_file import open_image
 from ..formats.regular_file import file_sha256, open_regular, read_regular
-from ..formats.volumes.slice_path import split_slice
+from ..formats.volumes.slice_path import SERIES, split_slice
 from ..output.csv import restore_text
 from ..splits import SPLIT_NAMES
 from .list_header import REQUIRED, read_header
@@ -219,6 +220,8 @@ def _digest(path: Path) -> tuple[str, str]:
     """
     volume, name = split_slice(path)
     try:
+        if name is not None and name.axis == SERIES:
+            return open_image(path).sha256, ""
         if name is not None:
             status = Path(volume).stat()
             sha256 = _volume_digest(volume, status.st_size, status.st_mtime_ns)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ...errors import ImageError, ManifestError
-from ..formats.image_file import read_volume_header, slices_with_content
-from ..formats.volumes.slice_path import SliceName, path_order, split_slice
+from ..formats.image_file import (
+    read_volume_header,
+    series_of,
+    slice_has_content,
+    slices_with_content,
+)
+from ..formats.volumes.slice_path import SERIES, SliceName, path_order, split_slice
 from ..output.slice_choice import SliceChoice
 
 
@@ -72,20 +77,61 @@ def slice_paths(path: Path, choice: SliceChoice) -> list[Path]:
     Raises:
         MissingExtraError: a library for the format is not installed.
     """
-    names = _slice_names(path, choice)
-    return [path] if names is None else [Path(name.path(str(path))) for name in names]
+    # A digest is needed for lists only.
+    _, images = _slices(Path(), str(path), "unknown", choice)
+    return [Path(image) for image, _ in images]
 
 
 def _slices(
     root: Path, path: str, sha256: str, choice: SliceChoice
 ) -> tuple[str, list[tuple[str, str]]]:
     """Return the volume of a listed path, "" for none, and path and digest of its images."""
-    if split_slice(root / path)[1] is not None:
-        return path.rpartition("#")[0], [(path, sha256)]
+    file, name = split_slice(root / path)
+    if name is not None:
+        return _volume_name(path, file, name), [(path, sha256)]
     names = _slice_names(root / path, choice) if sha256 else None
     if names is None:
-        return "", [(path, sha256)]
+        return _slice_of_series(root, path, sha256, choice) if sha256 else ("", [(path, sha256)])
     return path, [(name.path(path), name.sha256(sha256)) for name in names]
+
+
+def _volume_name(path: str, file: str, name: SliceName) -> str:
+    """Return the path of a slice's volume; of a series, that of its first file."""
+    if name.axis != SERIES:
+        return path.rpartition("#")[0]
+    with suppress(ImageError, OSError, ValueError):
+        series = series_of(file)
+        return str(PurePosixPath(path).with_name(series.files[0])) if series else ""
+    return ""
+
+
+def _slice_of_series(
+    root: Path, path: str, sha256: str, choice: SliceChoice
+) -> tuple[str, list[tuple[str, str]]]:
+    """Return what `_slices` returns of a file that is no volume, but may be a slice of a series.
+
+    Raises:
+        ManifestError: the series was scanned across another axis than the chosen one.
+    """
+    file = PurePosixPath(path)
+    # The problem of a file is reported when it is read as an image.
+    with suppress(ImageError, OSError, ValueError):
+        series = series_of(root / path)
+        if series is None:
+            return "", [(path, sha256)]
+        if choice.axis not in ("axial", series.axis):
+            raise ManifestError(
+                f"{path}: is a slice of the {series.axis} series in its folder, which is cut "
+                "across no other axis; leave out --axis, or convert the series to NIfTI"
+            )
+        chosen = choice.numbers(len(series.files))
+        if chosen is None:
+            taken = slice_has_content(f"{root / path}#{SERIES}")
+        else:
+            taken = series.files.index(file.name) in chosen
+        images = [(f"{path}#{SERIES}", series.slice_sha256(file.name))] if taken else []
+        return str(file.with_name(series.files[0])), images
+    return "", [(path, sha256)]
 
 
 def _slice_names(path: Path, choice: SliceChoice) -> list[SliceName] | None:

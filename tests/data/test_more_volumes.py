@@ -159,6 +159,97 @@ def test_a_real_multi_frame_file_has_its_slices_and_its_patient(tmp_path: Path) 
         read_manifest(tmp_path / "set", choice=SliceChoice(axis="coronal"))
 
 
+def save_series(
+    folder: Path, pictures: NDArray[Any], order: list[int], uid: str = "1.2.3", **tags: Any
+) -> list[str]:
+    """Write pictures, from the feet up, as files of a series whose names have another order."""
+    pydicom = pytest.importorskip("pydicom", minversion="3")
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for place, picture in enumerate(pictures):
+        content = enhanced(picture[np.newaxis], AXIAL, [[0.0, 0.0, 0.0]])
+        header = pydicom.dcmread(io.BytesIO(content))
+        del header.NumberOfFrames, header.PerFrameFunctionalGroupsSequence
+        del header.SharedFunctionalGroupsSequence
+        header.SeriesInstanceUID = uid
+        header.ImageOrientationPatient = AXIAL
+        header.ImagePositionPatient = [0.0, 0.0, 2.5 * place]
+        # A window that differs from slice to slice would make each picture different.
+        header.WindowCenter, header.WindowWidth = 100 + place, 50
+        for name, value in tags.items():
+            setattr(header, name, value)
+        names.append(f"IM{order[place]:03}")
+        header.save_as(folder / names[-1], enforce_file_format=True)
+    return names
+
+
+def test_files_of_a_series_are_slices_of_a_volume(tmp_path: Path) -> None:
+    nib = pytest.importorskip("nibabel")
+    pictures = noise(5, 6, 8, dtype=np.uint16) * np.arange(1, 6, dtype=np.uint16)[:, None, None]
+    names = save_series(tmp_path / "set" / "a" / "mr", pictures, [3, 0, 4, 1, 2])
+    save_series(tmp_path / "set" / "a" / "mr", pictures[:3], [7, 8, 9], uid="1.2.4")
+    # A scout image is in no series.
+    save_series(tmp_path / "set" / "b", pictures[:1], [0], uid="1.2.5")
+    nib.save(
+        nib.Nifti1Image(pictures[:, ::-1, ::-1].transpose(2, 1, 0), np.eye(4)), tmp_path / "v.nii"
+    )
+    expected = slices_of(tmp_path / "v.nii", 5)
+    for place, name in enumerate(names):
+        picture = read_image(tmp_path / "set" / "a" / "mr" / f"{name}#series")
+        assert (picture[..., 0] == expected[place]).all()
+    manifest = read_manifest(tmp_path / "set")
+    assert [(image.path, image.group) for image in manifest.images] == [
+        *((f"a/mr/{name}#series", f"a/mr/{names[0]}") for name in sorted(names)),
+        *((f"a/mr/IM{number:03}#series", "a/mr/IM007") for number in (7, 8, 9)),
+        ("b/IM000", ""),
+    ]
+    assert {image.patient for image in manifest.images} == {patient_digest("patient seven")}
+    facts = inspect_images(manifest, cache=False)
+    assert not any(fact.reason for fact in facts)
+    assert len({image.sha256 for image in manifest.images}) == 9
+    middle = read_manifest(tmp_path / "set", choice=SliceChoice("middle:1"))
+    assert [image.path for image in middle.images] == [
+        f"a/mr/{names[2]}#series",
+        "a/mr/IM008#series",
+        "b/IM000",
+    ]
+    with pytest.raises(ManifestError, match="is a slice of the axial series"):
+        read_manifest(tmp_path / "set", choice=SliceChoice(axis="sagittal"))
+
+
+def test_a_list_names_files_of_a_series(tmp_path: Path) -> None:
+    names = save_series(tmp_path / "mr", noise(4, 6, 8, dtype=np.uint16), [0, 1, 2, 3])
+    listed = tmp_path / "list.csv"
+    lines = [f"mr/{names[0]},a", f"mr/{names[3]}#series,b"]
+    listed.write_text("\n".join(["path,label", *lines]))
+    manifest = read_manifest(listed)
+    assert [image.path for image in manifest.images] == ["mr/IM000#series", "mr/IM003#series"]
+    before = [image.sha256 for image in manifest.images]
+    assert not any(fact.reason for fact in inspect_images(manifest, cache=False))
+    # One more slice changes the scale of all, so all are other images.
+    save_series(tmp_path / "mr", noise(5, 6, 8, dtype=np.uint16, seed=1), [0, 1, 2, 3, 4])
+    assert set(before).isdisjoint(image.sha256 for image in read_manifest(listed).images)
+
+
+@pytest.mark.parametrize("directions", [AXIAL, [1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1]])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_series_of_any_plane_and_direction_keeps_its_pictures(
+    tmp_path: Path, directions: list[float], sign: int
+) -> None:
+    pydicom = pytest.importorskip("pydicom", minversion="3")
+    pictures = noise(4, 6, 8)
+    names = save_series(tmp_path, pictures, [0, 1, 2, 3])
+    normal = np.cross(directions[:3], directions[3:])
+    for place, name in enumerate(names):
+        header = pydicom.dcmread(tmp_path / name)
+        header.ImageOrientationPatient = directions
+        header.ImagePositionPatient = list(sign * 2.0 * place * normal)
+        header.save_as(tmp_path / name)
+    for name, picture in zip(names, pictures, strict=True):
+        # All three planes are scanned as radiologists look at them.
+        assert (read_image(tmp_path / f"{name}#series")[..., 0] == picture).all()
+
+
 @pytest.mark.parametrize("n", [10**9, 2**31 - 1])
 def test_a_claim_of_many_frames_is_refused(tmp_path: Path, n: int) -> None:
     pictures = noise(2, 6, 8)

@@ -15,7 +15,7 @@ from freezeframe import ImageError, read_image
 from freezeframe.data.formats.image_file import read_volume_header
 from freezeframe.data.formats.images import patient_group
 
-from .test_more_volumes import AXIAL, cjdata, enhanced, noise, save_pages
+from .test_more_volumes import AXIAL, cjdata, enhanced, noise, save_pages, save_series
 
 QUICK = 30
 ALL = 500
@@ -38,6 +38,11 @@ def dicom(path: Path) -> Path:
     places = [[0.0, 0.0, 1.0 * index] for index in range(4)]
     path.write_bytes(enhanced(noise(4, 6, 8, dtype=np.uint16), AXIAL, places, slopes=[1.0] * 4))
     return path
+
+
+def series(path: Path) -> Path:
+    names = save_series(path.parent, noise(3, 6, 8, dtype=np.uint16), [0, 1, 2])
+    return path.parent / names[1]
 
 
 def tiff(path: Path) -> Path:
@@ -78,14 +83,13 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 @pytest.mark.parametrize(
     "n", [QUICK, pytest.param(ALL, marks=pytest.mark.slow)], ids=["quick", "all"]
 )
-@pytest.mark.parametrize("make", [nifti, zipped, dicom, tiff, packed_tiff, matlab])
+@pytest.mark.parametrize("make", [nifti, zipped, dicom, series, tiff, packed_tiff, matlab])
 def test_mutated_volumes_end_in_one_line(
     tmp_path: Path, make: Callable[[Path], Path], n: int
 ) -> None:
-    data = make(tmp_path / "v").read_bytes()
-    path = tmp_path / "mutated"
-    path.write_bytes(data)
-    name = path if make is matlab else f"{path}#1"
+    path = make(tmp_path / "v")
+    data = path.read_bytes()
+    name = {matlab: path, series: f"{path}#series"}.get(make, f"{path}#1")
     assert read_image(name).ndim == 3
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     n_read = 0

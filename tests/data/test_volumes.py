@@ -34,6 +34,8 @@ from freezeframe.data.inspection.inspect import inspect_images
 from freezeframe.data.manifest import read_manifest
 from freezeframe.data.output.slice_choice import AXES, SliceChoice
 
+from .test_more_volumes import AXIAL, enhanced, save_pages, save_series
+
 nib: Any = pytest.importorskip("nibabel")
 
 # Right, front and head are the directions of the axes.
@@ -550,13 +552,37 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 # Commands
 
 
+def save_as(kind: str, folder: Path, name: str, stack: NDArray[np.uint8]) -> list[str]:
+    """Write a volume in some format, and return the paths of its slices, from the feet up."""
+    places = [[0.0, 0.0, 5.0 * index] for index in range(len(stack))]
+    folder.mkdir(exist_ok=True)
+    if kind == "series":
+        files = save_series(folder / name, stack, list(range(len(stack))))
+        return [f"{name}/{file}#series" for file in files]
+    if kind == "dicom":
+        (folder / name).write_bytes(enhanced(stack[::-1].copy(), AXIAL, places[::-1]))
+    elif kind == "tiff":
+        save_pages(folder / name, list(stack))
+    else:
+        name += ".nii.gz"
+        save(folder / name, from_pictures(stack))
+    return [f"{name}#{index}" for index in range(len(stack))]
+
+
 @pytest.mark.parametrize(
-    "patients", [4, pytest.param(11, marks=pytest.mark.slow)], ids=["some", "all"]
+    ("kind", "patients"),
+    [
+        ("nifti", 4),
+        *(
+            pytest.param(kind, 11, marks=pytest.mark.slow)
+            for kind in ("nifti", "dicom", "series", "tiff")
+        ),
+    ],
 )
 def test_progression_as_volumes_has_the_slices_and_scores_of_its_pictures(
-    tmp_path: Path, datasets: Path, patients: int
+    tmp_path: Path, datasets: Path, kind: str, patients: int
 ) -> None:
-    """From explore to a leaderboard, a list of PNG files and NIfTI volumes of them are one set."""
+    """From explore to a leaderboard, a list of PNG files and volumes of them are one set."""
     import pandas as pd
 
     listed = pd.read_csv(datasets / "progression" / "list.csv")
@@ -566,13 +592,13 @@ def test_progression_as_volumes_has_the_slices_and_scores_of_its_pictures(
     pictures, volumes = [], []
     for volume, rows in listed.groupby("volume"):
         stack = [np.asarray(Image.open(datasets / "progression" / path)) for path in rows["path"]]
-        save(tmp_path / "volumes" / f"{volume}.nii.gz", from_pictures(np.stack(stack)))
+        paths = save_as(kind, tmp_path / "volumes", volume, np.stack(stack))
         for index, (name, pixels) in enumerate(zip(rows["name"], stack, strict=True)):
             (tmp_path / "pictures").mkdir(exist_ok=True)
             Image.fromarray(pixels).save(tmp_path / "pictures" / name)
             row = rows.iloc[index]
             pictures.append((name, row["label"], row["group"]))
-            volumes.append((f"{volume}.nii.gz#{index}", row["label"], row["group"]))
+            volumes.append((paths[index], row["label"], row["group"]))
     tables = {}
     for name, rows in (("pictures", pictures), ("volumes", volumes)):
         list_path = tmp_path / name / "list.csv"

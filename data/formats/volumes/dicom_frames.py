@@ -7,11 +7,13 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ....errors import ImageError
 from ..dicom import check_pixels, is_deflated, padding_of, read_header, to_rgb
 from .placement import Placement, place_frames
 from .volume import Scale, VolumeHeader, check_slices, check_volume
@@ -35,7 +37,7 @@ class DicomFrames:
         if n < 2:
             return None
         shape = (n, int(header.get("Rows") or 0), int(header.get("Columns") or 0))
-        check_volume(shape, _pixel_bytes(header))
+        check_volume(shape, pixel_bytes(header))
         placement = _placement(header, n)
         if placement is None:
             return VolumeHeader(shape, has_axes=False)
@@ -60,7 +62,11 @@ class DicomFrames:
         n = int(header.NumberOfFrames)
         placement = _placement(header, n)
         order = placement.order if placement else tuple(range(n))
-        stack = _scaled(header, order, scale)
+        groups = header.get("PerFrameFunctionalGroupsSequence") or [None] * n
+        frames = (
+            frame_levels(header, index, *rescale_of(header, groups[index])) for index in order
+        )
+        stack = scale_frames(frames, n, scale)
         return placement.orientation.turn(stack) if placement else stack
 
 
@@ -96,15 +102,26 @@ def frame_levels(header: Any, index: int, slope: float, intercept: float) -> NDA
     return -levels if inverted else levels
 
 
-def _scaled(header: Any, order: tuple[int, ...], scale: Scale) -> NDArray[np.uint8]:
-    """Decode frames in an order, and scale them together."""
-    groups = header.get("PerFrameFunctionalGroupsSequence") or []
+def scale_frames(frames: Iterable[NDArray[Any]], n: int, scale: Scale) -> NDArray[np.uint8]:
+    """Scale frames together.
+
+    Args:
+        frames: results of `frame_levels`, all of one shape.
+        n: their number.
+        scale: see `Scale`; colours are not scaled.
+
+    Returns:
+        Array of shape (n, rows, columns) or (n, rows, columns, 3).
+
+    Raises:
+        ImageError: frames are of different shapes.
+    """
     stack: NDArray[Any] | None = None
-    for place, index in enumerate(order):
-        slope, intercept = _rescale(header, groups[index] if index < len(groups) else None)
-        levels = frame_levels(header, index, slope, intercept)
+    for place, levels in enumerate(frames):
         if stack is None:
-            stack = np.empty((len(order), *levels.shape), levels.dtype)
+            stack = np.empty((n, *levels.shape), levels.dtype)
+        if levels.shape != stack.shape[1:]:
+            raise ImageError("DICOM whose frames are of different kinds")
         # A frame with padding or a slope of its own makes all levels floats.
         if levels.dtype != stack.dtype and stack.dtype != np.float32:
             stack = stack.astype(np.float32)
@@ -113,8 +130,13 @@ def _scaled(header: Any, order: tuple[int, ...], scale: Scale) -> NDArray[np.uin
     return stack if stack.ndim == 4 else scale(stack, 0.0)
 
 
-def _rescale(header: Any, group: Any) -> tuple[float, float]:
-    """Return slope and intercept of a frame: its own, those of all frames, or those of the file."""
+def rescale_of(header: Any, group: Any) -> tuple[float, float]:
+    """Return slope and intercept of a frame: its own, those of all frames, or those of the file.
+
+    Args:
+        header: pydicom's data set of a file.
+        group: functional groups of the frame; None if it has none.
+    """
     shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
     for source in (group, shared):
         values = _item(source, "PixelValueTransformationSequence")
@@ -148,7 +170,7 @@ def _item(group: Any, name: str) -> Any:
     return (group.get(name) or [None])[0] if group is not None else None
 
 
-def _pixel_bytes(header: Any) -> int:
+def pixel_bytes(header: Any) -> int:
     """Return the bytes of a decoded pixel, at least 1."""
     samples = int(header.get("SamplesPerPixel") or 1)
     return max(1, samples * int(header.get("BitsAllocated") or 8) // 8)

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 SCALING_VERSION = 1
 """Increase it when the pixels of the slices of an unchanged file change."""
 
+SERIES = "series"
+"""Axis of a slice that is a file of a series: the one across which its scanner cut."""
+
 _SLICE = re.compile(r"(.+)#(?:(coronal|sagittal)-)?(\d{1,7})", re.DOTALL)
+_OF_SERIES = re.compile(r"(.+)#series", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +22,7 @@ class SliceName:
     """The place of a slice in its volume.
 
     Attributes:
-        axis: one of `slice_choice.AXES`.
+        axis: one of `slice_choice.AXES`, or `SERIES` for a file of a series.
         index: its number along this axis, in a volume that is turned as `volume.py` says.
     """
 
@@ -65,9 +69,12 @@ def split_slice(path: str | os.PathLike[str]) -> tuple[str, SliceName | None]:
     """
     text = os.fspath(path)
     match = _SLICE.fullmatch(text)
+    of_series = _OF_SERIES.fullmatch(text)
     # Unlike pathlib, this function never raises an error.
-    if match is None or os.path.isfile(text):  # noqa: PTH113
+    if not (match or of_series) or os.path.isfile(text):  # noqa: PTH113
         return text, None
+    if match is None:
+        return text.rpartition("#")[0], SliceName(SERIES, 0)
     file, axis, index = match.groups()
     return file, SliceName(axis or "axial", int(index))
 
