@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..output.options import layout_option, volume_options
+from ..output.options import group_options, layout_option, volume_options
 from ..output.slice_choice import SliceChoice
 from ..output.terminal import console, printable, progress_bar, rounded_percent, table
 from .source import read_source
@@ -28,22 +28,27 @@ UNREADABLE_PRINTED = 20
     type=click.Path(path_type=Path),
     help="Folder of the report.",
 )
+@group_options
 @layout_option
 @volume_options
 @click.option("--no-cache", is_flag=True, help="Inspect each image again, and write no cache.")
 def explore(
     source: Path,
     output: Path,
+    group_column: str | None,
+    group_regex: str | None,
+    ignore_patient_ids: bool,
     layout: str | None,
     choice: SliceChoice,
     no_cache: bool,
 ) -> None:
     """Summarise the images of FOLDER or CSV before anything is computed from them.
 
-    Prints the number of images of each class, their formats, modes, sizes and brightness. Lists
-    the files that cannot be read. Warns if format, mode or size alone give the class away. The
-    report has a page (index.html), its plots and contact sheets (PNG), and one line for each image
-    (explore.csv).
+    Prints the number of images of each class, their formats, modes, sizes and brightness, and how
+    many patients are known. If names look like ids of patients, it proposes a --group-regex, which
+    it does not use by itself. Lists the files that cannot be read. Warns if format, mode or size
+    alone give the class away. The report has a page (index.html), its plots and contact sheets
+    (PNG), and one line for each image (explore.csv).
     """
     # Imports wait for the command, so that --help is quick.
     from ..explore.report import REPORT_FILES, report_folder, write_report
@@ -53,7 +58,15 @@ def explore(
     # Checked first: reading the images may take minutes.
     folder = report_folder(output)
     folder.check(REPORT_FILES, [source])
-    manifest = read_source(source, choice, least_classes=1, layout=layout)
+    manifest = read_source(
+        source,
+        choice,
+        group_column=group_column,
+        group_regex=group_regex,
+        read_patients=not ignore_patient_ids,
+        least_classes=1,
+        layout=layout,
+    )
     with progress_bar("inspecting", "images") as progress:
         inspected = inspect_images(manifest, cache=not no_cache, progress=progress)
     result = summarise(manifest, inspected)
@@ -73,7 +86,7 @@ def _print(result: Exploration) -> None:
             f"smoothed distribution highest at {side.peak}"
         )
         click.echo(printable(text))
-    for text in [*result.frames, *result.advice]:
+    for text in [*result.frames, *result.patients.lines, *result.advice]:
         click.echo(printable(text))
     _print_unreadable(result)
     # Warnings come last, where a reader of the terminal sees them.

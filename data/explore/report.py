@@ -129,6 +129,7 @@ def page(
     body = [
         pages.facts(_facts(exploration)),
         pages.warnings(exploration.warnings, none=NO_WARNINGS),
+        *(pages.paragraph(text) for text in exploration.patients.lines),
         *(pages.paragraph(text) for text in exploration.advice),
     ]
     lines = listing_lines(exploration.manifest)

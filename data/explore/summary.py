@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..groups import split_names
 from ..inspection.facts import ImageFacts, check_readable, frames_lines
 from ..manifest import Manifest
 from ..output.terminal import counted, counts_by_name
 from ..splits import join_groups
 from .image_size import Side, input_size_advice, rounded_median, side
+from .patients import PatientSummary, summarise_patients
 from .shortcuts import FEW_IMAGES, TOGETHER, Hint, Telltale, find_hints, telltales
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class Exploration:
         hints: scores of file properties alone, see `find_hints`.
         telltales: formats and modes that nearly only one class has.
         n_copies: number of images that repeat the pixels of another one.
+        patients: what is known of the patients.
     """
 
     manifest: Manifest
@@ -83,6 +86,7 @@ class Exploration:
     hints: tuple[Hint, ...]
     telltales: tuple[Telltale, ...]
     n_copies: int
+    patients: PatientSummary
 
     @property
     def readable(self) -> pd.DataFrame:
@@ -145,10 +149,11 @@ def explore(manifest: Manifest, inspected: Sequence[ImageFacts]) -> Exploration:
     rows = np.flatnonzero(images["reason"] == "")
     readable = images.iloc[rows]
     sha256s = [image.sha256 for image in manifest.images]
-    patients = [image.group for image in manifest.images]
+    named_groups = [image.group for image in manifest.images]
+    patients = [frozenset(split_names(image.patient)) for image in manifest.images]
     pixels = [facts.fingerprint.pixels if facts.fingerprint else "" for facts in inspected]
-    # Otherwise a tree would be scored on copies of images that it was fitted on.
-    groups = join_groups(sha256s, patients, pixels)[rows]
+    # Otherwise a tree would be scored on copies of its training images, or on their patients.
+    groups = join_groups(sha256s, named_groups, patients, pixels)[rows]
     sides = tuple(side(name, readable[name].to_numpy(np.intp)) for name in ("height", "width"))
     return Exploration(
         manifest,
@@ -159,6 +164,7 @@ def explore(manifest: Manifest, inspected: Sequence[ImageFacts]) -> Exploration:
         hints=tuple(find_hints(readable, groups)),
         telltales=tuple(telltales(readable, groups)),
         n_copies=len(rows) - len({pixels[row] for row in rows}),
+        patients=summarise_patients(manifest),
     )
 
 

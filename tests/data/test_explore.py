@@ -6,6 +6,7 @@ import csv
 import html
 import io
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +124,38 @@ def test_a_second_report_replaces_its_files_and_no_others(folder: Path) -> None:
     assert (Path("report") / "mine.txt").read_text() == "mine"
     assert len(rows_of(Path("report"))) == 23
     assert not [path for path in Path("report").iterdir() if path.name.startswith(".")]
+
+
+def test_patients_are_counted_and_proposed_but_never_assumed(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    for patient in range(6):
+        for z in range(3 + patient):
+            label = "lesion" if z < 2 or patient == 5 else "none"
+            save(images / label / f"p{patient:02}_z{z}.png", 20, 30, seed=100 * patient + z)
+    result = call(images)
+    assert "patients: unknown" in result.stdout
+    counts = "6 {0}s in 33 of 33 images, median 5.5 images a {0} (3 to 8); 5 of 6 with several"
+    assert counts.format("group") in result.stdout
+    option = shlex.split(result.stdout.partition("extract-features: ")[2].splitlines()[0])
+    assert option[0] == "--group-regex"
+    # The page shows the same, and the option counts patients.
+    assert "names look like ids of patients" in Path("report/index.html").read_text()
+    result = call(images, *option)
+    assert counts.format("patient") in result.stdout
+    assert "names look like" not in result.stdout
+
+
+def test_a_list_s_patients_and_groups_are_counted(folder: Path) -> None:
+    rows = [f"scans/tumour/{n:02}.png,tumour,g{n // 2},{'p1' if n < 3 else ''}" for n in range(12)]
+    source = folder.parent / "list.csv"
+    source.write_text("\n".join(["path,label,group,patient", *rows]))
+    lines = call(source).stdout.splitlines()
+    assert (
+        "1 patient in 3 of 12 images, median 3 images a patient (3 to 3); 0 of 1 with several "
+        "classes" in lines
+    )
+    assert any(line.startswith("6 groups in 12 of 12 images, median 2 images") for line in lines)
+    assert not any("unknown" in line or "--group-regex" in line for line in lines)
 
 
 @pytest.mark.parametrize(
