@@ -23,6 +23,12 @@ def is_control(row: Mapping[str, Any]) -> bool:
     return bool(_choice(row, "control"))
 
 
+def combination_of(row: Mapping[str, Any]) -> str:
+    """Return how the probabilities of a patient's images were combined; "" if they were not."""
+    choice = _choice(row, "by_patient")
+    return str(choice.get("combination", "")) if isinstance(choice, dict) else ""
+
+
 def _choice(row: Mapping[str, Any], name: str) -> Any:
     """Return an entry of the column `choices`; None without one."""
     # The cell comes from a file: it may hold anything.

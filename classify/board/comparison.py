@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.groups import PATIENTS_RISK
-from ...errors import FreezeframeError
-from ..runs.prediction_file import read_predictions
-from ..scores.clean import PREFIX, enough, have, leak_text, metric_of, plain_metric
+from ..scores.clean import enough, have, leak_text
 from ..scores.evaluation import Evaluation
+from ..scores.grades import risk_lines
+from ..scores.metric_names import BY_PATIENT, CLEAN, is_by_patient, metric_of, plain_metric
 from ..scores.paired_tests import Difference, compare, holm
 from ..scores.roc_area import ALPHA
 from ..scores.weighted_metrics import point_values
 from .choices import ignores_patients
 from .named_runs import NamedRun, names_of
+from .shared_tests import SharedTestSet
 
 ALWAYS_COMPARED = ("accuracy", "roc_auc")
 """Metrics that are compared beside the requested one."""
@@ -34,7 +35,8 @@ class RunPair:
         first: name of the better run.
         second: name of the other run.
         run_ids: run ids of both.
-        n: number of compared images; a clean metric has fewer than the test set.
+        grades: grade of each run's scores, see `grade_text`.
+        n: number of compared images, or patients; a clean metric has fewer than the test set.
         leaking: number of test images with a relative in each run's training.
         unknown: number of test images whose relatives in each run's training are unknown.
         difference: of a metric, first minus second.
@@ -45,6 +47,7 @@ class RunPair:
     first: str
     second: str
     run_ids: tuple[str, str]
+    grades: tuple[str, str]
     n: int
     leaking: tuple[int, int]
     unknown: tuple[int, int]
@@ -62,86 +65,34 @@ class RunPair:
         return self.first if sign * self.difference.difference > 0 else self.second
 
 
-def shared_evaluations(runs: Sequence[NamedRun]) -> list[list[Evaluation]]:
-    """Return the evaluations of all runs for each test set that all of them share.
-
-    Raises:
-        FreezeframeError: predictions are missing or broken, or the runs share no test set.
-    """
-    by_run = [read_predictions(run.folder) for run in runs]
-    shared = [
-        test_id for test_id in by_run[0] if all(test_id in evaluations for evaluations in by_run)
-    ]
-    if not shared:
-        _refuse_other_labels(runs, by_run)
-        tested = [
-            f"{run.run_id} on {_test_sets(evaluations)}"
-            for run, evaluations in zip(runs, by_run, strict=True)
-        ]
-        raise FreezeframeError(
-            f"the runs share no test images: {', '.join(tested)}; "
-            "fit both with the same --test stores, or with the same split"
-        )
-    return [[evaluations[test_id] for evaluations in by_run] for test_id in shared]
-
-
-def _refuse_other_labels(
-    runs: Sequence[NamedRun], by_run: Sequence[Mapping[str, Evaluation]]
-) -> None:
-    """Raise FreezeframeError if the runs share images, but not their labels."""
-    first, *further = [_tested_images(evaluations) for evaluations in by_run]
-    for images, evaluation in first.items():
-        same = [evaluation, *(tested[images] for tested in further if images in tested)]
-        if len(same) == len(runs):
-            classes = [
-                f"{', '.join(result.classes)} in {name}"
-                for name, result in zip(names_of(runs), same, strict=True)
-            ]
-            raise FreezeframeError(
-                f"the runs were tested on the same images of {evaluation.test_set}, but these have "
-                f"other labels: {' and '.join(classes)}; fit both with the same --classes"
-            )
-
-
-def _tested_images(evaluations: Mapping[str, Evaluation]) -> dict[frozenset[str], Evaluation]:
-    """Return the evaluations of one run by their images, whatever the labels are."""
-    return {
-        frozenset(image for image, _ in evaluation.images()): evaluation
-        for evaluation in evaluations.values()
-    }
-
-
-def _test_sets(evaluations: Mapping[str, Evaluation]) -> str:
-    """Name the test sets of one run."""
-    return ", ".join(
-        f"{evaluation.test_set} ({evaluation.split}, {len(evaluation.paths)} images)"
-        for evaluation in evaluations.values()
-    )
-
-
 def compare_runs(
-    runs: Sequence[NamedRun], shared: Sequence[Sequence[Evaluation]], metric: str
+    runs: Sequence[NamedRun], shared: Sequence[SharedTestSet], metric: str
 ) -> list[RunPair]:
     """Compare all pairs of runs on each test set.
 
     They are compared in the requested metric, in accuracy, and in the area under the ROC curve. If
     test images have relatives in the training of any run, the requested metric is compared without
-    them, too.
+    them, too. Where all runs have scores by patient, it is compared by patient.
 
     Args:
         runs: two or more.
-        shared: from `shared_evaluations`.
+        shared: from `shared_test_sets`.
         metric: one of `METRIC_NAMES`.
     """
     metrics = [metric, *(name for name in ALWAYS_COMPARED if name != metric)]
     pairs: list[RunPair] = []
-    for evaluations in shared:
+    for test_set in shared:
+        order = _order(test_set.images, metric)
         for name in metrics:
-            pairs += _pairs(runs, evaluations, name, metric)
-        clean = _clean_for_all(evaluations)
+            pairs += _pairs(runs, test_set, name, order)
+        clean = _clean_for_all(test_set.images)
         # Without leaks the clean comparison would repeat the first one.
-        if not clean.all() and enough(evaluations[0].predictions, clean):
-            pairs += _pairs(runs, evaluations, PREFIX + metric, metric, clean)
+        if not clean.all() and enough(test_set.images[0].predictions, clean):
+            pairs += _pairs(runs, test_set, CLEAN + metric, order, clean)
+        if patients := test_set.paired_patients:
+            clean = _clean_for_all(patients)
+            if clean.any():
+                pairs += _pairs(runs, test_set, BY_PATIENT + metric, order, clean)
     return pairs
 
 
@@ -156,32 +107,40 @@ def _clean_for_all(evaluations: Sequence[Evaluation]) -> NDArray[np.bool_]:
     return np.asarray(np.all(clean, axis=0))
 
 
+def _order(evaluations: Sequence[Evaluation], metric: str) -> list[int]:
+    """Return the numbers of the runs, the best in a metric of all images first.
+
+    So the same run of a pair comes first in every metric, and the rows of a table can be compared.
+    """
+    sign = metric_of(metric).sign
+    predictions = [evaluation.like(evaluations[0]) for evaluation in evaluations]
+    values = [sign * point_values(result, [metric])[metric] for result in predictions]
+    # Runs whose metric is not defined come last.
+    return sorted(
+        range(len(values)), key=lambda number: (math.isnan(values[number]), -values[number])
+    )
+
+
 def _pairs(
     runs: Sequence[NamedRun],
-    evaluations: Sequence[Evaluation],
+    test_set: SharedTestSet,
     metric: str,
-    order_by: str,
+    order: Sequence[int],
     rows: NDArray[np.bool_] | None = None,
 ) -> list[RunPair]:
     """Compare all pairs of runs on one test set in one metric.
 
     Args:
         runs: two or more.
-        evaluations: of each run.
-        metric: its name, a clean one too.
-        order_by: metric on all rows that decides which run of a pair comes first.
+        test_set: the evaluations of each run.
+        metric: its name, a clean one or one by patient too.
+        order: numbers of the runs; the first of a pair comes first.
         rows: True for the rows to compare on; None: all.
     """
+    evaluations = test_set.patients if is_by_patient(metric) else test_set.images
     # Rows, classes and groups as in the first evaluation, so that the rows are paired.
     names = names_of(runs)
     predictions = [evaluation.like(evaluations[0]) for evaluation in evaluations]
-    # The same run comes first in every metric, so that the rows of a table can be compared.
-    sign = metric_of(order_by).sign
-    values = [sign * point_values(result, [order_by])[order_by] for result in predictions]
-    # Runs whose metric is not defined come last.
-    order = sorted(
-        range(len(runs)), key=lambda number: (math.isnan(values[number]), -values[number])
-    )
     if rows is not None:
         predictions = [result.take(rows) for result in predictions]
     leaking = [int(evaluation.leaking.sum()) for evaluation in evaluations]
@@ -195,10 +154,11 @@ def _pairs(
     adjusted = holm([difference.p for difference in differences]).tolist()
     return [
         RunPair(
-            tested=evaluations[0],
+            tested=test_set.images[0],
             first=names[a],
             second=names[b],
             run_ids=(runs[a].run_id, runs[b].run_id),
+            grades=(test_set.grades[a], test_set.grades[b]),
             n=len(predictions[0].y),
             leaking=(leaking[a], leaking[b]),
             unknown=(unknown[a], unknown[b]),
@@ -209,14 +169,12 @@ def _pairs(
     ]
 
 
-def comparison_warnings(
-    runs: Sequence[NamedRun], shared: Sequence[Sequence[Evaluation]]
-) -> list[str]:
-    """Return warnings of test images whose relatives make a comparison doubtful.
+def comparison_warnings(runs: Sequence[NamedRun], shared: Sequence[SharedTestSet]) -> list[str]:
+    """Return warnings of relatives, seen or unknown, that make a comparison doubtful.
 
     Args:
         runs: the compared runs.
-        shared: from `shared_evaluations`.
+        shared: from `shared_test_sets`.
     """
     ignoring = [
         name for name, run in zip(names_of(runs), runs, strict=True) if ignores_patients(run.row)
@@ -224,7 +182,8 @@ def comparison_warnings(
     warnings = []
     if ignoring:
         warnings.append(f"PatientIDs were ignored for {', '.join(ignoring)}: {PATIENTS_RISK}")
-    for evaluations in shared:
+    for test_set in shared:
+        evaluations = test_set.images
         where = f"{evaluations[0].test_set}, {evaluations[0].split}"
         warnings.append(_class_text(names_of(runs), evaluations, where))
         for name, evaluation in zip(names_of(runs), evaluations, strict=True):
@@ -237,7 +196,20 @@ def comparison_warnings(
                 f"{n_clean} of {len(clean)} test images of {where} {have(n_clean)} no relative in "
                 "the training of any run, as far as is known: too few to compare"
             )
+        warnings.append(_grades_text(names_of(runs), test_set.grades, where))
+    warnings += risk_lines([grade for test_set in shared for grade in test_set.grades])
     return [warning for warning in warnings if warning]
+
+
+def _grades_text(names: Sequence[str], grades: Sequence[str], where: str) -> str:
+    """Write that the grades of runs differ; "" if they do not."""
+    if len(set(grades)) < 2:
+        return ""
+    texts = [f"{name} {grade}" for name, grade in zip(names, grades, strict=True)]
+    return (
+        f"on {where}, the grades differ ({', '.join(texts)}): a difference may come from what was "
+        "trained on, not from the head"
+    )
 
 
 def _class_text(names: Sequence[str], evaluations: Sequence[Evaluation], where: str) -> str:

@@ -11,8 +11,8 @@ from ..runs.leaderboard import read_rows
 from ..runs.prediction_file import PREDICTIONS_NAME
 from .run_folders import RunFolders
 
-Rows = Mapping[str, Mapping[str, str]]
-"""One leaderboard row of each run, by run id."""
+Rows = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""The leaderboard rows of each run by test id, by run id."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,17 @@ class NamedRun:
     Attributes:
         run_id: the name of its folder.
         folder: the folder of its predictions, or the file itself, if that was named.
-        row: one of its rows in the leaderboard; empty if it has none.
+        rows: its rows in the leaderboard by test id; empty if it has none.
     """
 
     run_id: str
     folder: Path
-    row: Mapping[str, str]
+    rows: Mapping[str, Mapping[str, str]]
+
+    @property
+    def row(self) -> Mapping[str, str]:
+        """The first of its rows; empty if it has none."""
+        return next(iter(self.rows.values()), {})
 
 
 def find_runs(texts: Sequence[str], leaderboard: Path, runs: Path) -> list[NamedRun]:
@@ -42,9 +47,11 @@ def find_runs(texts: Sequence[str], leaderboard: Path, runs: Path) -> list[Named
         ParameterError: a text names no run or several, or two name the same one.
     """
     rows = read_rows(leaderboard) if leaderboard.exists() else []
-    # The first row of a run counts: later ones do not replace it.
-    row_of = {row["run_id"]: row for row in reversed(rows)}
-    named = [_find(text, row_of, leaderboard, runs) for text in texts]
+    rows_of: dict[str, dict[str, Mapping[str, str]]] = {}
+    for row in rows:
+        # The first row of a test set counts: later ones do not replace it.
+        rows_of.setdefault(row["run_id"], {}).setdefault(row["test_id"], row)
+    named = [_find(text, rows_of, leaderboard, runs) for text in texts]
     # Resolved, since a run id and a path may lead to the same folder.
     folders = [run.folder.resolve() for run in named]
     for run, folder in zip(named, folders, strict=True):
@@ -53,16 +60,16 @@ def find_runs(texts: Sequence[str], leaderboard: Path, runs: Path) -> list[Named
     return named
 
 
-def _find(text: str, row_of: Rows, leaderboard: Path, runs: Path) -> NamedRun:
+def _find(text: str, rows_of: Rows, leaderboard: Path, runs: Path) -> NamedRun:
     """Find one run; raise ParameterError if the text names no single run."""
     path = Path(text)
     # A path comes before a run id: what exists on the disk is never ambiguous.
     if path.exists():
         run_id = _id_of_place(path.resolve())
-        return NamedRun(run_id, path, row_of.get(run_id, {}))
+        return NamedRun(run_id, path, rows_of.get(run_id, {}))
     # A whole run id counts even if it is also the beginning of another one.
-    run_id = text if text in row_of else _complete_id(text, row_of, leaderboard)
-    return NamedRun(run_id, RunFolders(runs).folder(run_id), row_of[run_id])
+    run_id = text if text in rows_of else _complete_id(text, rows_of, leaderboard)
+    return NamedRun(run_id, RunFolders(runs).folder(run_id), rows_of[run_id])
 
 
 def _id_of_place(path: Path) -> str:
@@ -72,11 +79,11 @@ def _id_of_place(path: Path) -> str:
     return path.parent.name if path.name == PREDICTIONS_NAME else path.stem
 
 
-def _complete_id(text: str, row_of: Rows, leaderboard: Path) -> str:
+def _complete_id(text: str, rows_of: Rows, leaderboard: Path) -> str:
     """Return the only run id that begins with a text."""
-    matches = [run_id for run_id in row_of if run_id.startswith(text)]
+    matches = [run_id for run_id in rows_of if run_id.startswith(text)]
     if not matches:
-        ids = "no run id begins with it" if row_of else "there are no runs"
+        ids = "no run id begins with it" if rows_of else "there are no runs"
         raise ParameterError(
             f"{text!r}: no folder or file has this name, and in {leaderboard} {ids}; "
             "give a run's folder, or a run id that `leaderboard --format csv` lists"

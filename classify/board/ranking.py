@@ -9,8 +9,9 @@ from typing import Literal
 
 from ...data.output.terminal import number
 from ...errors import FreezeframeError
-from ..scores.clean import enough, is_clean, metric_of, plain_metric
+from ..scores.clean import enough
 from ..scores.evaluation import Evaluation
+from ..scores.metric_names import is_by_patient, is_clean, metric_of, plain_metric
 from ..scores.paired_tests import compare, holm
 from ..scores.roc_area import ALPHA
 from .run_folders import RunFolders
@@ -50,7 +51,7 @@ def rank_rows(
 
     Args:
         rows: of a leaderboard.
-        metric: one of `METRIC_NAMES` or `CLEAN_NAMES`.
+        metric: one of `METRIC_NAMES`, `CLEAN_NAMES` or `PATIENT_NAMES`.
         folders: the folders of the runs, whose predictions are tested against the best.
     """
     test_sets: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
@@ -120,11 +121,12 @@ def _p_against_best(
     # Rows of schema 1 have no id by which predictions could be found.
     if not best["test_id"] or not rest:
         return p_values
-    first = folders.evaluation(best["run_id"], best["test_id"])
+    by_patient = is_by_patient(metric)
+    first = folders.evaluation(best["run_id"], best["test_id"], by_patient=by_patient)
     if first is None:
         return p_values
     for place, row in enumerate(rest):
-        second = folders.evaluation(row["run_id"], row["test_id"])
+        second = folders.evaluation(row["run_id"], row["test_id"], by_patient=by_patient)
         if second is not None:
             # A broken file must not keep the rest of the leaderboard from being shown.
             try:
@@ -143,13 +145,13 @@ def _test(first: Evaluation, second: Evaluation, metric: str) -> tuple[float, bo
     """Return the p-value of a difference, and True if the second is better on these images.
 
     A clean metric is compared on the images that have no relative in the training of either run;
-    the p-value is NaN if these are too few.
+    the p-value is NaN if these are too few. So is a metric by patient, on such patients.
     """
     a = first.predictions
     b = second.like(first)
-    if is_clean(metric):
+    if is_clean(metric) or is_by_patient(metric):
         clean = first.clean & second.clean[second.rows_like(first)]
-        if not enough(a, clean):
+        if not (clean.any() if is_by_patient(metric) else enough(a, clean)):
             return NAN, False
         a = a.take(clean)
         b = b.take(clean)

@@ -57,6 +57,8 @@ def pair_record(pair: RunPair) -> dict[str, Any]:
         "test": difference.test,
         "conclusion": conclusion(pair),
         "positive": pair.tested.positive,
+        "first_grade": pair.grades[0],
+        "second_grade": pair.grades[1],
     }
 
 
@@ -93,7 +95,7 @@ def _json_value(name: str, value: Any) -> Any:
         return int(value) if value else None
     if name in NUMBERS:
         return _finite_or_none(float(value)) if value else None
-    if name in ("hyperparameters", "classes", "choices"):
+    if name in ("hyperparameters", "classes", "choices", "clean_missing", "clean_recalls"):
         # A leaderboard may hold anything here: text that is not JSON stays text.
         with suppress(ValueError, RecursionError):
             return json.loads(value)

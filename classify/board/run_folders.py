@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ...errors import FreezeframeError
-from ..runs.prediction_file import PREDICTIONS_NAME, read_predictions
+from ..runs.prediction_file import BY_PATIENT_NAME, PREDICTIONS_NAME, read_predictions
 from ..scores.evaluation import Evaluation
 
 
@@ -21,7 +21,7 @@ class RunFolders:
     def __init__(self, runs: str | os.PathLike[str]) -> None:
         self.runs = Path(runs)
         self.problems: list[str] = []
-        self._evaluations: dict[str, dict[str, Evaluation]] = {}
+        self._evaluations: dict[tuple[str, str], dict[str, Evaluation]] = {}
 
     def folder(self, run_id: str) -> Path:
         """Return the folder of a run.
@@ -36,15 +36,25 @@ class RunFolders:
             )
         return self.runs / run_id
 
-    def evaluation(self, run_id: str, test_id: str) -> Evaluation | None:
-        """Return a run's evaluation on a test set; None where its file is missing or broken."""
-        if run_id not in self._evaluations:
+    def evaluation(
+        self, run_id: str, test_id: str, *, by_patient: bool = False
+    ) -> Evaluation | None:
+        """Return a run's evaluation on a test set; None where its file is missing or broken.
+
+        Args:
+            run_id: id of the run.
+            test_id: id of the test set.
+            by_patient: True for the evaluation whose rows are patients.
+        """
+        name = BY_PATIENT_NAME if by_patient else PREDICTIONS_NAME
+        key = (run_id, name)
+        if key not in self._evaluations:
             # A file that cannot be read is not tried again for the next row.
-            self._evaluations[run_id] = {}
+            self._evaluations[key] = {}
             try:
                 folder = self.folder(run_id)
-                if (folder / PREDICTIONS_NAME).exists():
-                    self._evaluations[run_id] = read_predictions(folder)
+                if (folder / name).exists():
+                    self._evaluations[key] = read_predictions(folder, name)
             except (FreezeframeError, OSError) as error:
                 self.problems.append(str(error))
-        return self._evaluations[run_id].get(test_id)
+        return self._evaluations[key].get(test_id)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...data.groups import PATIENTS_RISK
-from ..scores.clean import is_clean, leak_count
+from ..scores.clean import leak_count
+from ..scores.grades import risk_lines, shown_grades
+from ..scores.metric_names import heading, is_by_patient, is_clean
 from ..scores.roc_area import ALPHA
 from .choices import ignores_patients, is_alphabetical, is_control
 from .comparison import RunPair
 from .ranking import RankedRow
-from .tables import heading, is_random, p_text, positive_text
+from .tables import is_random, p_text, positive_text
 
 
 def title_of_test_set(ranked: Sequence[RankedRow]) -> str:
@@ -42,10 +44,16 @@ def legend(ranked: Sequence[RankedRow], metric: str) -> list[str]:
         metric: the metric that ranks them.
     """
     # Only what is in the table is explained: a short legend is read.
+    return [
+        *_standing_lines(ranked, metric),
+        *_grade_lines(ranked, metric),
+        *_choice_lines([place.row for place in ranked]),
+    ]
+
+
+def _standing_lines(ranked: Sequence[RankedRow], metric: str) -> list[str]:
+    """Explain the marks beside the ranks."""
     standings = {place.standing for place in ranked}
-    counts = [leak_count(place.row) for place in ranked]
-    any_leaking = any(count for count, _ in counts)
-    any_unknown = any(more for _, more in counts)
     lines = []
     if "equal" in standings:
         test = f"{heading(metric)}: paired test, Holm-adjusted p above {ALPHA}"
@@ -58,21 +66,33 @@ def legend(ranked: Sequence[RankedRow], metric: str) -> list[str]:
                 "or the best has the worse score on them"
             )
         lines.append(f"?  not tested against the best: {reason}")
-    if any_leaking or any_unknown:
+    return lines
+
+
+def _grade_lines(ranked: Sequence[RankedRow], metric: str) -> list[str]:
+    """Explain the grades, and clean scores."""
+    counts = [leak_count(place.row) for place in ranked]
+    any_leaking = any(count for count, _ in counts)
+    any_unknown = any(more for _, more in counts)
+    grades = {grade for place in ranked for grade in shown_grades(place.row)}
+    lines = []
+    if any_leaking:
         lines.append(
-            "leaked: test images with a relative among the training images; a score on them says "
+            "leaking: test images have a relative among the training images; a score on them says "
             "nothing about unseen images"
         )
     if any_unknown:
         lines.append(
-            'leaked "?" or "+": unknown, or unknown for some images; older versions, and stores '
+            'grade "?" or "+": unknown, or unknown for some images; older versions, and stores '
             "made by them, notice byte-identical copies only"
         )
     if any_leaking or is_clean(metric):
         lines.append(
             'clean: on test images without such a relative; "-" if these are too few or unknown'
         )
-    return lines + _choice_lines([place.row for place in ranked])
+    if any(place.row.get("clean_missing") for place in ranked):
+        lines.append("*: too few images of some class are clean; the score is of the others alone")
+    return lines + risk_lines(grades)
 
 
 def _choice_lines(rows: Sequence[Mapping[str, str]]) -> list[str]:
@@ -116,6 +136,8 @@ def conclusion(pair: RunPair) -> str:
     where = f"on {pair.tested.test_set}"
     if is_clean(pair.difference.metric):
         where = f"on the {pair.n} clean images of {pair.tested.test_set}"
+    if is_by_patient(pair.difference.metric):
+        where = f"on the {pair.n} patients of {pair.tested.test_set}"
     pair_name = f"{pair.first} and {pair.second}"
     if pair.better is None:
         return f"{where}, {pair_name} cannot be compared: {metric} has no test there"

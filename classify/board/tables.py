@@ -9,19 +9,18 @@ from contextlib import suppress
 from typing import Any
 
 from ...data.output.terminal import NOT_DEFINED, decimals, number, percent, printable
-from ..scores.clean import (
-    PREFIX,
-    is_clean,
-    leak_count,
-    leak_count_text,
-    metric_of,
-)
+from ..scores.clean import leak_count
+from ..scores.grades import grade_text, row_grade
+from ..scores.metric_names import BY_PATIENT, CLEAN, heading, is_clean, metric_of
 from ..scores.metrics import SHOWN_METRICS
 from ..scores.paired_tests import Difference
-from .choices import ignores_patients, is_alphabetical
+from .choices import combination_of, ignores_patients, is_alphabetical
 from .columns import Column
 from .comparison import ALWAYS_COMPARED, RunPair
 from .ranking import RankedRow
+
+SHOWN_BY_PATIENT = ("accuracy", "roc_auc", "sensitivity", "specificity")
+"""Metrics in the table of scores by patient."""
 
 MARKS = {"best": "", "equal": " =", "worse": "", "untested": " ?"}
 """Marks beside the rank, by standing; `legend` explains them."""
@@ -85,7 +84,7 @@ def row_columns(
     numbers = [Column(f"{heading(metric)} (95 %)", _with_intervals(rows, metric))]
     # Without leaks, the clean score is the score itself.
     if any(leak_count(row)[0] for row in rows) and not is_clean(metric):
-        numbers.append(_clean_column(rows, PREFIX + metric))
+        numbers.append(_clean_column(rows, CLEAN + metric))
     for shown in SHOWN_METRICS:
         if shown.name != metric:
             values = [metric_text(shown.name, row[shown.name]) for row in rows]
@@ -96,7 +95,7 @@ def row_columns(
                 column = Column(f"{shown.heading} (95 %)", cells, keep=1, instead=column)
             numbers.append(column)
     numbers += [
-        _leaked_column(rows),
+        _grade_column(rows),
         Column("fit s", [decimals(row["fit_seconds"], 1) for row in rows], keep=5),
         Column("size", [_size(row.get("model_bytes", "")) for row in rows], keep=0),
     ]
@@ -109,20 +108,38 @@ def _with_intervals(rows: Sequence[Mapping[str, Any]], metric: str) -> list[str]
 
 def _clean_column(rows: Sequence[Mapping[str, Any]], metric: str) -> Column:
     """Return a clean metric; "-" where too few images are clean, or where that is unknown."""
-    narrow = Column("clean", [metric_text(metric, row[metric]) for row in rows])
-    cells = _with_intervals(rows, metric)
+    # A score without some class is not that of the others: a star marks it.
+    stars = [" *" * bool(row.get("clean_missing")) for row in rows]
+    values = [metric_text(metric, row[metric]) for row in rows]
+    narrow = Column("clean", [value + star for value, star in zip(values, stars, strict=True)])
+    cells = [text + star for text, star in zip(_with_intervals(rows, metric), stars, strict=True)]
     return Column(f"{heading(metric)} (95 %)", cells, keep=30, instead=narrow)
 
 
-def _leaked_column(rows: Sequence[Mapping[str, Any]]) -> Column:
-    """Return the number of leaking test images: "7 of 253", or "7" where room is short."""
-    counts = [leak_count_text(*leak_count(row)) for row in rows]
-    # "0 of 253" says no more than "0", and an unknown count has no share.
-    shares = [
-        count if count in ("0", "?") else f"{count} of {row['n_test']}"
-        for count, row in zip(counts, rows, strict=True)
+def _grade_column(rows: Sequence[Mapping[str, Any]]) -> Column:
+    """Return the grades: "leaking: 7 of 253", or "leaking" where room is short."""
+    narrow = Column("grade", [row_grade(row) or "?" for row in rows])
+    return Column("grade", [grade_text(row) for row in rows], keep=20, instead=narrow)
+
+
+def patient_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """Return columns of scores by patient, of the rows that have them; none if no row has."""
+    scored = [row for row in rows if row.get("n_test_patients")]
+    if not scored:
+        return []
+    units = [f"{row['n_test_patients']} {row['patient_unit']}s" for row in scored]
+    tested = [printable(f"{row['test_set']}, {row['split']}") for row in scored]
+    return [
+        Column("head", [printable(_head(row)) for row in scored], name=True),
+        Column("features", [printable(_features(row)) for row in scored], keep=3, name=True),
+        Column("tested on", tested, keep=5, name=True),
+        Column("scored by", list(map(printable, units)), name=True),
+        Column("combined by", [printable(combination_of(row)) for row in scored], keep=4),
+        *(
+            Column(f"{metric_of(name).heading} (95 %)", _with_intervals(scored, BY_PATIENT + name))
+            for name in SHOWN_BY_PATIENT
+        ),
     ]
-    return Column("leaked", shares, keep=20, instead=Column("leaked", counts))
 
 
 def pair_columns(pairs: Sequence[RunPair]) -> list[Column]:
@@ -137,15 +154,12 @@ def pair_columns(pairs: Sequence[RunPair]) -> list[Column]:
         Column("of A", firsts, keep=2),
         Column("of B", seconds, keep=2),
     ]
-    # The title has the size of the test set; only clean metrics differ from it.
-    if any(pair.n < len(pair.tested.paths) for pair in pairs):
+    # The title has the size of the test set; clean metrics and those by patient differ from it.
+    if any(pair.n != len(pair.tested.paths) for pair in pairs):
         columns.append(Column("n", [str(pair.n) for pair in pairs], keep=4))
-    leaks = [
-        " and ".join(map(leak_count_text, pair.leaking, map(bool, pair.unknown))) for pair in pairs
-    ]
-    # A column of zeros would only take room.
-    if set(leaks) != {"0 and 0"}:
-        columns.append(Column("leaked", leaks, keep=3))
+    # Most runs of a test set have one grade, which is written once.
+    grades = [" and ".join(dict.fromkeys(pair.grades)) for pair in pairs]
+    columns.append(Column("grade", grades, keep=3))
     columns.append(Column("A - B (95 %)", [_difference(pair.difference) for pair in pairs]))
     # A single pair needs no adjustment.
     adjusted = len({(pair.first, pair.second) for pair in pairs}) > 1
@@ -173,11 +187,6 @@ def _signed(text: str) -> str:
     if not text.startswith("-"):
         return f"+{text}"
     return text if text == NOT_DEFINED or float(text) else f"+{text[1:]}"
-
-
-def heading(metric: str) -> str:
-    """Return a metric's name at the head of a column and in a sentence, with "clean" if it is."""
-    return "clean " * is_clean(metric) + metric_of(metric).heading
 
 
 def _head(row: Mapping[str, Any]) -> str:

@@ -43,10 +43,12 @@ def compare(
     one. All pairs are tested: accuracy by McNemar's exact test, the AUC by DeLong's, other metrics
     by a paired bootstrap. The p-values are adjusted to the number of pairs (Holm). Where test
     images have relatives among the training images, the metric is compared without them, too.
+    Where the runs have scores by patient, it is compared by patient.
     """
-    from ..board.comparison import compare_runs, comparison_warnings, shared_evaluations
+    from ..board.comparison import compare_runs, comparison_warnings
     from ..board.named_runs import find_runs
     from ..board.records import as_csv, as_json, pair_record
+    from ..board.shared_tests import shared_test_sets
     from ..scores.metrics import METRIC_NAMES
 
     metric = parse_metric(metric, "--metric", METRIC_NAMES)
@@ -54,7 +56,7 @@ def compare(
     if len(texts) < 2:
         raise ParameterError(f"a comparison needs two runs, got only {texts[0]}; name another run")
     named = find_runs(texts, path, runs or path.parent / "runs")
-    shared = shared_evaluations(named)
+    shared = shared_test_sets(named)
     pairs = compare_runs(named, shared, metric)
     records = [pair_record(pair) for pair in pairs]
     if output == "csv":
@@ -74,7 +76,7 @@ def _print_pairs(pairs: Sequence[RunPair], metric: str, markdown: bool) -> None:
     from ..board.columns import as_markdown, as_table, as_text, fit_columns
     from ..board.sentences import conclusion, pair_title
     from ..board.tables import pair_columns
-    from ..scores.clean import plain_metric
+    from ..scores.metric_names import plain_metric
 
     screen = console()
     for test_id in dict.fromkeys(pair.tested.test_id for pair in pairs):

@@ -19,7 +19,8 @@ from ...errors import (
     ParameterError,
 )
 from ..board.columns import as_table, fit_columns
-from ..board.tables import fitted_columns
+from ..board.tables import fitted_columns, patient_columns
+from ..scores.grades import risk_lines, row_grade
 from .stress_results import print_stress
 
 if TYPE_CHECKING:
@@ -187,6 +188,12 @@ def _print_runs(runs: list[Run], positive_by: str, curves: list[StressCurve] | N
     screen = console()
     columns = fitted_columns([row for run in runs for row in run.rows])
     screen.print(as_table(fit_columns(columns, screen.width)))
+    by_patient = patient_columns([row for run in runs for row in run.rows])
+    if by_patient:
+        click.echo()
+        screen.print(as_table(fit_columns(by_patient, screen.width)))
+    for line in risk_lines({row_grade(row) for run in runs for row in run.rows}):
+        click.echo(printable(line), err=True)
     for curve in curves or ():
         print_stress(curve)
     positive = runs[0].row.positive

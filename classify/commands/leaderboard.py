@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,10 +45,10 @@ def leaderboard(path: Path, sort: str, output: str, runs: Path | None, everythin
     from ..board.records import RANKED_COLUMNS, as_csv, as_json, ranked_record
     from ..board.run_folders import RunFolders
     from ..runs.leaderboard import read_rows
-    from ..scores.clean import CLEAN_NAMES
+    from ..scores.metric_names import CLEAN_NAMES, PATIENT_NAMES
     from ..scores.metrics import METRIC_NAMES
 
-    metric = parse_metric(sort, "--sort", (*METRIC_NAMES, *CLEAN_NAMES))
+    metric = parse_metric(sort, "--sort", (*METRIC_NAMES, *CLEAN_NAMES, *PATIENT_NAMES))
     folders = RunFolders(runs or path.parent / "runs")
     test_sets = rank_rows(read_rows(path), metric, folders)
     records = [ranked_record(place) for ranked in test_sets for place in ranked]
@@ -64,6 +64,20 @@ def leaderboard(path: Path, sort: str, output: str, runs: Path | None, everythin
     # Two rows of one run have the same problems.
     for problem in dict.fromkeys(folders.problems):
         click.echo(printable(f"warning: {problem}"), err=True)
+
+
+def _print_by_patient(rows: Sequence[Mapping[str, str]], markdown: bool) -> None:
+    """Print the scores by patient of one test set, if it has any."""
+    from ..board.columns import as_markdown, as_table, fit_columns
+    from ..board.tables import patient_columns
+
+    columns = [column for column in patient_columns(rows) if column.heading != "tested on"]
+    if columns and markdown:
+        click.echo(f"{as_markdown(columns)}\n")
+    elif columns:
+        screen = console()
+        screen.print(as_table(fit_columns(columns, screen.width)))
+        click.echo()
 
 
 def _print_test_sets(
@@ -107,5 +121,6 @@ def _print_test_sets(
             click.echo(printable(title))
             screen.print(as_table(columns, rows))
             click.echo()
+        _print_by_patient([place.row for place in ranked[:most]], markdown)
     for line in legend(shown, metric):
         click.echo(printable(f"- {line}" if markdown else line))

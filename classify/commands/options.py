@@ -33,7 +33,7 @@ FORMAT_OPTION = click.option(
 )
 
 # Tables call this metric AUC, so that is what people type.
-_ALIASES = {"auc": "roc_auc", "clean_auc": "clean_roc_auc"}
+_ALIASES = {"auc": "roc_auc", "clean_auc": "clean_roc_auc", "patient_auc": "patient_roc_auc"}
 
 # One table for both commands that fit, so that an option means the same in each.
 _OPTIONS = (

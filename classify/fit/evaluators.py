@@ -15,13 +15,18 @@ from ...errors import FreezeframeError
 from ..heads.base import Head
 from ..matrix import Folds, Matrix, take
 from ..runs.part_result import PartResult, part_result
+from ..scores.patients import Combination
 from ..task.relatives import PartRelatives, all_relatives, unknown
 from ..task.task import Task
 from .part_features import PartFeatures
+from .patients import PatientProbabilities
 from .search import inner_folds
 
 FitRows = Callable[[Matrix, NDArray[np.intp], Folds], tuple[Head, int]]
 """Called with features, class numbers and folds; returns a head and the number of candidates."""
+
+Combine = Callable[[Head, NDArray[np.intp]], Combination]
+"""Called with a head and the numbers of the training rows that it was fitted on."""
 
 
 def finite_probabilities(head: Head, X: Matrix) -> NDArray[np.float64]:
@@ -66,8 +71,15 @@ class HeldOutEvaluator:
             parts = [test.part for test in self._task.tests]
             self.relations = all_relatives(parts, self._task.train, progress)
 
-    def evaluate(self, head: Head, pooling: str) -> tuple[list[PartResult], float]:
+    def evaluate(
+        self, head: Head, pooling: str, combination: Combination
+    ) -> tuple[list[PartResult], float]:
         """Predict all test sets.
+
+        Args:
+            head: the fitted head.
+            pooling: pooling of its features.
+            combination: how the probabilities of a patient's images are combined.
 
         Returns:
             The results, and the milliseconds that the head took for one image; NaN without test
@@ -87,9 +99,18 @@ class HeldOutEvaluator:
             n += len(proba)
             predicted = head.calibration.decide(proba)
             # Unlike cross-validation, a test set has one repeat.
-            levels = relations.levels
+            patients = PatientProbabilities(test.part, self._task, 1)
+            patients.add(0, np.arange(len(proba)), proba, combination)
             results.append(
-                part_result(self._task, test.part, test.split, proba[None], predicted[None], levels)
+                part_result(
+                    self._task,
+                    test.part,
+                    test.split,
+                    proba[None],
+                    predicted[None],
+                    relations.levels,
+                    patients.combined(combination),
+                )
             )
         return results, 1000 * seconds / n if n else float("nan")
 
@@ -112,15 +133,22 @@ class FoldEvaluator:
             ]
 
     def evaluate(
-        self, fit: FitRows, X: Matrix, y: NDArray[np.intp], notes: list[str], status: Status
+        self,
+        fit: FitRows,
+        combine: Combine,
+        X: Matrix,
+        y: NDArray[np.intp],
+        final: Head,
+        status: Status,
     ) -> list[PartResult]:
         """Predict each training image by heads that were neither fitted on it nor chosen by it.
 
         Args:
             fit: fits a head on some rows, and chooses its hyper-parameters within them.
+            combine: chooses how a head's probabilities of a patient's images are combined.
             X: features of the training part, of shape (n_rows, n_features).
             y: class numbers of shape (n_rows,).
-            notes: notes of the fitted heads are added to it.
+            final: the head that is saved, fitted on all rows; notes of the others are added to its.
             status: called with the number of the fold.
 
         Returns:
@@ -132,6 +160,7 @@ class FoldEvaluator:
         train = task.train
         proba = np.empty((len(self._repeats), len(y), len(task.classes)))
         predicted = np.empty(proba.shape[:2], dtype=np.intp)
+        patients = PatientProbabilities(train, task, len(self._repeats))
         n_fits = len(self._repeats) * task.n_folds
         for repeat, folds in enumerate(self._repeats):
             for number, (fitted, judged) in enumerate(folds):
@@ -143,12 +172,16 @@ class FoldEvaluator:
                 )
                 head, _ = fit(take(X, fitted), y[fitted], folds_within)
                 # A note about a fold must not read like one about the head that is kept.
-                notes += [f"in cross-validation: {note}" for note in head.notes]
+                final.notes += [f"in cross-validation: {note}" for note in head.notes]
                 proba[repeat, judged] = finite_probabilities(head, take(X, judged))
                 predicted[repeat, judged] = head.calibration.decide(proba[repeat, judged])
+                # Folds cut no patient: all images of one are judged by the same head.
+                patients.add(repeat, judged, proba[repeat, judged], combine(head, fitted))
         split = f"{task.n_folds}-fold"
         if task.n_repeats > 1:
             split += f" x {task.n_repeats}"
         split += ", shuffled labels" * bool(task.control)
         # Folds cut no chain of known relatives, so that only unknown ones are left.
-        return [part_result(task, train, split, proba, predicted, unknown(train, train))]
+        combined = patients.combined(combine(final, np.arange(len(y))))
+        levels = unknown(train, train)
+        return [part_result(task, train, split, proba, predicted, levels, combined)]

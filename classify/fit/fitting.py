@@ -35,6 +35,7 @@ from ..runs.row import Costs, leaderboard_row
 from ..runs.run import Run, check_writable, write_run
 from ..runs.training_file import TrainingImagesFile
 from ..task.task import Task
+from .combination import CombinationChoice
 from .evaluators import FitRows, FoldEvaluator, HeldOutEvaluator, finite_probabilities
 from .image_facts import facts_note
 from .part_features import PartFeatures
@@ -90,6 +91,7 @@ class HeadFitter:
         self._y = np.searchsorted(task.classes, task.train.labels)
         # All heads are chosen by the same folds, so that their scores can be compared.
         self._folds = inner_folds(task.train.labels, task.train.groups, task.validation, task.seed)
+        self._combinations = CombinationChoice(task, self.options.sensitivity)
         self._by_folds = FoldEvaluator(task)
         self._by_tests = HeldOutEvaluator(task)
         self._task_warnings: list[str] | None = None
@@ -130,9 +132,12 @@ class HeadFitter:
         # A training that continued after a kill took time in earlier processes, too.
         seconds = time.perf_counter() - start + head.record.earlier_seconds
         head.notes += self._facts_notes(kind.judges)
-        test_results, milliseconds = self._by_tests.evaluate(head, pooling)
+        combination = self._combinations.choose(head, np.arange(len(self._y)))
+        test_results, milliseconds = self._by_tests.evaluate(head, pooling, combination)
         # Folds fit on the reduced matrix, too: its rows keep their inner products.
-        fold_results = self._by_folds.evaluate(fit_rows, X, self._y, head.notes, status)
+        fold_results = self._by_folds.evaluate(
+            fit_rows, self._combinations.choose, X, self._y, head, status
+        )
         reduce_seconds = self._train.reduce_seconds.get(pooling, 0.0) if kind.reducible else 0.0
         epochs, rate = _epochs_and_speed(head)
         costs = Costs(n_searched, reduce_seconds, seconds, milliseconds, epochs, rate)
@@ -188,7 +193,8 @@ class HeadFitter:
     def _fit_rows(self, name: str, context: TrainingContext) -> FitRows:
         """Return a function that fits the head on some rows."""
         classes = self.task.classes
-        positive = None if self.task.positive is None else classes.index(self.task.positive)
+        positive = self.task.positive_number
+        judge = self._combinations.needs_judged(name)
 
         def fit_rows(X: Matrix, y: NDArray[np.intp], folds: Folds) -> tuple[Head, int]:
             return fit_head(
@@ -201,6 +207,7 @@ class HeadFitter:
                 positive=positive,
                 seed=self.task.seed,
                 context=context,
+                judge=judge,
             )
 
         return fit_rows
@@ -261,9 +268,8 @@ class HeadFitter:
         # The model file keeps its own scores, so that it can be judged without the leaderboard.
         rows = [leaderboard_row(self.task, model, result, costs, now) for result in results]
         model = replace(model, scores=[row.summary() for row in rows])
-        evaluations = [result.evaluation for result in results]
         folder = self.runs / model.run_id
-        rows = write_run(folder, model, evaluations, rows, self.leaderboard, self._images)
+        rows = write_run(folder, model, results, rows, self.leaderboard, self._images)
         # Copies are compared once for all heads.
         if self._task_warnings is None:
             self._task_warnings = task_warnings(self.task, self._by_tests.relations)

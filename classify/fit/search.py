@@ -107,6 +107,7 @@ def fit_head(
     positive: int | None = None,
     seed: int = 0,
     context: TrainingContext | None = None,
+    judge: bool = False,
 ) -> tuple[Head, int]:
     """Choose hyper-parameters by folds, then fit on all rows.
 
@@ -125,6 +126,8 @@ def fit_head(
         positive: number of the class that `options.sensitivity` is about.
         seed: seed of the fits.
         context: what networks need beside features.
+        judge: True to judge the rows by heads that were not fitted on them, even if there is
+            nothing to choose; `head.record.judged` has the probabilities.
 
     Returns:
         The fitted head, and the number of candidates.
@@ -143,8 +146,11 @@ def fit_head(
     # `penalty_path.fold_decisions`).
     with threadpool_limits(1, "blas"):
         # A single candidate is chosen without folds, unless its scores are needed.
-        compared = candidates if len(candidates) > 1 or needs_scores else []
+        choice = len(candidates) > 1 or needs_scores
+        compared = candidates if choice or judge else []
         chosen, scores = _choose(head, X, y, n_classes, folds, compared, seed)
+        # Judging alone must not change the head.
+        chosen = chosen if choice else {}
         # Fixed values win over those that a candidate found, by early stopping for example.
         earlier_seconds = head.record.earlier_seconds
         head = head.like({**chosen, **fixed})
@@ -152,6 +158,7 @@ def fit_head(
     head.record.earlier_seconds += earlier_seconds
     if scores is not None:
         _calibrate(head, scores, y, options, positive)
+        head.record.judged = head.calibration.proba(scores)
     elif needs_scores:
         head.notes.append(
             f"{name}: too few independent images to calibrate it; its probabilities mean little"

@@ -34,6 +34,9 @@ def leak_reasons(task: Task, results: Sequence[PartResult]) -> list[str]:
         uncertain = result.evaluation.unknown.any()
         cause = _unknown_cause(result.part, task.train) if uncertain else ""
         texts += leak_warnings(result.evaluation, cause)
+        if result.by_patient.reason:
+            where = f"{result.evaluation.test_set}, {result.evaluation.split}"
+            texts.append(f"{where}, by {result.by_patient.unit}: {result.by_patient.reason}")
     return texts
 
 

@@ -27,7 +27,7 @@ Parameters = Mapping[str, Any]
 
 @dataclass
 class TrainingRecord:
-    """The epochs that a head was trained for; empty unless the head is a network.
+    """Outcome of a fit beside the head: epochs of a network, and probabilities of judged rows.
 
     Attributes:
         history: one row for each epoch: `epoch`, `loss` (mean over the images, weighted if classes
@@ -35,10 +35,14 @@ class TrainingRecord:
             training and `images_per_second`.
         earlier_seconds: seconds that the fit took in processes that were killed, up to the
             checkpoint from which this process continued.
+        judged: probabilities of the training rows by heads that were not fitted on them, of shape
+            (n_rows, n_classes), NaN for rows that no fold judges; None if no such heads were
+            fitted.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
     earlier_seconds: float = 0.0
+    judged: NDArray[np.float64] | None = None
 
 
 class Head(ABC):
@@ -77,7 +81,7 @@ class Head(ABC):
         parameters: the hyper-parameters of this head.
         calibration: the map from scores to probabilities.
         notes: what the user should know about the fit.
-        record: the epochs of the training, if there were any.
+        record: what the fit leaves beside the head.
 
     Raises:
         ParameterError: a hyper-parameter is unknown, or its value is impossible.

@@ -9,12 +9,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scores.clean import clean_scores
+from ..scores.clean import clean_recalls, clean_scores, has_missing_class, missing_classes
 from ..scores.evaluation import Evaluation
 from ..scores.predictions import Predictions
 from ..scores.score import score
 from ..task.part import Part
 from ..task.task import Task
+from .patient_result import NO_PATIENTS, CombinedProbabilities, PatientResult, patient_result
 
 
 @dataclass(frozen=True)
@@ -24,18 +25,40 @@ class PartResult:
     Attributes:
         part: the rows that were predicted.
         evaluation: the predictions, with names of classes and images.
+        by_patient: the result on the patients of the rows.
     """
 
     part: Part
     evaluation: Evaluation
+    by_patient: PatientResult
 
     @cached_property
     def scores(self) -> dict[str, float]:
-        """Scores of all rows and of the clean ones, by column of the leaderboard."""
+        """Scores of all rows, of the clean ones and by patient, by column of the leaderboard."""
         predictions = self.evaluation.predictions
         # Without leaks, the clean scores are those of all rows: a second bootstrap is saved.
         of_all = score(predictions)
-        return of_all | clean_scores(predictions, self.evaluation.clean, of_all)
+        clean = clean_scores(predictions, self.evaluation.clean, of_all)
+        return of_all | clean | self.by_patient.scores
+
+    @property
+    def clean_missing(self) -> list[str]:
+        """Names of the classes of which too few images are clean, if the others are scored."""
+        predictions, clean = self.evaluation.predictions, self.evaluation.clean
+        if not has_missing_class(predictions, clean):
+            return []
+        return [self.evaluation.classes[label] for label in missing_classes(predictions, clean)]
+
+    @property
+    def clean_recalls(self) -> dict[str, list[float]]:
+        """Share of right clean images of each other class, with its interval and their number."""
+        if not self.clean_missing:
+            return {}
+        recalls = clean_recalls(self.evaluation.predictions, self.evaluation.clean)
+        return {
+            self.evaluation.classes[label]: [round(value, 6) for value in values]
+            for label, values in recalls.items()
+        }
 
 
 def part_result(
@@ -45,6 +68,7 @@ def part_result(
     proba: NDArray[np.float64],
     predicted: NDArray[np.intp],
     relatives: NDArray[np.str_],
+    combined: CombinedProbabilities | None,
 ) -> PartResult:
     """Join predictions with the names of their images and classes.
 
@@ -56,9 +80,9 @@ def part_result(
         predicted: class numbers of shape (n_repeats, n_rows).
         relatives: relation of each row to the training images, of shape (n_rows,); see
             `Evaluation.relatives`.
+        combined: probabilities of the patients; None if no row has one.
     """
     classes = task.classes
-    positive = None if task.positive is None else classes.index(task.positive)
     # Classes are sorted, so that the place of a name is its number.
     y = np.searchsorted(classes, part.labels)
     evaluation = Evaluation(
@@ -68,10 +92,12 @@ def part_result(
         classes=tuple(classes),
         paths=part.store.paths[part.rows].tolist(),
         sha256s=part.sha256s.tolist(),
-        predictions=Predictions(y, proba, predicted, part.groups, positive),
+        predictions=Predictions(y, proba, predicted, part.groups, task.positive_number),
         relatives=relatives,
+        patients=[] if combined is None else combined.units.texts,
     )
-    return PartResult(part, evaluation)
+    by_patient = NO_PATIENTS if combined is None else patient_result(evaluation, combined)
+    return PartResult(part, evaluation, by_patient)
 
 
 def test_id(part: Part, split: str) -> str:

@@ -16,6 +16,11 @@ set, repeat and image. Its columns:
     relative                   its relation to an image that was trained on: bytes, pixels, near or
                                group, as in `relatives.LEVELS`; empty if it has none; unknown if
                                relatives could not be checked. Older files do not have this column
+    patient                    its patient or declared group, a number that shows no identifier;
+                               only in files of test sets that have some
+
+`predictions_by_patient.csv` has the same columns, and a line for each patient: `path` is its name
+in the column `patient`, and `sha256` a digest of its images, which identifies it in any run.
 """
 
 from __future__ import annotations
@@ -38,6 +43,7 @@ from ..scores.predictions import Predictions
 from ..task.relatives import LEVELS, UNKNOWN
 
 PREDICTIONS_NAME = "predictions.csv"
+BY_PATIENT_NAME = "predictions_by_patient.csv"
 
 _TEST_SET = ("test_id", "test_set", "split", "positive")
 _TEXTS = (*_TEST_SET, "path", "sha256", "label", "predicted")
@@ -74,12 +80,14 @@ def write_predictions(path: str | os.PathLike[str], evaluations: Sequence[Evalua
         raise ValueError("all evaluations of a head have the same classes")
     probabilities = [f"p_{name}" for name in classes]
     with Path(path).open("x", newline="", encoding="utf-8") as file:
-        file.write(csv_line([*_ALWAYS[:-1], *probabilities, _ALWAYS[-1], "relative"]))
+        with_patients = any(evaluation.patients for evaluation in evaluations)
+        last = (_ALWAYS[-1], "relative", *(["patient"] if with_patients else []))
+        file.write(csv_line([*_ALWAYS[:-1], *probabilities, *last]))
         for evaluation in evaluations:
-            file.writelines(_lines(evaluation))
+            file.writelines(_lines(evaluation, with_patients))
 
 
-def _lines(evaluation: Evaluation) -> Iterator[str]:
+def _lines(evaluation: Evaluation, with_patients: bool) -> Iterator[str]:
     """Yield the lines of one evaluation."""
     predictions = evaluation.predictions
     names = evaluation.classes
@@ -96,28 +104,35 @@ def _lines(evaluation: Evaluation) -> Iterator[str]:
         )
     ]
     in_training = ["yes" if same else "no" for same in evaluation.in_training]
-    relatives = evaluation.relatives.tolist()
+    # The last cells are those of the relation, and of the patient.
+    ends = [[relative] for relative in evaluation.relatives.tolist()]
+    if with_patients:
+        patients = evaluation.patients or [""] * len(ends)
+        ends = [[*end, patient] for end, patient in zip(ends, patients, strict=True)]
     for repeat, (proba, predicted) in enumerate(
         zip(predictions.proba.tolist(), predictions.predicted.tolist(), strict=True), 1
     ):
         for i, image in enumerate(images):
             probabilities = map(repr, proba[i])
-            prediction = (names[predicted[i]], *probabilities, in_training[i], relatives[i])
+            prediction = (names[predicted[i]], *probabilities, in_training[i], *ends[i])
             yield csv_line((*test_set, str(repeat), *image, *prediction))
 
 
-def read_predictions(path: str | os.PathLike[str]) -> dict[str, Evaluation]:
+def read_predictions(
+    path: str | os.PathLike[str], name: str = PREDICTIONS_NAME
+) -> dict[str, Evaluation]:
     """Read the evaluations in a file of predictions, by test id, in the order of the file.
 
     Args:
         path: the file, or a run's folder.
+        name: name of the file in a folder.
 
     Raises:
         FreezeframeError: the file is missing, or is not a file of predictions; the text names the
             line.
     """
     path = Path(path)
-    path = path / PREDICTIONS_NAME if path.is_dir() else path
+    path = path / name if path.is_dir() else path
     try:
         lines = csv_lines(read_regular(path))
     except FileNotFoundError:

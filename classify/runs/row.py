@@ -18,8 +18,9 @@ import numpy as np
 
 from ...data.output.version import VERSION
 from ...features.store import FeatureStore
-from ..scores.clean import CLEAN_COLUMNS
+from ..scores.metric_names import CLEAN_COLUMNS, PATIENT_COLUMNS
 from ..scores.metrics import METRIC_COLUMNS
+from ..task.grade import grade, parted
 from ..task.task import Task
 from .model_file import FittedHead
 from .part_result import PartResult
@@ -35,8 +36,15 @@ SUMMARY = (
     "n_test_leaking",
     "n_test_clean",
     "n_test_clean_groups",
+    "grade",
+    "clean_grade",
+    "clean_missing",
     *METRIC_COLUMNS,
     *CLEAN_COLUMNS,
+    "clean_recalls",
+    "patient_unit",
+    "n_test_patients",
+    *PATIENT_COLUMNS,
 )
 """Columns that a model file keeps of each row."""
 
@@ -93,6 +101,12 @@ class LeaderboardRow(Mapping[str, Any]):
     n_test_leaking: int
     n_test_clean: int
     n_test_clean_groups: int
+    grade: str
+    clean_grade: str
+    clean_missing: str
+    clean_recalls: str
+    patient_unit: str
+    n_test_patients: int | None
     store_fingerprint: str
     test_fingerprint: str
     weights: str
@@ -160,7 +174,7 @@ def leaderboard_row(
         split=evaluation.split,
         classes=json.dumps(model.classes, ensure_ascii=False),
         positive=task.positive or "",
-        choices=json.dumps(_choices(task, part.store), ensure_ascii=False),
+        choices=json.dumps(_choices(task, result), ensure_ascii=False),
         n_train=len(task.train.rows),
         n_test=len(part.rows),
         # Images of one group are not independent; intervals count groups.
@@ -169,6 +183,12 @@ def leaderboard_row(
         n_test_leaking=int(evaluation.leaking.sum()),
         n_test_clean=int(evaluation.clean.sum()),
         n_test_clean_groups=len(np.unique(part.groups[evaluation.clean])),
+        grade=grade(part, task.train, evaluation.relatives),
+        clean_grade=_clean_grade(task, result),
+        clean_missing=_json_of(result.clean_missing),
+        clean_recalls=_json_of(result.clean_recalls),
+        patient_unit=result.by_patient.unit if result.by_patient.scored else "",
+        n_test_patients=result.by_patient.n_scored or None,
         store_fingerprint=model.training_fingerprint,
         test_fingerprint=part.store.fingerprint,
         weights=model.provenance.get("weights_source", ""),
@@ -180,7 +200,18 @@ def leaderboard_row(
     )
 
 
-def _choices(task: Task, tested: FeatureStore) -> dict[str, Any]:
+def _json_of(value: list[str] | dict[str, list[float]]) -> str:
+    """Write a list or mapping as JSON; "" if it is empty."""
+    return json.dumps(value, ensure_ascii=False) if value else ""
+
+
+def _clean_grade(task: Task, result: PartResult) -> str:
+    """Return the grade of the clean scores; "" without clean test images."""
+    clean = result.evaluation.clean
+    return parted(result.part.take(clean), task.train) if clean.any() else ""
+
+
+def _choices(task: Task, result: PartResult) -> dict[str, Any]:
     """Return what options and defaults decided about a row, for the column `choices`."""
     choices: dict[str, Any] = {"positive": task.positive_by} if task.positive_by else {}
     if task.patients_ignored:
@@ -188,10 +219,13 @@ def _choices(task: Task, tested: FeatureStore) -> dict[str, Any]:
     if task.control:
         choices["control"] = task.control
     # A head may be tested on its own store: its images count once.
-    stores = {store.path: store for store in (task.train.store, tested)}
+    stores = {store.path: store for store in (task.train.store, result.part.store)}
     left_out = Counter[str]()
     for store in stores.values():
         left_out.update(task.left_out(store))
+    by_patient = result.by_patient
+    if by_patient.scored:
+        choices["by_patient"] = {"unit": by_patient.unit, **by_patient.combination.record}
     return choices | ({"left_out": dict(left_out)} if left_out else {})
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from ...data.formats.regular_file import read_regular
 from ...data.output.files import flush_tree
 from ...errors import FreezeframeError, ImageError
-from ..scores.evaluation import Evaluation
 from .leaderboard import append_rows
 from .model_file import FittedHead, save_model
-from .prediction_file import write_predictions
+from .part_result import PartResult
+from .prediction_file import BY_PATIENT_NAME, PREDICTIONS_NAME, write_predictions
 from .row import LeaderboardRow
 from .training_file import TrainingImagesFile
 
@@ -55,7 +55,7 @@ def check_writable(folder: Path) -> None:
 def write_run(
     folder: Path,
     model: FittedHead,
-    evaluations: Sequence[Evaluation],
+    results: Sequence[PartResult],
     rows: Sequence[LeaderboardRow],
     leaderboard: Path,
     images: TrainingImagesFile,
@@ -65,7 +65,7 @@ def write_run(
     Args:
         folder: a path that does not exist yet.
         model: the fitted head.
-        evaluations: its predictions of each test set.
+        results: its predictions of each test set.
         rows: its rows; they do not hold the size of the model file yet.
         leaderboard: the CSV file to append to.
         images: the training images; the model has the digest of this file.
@@ -81,7 +81,10 @@ def write_run(
         folder.mkdir(parents=True)
         save_model(path, model)
         images.write(folder)
-        write_predictions(folder / "predictions.csv", evaluations)
+        write_predictions(folder / PREDICTIONS_NAME, [result.evaluation for result in results])
+        by_patient = [result.by_patient.evaluation for result in results]
+        if patients := [evaluation for evaluation in by_patient if evaluation is not None]:
+            write_predictions(folder / BY_PATIENT_NAME, patients)
         _write_history(folder / "history.csv", model.head.record.history)
         # A power cut must not leave rows whose model is empty.
         flush_tree(folder)

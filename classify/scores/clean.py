@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.output.terminal import percent
 from ..task.relatives import LEVELS
 from .evaluation import Evaluation
-from .metrics import METRIC_COLUMNS, METRIC_NAMES, METRIC_TABLE, Metric
+from .intervals import proportion_interval
+from .metric_names import CLEAN
+from .metrics import METRIC_COLUMNS, columns_of
 from .predictions import Predictions
 from .score import score
-
-PREFIX = "clean_"
-CLEAN_NAMES = tuple(f"{PREFIX}{name}" for name in METRIC_NAMES)
-CLEAN_COLUMNS = tuple(f"{PREFIX}{column}" for column in METRIC_COLUMNS)
-"""Columns of the leaderboard: each of `METRIC_COLUMNS` again."""
+from .weighted_metrics import point_values
 
 LEAST_GROUPS = 10
 """Least number of independent groups that are scored.
@@ -34,7 +33,10 @@ One group is not a sample.
 def clean_scores(
     predictions: Predictions, clean: NDArray[np.bool_], scores: dict[str, float]
 ) -> dict[str, float]:
-    """Compute all of `CLEAN_COLUMNS`; NaN where too few rows are clean.
+    """Compute all of `metric_names.CLEAN_COLUMNS`; NaN where too few rows are clean.
+
+    If too few are left of some class only, the accuracy is that of the other classes' clean rows;
+    of two classes, the sensitivity or specificity is there, too. Other metrics need every class.
 
     Args:
         predictions: of all test rows.
@@ -42,14 +44,16 @@ def clean_scores(
             everywhere, nothing is computed again.
         scores: of all test rows, by `METRIC_COLUMNS`.
     """
+    values = dict.fromkeys(METRIC_COLUMNS, float("nan"))
     if not enough(predictions, clean):
-        values = dict.fromkeys(METRIC_COLUMNS, float("nan"))
+        if has_missing_class(predictions, clean):
+            values |= _scores_of_some_classes(predictions, clean)
     # The bootstrap takes seconds, and here it would give the same numbers.
     elif clean.all():
         values = scores
     else:
         values = score(predictions.take(clean))
-    return {f"{PREFIX}{column}": values[column] for column in METRIC_COLUMNS}
+    return {f"{CLEAN}{column}": values[column] for column in METRIC_COLUMNS}
 
 
 def enough(predictions: Predictions, clean: NDArray[np.bool_]) -> bool:
@@ -67,34 +71,67 @@ def enough(predictions: Predictions, clean: NDArray[np.bool_]) -> bool:
     # Images of one group count once: they are not independent.
     if len(np.unique(predictions.groups[clean])) < LEAST_GROUPS:
         return False
-    for number in np.unique(predictions.y):
-        rows = predictions.y == number
+    return not missing_classes(predictions, clean)
+
+
+def missing_classes(predictions: Predictions, clean: NDArray[np.bool_]) -> list[int]:
+    """Return the numbers of the classes of which too few clean rows are left."""
+    missing = []
+    for label in np.unique(predictions.y).tolist():
+        rows = predictions.y == label
         n_before = len(np.unique(predictions.groups[rows]))
         n_after = len(np.unique(predictions.groups[rows & clean]))
         # A class that was rare before may stay as rare.
         if n_after < min(n_before, LEAST_GROUPS_OF_A_CLASS):
-            return False
-    return True
+            missing.append(label)
+    return missing
 
 
-def plain_metric(metric: str) -> str:
-    """Return the name of a metric without the prefix of clean ones.
+def has_missing_class(predictions: Predictions, clean: NDArray[np.bool_]) -> bool:
+    """Return True if there are enough clean rows, but too few of some class.
 
     Examples:
-        >>> plain_metric("clean_mcc"), plain_metric("mcc")
-        ('mcc', 'mcc')
+        >>> predictions = Predictions.of(np.arange(30) % 2, np.full((30, 2), 0.5))
+        >>> has_missing_class(predictions, predictions.y == 0)
+        True
     """
-    return metric.removeprefix(PREFIX)
+    if clean.all() or len(np.unique(predictions.groups[clean])) < LEAST_GROUPS:
+        return False
+    return bool(missing_classes(predictions, clean))
 
 
-def is_clean(metric: str) -> bool:
-    """Return True for the name of a clean metric."""
-    return metric.startswith(PREFIX)
+def _scores_of_some_classes(predictions: Predictions, clean: NDArray[np.bool_]) -> dict[str, float]:
+    """Return the scores of the clean rows of all but the missing classes, by column."""
+    names = ["accuracy"]
+    missing = missing_classes(predictions, clean)
+    rows = predictions.take(clean & ~np.isin(predictions.y, missing))
+    if predictions.positive is not None:
+        names += [] if predictions.positive in missing else ["sensitivity"]
+        names += [] if 1 - predictions.positive in missing else ["specificity"]
+    values: dict[str, float] = {}
+    for name in names:
+        value = point_values(rows, [name])[name]
+        values |= zip(columns_of(name), (value, *proportion_interval(rows, name)), strict=True)
+    return values
 
 
-def metric_of(name: str) -> Metric:
-    """Return the row of `METRIC_TABLE` for the name of a metric, a clean one too."""
-    return METRIC_TABLE[plain_metric(name)]
+def clean_recalls(
+    predictions: Predictions, clean: NDArray[np.bool_]
+) -> dict[int, tuple[float, float, float, int]]:
+    """Return the share of right rows of each class that has enough clean ones.
+
+    Returns:
+        By class number: the share, the ends of its 95 % interval, and the number of clean rows.
+    """
+    missing = missing_classes(predictions, clean)
+    recalls = {}
+    for label in np.unique(predictions.y[clean]).tolist():
+        if label not in missing:
+            rows = predictions.take(clean & (predictions.y == label))
+            # Among the rows of one class, the accuracy is the share of right ones.
+            share = point_values(rows, ["accuracy"])["accuracy"]
+            recalls[label] = (share, *proportion_interval(rows, "accuracy"), len(rows.y))
+    return recalls
 
 
 def leak_text(evaluation: Evaluation, where: str, training: str = "the training images") -> str:
@@ -147,6 +184,11 @@ def leak_warnings(evaluation: Evaluation, reason: str) -> list[str]:
         if not evaluation.unknown.any():
             return [f"{leaks}; the clean scores use the {n_clean} other images"]
         text = f"the clean scores use {clean_images} alone because {reason}"
+    elif has_missing_class(evaluation.predictions, evaluation.clean):
+        text = f"{clean_images} {have(n_clean)} no known relative in training, "
+        text += _missing_text(evaluation)
+        if evaluation.unknown.any():
+            text += f"; relatives of others are unknown because {reason}"
     elif evaluation.unknown.any():
         text = f"the clean scores of {where} are unknown because {reason}"
     else:
@@ -154,16 +196,33 @@ def leak_warnings(evaluation: Evaluation, reason: str) -> list[str]:
     return [line for line in (leaks, text) if line]
 
 
+def _missing_text(evaluation: Evaluation) -> str:
+    """Name the classes of which too few images are clean, and the recall of the others."""
+    predictions = evaluation.predictions
+    names = [
+        evaluation.classes[number] for number in missing_classes(predictions, evaluation.clean)
+    ]
+    recalls = [
+        f"{evaluation.classes[number]} {percent(share)} ({percent(low)}-{percent(high)}) of {n}"
+        for number, (share, low, high, n) in clean_recalls(predictions, evaluation.clean).items()
+    ]
+    return (
+        f"but none or too few of class {', '.join(names)}: the clean accuracy is that of the other "
+        f"classes alone (right of each class: {', '.join(recalls)})"
+    )
+
+
 def leak_count(row: Mapping[str, Any]) -> tuple[int, bool]:
     """Return a leaderboard row's number of leaking test images, and True if there may be more.
 
     Rows of older versions count byte-identical images only.
     """
-    leaking = row["n_test_leaking"]
-    clean = row["n_test_clean"]
+    # Model files leave out what is not known.
+    leaking = row.get("n_test_leaking", "")
+    clean = row.get("n_test_clean", "")
     # Schemas 1 and 2 have no such column.
     if leaking == "":
-        return int(row["n_test_in_train"] or 0), True
+        return int(row.get("n_test_in_train") or 0), True
     return int(leaking), clean != "" and int(leaking) + int(clean) < int(row["n_test"] or 0)
 
 

@@ -28,6 +28,7 @@ class Evaluation:
             (n_rows,); "" if it has none, `UNKNOWN` if that could not be checked.
         looked_for: True if the fit looked for all kinds of relatives; older versions noticed
             byte-identical files only.
+        patients: patient of each image, "patient 1" say, "" for none; empty if all are unknown.
     """
 
     test_id: str
@@ -39,6 +40,7 @@ class Evaluation:
     predictions: Predictions
     relatives: NDArray[np.str_]
     looked_for: bool = True
+    patients: Sequence[str] = ()
 
     @property
     def in_training(self) -> NDArray[np.bool_]:

@@ -72,6 +72,11 @@ class Task:
         return ClassChanges(dropped=self.dropped).n_dropped(store.labels[store.rows()].tolist())
 
     @property
+    def positive_number(self) -> int | None:
+        """Number of the positive class among `classes`; None with more than two classes."""
+        return None if self.positive is None else self.classes.index(self.positive)
+
+    @property
     def classes(self) -> list[str]:
         """Names of the classes, sorted."""
         return _classes_of(self.train)

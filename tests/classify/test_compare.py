@@ -365,8 +365,8 @@ def test_two_runs_and_a_bad_one(tmp_path: Path) -> None:
     assert [line.split()[0] for line in lines[2:11]] == ["accuracy"] * 3 + ["AUC"] * 3 + [
         "clean"
     ] * 3
-    assert "leaked" in lines[1]
-    assert "0 and 9" in lines[3]
+    assert "grade" in lines[1]
+    assert "pictures parted and leaking: 9 of 300" in lines[3]
     first = (
         "svm"
         if point_values(good.predictions)["accuracy"] > point_values(like.predictions)["accuracy"]
@@ -388,10 +388,10 @@ def test_two_runs_and_a_bad_one(tmp_path: Path) -> None:
         f"on the 291 clean images of navoneel, {first} is better than knn (clean accuracy, p < "
         f"0.001)" in lines[15:]
     )
-    assert [re.findall(r" (300|291) ", line) for line in lines[2:11]] == [["300"]] * 6 + [
+    assert [re.findall(r"  (300|291) ", line) for line in lines[2:11]] == [["300"]] * 6 + [
         ["291"]
     ] * 3
-    assert result.stderr == (
+    assert result.stderr.startswith(
         "warning: 9 of 300 test images of navoneel, external have a relative among the training "
         "images of knn (3 the "
         "same bytes, 3 nearly the same picture, 3 the same group): a score on all of them says "
@@ -423,11 +423,10 @@ def test_too_few_images_clean_for_all_runs_are_not_compared(tmp_path: Path) -> N
     result = compare(add("svm", leaking_rows(0, 0)), add("mlp", leaking_rows(1, 26), number=1))
     assert result.exit_code == 0, result.output
     assert "clean" not in result.stdout
-    assert result.stderr.splitlines()[-1] == (
+    assert (
         "warning: 4 of 60 test images of navoneel, external have no relative in the training of "
-        "any run, as far as is "
-        "known: too few to compare"
-    )
+        "any run, as far as is known: too few to compare\n"
+    ) in result.stderr
 
 
 def test_predictions_of_older_versions_do_not_count_as_clean(tmp_path: Path) -> None:
@@ -440,7 +439,7 @@ def test_predictions_of_older_versions_do_not_count_as_clean(tmp_path: Path) -> 
     result = compare(*ids)
     assert result.exit_code == 0, result.output
     assert "clean" not in result.stdout
-    assert "9 and ?" in result.stdout
+    assert "leaking: 9 of 90 and ?" in result.stdout
     assert (
         "warning: svm was fitted by an older version, which noticed only byte-identical copies: "
         "relatives of 90 of 90 test "
@@ -455,7 +454,7 @@ def test_images_with_unknown_relatives_are_not_compared_as_clean(tmp_path: Path)
     partly = replace(evaluation(0, n=90), relatives=np.where(np.arange(90) < 40, "unknown", ""))
     result = compare(add("svm", partly), add("mlp", evaluation(1, n=90, leaked=41), number=1))
     assert "on the 49 clean images of navoneel, " in result.stdout
-    assert re.search(r" 49 +(41 and \?|\? and 41) ", result.stdout)
+    assert re.search(r" 49 +(leaking: 41 of 90 and \?|\? and leaking: 41 of 90) ", result.stdout)
     assert (
         "warning: relatives of 40 of 90 test images of navoneel, external among the "
         "training images of svm "
@@ -539,7 +538,7 @@ def test_runs_fitted_for_different_classes_are_compared_for_that_of_the_first() 
         result = compare(*runs, "--metric", "sensitivity")
         assert f"navoneel, external: 60 images, positive class {name}" in result.stdout
         other = {"tumour": "mlp was scored for healthy", "healthy": "svm was scored for tumour"}
-        assert result.stderr.splitlines() == [
+        assert result.stderr.splitlines()[:-1] == [
             f"warning: on navoneel, external, all runs are scored for {name}, as "
             f"{'svm' if name == 'tumour' else 'mlp'} was; in the leaderboard {other[name]}"
         ]
@@ -636,7 +635,7 @@ def test_every_shared_test_set_is_compared_in_every_format(tmp_path: Path) -> No
     assert {row["test_set"] for row in rows} == {"navoneel", "'=edureka|x"}
     markdown = compare(*ids, "--format", "markdown").stdout.splitlines()
     assert markdown[2].startswith(
-        "| metric | A | B | of A | of B | A - B (95 %) | p | p (Holm) | test |"
+        "| metric | A | B | of A | of B | grade | A - B (95 %) | p | p (Holm) | test |"
     )
     assert sum(line.startswith("| accuracy |") for line in markdown) == 6
     assert "- on =edureka\\|x, " in "\n".join(markdown)

@@ -293,7 +293,7 @@ def test_a_run_writes_a_row_a_model_and_predictions(make_store: MakeStore, tmp_p
     assert set(run.row) == set(COLUMNS) - {"schema"}
     assert (run.row.n_test, run.row["n_test"]) == (8, 8)
     assert (row["schema"], row["head"], row["layer"], row["pooling"]) == (
-        "5",
+        "6",
         "majority",
         "block5_pool",
         "avg",

@@ -28,8 +28,8 @@ from freezeframe.classify.runs import leaderboard
 from freezeframe.classify.runs.leaderboard import append_rows, check_leaderboard, read_rows
 from freezeframe.classify.runs.prediction_file import read_predictions, write_predictions
 from freezeframe.classify.runs.schema import COLUMNS, COLUMNS_BY_SCHEMA, SCHEMA, SCHEMAS
-from freezeframe.classify.scores.clean import CLEAN_COLUMNS, CLEAN_NAMES
 from freezeframe.classify.scores.evaluation import Evaluation
+from freezeframe.classify.scores.metric_names import CLEAN_COLUMNS, CLEAN_NAMES
 from freezeframe.classify.scores.metrics import METRIC_COLUMNS, METRIC_NAMES
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.data.formats.regular_file import MAX_FILE_BYTES
@@ -42,6 +42,7 @@ GOLDEN_2 = GOLDEN.with_name("leaderboard-v2.csv")
 GOLDEN_3 = GOLDEN.with_name("leaderboard-v3.csv")
 GOLDEN_4 = GOLDEN.with_name("leaderboard-v4.csv")
 GOLDEN_5 = GOLDEN.with_name("leaderboard-v5.csv")
+GOLDEN_6 = GOLDEN.with_name("leaderboard-v6.csv")
 ALL_GOLDEN = sorted(
     GOLDEN.parent.glob("leaderboard-v*.csv"), key=lambda path: int(path.stem.partition("-v")[2])
 )
@@ -131,7 +132,7 @@ def test_files_that_are_no_leaderboard_are_not_touched(tmp_path: Path) -> None:
     for content in ("a,b\n1,2\n", "schema,run_id", ",".join(COLUMNS[:-1]) + "\n", "\x00\xff"):
         path.write_bytes(content.encode("latin-1"))
         with pytest.raises(
-            FreezeframeError, match="not a leaderboard of schema 1 to 5, nothing was written"
+            FreezeframeError, match="not a leaderboard of schema 1 to 6, nothing was written"
         ):
             append_rows(path, [some_row("x")])
         assert path.read_bytes() == content.encode("latin-1")
@@ -287,6 +288,25 @@ def test_a_leaderboard_of_schema_5_is_read_for_ever(tmp_path: Path) -> None:
     ]
 
 
+def test_a_leaderboard_of_schema_6_is_read_for_ever(tmp_path: Path) -> None:
+    path = Path(shutil.copy(GOLDEN_6, tmp_path / "l.csv"))
+    lines = list(csv.DictReader(path.open()))
+    assert tuple(lines[0]) == COLUMNS_BY_SCHEMA[6]
+    rows = read_rows(path)
+    for before, after in zip(lines, rows, strict=True):
+        same = set(COLUMNS_BY_SCHEMA[6]) - {"schema", "test_set"}
+        assert {name: before[name] for name in same} == {name: after[name] for name in same}
+    names = ("grade", "clean_grade", "clean_missing", "n_test_patients", "patient_accuracy")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        ("", "", "", "", ""),
+        ("patients parted", "patients parted", "", "16", "0.875000"),
+        ("patients parted", "patients parted", "", "12", "0.583333"),
+        ("leaking", "patients parted", "", "12", "0.500000"),
+        ("leaking", "pictures parted", '["a"]', "", ""),
+    ]
+    assert json.loads(rows[4]["clean_recalls"])["c"] == [0.2, 0.056682, 0.509838, 10]
+
+
 def test_every_schema_has_literal_columns_and_a_golden_file() -> None:
     """A schema that was released never changes: a new column takes the next number."""
     assert set(COLUMNS_BY_SCHEMA) >= set(range(1, SCHEMA))
@@ -389,7 +409,7 @@ def test_a_new_metric_is_a_row_and_a_formula_and_leaves_every_old_file_readable(
 
 
 @pytest.mark.parametrize(
-    ("golden", "schema"), [(GOLDEN, 1), (GOLDEN_2, 2), (GOLDEN_3, 3), (GOLDEN_4, 4)]
+    ("golden", "schema"), [(GOLDEN, 1), (GOLDEN_2, 2), (GOLDEN_3, 3), (GOLDEN_4, 4), (GOLDEN_5, 5)]
 )
 def test_appending_to_an_older_schema_keeps_the_old_file(
     tmp_path: Path, golden: Path, schema: int
@@ -838,7 +858,7 @@ def test_rows_of_schema_1_are_ranked_by_the_columns_that_they_have(tmp_path: Pat
     shown = show(tmp_path).stdout
     assert "three classes, odd, hold-out 20%: 18 images" in shown
     assert "68.8 (44.4-85.8)" in shown
-    assert 'leaked "?" or "+": unknown' in shown
+    assert 'grade "?" or "+": unknown' in shown
 
 
 @pytest.mark.parametrize("golden", ALL_GOLDEN)
@@ -871,7 +891,7 @@ def test_every_schema_is_shown_in_every_format(tmp_path: Path, golden: Path) -> 
         ({"n_test_leaking": 0, "n_test_clean": 0}, "?", True),
         ({"n_test_leaking": 4, "n_test_clean": 90}, "4+ of 100", True),
         ({"n_test_leaking": 4, "n_test_clean": 96}, "4 of 100", False),
-        ({"n_test_leaking": 0, "n_test_clean": 100}, "0", False),
+        ({"n_test_leaking": 0, "n_test_clean": 100}, "pictures parted", False),
     ],
 )
 def test_unknown_leaks_are_not_shown_as_none(
@@ -880,7 +900,7 @@ def test_unknown_leaks_are_not_shown_as_none(
     add_run(tmp_path, "a", 1, **columns)
     shown = show(tmp_path).stdout
     assert re.search(rf" {re.escape(expected)} +1\.2 ", shown)
-    assert ('leaked "?" or "+"' in shown) == explained
+    assert ('grade "?" or "+"' in shown) == explained
 
 
 def test_broken_predictions_are_warned_of_and_missing_ones_are_not(tmp_path: Path) -> None:
@@ -930,7 +950,7 @@ def test_the_start_of_a_whole_network_is_shown(tmp_path: Path) -> None:
 
 def test_leaks_and_random_weights_are_marked(tmp_path: Path) -> None:
     add_run(tmp_path, "a", 1)
-    assert "leaked:" not in show(tmp_path).stdout
+    assert "leaking:" not in show(tmp_path).stdout
     add_run(
         tmp_path, "b", 1, leaked=7, weights="random, seed 3", calibration="sigmoid", threshold=0.31
     )
@@ -938,10 +958,10 @@ def test_leaks_and_random_weights_are_marked(tmp_path: Path) -> None:
     assert "b, sigmoid, at 0.31" in shown
     assert "block5_pool avg, random" in shown
     assert (
-        "leaked: test images with a relative among the training images; a score on them says "
+        "leaking: test images have a relative among the training images; a score on them says "
         "nothing" in shown
     )
-    assert 'leaked "?"' not in shown
+    assert 'grade "?"' not in shown
     assert (
         'clean: on test images without such a relative; "-" if these are too few or unknown'
         in shown
@@ -953,7 +973,7 @@ def test_leaks_and_random_weights_are_marked(tmp_path: Path) -> None:
     add_run(tmp_path, "c", 1, leaked=7, n_test_leaking="", **dict.fromkeys(CLEAN_COLUMNS, ""))
     shown = show(tmp_path).stdout
     assert (
-        'leaked "?" or "+": unknown, or unknown for some images; older versions, and stores made '
+        'grade "?" or "+": unknown, or unknown for some images; older versions, and stores made '
         "by them, notice byte-identical copies only" in shown
     )
     assert re.search(r" c +block5_pool avg +99\.0 \(94\.0-103\.0\) +- .* 7\+ of 100 ", shown)
@@ -1017,7 +1037,7 @@ def test_markdown_is_a_table_that_shows_names(tmp_path: Path) -> None:
     assert len({line.count(" | ") for line in lines[2:5]}) == 1
 
 
-@pytest.mark.parametrize("width", [80, 110, 200])
+@pytest.mark.parametrize("width", [80, 110, 210])
 def test_a_table_has_as_many_columns_as_there_is_room(
     tmp_path: Path, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1033,7 +1053,7 @@ def test_a_table_has_as_many_columns_as_there_is_room(
     shown = out.getvalue()
     assert max(map(len, shown.splitlines())) <= width
     assert "98.0 (93.0-102.0)" in shown
-    assert "leaked" in shown
+    assert "pictures parted" in shown
     assert ("fit s" in shown, "50.0 (50.0-50.0)" in shown) == (width > 80, width > 110)
     assert ("2.5 MB" in shown, "20261124-120000-logreg-000002" in shown) == (
         width > 110,
@@ -1061,8 +1081,8 @@ def test_clean_scores_find_room_in_a_narrow_terminal(
     assert show(tmp_path).exit_code == 0
     shown = out.getvalue()
     assert max(map(len, shown.splitlines())) <= 80
-    assert re.search(r"accuracy \(95 %\) +clean +leaked", shown)
-    assert re.search(r"99\.2 \(94\.2-103\.2\) +99\.2 +252", shown)
+    assert re.search(r"accuracy \(95 %\) +clean +grade", shown)
+    assert re.search(r"99\.2 \(94\.2-103\.2\) +99\.2 +leaking", shown)
 
 
 def test_only_the_best_rows_are_shown_without_all(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +26,13 @@ from freezeframe.classify.fit.fitting import HeadFitter, fit_classifier
 from freezeframe.classify.runs.leaderboard import read_rows
 from freezeframe.classify.runs.model_file import load_model
 from freezeframe.classify.runs.prediction_file import read_predictions
-from freezeframe.classify.scores.clean import CLEAN_COLUMNS, LEAST_GROUPS, clean_scores, enough
+from freezeframe.classify.scores.clean import (
+    LEAST_GROUPS,
+    clean_scores,
+    enough,
+    has_missing_class,
+)
+from freezeframe.classify.scores.metric_names import CLEAN_COLUMNS
 from freezeframe.classify.scores.metrics import METRIC_COLUMNS
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.scores.score import score
@@ -318,7 +325,54 @@ def test_too_few_is_fewer_than_ten_groups_or_two_of_a_class(
     predictions = predicted(40, groups=np.repeat(np.arange(20), 2) if clean[:18].all() else None)
     assert enough(predictions, clean) == expected
     scores = clean_scores(predictions, clean, score(predictions))
-    assert np.isnan([scores[name] for name in CLEAN_COLUMNS]).all() != expected
+    # Without a class, only the share of right images of the other one is known.
+    some = has_missing_class(predictions, clean)
+    assert np.isnan(scores["clean_balanced_accuracy"]) != expected
+    assert np.isnan(scores["clean_accuracy"]) == (not expected and not some)
+    if some:
+        known = {name for name in CLEAN_COLUMNS if not np.isnan(scores[name])}
+        names = ("clean_accuracy", "clean_sensitivity")
+        assert known == {f"{name}{end}" for name in names for end in ("", "_low", "_high")}
+
+
+def test_a_class_without_clean_images_is_named_and_the_others_are_scored(
+    make_store: MakeStore,
+) -> None:
+    """All test images of one of four classes are copies of training images."""
+    classes = ["a", "b", "c", "d"]
+    labels = classes * 20
+    files = pictures(80)
+    # The test images of class a are those of training.
+    files[40:] = [files[n - 40] if labels[n] == "a" else files[n] for n in range(40, 80)]
+    splits = ["train"] * 40 + ["test"] * 40
+    store = make_store("a.h5", labels, splits=splits, **recognised(files))
+    arguments = ["fit-classifier", str(store), "--model", "logreg", "--search", "none"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    (row,) = read_rows("leaderboard.csv")
+    assert (row["n_test_clean"], row["clean_missing"]) == ("30", '["a"]')
+    (folder,) = Path("runs").iterdir()
+    (tested,) = read_predictions(folder).values()
+    y = tested.predictions.y
+    right = tested.predictions.predicted[0] == y
+    assert float(row["clean_accuracy"]) == pytest.approx(right[y != 0].mean(), abs=1e-6)
+    assert row["clean_balanced_accuracy"] == row["clean_roc_auc"] == ""
+    recalls = json.loads(row["clean_recalls"])
+    assert list(recalls) == ["b", "c", "d"]
+    for name, (share, low, high, n) in recalls.items():
+        assert share == pytest.approx(right[y == classes.index(name)].mean(), abs=1e-6)
+        assert low <= share <= high
+        assert n == 10
+    assert "none or too few of class a: the clean accuracy is that of the other classes alone" in (
+        result.stderr
+    )
+    assert re.search(
+        r"\(right of each class: b \d+\.\d \(\d+\.\d-\d+\.\d\) of 10, c ", result.stderr
+    )
+    assert re.search(r"\) \*  ", result.stdout)
+    assert "*: too few images of some class are clean" in (
+        CliRunner().invoke(cli, ["leaderboard"]).stdout
+    )
 
 
 def test_a_class_of_one_group_does_not_prevent_clean_scores() -> None:

@@ -1,0 +1,57 @@
+"""Grades of leaderboard rows, and what the grade of parted pictures may hide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ...data.output.terminal import number
+from ..task.grade import LEAKING, PICTURES_PARTED, UNKNOWN_GRADE
+from .clean import leak_count, leak_count_text
+
+# `scripts/article/patients_parted` prints both figures.
+PICTURES_RISK = (
+    "copies and near-duplicates are on one side, but one patient may be on both; on the slices of "
+    "11 known patients (progression), that shows 94.5 % where new patients get 72.1 %"
+)
+"""Explanation of `PICTURES_PARTED`: what the grade may hide, and by how much it did once."""
+
+
+def risk_lines(grades: Collection[str]) -> list[str]:
+    """Return the line that explains parted pictures, if a grade is that one."""
+    return [f"{PICTURES_PARTED}: {PICTURES_RISK}"] if PICTURES_PARTED in grades else []
+
+
+def row_grade(row: Mapping[str, Any]) -> str:
+    """Return the grade of a leaderboard row, or of the scores in a model file.
+
+    Rows of older versions do not know patients: at best, their pictures are parted.
+    """
+    count, more = leak_count(row)
+    if count:
+        return LEAKING
+    return UNKNOWN_GRADE if more else str(row.get("grade") or PICTURES_PARTED)
+
+
+def shown_grades(row: Mapping[str, Any]) -> set[str]:
+    """Return the grades of the scores of a row: on all test images, and on the clean ones."""
+    grades = {row_grade(row)}
+    # Without leaks, clean scores are those of all images.
+    if any(leak_count(row)) and not math.isnan(number(row.get("clean_accuracy", ""))):
+        grades.add(str(row.get("clean_grade") or PICTURES_PARTED))
+    return grades
+
+
+def grade_text(row: Mapping[str, Any]) -> str:
+    """Write the grade of a row, with the number of leaking images; "?" where it is unknown.
+
+    Examples:
+        >>> row = {"n_test": 253, "n_test_leaking": 252, "n_test_clean": 1}
+        >>> grade_text(row), grade_text(row | {"n_test_leaking": 0, "n_test_clean": 253})
+        ('leaking: 252 of 253', 'pictures parted')
+    """
+    count, more = leak_count(row)
+    if count:
+        return f"{LEAKING}: {leak_count_text(count, more)} of {row['n_test']}"
+    return row_grade(row) or "?"

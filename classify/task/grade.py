@@ -1,0 +1,48 @@
+"""Grades of scores: leaking, or what is kept on one side of a split, patients or pictures alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .part import Part
+from .relatives import UNKNOWN
+
+PATIENTS_PARTED = "patients parted"
+PICTURES_PARTED = "pictures parted"
+LEAKING = "leaking"
+UNKNOWN_GRADE = ""
+
+
+def grade(test: Part, train: Part, levels: NDArray[np.str_]) -> str:
+    """Return the grade of the scores of all test rows.
+
+    - `LEAKING`: a test row has a relative among the training rows.
+    - "" (unknown): no row has one, but for some rows that could not be checked.
+    - `PATIENTS_PARTED`: no row has one, and the patient of each test and training row is known.
+    - `PICTURES_PARTED`: no row has one, but some patient is not known.
+
+    Groups of a list's own column `group` are not known to be patients: a patient may have two.
+
+    Args:
+        test: the test rows.
+        train: the training rows, the same ones in cross-validation.
+        levels: relation of each test row to the training rows, see `relatives`.
+    """
+    checked = levels != UNKNOWN
+    if (checked & (levels != "")).any():
+        return LEAKING
+    if not checked.all():
+        return UNKNOWN_GRADE
+    return parted(test, train)
+
+
+def parted(test: Part, train: Part) -> str:
+    """Return the grade of test rows without a relative in training."""
+    complete = not n_without_patient(test) + n_without_patient(train)
+    return PATIENTS_PARTED if complete else PICTURES_PARTED
+
+
+def n_without_patient(part: Part) -> int:
+    """Return the number of rows whose patient is not known."""
+    return sum(not name for name in part.names.patient_names())
