@@ -555,12 +555,14 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def save_as(kind: str, folder: Path, name: str, stack: NDArray[np.uint8]) -> list[str]:
     """Write a volume in some format, and return the paths of its slices, from the feet up."""
     places = [[0.0, 0.0, 5.0 * index] for index in range(len(stack))]
+    patient = name.partition("_")[0]
     folder.mkdir(exist_ok=True)
     if kind == "series":
-        files = save_series(folder / name, stack, list(range(len(stack))))
+        files = save_series(folder / name, stack, list(range(len(stack))), PatientID=patient)
         return [f"{name}/{file}#series" for file in files]
     if kind == "dicom":
-        (folder / name).write_bytes(enhanced(stack[::-1].copy(), AXIAL, places[::-1]))
+        content = enhanced(stack[::-1].copy(), AXIAL, places[::-1], PatientID=patient)
+        (folder / name).write_bytes(content)
     elif kind == "tiff":
         save_pages(folder / name, list(stack))
     else:
@@ -632,3 +634,45 @@ def test_progression_as_volumes_has_the_slices_and_scores_of_its_pictures(
     scores = [column for column in first.index if column.startswith(("accuracy", "auc", "f1"))]
     assert len(scores) > 5
     assert first[scores].equals(second[scores])
+
+
+def test_a_store_is_extended_by_more_slices_and_refuses_another_axis(tmp_path: Path) -> None:
+    source = head_set(tmp_path / "set")
+    store = tmp_path / "features.h5"
+    pixels = ["--backbone", "pixels-8", "--layer", "pixels", "--output", str(store)]
+
+    def extract(*options: str) -> Any:
+        return CliRunner().invoke(cli, ["extract-features", str(source), *options, *pixels])
+
+    assert extract("--slices", "middle:4").exit_code == 0
+    before = FeatureStore(store)
+    more = extract()
+    assert more.exit_code == 0, more.output
+    assert "16 images were copied from earlier stores" in more.output
+    after = FeatureStore(store)
+    assert len(after) == 24
+    rows = [after.paths.tolist().index(path) for path in before.paths]
+    assert (after.features("pixels")[rows] == before.features("pixels")).all()
+    other = extract("--axis", "coronal")
+    assert other.exit_code == 1
+    assert "only 0 of its 24 images are in this folder or list" in other.output
+
+
+def test_a_split_parts_no_volume(tmp_path: Path) -> None:
+    source = head_set(tmp_path / "set")
+    listed = tmp_path / "lists" / "split.csv"
+    listed.parent.mkdir()
+    result = CliRunner().invoke(
+        cli,
+        # Blank slices are alike, and would join all volumes.
+        [
+            *("split", str(source), "--output", str(listed)),
+            *("--test", "0.5", "--slices", "content"),
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    sides: dict[str, set[str]] = {}
+    for image in read_manifest(listed).images:
+        sides.setdefault(image.path.partition("#")[0], set()).add(image.split)
+    assert len(sides) == 4
+    assert sorted(map(sorted, sides.values())) == [["test"], ["test"], ["train"], ["train"]]
