@@ -140,7 +140,7 @@ def _row(place: RankedRow) -> BoardRow:
 
 def _cell(row: Any, name: str) -> Cell:
     values = [number(row.get(column, "")) for column in (f"{name}_low", name, f"{name}_high")]
-    # NaN is the only number that differs from itself; here it means "not defined".
+    # NaN means "not defined", and is in no range.
     defined = all(0 <= value <= 1 for value in values)
     value = values[1] if metric_text(name, row[name]) != "-" else ""
     return Cell(

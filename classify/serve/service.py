@@ -147,6 +147,9 @@ class Service:
         with self.admission.admit(len(uploads), model.queue.seconds_an_image):
             futures = []
             for upload in uploads:
+                # Images that decode slowly would keep their places for minutes.
+                if time.monotonic() > until:
+                    raise BusyError(self.limits.decode_seconds)
                 image = self.decoders.decode(
                     upload.content, model.predictor.input_size, model.predictor.resize
                 )

@@ -2,8 +2,9 @@
 
 import { json, send } from "./requests.js";
 
-const FOR = [178, 24, 43];
-const AGAINST = [33, 102, 172];
+// The colours of the pictures of `freezeframe explain`: they are visible on black, too.
+const FOR = [253, 150, 40];
+const AGAINST = [150, 120, 235];
 
 // The strongest cells in words, for those who do not see the map.
 function strongest(map) {
@@ -123,6 +124,8 @@ export class EvidenceMap {
       pixels.data.set([...(share > 0 ? FOR : AGAINST), Math.round(255 * Math.abs(share))], 4 * place);
     });
     context.putImageData(pixels, 0, 0);
+    const ramp = `linear-gradient(to right, rgb(${AGAINST}), transparent, rgb(${FOR}))`;
+    this.#scale.querySelector(".ramp").style.background = ramp;
     const digits = map.scale.toPrecision(2);
     this.#scale.querySelector(".low").textContent = `-${digits} against`;
     this.#scale.querySelector(".high").textContent = `for ${map.class} +${digits}`;

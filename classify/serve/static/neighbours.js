@@ -2,11 +2,11 @@
 
 import { json, send } from "./requests.js";
 
-function figure(neighbour) {
+function figure(label, neighbour) {
   const made = document.createElement("figure");
   const image = document.createElement("img");
   image.src = neighbour.thumbnail;
-  image.alt = `training picture of ${neighbour.label}`;
+  image.alt = `training picture of ${label}`;
   const caption = document.createElement("figcaption");
   caption.textContent = `likeness ${neighbour.similarity.toFixed(2)}`;
   made.append(image, caption);
@@ -21,7 +21,7 @@ export async function showNeighbours(place, file, model) {
     for (const [label, neighbours] of Object.entries(answer.neighbours)) {
       const heading = document.createElement("h4");
       heading.textContent = label;
-      place.append(heading, ...neighbours.map(figure));
+      place.append(heading, ...neighbours.map((neighbour) => figure(label, neighbour)));
     }
   } catch (error) {
     place.textContent = error.message;

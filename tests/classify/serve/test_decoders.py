@@ -6,17 +6,22 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from freezeframe.classify.explanation.explanation import Explanation
-from freezeframe.classify.prediction.image_input import decode_input
+from freezeframe.classify.prediction.image_input import DecodedImage, decode_input
 from freezeframe.errors import ImageError
 
 from .conftest import Place, make_app
+
+if TYPE_CHECKING:
+    from freezeframe.classify.serve.service import Service
 
 pytest.importorskip("flask", reason="the extra serve is not installed")
 
@@ -141,6 +146,27 @@ def test_an_image_that_waits_too_long_for_a_process_finds_a_busy_server() -> Non
             pool.decode(b"x", SIZE, "bilinear")
     finally:
         pool.close()
+
+
+def test_images_that_decode_slowly_give_their_places_back_in_time(
+    service: Service, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A form of 16 such images would keep half of all places for minutes."""
+    decode = service.decoders.decode
+    decoded = []
+
+    def slowly(*arguments: Any) -> DecodedImage:
+        decoded.append(1)
+        time.sleep(0.2)
+        return decode(*arguments)
+
+    monkeypatch.setattr(service.decoders, "decode", slowly)
+    monkeypatch.setattr(service, "limits", replace(service.limits, answer_seconds=0.1))
+    uploads = [Upload(path.name, path.read_bytes()) for path in place.images[:16]]
+    with pytest.raises(BusyError):
+        service.classify(service.default_model, uploads)
+    assert len(decoded) == 1
+    assert service.admission.inside == 0
 
 
 def test_maps_have_a_door_of_their_own(place: Place) -> None:
