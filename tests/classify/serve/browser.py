@@ -21,15 +21,19 @@ class Browser:
         self.driver = driver
         self.address = address
 
-    def open(self, path: str = "/", *, width: int = 1200, dark: bool = False) -> None:
-        """Open a page in a window of some width, in light or dark colours."""
+    def open(self, path: str = "/") -> None:
+        """Open a page in a wide window, in light colours."""
+        self.show(width=1200, dark=False)
+        self.driver.get(self.address + path)
+        if path == "/":
+            self.wait("document.body.dataset.ready")
+
+    def show(self, *, width: int, dark: bool) -> None:
+        """Give the window another width, and other colours."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        self.driver.get(self.address + path)
-        if path == "/":
-            self.wait("document.body.dataset.ready")
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run a script in the page."""
@@ -40,7 +44,7 @@ class Browser:
         until = time.monotonic() + SECONDS
         while not self.run(f"return !!({condition})"):
             assert time.monotonic() < until, f"not true in {SECONDS} s: {condition}"
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def wait_for_results(self, n: int) -> None:
         """Wait until all images are done, their pictures among them."""
