@@ -12,48 +12,54 @@ from ..task.part import Part
 from .part_features import PartFeatures
 
 MOST_CLUSTERED = 10_000
-"""Most images that are clustered: their distances take 400 MB, and twice as much meanwhile."""
+"""Most groups that are clustered: their distances take 400 MB, and twice as much meanwhile."""
 
 
 class LookAlikes:
-    """A hierarchy of clusters of a part's images, from which groups of any number are cut.
+    """A hierarchy of clusters of a part's known groups, from which any number of groups is cut.
 
     Images are compared by the channel means of the first layer of their store, scaled to length 1.
     They tell texture, contrast and noise, which the slices of one head share, and little of what a
-    slice shows. Where the store has pixels and no features, thumbnails are compared. The linkage
-    is the average distance. `scripts/checks/stress_check.py` measures how near this comes to
-    patients.
+    slice shows. Where the store has pixels and no features, thumbnails are compared. The means of
+    known groups (copies, patients) are clustered by Ward's method, whose clusters are alike in
+    size. `scripts/checks/stress_check.py` measures how near this comes to patients.
 
     Args:
         part: the images.
 
     Raises:
-        FreezeframeError: there are more than `MOST_CLUSTERED` images, their features are not
+        FreezeframeError: there are more than `MOST_CLUSTERED` groups, their features are not
             finite, or a store of pixels has no thumbnails.
+
+    References:
+        Ward (1963): Hierarchical grouping to optimize an objective function. JASA 58, 236-244.
     """
 
     def __init__(self, part: Part) -> None:
-        from scipy.cluster.hierarchy import average
+        from scipy.cluster.hierarchy import ward
         from scipy.spatial.distance import pdist
 
-        n = len(part.rows)
-        if n > MOST_CLUSTERED:
+        sizes = np.bincount(part.groups)
+        if len(sizes) > MOST_CLUSTERED:
             raise FreezeframeError(
-                f"{part.store.path}: {n} images are too many to cluster by likeness, "
-                f"{MOST_CLUSTERED} at most; give --stress a store of some of them"
+                f"{part.store.path}: {len(sizes)} groups of images are too many to cluster by "
+                f"likeness, {MOST_CLUSTERED} at most; give --stress a store of some of them"
             )
-        self._relatives = part.groups
-        self._tree = average(pdist(_points(part)))
+        self._known = part.groups
+        points = _points(part)
+        means = np.zeros((len(sizes), points.shape[1]))
+        np.add.at(means, part.groups, points)
+        self._tree = ward(pdist(means / sizes[:, None]))
 
     def groups(self, n_groups: int) -> NDArray[np.intp]:
-        """Return group numbers from 0 on, of shape (n_rows,), of about so many groups.
+        """Return group numbers from 0 on, of shape (n_rows,), of so many groups.
 
-        Known relatives are in one group, so that there may be fewer.
+        Known groups stay together.
         """
         from scipy.cluster.hierarchy import fcluster
 
         clusters = fcluster(self._tree, n_groups, "maxclust")
-        return join_groups(clusters.tolist(), self._relatives.tolist())
+        return join_groups(clusters[self._known].tolist())
 
 
 def _points(part: Part) -> NDArray[np.float64]:

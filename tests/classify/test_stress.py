@@ -148,7 +148,7 @@ def test_networks_that_take_hours_are_refused(patients: Path) -> None:
 
 def test_too_many_images_are_one_line(patients: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(look_alikes, "MOST_CLUSTERED", 50)
-    with pytest.raises(FreezeframeError, match="120 images are too many to cluster by likeness"):
+    with pytest.raises(FreezeframeError, match="120 groups of images are too many to cluster"):
         curve_of(patients)
     result = fit(patients, "--stress", "--search", "none")
     assert result.exit_code == 1
