@@ -75,7 +75,10 @@ def main() -> None:
         finally:
             server.terminate()
             server.wait()
-    Image.open(io.BytesIO(content)).convert("RGB").quantize(COLOURS).save(picture, optimize=True)
+    # The usual method spends all colours on the page, and none on the map.
+    method = Image.Quantize.MAXCOVERAGE
+    image = Image.open(io.BytesIO(content)).convert("RGB").quantize(COLOURS, method)
+    image.save(picture, optimize=True)
 
 
 if __name__ == "__main__":
