@@ -39,8 +39,13 @@ def shown_grades(row: Mapping[str, Any]) -> set[str]:
     grades = {row_grade(row)}
     # Without leaks, clean scores are those of all images.
     if any(leak_count(row)) and not math.isnan(number(row.get("clean_accuracy", ""))):
-        grades.add(str(row.get("clean_grade") or PICTURES_PARTED))
+        grades.add(clean_grade(row))
     return grades
+
+
+def clean_grade(row: Mapping[str, Any]) -> str:
+    """Return the grade of the clean scores of a row; older versions do not know patients."""
+    return str(row.get("clean_grade") or PICTURES_PARTED)
 
 
 def grade_text(row: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from flask import Flask, Response, g, redirect, request
 from jinja2 import DictLoader
 
 from ..prediction.predictor import Predictor
+from ..scores.grades import PICTURES_RISK
 from .api import api_blueprint
 from .assets import templates
 from .gate.limits import ServerLimits
@@ -80,6 +81,8 @@ def create_app(config: ServerConfig) -> Flask:
     app.extensions["freezeframe"] = Service(config.predictors, limits, pictures)
     # By names alone: a template is never a path.
     app.jinja_loader = DictLoader(templates())
+    # One sentence for every place that shows a score.
+    app.jinja_env.globals["pictures_risk"] = PICTURES_RISK
     app.register_blueprint(api_blueprint())
     app.register_blueprint(pages_blueprint(config.sources))
     handle_errors(app)

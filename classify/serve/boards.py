@@ -15,8 +15,9 @@ from ..board.sentences import legend, title_of_test_set
 from ..board.tables import metric_text, metric_with_interval, rank_text
 from ..runs.leaderboard import read_rows
 from ..runs.prediction_file import PREDICTIONS_NAME, read_predictions
-from ..scores.clean import leak_count, leak_count_text
+from ..scores.clean import leak_count
 from ..scores.evaluation import Evaluation
+from ..scores.grades import grade_text
 from ..task.store_split import HOLD_OUT
 
 RANKED_BY = "accuracy"
@@ -126,7 +127,7 @@ def _board(ranked: Sequence[RankedRow]) -> TestSetBoard:
 
 def _row(place: RankedRow) -> BoardRow:
     row = place.row
-    count, unknown = leak_count(row)
+    count, _ = leak_count(row)
     return BoardRow(
         run_id=row["run_id"],
         test_id=row["test_id"],
@@ -134,7 +135,7 @@ def _row(place: RankedRow) -> BoardRow:
         head=printable(row["head"]),
         features=printable(f"{row['layer']} {row['pooling']}"),
         cells={name: _cell(row, name) for name in SHOWN},
-        leaked=Cell(leak_count_text(count, unknown), count),
+        leaked=Cell(grade_text(row), count),
     )
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from ..explanation.explanation import Explanation
 from ..runs.model_file import FittedHead
+from ..scores.grades import clean_grade, row_grade
+from ..scores.metric_names import BY_PATIENT
 from .service import ServedModel
 
 SHARES = ("sensitivity", "specificity", "accuracy", "roc_auc")
@@ -99,15 +101,33 @@ def score_record(scores: Mapping[str, Any], n_classes: int) -> dict[str, Any]:
         "test_set": scores.get("test_set", ""),
         "split": scores.get("split", ""),
         "clean": clean,
+        "grade": clean_grade(scores) if clean else row_grade(scores),
+        "by_patient": _by_patient(scores, n_classes),
         "n_train": scores.get("n_train"),
         "n_images": n_test,
         "n_groups": scores.get("n_test_clean_groups" if clean else "n_test_groups"),
         "n_leaking": scores.get("n_test_leaking"),
-        **{
-            name: None if n_classes > 2 and name in OF_TWO else _interval(scores, prefix + name)
-            for name in SHARES
-        },
+        **_intervals(scores, prefix, n_classes),
     }
+
+
+def _intervals(
+    scores: Mapping[str, Any], prefix: str, n_classes: int
+) -> dict[str, list[float] | None]:
+    """Return each of `SHARES` of some units, by its name."""
+    return {
+        name: None if n_classes > 2 and name in OF_TWO else _interval(scores, prefix + name)
+        for name in SHARES
+    }
+
+
+def _by_patient(scores: Mapping[str, Any], n_classes: int) -> dict[str, Any] | None:
+    """Return the scores by patient of one test set; None without any."""
+    n = scores.get("n_test_patients")
+    if not n:
+        return None
+    intervals = _intervals(scores, BY_PATIENT, n_classes)
+    return {"unit": str(scores.get("patient_unit", "")), "n": int(n), **intervals}
 
 
 def _interval(scores: Mapping[str, Any], name: str) -> list[float] | None:

@@ -213,10 +213,23 @@ def _schemas() -> dict[str, Schema]:
         "description": "A score of `positive` and the ends of its 95 % interval; null with more "
         "than two classes, where no PPV follows from it."
     }
+    by_patient = _object(
+        unit=_TEXT,
+        n=_COUNT,
+        sensitivity=of_two,
+        specificity=of_two,
+        accuracy=interval,
+        roc_auc=interval,
+    )
     scores = _object(
         test_set=_TEXT,
         split=_TEXT,
         clean={"type": "boolean"},
+        grade={
+            "type": "string",
+            "description": "patients parted, pictures parted, leaking, or empty where unknown.",
+        },
+        by_patient=by_patient | {"type": ["object", "null"]},
         n_train=_COUNT,
         n_images=_COUNT,
         n_groups=_COUNT,

@@ -17,6 +17,7 @@ from freezeframe.__main__ import cli
 from freezeframe.classify.fit.combination import choose_combination
 from freezeframe.classify.runs.array_file import read_header
 from freezeframe.classify.scores.patients import COMBINATIONS, combine, labels_of_patients
+from freezeframe.classify.serve.cards import score_record
 from freezeframe.classify.task.part import Part
 from freezeframe.classify.task.relatives import near_duplicates
 from freezeframe.classify.task.units import units_of
@@ -122,6 +123,10 @@ def test_the_scores_by_patient_are_those_of_the_combined_probabilities(slices: P
     # The model file keeps them, too.
     scores = json.loads(read_header(folder / "model.safetensors")[1]["about"])["scores"][0]
     assert scores["patient_accuracy"] == pytest.approx(float(row.patient_accuracy), abs=1e-6)
+    # So does the card of the web page.
+    card = score_record(scores, 2)
+    assert (card["grade"], card["by_patient"]["n"]) == ("patients parted", 12)
+    assert card["by_patient"]["accuracy"][0] == pytest.approx(float(row.patient_accuracy), abs=1e-6)
 
 
 def test_no_file_of_a_run_names_a_patient(slices: Path) -> None:

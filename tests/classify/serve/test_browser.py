@@ -384,7 +384,7 @@ def test_prevalence_decides_what_an_answer_is_worth(browser: Browser) -> None:
 
 def test_the_leaderboard_is_sorted_by_a_heading(browser: Browser) -> None:
     browser.open("/leaderboard")
-    names = ["rank", "head", "leaked", "accuracy", "AUC", "sensitivity", "specificity"]
+    names = ["rank", "head", "grade", "accuracy", "AUC", "sensitivity", "specificity"]
     assert [text.split()[0] for text in browser.texts("thead th")] == [*names, "Brier"]
     browser.wait("document.querySelector('th button')")
     # Each column begins with its best rows.
