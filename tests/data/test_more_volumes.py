@@ -231,6 +231,16 @@ def test_a_list_names_files_of_a_series(tmp_path: Path) -> None:
     assert set(before).isdisjoint(image.sha256 for image in read_manifest(listed).images)
 
 
+def test_a_file_with_a_damaged_place_leaves_its_series(tmp_path: Path) -> None:
+    names = save_series(tmp_path, noise(4, 6, 8), [0, 1, 2, 3])
+    path = tmp_path / names[1]
+    # ImageOrientationPatient gets a type that no edition of the standard has.
+    path.write_bytes(path.read_bytes().replace(b"\x20\0\x37\0DS", b"\x20\0\x37\0D["))
+    with pytest.raises(ImageError, match="is a file of no series; leave out #series"):
+        read_image(f"{path}#series")
+    assert read_image(f"{tmp_path / names[0]}#series").shape == (6, 8, 3)
+
+
 @pytest.mark.parametrize("directions", [AXIAL, [1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1]])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_series_of_any_plane_and_direction_keeps_its_pictures(

@@ -84,20 +84,19 @@ def find_series(folder: str) -> dict[str, Series]:
     Raises:
         OSError: the folder cannot be read.
     """
-    headers: dict[tuple[Any, ...], list[tuple[str, Any]]] = defaultdict(list)
+    members: dict[tuple[str, int, int], list[_Member]] = defaultdict(list)
     for path in sorted(Path(folder).iterdir()):
-        header = _header(path)
-        if header is not None:
-            key = (str(header.SeriesInstanceUID), int(header.Rows), int(header.Columns))
-            headers[key].append((path.name, header))
+        member = _member(path)
+        if member is not None:
+            members[member.uid, member.rows, member.columns].append(member)
     by_file: dict[str, Series] = {}
-    for (_, rows, columns), members in headers.items():
-        names = [name for name, _ in members]
+    for (_, rows, columns), files_of_uid in members.items():
+        names = [member.name for member in files_of_uid]
         placement = place_frames(
-            [header.get("ImageOrientationPatient") for _, header in members],
-            [header.get("ImagePositionPatient") for _, header in members],
+            [member.directions for member in files_of_uid],
+            [member.position for member in files_of_uid],
         )
-        if placement is None or not 2 <= len(members) <= MAX_SLICES:
+        if placement is None or not 2 <= len(names) <= MAX_SLICES:
             continue
         files = tuple(names[place] for place in placement.order)
         digests = [hashlib.sha256(read_regular(Path(folder, name))).digest() for name in files]
@@ -107,7 +106,7 @@ def find_series(folder: str) -> dict[str, Series]:
             hashlib.sha256(b"".join(digests)).hexdigest(),
             placement,
             (len(files), rows, columns),
-            max(pixel_bytes(header) for _, header in members),
+            max(member.pixel_bytes for member in files_of_uid),
         )
         by_file |= dict.fromkeys(files, series)
     return by_file
@@ -134,16 +133,40 @@ def read_series(series: Series, *, max_pixels: int, scale: Scale) -> NDArray[np.
     return series.placement.orientation.turn(scale_frames(frames(), len(series.files), scale))
 
 
-def _header(path: Path) -> Any:
-    """Return the header of a DICOM file of one frame; None for any other file."""
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """The values in the header of a file that may be in a series."""
+
+    name: str
+    uid: str
+    rows: int
+    columns: int
+    pixel_bytes: int
+    directions: tuple[float, ...]
+    position: tuple[float, ...]
+
+
+def _member(path: Path) -> _Member | None:
+    """Read the header of a DICOM file of one frame; None for any other file."""
     with suppress(ImageError, OSError, MissingExtraError):
         with open_regular(path) as (file, n_bytes):
             data = file.read(min(_HEADER_BYTES, n_bytes))
         if not re.match(DICOM_MAGIC, data, re.DOTALL) or is_deflated(data):
             return None
+        # pydicom decodes a value when it is taken, so all are taken here.
         with decoder_guard("DICOM"):
             header = read_header(data, stop_before_pixels=True, specific_tags=_TAGS)
-            if int(header.get("NumberOfFrames") or 1) == 1 and header.get("SeriesInstanceUID"):
-                check_volume((1, int(header.Rows), int(header.Columns)), pixel_bytes(header))
-                return header
+            if int(header.get("NumberOfFrames") or 1) != 1:
+                return None
+            member = _Member(
+                path.name,
+                str(header.SeriesInstanceUID),
+                int(header.Rows),
+                int(header.Columns),
+                pixel_bytes(header),
+                tuple(map(float, header.ImageOrientationPatient)),
+                tuple(map(float, header.ImagePositionPatient)),
+            )
+            check_volume((1, member.rows, member.columns), member.pixel_bytes)
+            return member
     return None
