@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     "--check",
     metavar="STORE|FOLDER|CSV",
     type=click.Path(path_type=Path, exists=True),
-    help="Measure instead what maps of this kind of head are worth, on these images.",
+    help="Draw no maps; measure on these images what maps of this kind of head are worth.",
 )
 @click.option(
     "--masks",
@@ -68,7 +68,7 @@ def explain(
 
     MODEL, images, folders and lists are as for predict. For each image a picture shows the map:
     the logit of the class, split into contributions of the cells of the features. All pictures of
-    a model have one scale.
+    a model have one scale; to compare pictures, give --class, too.
 
     --check measures maps of images that a head of this kind was not fitted on. Does the logit fall
     without the cells that they name? Is their evidence inside the masks? It fits the head on 5
@@ -86,8 +86,10 @@ def explain(
 
     if masks is not None:
         raise ParameterError("--masks: has no effect without --check; leave it out")
-    if not sources or output is None:
-        raise ParameterError("images and --output FOLDER are needed; or give --check STORE")
+    if not sources:
+        raise ParameterError("no image is named; name images, a folder or a list, or --check STORE")
+    if output is None:
+        raise ParameterError("--output: no folder is named for the pictures; add --output FOLDER")
     _explain(model, sources, choice, output, class_name, weights=weights, engine=engine)
 
 
@@ -148,9 +150,15 @@ def _about(model: FittedHead, readable: list[tuple[Explanation, str]]) -> dict[s
 
 def _print_table(readable: list[tuple[Explanation, str]]) -> None:
     """Print the images that were read, and what their cells see."""
-    rows = table("image", "class", "p", "logit", "error of the sum", "picture")
+    from ..prediction.notes import answer_marks, answer_notes
+
+    rows = table("image", "class", "p(class)", "logit", "error of the sum", "picture")
     rows.columns[0].no_wrap = False
-    for explanation, name in readable:
+    explanations = [explanation for explanation, _ in readable]
+    notes = [answer_marks(explanation) for explanation in explanations]
+    if any(notes):
+        rows.add_column("note", no_wrap=False)
+    for (explanation, name), note in zip(readable, notes, strict=True):
         rows.add_row(
             printable(explanation.path),
             printable(explanation.class_name),
@@ -158,7 +166,10 @@ def _print_table(readable: list[tuple[Explanation, str]]) -> None:
             f"{explanation.logit:.3f}",
             f"{explanation.completeness_error:.1e}",
             printable(name),
+            *([printable(note)] if any(notes) else ()),
         )
     console().print(rows)
+    for line in answer_notes(explanations):
+        click.echo(printable(line))
     for text in dict.fromkeys(explanation.field_text for explanation, _ in readable):
         click.echo(printable(f"{readable[0][0].layer}: {text}"), err=True)

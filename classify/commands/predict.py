@@ -19,8 +19,8 @@ from .new_images import check_engine, check_readable, engine_options, named_imag
 if TYPE_CHECKING:
     from ..prediction.prediction import Prediction
 
-MOST_COPIES = 10
-"""Most copies of training images that are listed below the table."""
+HIDDEN = "; no answer is shown, as it would mean nothing: --unfamiliar shows it"
+"""Words about images unlike the training images, after their number."""
 
 
 @click.command()
@@ -45,8 +45,8 @@ MOST_COPIES = 10
 @click.option(
     "--unfamiliar",
     is_flag=True,
-    help="Show in the table also the answers about images unlike the training images "
-    "[default: no; CSV and JSON have all answers].",
+    help="Show in the table also the answers about images that are unlike the training images. "
+    "CSV and JSON always have them, with `familiar` [default: no].",
 )
 def predict(
     model: Path,
@@ -96,64 +96,26 @@ def _print_table(predictions: list[Prediction], classes: tuple[str, ...], unfami
         classes: names of the classes.
         unfamiliar: True to show answers about images that are unlike the training images.
     """
+    from ..prediction.notes import answer_marks, answer_notes, is_unfamiliar
+
     rows = table("image", "label")
     # Paths are long and may wrap; labels and numbers do not.
     rows.columns[0].no_wrap = False
     for name in classes:
         rows.add_column(f"p({printable(name)})", justify="right", no_wrap=True)
     readable = [prediction for prediction in predictions if not prediction.error]
-    marks = [_marks(prediction) for prediction in readable]
-    if any(marks):
-        rows.add_column("")
-    for prediction, mark in zip(readable, marks, strict=True):
+    notes = [answer_marks(prediction) for prediction in readable]
+    if any(notes):
+        rows.add_column("note", no_wrap=False)
+    for prediction, note in zip(readable, notes, strict=True):
         answer = [prediction.label, *(f"{prediction.probabilities[name]:.3f}" for name in classes)]
-        if not unfamiliar and _is_unfamiliar(prediction):
+        if not unfamiliar and is_unfamiliar(prediction):
             answer = [NOT_DEFINED] * len(answer)
-        cells = [prediction.path, *answer, mark] if any(marks) else [prediction.path, *answer]
+        cells = [prediction.path, *answer, note] if any(notes) else [prediction.path, *answer]
         rows.add_row(*map(printable, cells))
     console().print(rows)
-    _print_copies([prediction for prediction in readable if _is_copy(prediction)])
-    _print_familiarity(readable, unfamiliar)
-
-
-def _marks(prediction: Prediction) -> str:
-    """Return the reasons not to believe an answer, in few words."""
-    marks = {"trained on": _is_copy, "unlike training": _is_unfamiliar}
-    return ", ".join(mark for mark, holds in marks.items() if holds(prediction))
-
-
-def _is_copy(prediction: Prediction) -> bool:
-    return prediction.training_copy is not None and prediction.training_copy.is_copy
-
-
-def _is_unfamiliar(prediction: Prediction) -> bool:
-    return prediction.familiarity is not None and not prediction.familiarity.familiar
-
-
-def _print_copies(copies: list[Prediction]) -> None:
-    """Print which training images the first images are copies of, one a line."""
-    from ..guards.training_lookup import COPY_WARNING
-
-    for prediction in copies[:MOST_COPIES]:
-        line = f"{prediction.path}: {COPY_WARNING} ({prediction.training_copy})"
-        click.echo(printable(line))
-    if len(copies) > MOST_COPIES:
-        click.echo(printable(f"and {len(copies) - MOST_COPIES} more copies of training images"))
-
-
-def _print_familiarity(readable: list[Prediction], unfamiliar: bool) -> None:
-    """Print how many images are unlike the training images, or that this is not known."""
-    from ..guards.familiarity import LIMIT, NOT_KNOWN
-
-    n = sum(map(_is_unfamiliar, readable))
-    if any(prediction.familiarity is None for prediction in readable):
-        click.echo(NOT_KNOWN)
-    elif n:
-        hidden = "" if unfamiliar else ": no answer is shown; --unfamiliar shows it"
-        line = (
-            f"{n} of {len(readable)} images {'is' if n == 1 else 'are'} unlike the training "
-            f"images, farther from them than {LIMIT:.0f} % of them are from the others{hidden}"
-        )
+    hidden = "" if unfamiliar else HIDDEN
+    for line in answer_notes(readable, hidden):
         click.echo(printable(line))
 
 

@@ -118,7 +118,7 @@ def _draw_alone(
     bar.ax.tick_params(labelsize=8, colors=_MAP_TEXT_COLOUR)
     bar.outline.set_visible(False)
     bar.set_label(
-        f"change of the logit of {_drawable(class_name)}\n"
+        f"contribution to the logit of {_drawable(class_name)}\n"
         "orange: for the class, purple: against it",
         fontsize=8,
         color=_MAP_TEXT_COLOUR,

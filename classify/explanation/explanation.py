@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...extract.backbones.receptive_field import ReceptiveField
+from ..guards.doubts import doubts, doubts_record
+from ..guards.familiarity import Familiarity
+from ..guards.training_lookup import TrainingCopy
 from .contributions import OCCLUSION
 from .drawing import CellMap, overlay, short_name
 
@@ -42,6 +46,9 @@ class Explanation:
         size: height and width of the image in its own pixels.
         picture: uint8 RGB of the image, made smaller if it is large; None if it was not read.
         error: why the image could not be read; "" if it could.
+        familiarity: how like the training images the image is; None if that is not known.
+        training_copy: the training image that the image is a copy of, if there is one; None if it
+            was not looked up.
     """
 
     path: str
@@ -58,6 +65,8 @@ class Explanation:
     size: tuple[int, int] = (0, 0)
     picture: NDArray[np.uint8] | None = field(default=None, repr=False)
     error: str = ""
+    familiarity: Familiarity | None = None
+    training_copy: TrainingCopy | None = None
 
     @property
     def completeness_error(self) -> float:
@@ -65,6 +74,11 @@ class Explanation:
         if self.contributions is None:
             return float("nan")
         return abs(self.base + float(self.contributions.sum()) - self.logit)
+
+    @property
+    def doubts_record(self) -> dict[str, Any]:
+        """The guards' answers about the image, as JSON has them."""
+        return doubts_record(self.training_copy, self.familiarity)
 
     @property
     def field_text(self) -> str:
@@ -76,12 +90,13 @@ class Explanation:
         # A cell of a small or thin image is less than a pixel high or wide.
         rows, columns = (max(1, round(length)) for length in seen.in_image(*self.size))
         text = (
-            f"A cell sees {seen.size} x {seen.size} of {height} x {width} pixels of the network's "
-            f"input, {rows} x {columns} of {self.size[0]} x {self.size[1]} of this image."
+            f"A cell sees up to {seen.size} x {seen.size} of the {height} x {width} pixels of the "
+            f"network's input (height x width), {rows} x {columns} of the {self.size[0]} x "
+            f"{self.size[1]} of this image."
         )
         # From half the input on, a cell's colour says little about the place that it is drawn at.
         if 2 * seen.size > max(height, width):
-            text += " The map does not show where a thing is: a cell reacts to all that it sees."
+            text += " The map does not show where a finding is: a cell reacts to all that it sees."
         return text
 
     def map_pixels(self) -> NDArray[np.uint8]:
@@ -111,8 +126,14 @@ class Explanation:
             self.size,
             title=f"{name}: {self.probability:.1%}, logit {self.logit:.2f}",
             class_name=name,
-            text=f"{self._sum_text()} One scale for all images of this model: {self.scale:.3g}.\n"
-            f"{self.layer}: {self.field_text}",
+            text="\n".join(
+                [
+                    *doubts(self.training_copy, self.familiarity),
+                    f"{self._sum_text()} Full colour is {self.scale:.3g}, for all images of this "
+                    "model.",
+                    f"{self.layer}: {self.field_text}",
+                ]
+            ),
         )
 
     def _cell_map(self) -> CellMap:

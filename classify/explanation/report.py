@@ -119,4 +119,5 @@ def _record(explanation: Explanation, picture: str) -> dict[str, Any]:
         "sum_of_contributions": float(explanation.contributions.sum()),
         "completeness_error": explanation.completeness_error,
         "field": explanation.field_text,
+        **explanation.doubts_record,
     }

@@ -1,9 +1,11 @@
-"""Familiarity: how like the training images of a head an image is, by its features.
+"""Measures how similar an image is to the training images of a head, by its features.
 
 The features of an image are averaged over the cells of a coarse grid and scaled to length 1. Their
-distance to the distribution of the training images is Mahalanobis's, with a shrunk covariance. It
-is compared with the distances of the training images, each to a distribution without its relatives.
-`scripts/checks/guard_check.py` measures how many images are refused.
+distance to the distribution of the training images is Mahalanobis's: it counts differences in units
+of the usual variation. Its covariance is shrunk towards a simple one, as there are few images. The
+distance is compared with those of the training images. Each of these is measured with the images of
+its own group (copies, one patient) left out. `scripts/checks/guard_check.py` measures how many
+images are refused: pictures that are no scans nearly always, scans of other hospitals seldom.
 
 References:
     Lee, Lee, Lee and Shin (2018): A simple unified framework for detecting out-of-distribution
@@ -47,9 +49,9 @@ MOST_FEATURES = 1024
 """Most features that are compared: the grid is as fine as they allow."""
 
 NOT_KNOWN = (
-    "not known: whether these images are like the training images; a model cannot say it that is "
-    f"of an earlier version, takes pixels, or has fewer than {LEAST_IMAGES} training images or "
-    f"{FEWEST_GROUPS} groups of them"
+    "not checked: are these images like the training images? An answer about a foreign picture "
+    f"looks like any other. The check needs a head on features, at least {LEAST_IMAGES} training "
+    f"images, at least {FEWEST_GROUPS} groups of them, and a model of this version"
 )
 
 LEAST_VARIANCE = 1e-12
@@ -104,14 +106,15 @@ class Familiarity:
     """The place of an image's distance among those of the training images.
 
     Attributes:
-        percentile: share of the training images that are nearer, in per cent, 0 to below 100.
+        percentile: 100 k / (n + 1), where k of the n training images are nearer than the image is.
+            It is below 100.
     """
 
     percentile: float
 
     @property
     def familiar(self) -> bool:
-        """True unless the image is farther away than nearly all training images."""
+        """False if the percentile is `LIMIT` or more."""
         return self.percentile < LIMIT
 
 
@@ -122,10 +125,10 @@ class FeatureDistribution:
     Attributes:
         mean: float32 of shape (n_features,).
         directions: unit vectors, float32 of shape (n_directions, n_features).
-        variances: variance along each direction, and that of all others, float32 of shape
-            (n_directions + 1,).
-        distances: distance of each training image to the distribution of those that are not related
-            to it, ascending, float32 of shape (n_images,).
+        variances: variance along each direction; the last one is that of every other direction;
+            float32 of shape (n_directions + 1,).
+        distances: distances of the training images to the distribution of those that are not
+            related to them; sorted, so not in the images' order; float32 of shape (n_images,).
     """
 
     mean: NDArray[np.float32]

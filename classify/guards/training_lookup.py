@@ -19,7 +19,7 @@ from .training_images import TrainingImages
 NO_COPY = "none"
 """Level of an image that is no copy of a training image."""
 
-COPY_WARNING = "a copy of this image was trained on: the answer proves nothing"
+COPY_WARNING = "the model was trained on a copy of this image: its answer proves nothing"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TrainingCopy:
         if not self.is_copy:
             return "maybe a copy" if self.level == UNKNOWN else ""
         turned = f", {self.symmetry}" if self.symmetry != SYMMETRY_NAMES[0] else ""
-        return f"{LEVELS[self.level]} as {self.path} ({self.label}){turned}"
+        return f"{LEVELS[self.level]} as training image {self.path}, labelled {self.label}{turned}"
 
 
 class TrainingLookup:

@@ -17,7 +17,6 @@ from ...data.fingerprints import Fingerprint
 from ...errors import FreezeframeError
 from ...features.rows.pooling import pool
 from ..explanation.explanation import Explanation
-from ..guards.familiarity import guard_features
 from ..guards.training_lookup import TrainingCopy, TrainingLookup
 from ..runs.model_file import FittedHead, load_model
 from ..runs.training_file import load_lookup
@@ -144,25 +143,30 @@ class Predictor:
     def explain(
         self, images: Iterable[ImageInput], *, class_name: str | None = None
     ) -> list[Explanation]:
-        """Explain predictions: how much each cell of the features speaks for or against a class.
+        """Explain predictions: how much each cell of the image speaks for or against a class.
+
+        Cells are the squares of a coarse grid over the image, 7 x 7 for block5_pool.
 
         Args:
             images: as for `predict`.
             class_name: the class to explain; None takes the predicted one of each image.
 
         Returns:
-            One explanation for each image. An image that cannot be read has one with `error` set.
+            One `Explanation` for each image; see it for its attributes. If an image cannot be
+            read, `error` says why, and `contributions` is None.
 
         Raises:
             ParameterError: `images` is a single image, or the model has no such class.
             ModelFileError: the model was written by an earlier version, which kept no mean of the
-                training images; or its numbers are not finite.
+                training images, or its numbers are not finite; fit it again.
             WeightsError: as for `predict`.
             FreezeframeError: the predictor is closed.
 
         Examples:
             >>> explanation = predictor.explain(["scan.png"])[0]           # doctest: +SKIP
             >>> explanation.base + explanation.contributions.sum()         # doctest: +SKIP
+            2.4106
+            >>> explanation.logit  # equal for linear heads; see `method`  # doctest: +SKIP
             2.4106
             >>> Path("why.png").write_bytes(explanation.overlay())         # doctest: +SKIP
         """
@@ -229,18 +233,23 @@ class Predictor:
     ) -> Iterator[Explanation]:
         """Yield the explanations of a batch, whose features the engine computes at once."""
         pixels = [image.pixels for image in batch if image.pixels is not None]
+        lookups = [self._start_lookup(image) for image in batch]
         results: list[Explanation] = []
         if pixels:
             maps = self.shared_engine.forward(pixels)[self.model.layer]
             with self._lock:
                 results = explainer.explain(maps)
         explanations = iter(results)
-        for image in batch:
+        for image, lookup in zip(batch, lookups, strict=True):
             if image.pixels is None:
                 yield Explanation(image.path, error=image.error)
             else:
                 yield replace(
-                    next(explanations), path=image.path, size=image.size, picture=image.picture
+                    next(explanations),
+                    path=image.path,
+                    size=image.size,
+                    picture=image.picture,
+                    training_copy=lookup.result() if lookup else None,
                 )
 
     def _score(self, maps: NDArray[np.float32]) -> Prediction:
@@ -250,14 +259,13 @@ class Predictor:
         with self._lock:
             proba = finite_probabilities_of(model, features)
             (number,) = model.head.calibration.decide(proba).tolist()
-        distribution = model.distribution
         return Prediction(
             "",
             model.classes[number],
             dict(zip(model.classes, proba[0].tolist(), strict=True)),
             # A copy, so that one prediction does not keep the features of its whole batch.
             features=features[0].copy(),
-            familiarity=distribution.familiarity(guard_features(maps)[0]) if distribution else None,
+            familiarity=model.familiarity(maps),
         )
 
 

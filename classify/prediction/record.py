@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
+from ..guards.doubts import doubts_record
 from .prediction import Prediction
 
 
@@ -20,15 +20,11 @@ def prediction_record(prediction: Prediction) -> dict[str, Any]:
         >>> record["label"], record["probabilities"], record["known"]
         ('lesion', {'lesion': 1.0}, None)
     """
-    copy = prediction.training_copy
-    familiarity = prediction.familiarity
     record: dict[str, Any] = {
         "path": prediction.path,
         "label": prediction.label,
         "probabilities": prediction.probabilities,
-        "known": asdict(copy) if copy else None,
-        "familiar": familiarity.familiar if familiarity else None,
-        "distance_percentile": familiarity.percentile if familiarity else None,
+        **doubts_record(prediction.training_copy, prediction.familiarity),
     }
     if prediction.frames > 1:
         record["frames"] = prediction.frames

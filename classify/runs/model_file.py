@@ -18,7 +18,7 @@ from ...errors import FreezeframeError, ModelFileError
 from ...extract.backbones.table import find_backbone
 from ...features.rows.pooling import pool
 from ..explanation.background import Background, restore_background
-from ..guards.familiarity import FeatureDistribution, grid_side
+from ..guards.familiarity import Familiarity, FeatureDistribution, grid_side, guard_features
 from ..heads.base import Head
 from ..heads.calibration import Calibration
 from ..heads.table import find_head, make_head
@@ -78,6 +78,16 @@ class FittedHead:
     training_images: str = ""
     background: Background | None = None
     distribution: FeatureDistribution | None = None
+
+    def familiarity(self, maps: NDArray[np.float32]) -> Familiarity | None:
+        """Return how like the training images an image is; None if that is not known.
+
+        Args:
+            maps: the layer's features of the image, of shape (1, height, width, channels).
+        """
+        if self.distribution is None:
+            return None
+        return self.distribution.familiarity(guard_features(maps)[0])
 
 
 def save_model(path: str | os.PathLike[str], model: FittedHead) -> None:

@@ -69,6 +69,7 @@ def explanation_record(explanation: Explanation) -> dict[str, Any]:
         "layer": explanation.layer,
         "scale": explanation.scale,
         "note": f"{note} {explanation.field_text}",
+        **explanation.doubts_record,
     }
 
 

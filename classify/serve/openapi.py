@@ -170,6 +170,28 @@ def _object(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
+def _doubts() -> dict[str, Schema]:
+    """Return the properties that the guards add to an answer."""
+    copy = _object(level=_TEXT, path=_TEXT, label=_TEXT, symmetry=_TEXT)
+    return {
+        "known": copy
+        | {
+            "type": ["object", "null"],
+            "description": "The training image that the image is a copy of, if it was looked up.",
+        },
+        "familiar": {
+            "type": ["boolean", "null"],
+            "description": "False if the image is unlike the training images; null if not known.",
+        },
+        "distance_percentile": {
+            "type": ["number", "null"],
+            "description": "Per cent of the training images that are nearer to the others.",
+            "minimum": 0,
+            "maximum": 100,
+        },
+    }
+
+
 def _schemas() -> dict[str, Schema]:
     """Return the objects of the answers."""
     texts = {"type": "array", "items": _TEXT}
@@ -178,21 +200,8 @@ def _schemas() -> dict[str, Schema]:
         label=_TEXT | {"description": 'The predicted class; "" for an unreadable image.'},
         probabilities={"type": "object", "additionalProperties": _SHARE},
     )
-    copy = _object(level=_TEXT, path=_TEXT, label=_TEXT, symmetry=_TEXT)
-    prediction["properties"]["known"] = copy | {
-        "type": ["object", "null"],
-        "description": "The training image that the image is a copy of, if it was looked up.",
-    }
-    prediction["properties"]["familiar"] = {
-        "type": ["boolean", "null"],
-        "description": "False if the image is unlike the training images; null if not known.",
-    }
-    prediction["properties"]["distance_percentile"] = {
-        "type": ["number", "null"],
-        "description": "Share of the training images that are nearer to the others, in per cent.",
-        "minimum": 0,
-        "maximum": 100,
-    }
+    doubts = _doubts()
+    prediction["properties"] |= doubts
     prediction["properties"]["frames"] = {
         "type": "integer",
         "description": "Frames of the file, if there are several; the first one is predicted.",
@@ -276,6 +285,7 @@ def _schemas() -> dict[str, Schema]:
         scale=number,
         note=_TEXT,
     )
+    explanation["properties"] |= doubts
     explanations = {"type": "array", "items": explanation}
     return {
         "Answer": _object(model=_TEXT, predictions=predictions),

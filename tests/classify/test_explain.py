@@ -26,13 +26,14 @@ from freezeframe.classify.explanation.logit import head_logits
 from freezeframe.classify.explanation.report import ExplanationReport
 from freezeframe.classify.fit.fitting import HeadFitter
 from freezeframe.classify.fit.search import FitOptions, fit_head
+from freezeframe.classify.guards.familiarity import Familiarity
 from freezeframe.classify.heads.base import Head
 from freezeframe.classify.heads.linear import LinearHead
 from freezeframe.classify.heads.networks.convolutional import EarlyBlocks, SimpleCNN
 from freezeframe.classify.heads.networks.finetuned import FineTunedAll, FineTunedBlock5
 from freezeframe.classify.heads.networks.network import Network
 from freezeframe.classify.heads.table import make_head
-from freezeframe.classify.runs.model_file import load_model, save_model
+from freezeframe.classify.runs.model_file import FittedHead, load_model, save_model
 from freezeframe.classify.task.control import shuffled_labels
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.manifest import read_manifest
@@ -457,7 +458,7 @@ def test_the_command_writes_pictures_arrays_and_numbers(
     result = explain(models["logreg"].parent, *images, "--output", out)
     assert result.exit_code == 1
     assert "error: 1 of 3 images could not be read" in result.stderr
-    assert "pixels: A cell sees 1 x 1 of 8 x 8 pixels" in result.stderr
+    assert "pixels: A cell sees up to 1 x 1 of the 8 x 8 pixels" in result.stderr
     names = ["00-2.png", "00.png", "explanations.json", "explanations.npz"]
     assert sorted(path.name for path in out.iterdir()) == names
     for name in names[:2]:
@@ -516,10 +517,28 @@ def test_a_full_disk_is_one_line(
     )
 
 
+def test_explanations_have_the_doubts_that_predictions_have(
+    models: dict[str, Path], scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FittedHead, "familiarity", lambda *_: Familiarity(99.5))
+    out = tmp_path / "out"
+    result = explain(models["logreg"].parent, scans / "left" / "00.png", "--output", out)
+    assert result.exit_code == 0, result.output
+    assert "00.png: the model was trained on a copy of this image" in result.stdout
+    assert "1 of 1 images is unlike the training images" in result.stdout
+    (image,) = json.loads((out / "explanations.json").read_text())["images"]
+    assert (image["known"]["level"], image["familiar"]) == ("bytes", False)
+    with Predictor(models["logreg"]) as predictor:
+        (explanation,) = predictor.explain([scans / "left" / "00.png"])
+        (prediction,) = predictor.predict([scans / "left" / "00.png"])
+    assert explanation.training_copy == prediction.training_copy
+    assert explanation.familiarity == prediction.familiarity
+
+
 def test_a_cell_of_a_thin_image_sees_at_least_a_pixel() -> None:
     seen = ReceptiveField(1, 1, 0, (8, 8))
     text = Explanation("a.png", receptive_field=seen, size=(3, 3000)).field_text
-    assert text.endswith("1 x 375 of 3 x 3000 of this image.")
+    assert text.endswith("1 x 375 of the 3 x 3000 of this image.")
 
 
 def test_a_report_keeps_no_pictures(
@@ -633,7 +652,7 @@ def test_the_check_measures_maps_of_a_folder_with_masks(
     ("arguments", "message"),
     [
         (["--masks", "."], "--masks: has no effect without --check"),
-        ([], "images and --output FOLDER are needed"),
+        ([], "no image is named; name images"),
         (["a.png", "--check", "."], "images: no effect with --check"),
         (["--check", ".", "--output", "out"], "--output: no effect with --check"),
     ],
@@ -680,7 +699,7 @@ def test_a_network_on_pixels_is_explained_from_its_run_and_not_checked(
     image = scans / "right" / "00.png"
     result = explain(run, image, "--output", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert "pixels: A cell sees 3 x 3 of 24 x 24 pixels" in result.stderr
+    assert "pixels: A cell sees up to 3 x 3 of the 24 x 24 pixels" in result.stderr
     numbers = numbers_of(tmp_path / "out")
     assert (numbers["method"], numbers["scale_images"]) == ("occlusion", 8)
     contributions = np.load(tmp_path / "out" / "explanations.npz")["contributions"]
@@ -711,8 +730,8 @@ def test_a_network_on_pixels_is_explained_from_its_run_and_not_checked(
 @pytest.mark.parametrize(
     ("options", "method", "shape", "sees"),
     [
-        (["--trainable", "blocks=5"], "gradient", (14, 14), "100 x 100 of 224 x 224"),
-        (["--trainable", "all", "--size", 40], "occlusion", (10, 10), "4 x 4 of 40 x 40"),
+        (["--trainable", "blocks=5"], "gradient", (14, 14), "100 x 100 of the 224 x 224"),
+        (["--trainable", "all", "--size", 40], "occlusion", (10, 10), "4 x 4 of the 40 x 40"),
     ],
 )
 def test_fine_tuned_networks_are_explained_from_their_run(
@@ -728,7 +747,7 @@ def test_fine_tuned_networks_are_explained_from_their_run(
     run = fit_network(scans, tmp_path, "--arch", "vgg16", "--weights", "random", *options)
     result = explain(run, scans / "right" / "00.png", "--output", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert f"A cell sees {sees} pixels" in result.stderr
+    assert f"A cell sees up to {sees} pixels" in result.stderr
     numbers = numbers_of(tmp_path / "out")
     (image,) = numbers["images"]
     contributions = np.load(tmp_path / "out" / "explanations.npz")["contributions"]

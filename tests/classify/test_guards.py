@@ -35,7 +35,8 @@ from freezeframe.extract.settings import Settings
 
 from ..conftest import MakeStore
 
-WARNING = "a copy of this image was trained on: the answer proves nothing"
+UNLIKE = ["unlike", "the", "training", "images"]
+WARNING = "the model was trained on a copy of this image: its answer proves nothing"
 
 
 def head(number: int) -> Image.Image:
@@ -111,11 +112,14 @@ def test_the_command_marks_copies_in_every_format(place: Path, run: Path) -> Non
     result = predict(run, place / "new")
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
-    marked = [line.split()[0].rpartition("/")[2] for line in lines[1:6] if "trained on" in line]
+    marked = [
+        line.split()[0].rpartition("/")[2] for line in lines[1:6] if "copy of a training" in line
+    ]
     assert marked == ["bytes.png", "mirrored.png", "pixels.bmp", "smaller.jpg"]
     assert lines[7] == (
         f"{place}/new/mirrored.png: {WARNING} "
-        "(nearly the same picture as healthy/04.png (healthy), mirrored left to right)"
+        "(nearly the same picture as training image healthy/04.png, labelled healthy, "
+        "mirrored left to right)"
     )
     assert len(lines) == 11
     assert "not looked up" not in result.stderr
@@ -136,7 +140,7 @@ def test_the_command_marks_copies_in_every_format(place: Path, run: Path) -> Non
 def test_a_table_without_copies_has_no_marks(place: Path, run: Path) -> None:
     result = predict(run, place / "new/other.png")
     assert result.exit_code == 0
-    assert "trained on" not in result.output
+    assert "a training image" not in result.output
     assert len(result.stdout.splitlines()) == 3
 
 
@@ -295,15 +299,15 @@ def test_a_picture_unlike_the_training_images_gets_no_answer_in_the_table(scans:
     assert all(0 <= row["distance_percentile"] < 99 for row in rows[1:])
     result = predict(scans / "run", *images)
     lines = result.stdout.splitlines()
-    assert lines[1].split()[1:] == ["-", "-", "-", "unlike", "training"]
+    assert lines[1].split()[1:] == ["-", "-", "-", *UNLIKE]
     assert lines[2].split()[1:] == ["healthy", "0.500", "0.500"]
     assert lines[4:] == [
-        "1 of 3 images is unlike the training images, farther from them than 99 % of them are from "
-        "the others: no answer is shown; --unfamiliar shows it"
+        "1 of 3 images is unlike the training images: the features are farther from theirs than "
+        "those of 99 % of them; no answer is shown, as it would mean nothing: --unfamiliar shows it"
     ]
     shown = predict(scans / "run", *images, "--unfamiliar").stdout.splitlines()
-    assert shown[1].split()[1:] == ["healthy", "0.500", "0.500", "unlike", "training"]
-    assert shown[4] == lines[4].partition(": ")[0]
+    assert shown[1].split()[1:] == ["healthy", "0.500", "0.500", *UNLIKE]
+    assert shown[4] == lines[4].partition("; ")[0]
     text = predict(scans / "run", *images, "--format", "csv").stdout
     cells = list(csv.DictReader(io.StringIO(text)))
     assert [row["familiar"] for row in cells] == ["no", "yes", "yes"]
@@ -323,7 +327,9 @@ def test_new_pictures_of_the_same_kind_are_familiar_alone_as_among_others(scans:
 
 def test_with_few_training_images_familiarity_is_not_known(place: Path) -> None:
     result = predict(place / "run", place / "new/other.png")
-    assert result.stdout.splitlines()[2].startswith("not known: whether these images are like")
+    assert result.stdout.splitlines()[2].startswith(
+        "not checked: are these images like the training"
+    )
     result = predict(place / "run", place / "new/other.png", "--format", "json")
     (row,) = json.loads(result.stdout)
     assert (row["familiar"], row["distance_percentile"]) == (None, None)

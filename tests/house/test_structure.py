@@ -54,7 +54,7 @@ APART = {
     "solvers": {"task", "scores"},
     "heads": {"task", "scores"},
     "guards": {"scores", "solvers", "heads"},
-    "explanation": {"task", "guards"},
+    "explanation": {"task"},
     "fit": {"board", "prediction"},
     "board": {"heads", "fit", "prediction"},
     "prediction": {"fit", "board"},

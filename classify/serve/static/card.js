@@ -85,7 +85,7 @@ export class Card {
     const texts = [];
     const { known, familiar, distance_percentile: percentile, frames } = this.prediction;
     if (this.#isCopy) {
-      texts.push(`A copy of this image was trained on: the answer proves nothing. (${known.path}, ${known.label})`);
+      texts.push(`The model was trained on a copy of this image: its answer proves nothing. (${known.path}, ${known.label})`);
     }
     if (familiar === false) {
       const far = `farther away than ${Math.floor(percentile)} % of these are`;

@@ -169,7 +169,7 @@ def test_a_training_picture_is_recognised(browser: Browser, place: Place) -> Non
     browser.wait_for_results(2)
     (notice,) = browser.texts(".notices .notice")
     assert notice == (
-        "A copy of this image was trained on: the answer proves nothing. "
+        "The model was trained on a copy of this image: its answer proves nothing. "
         f"(lesion/{place.images[0].name}, lesion)"
     )
     # What an answer on a new picture is worth does not hold for this one.
