@@ -45,7 +45,7 @@ class LookAlikes:
                 f"{part.store.path}: {len(sizes)} groups of images are too many to cluster by "
                 f"likeness, {MOST_CLUSTERED} at most; give --stress a store of some of them"
             )
-        self._known = part.groups
+        self._inseparable = part.groups
         points = _points(part)
         means = np.zeros((len(sizes), points.shape[1]))
         np.add.at(means, part.groups, points)
@@ -59,7 +59,7 @@ class LookAlikes:
         from scipy.cluster.hierarchy import fcluster
 
         clusters = fcluster(self._tree, n_groups, "maxclust")
-        return join_groups(clusters[self._known].tolist())
+        return join_groups(clusters[self._inseparable].tolist())
 
 
 def _points(part: Part) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from ..explanation.explanation import Explanation
@@ -37,7 +38,7 @@ def model_record(model: ServedModel) -> dict[str, Any]:
         "pooling": head.pooling,
         "engine": model.predictor.engine,
         "input_size": list(model.predictor.input_size),
-        "provenance": {name: head.provenance.get(name) for name in PROVENANCE},
+        "provenance": {name: last_name(head.provenance.get(name)) for name in PROVENANCE},
         "guards": {
             "copies": not model.predictor.not_looked_up,
             "unfamiliar": head.distribution is not None,
@@ -75,6 +76,16 @@ def explanation_record(explanation: Explanation) -> dict[str, Any]:
 
 PROVENANCE = ("source", "backbone", "weights_source", "weights_digest", "resize")
 """Facts of the training features that a card has."""
+
+
+def last_name(source: str | None) -> str | None:
+    """Return the last name of a path: visitors need not know the folders above it.
+
+    Examples:
+        >>> last_name("/home/ada/scans"), last_name("imagenet"), last_name(None)
+        ('scans', 'imagenet', None)
+    """
+    return source and PurePath(source).name
 
 
 def positive_class(head: FittedHead) -> str | None:

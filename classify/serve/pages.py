@@ -19,7 +19,7 @@ from ...errors import ParameterError
 from ...features.store import FeatureStore
 from .assets import TYPES, examples, static_files
 from .boards import SHOWN, Leaderboard
-from .cards import model_record
+from .cards import last_name, model_record
 from .curves import class_curves, confident_mistakes, confusion_matrix, svg_path
 from .neighbours import png_address
 
@@ -185,7 +185,7 @@ def _store_facts(store: FeatureStore | None) -> dict[str, Any] | None:
     splits = [str(split) for split in store.splits[rows]]
     return {
         "name": printable(store.data_set),
-        "source": printable(store.source),
+        "source": printable(last_name(store.source) or ""),
         "n_images": len(rows),
         "n_unread": len(store) - len(rows),
         "classes": dict(sorted(Counter(map(str, store.labels[rows])).items())),

@@ -86,6 +86,12 @@ def test_the_first_page_shows_what_was_measured(client: FlaskClient, place: Plac
     assert client.get("/examples/4.png").status_code == 404
 
 
+def test_no_page_names_the_folders_of_the_data(client: FlaskClient, place: Place) -> None:
+    for address in ("/", "/data", "/about", "/api/v1/models"):
+        text = client.get(address).get_data(as_text=True)
+        assert str(place.folder) not in text, address
+
+
 def test_the_leaderboard_lists_every_run(client: FlaskClient, place: Place) -> None:
     page = client.get("/leaderboard").text
     rows = list(csv.DictReader((place.folder / "leaderboard.csv").open()))
