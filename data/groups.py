@@ -9,6 +9,7 @@ asked for by `--group-column` or `--group-regex`, and the digests of PatientIDs.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import unicodedata
 from collections import Counter
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FreezeframeError, ParameterError
+from .patient_key import existing_key, key_id, patient_key
 
 OWN = "own"
 """Scope of a name that means something in its own list only."""
@@ -35,29 +37,55 @@ PATIENTS_IGNORED = "PatientID ignored"
 PATIENTS_RISK = "images of one patient may be both trained and tested on"
 """End of the sentences that say that PatientIDs are ignored."""
 
+OTHER_KEY = (
+    "their PatientIDs have digests of different keys, or of an earlier version; name one key file "
+    "in FREEZEFRAME_PATIENT_KEY and run split and extract-features again"
+)
+"""End of the sentences on patients that cannot be compared."""
+
 NEARLY_ALL = 0.8
 """Least share of the images with one patient or group that is named as the cause of a problem."""
 
 SEPARATOR = " + "
 """Text between the names of one image: a list and a file may both name its patient."""
 
-_DIGEST = re.compile("patient-[0-9a-f]{16}")
-"""Name that `patient_digest` makes."""
+CLEAR = "clear"
+"""Kind of a name that is no digest, in place of the name of a key."""
+
+_DIGEST = re.compile("patient-(?:([0-9a-f]{8})-)?[0-9a-f]{16}")
+"""Name that `patient_digest` makes; lists and stores of earlier versions have no name of a key."""
 
 
-def patient_digest(name: str) -> str:
+def patient_digest(name: str, key: bytes | None = None) -> str:
     """Return a name for a patient that does not show the identifier.
 
-    It is not anonymous: a person with a list of identifiers can compute their digests and compare.
-    Texts that look the same have one digest: accents may be letters of their own in one file, and
-    part of a letter in another one.
+    It is an HMAC-SHA256: without the key, nobody can compute the digests of guessed identifiers and
+    compare. The name of the key is part of it, since digests of two keys say nothing about each
+    other. Texts that look the same have one digest: accents may be letters of their own in one
+    file, and part of a letter in another one.
+
+    Args:
+        name: the identifier.
+        key: None for the key of this user, see `patient_key`.
 
     Examples:
-        >>> patient_digest("p07")
-        'patient-4d2c05dcce202ad9'
+        >>> patient_digest("p07", b"a secret of at least 32 bytes...")
+        'patient-b17b54af-52f9f0ef695d9f3a'
     """
-    text = _plain(unicodedata.normalize("NFC", name))
-    return f"patient-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:16]}"
+    key = patient_key() if key is None else key
+    digest = hmac.digest(key, _normal(name).encode(errors="replace"), hashlib.sha256)
+    return f"patient-{key_id(key)}-{digest.hex()[:16]}"
+
+
+def _normal(name: str) -> str:
+    """Return one text for all texts that look the same."""
+    return _plain(unicodedata.normalize("NFC", name))
+
+
+def _digest_kind(name: str) -> str:
+    """Return the name of the key that made a digest, "" for one without, `CLEAR` for a name."""
+    match = _DIGEST.fullmatch(name)
+    return CLEAR if match is None else match[1] or ""
 
 
 def is_digest(name: str) -> bool:
@@ -151,15 +179,45 @@ class GroupNames:
         return [patient or (group if is_digest(group) else "") for group, patient in pairs]
 
     def common_keys(self) -> list[frozenset[str]]:
-        """Return the names of each image that mean the same in all sets, as digests.
+        """Return the names of each image that mean the same in all sets, and their digests.
 
-        A PatientID of a file is known by its digest only. So a list that names the patient itself
-        is compared by digest, too.
+        A PatientID of a file is known by its digest only. So a name in a list is compared by its
+        digests, too: that of this user's key, and the one without a key of earlier versions.
         """
-        return [
-            frozenset(name if is_digest(name) else patient_digest(name) for name in names)
-            for names in self._common_names()
-        ]
+        common = self._common_names()
+        # Sets without patients need no key.
+        key = existing_key() if any(map(_any_clear, common)) else None
+        keys: dict[str, frozenset[str]] = {}
+        rows = []
+        for names in common:
+            for name in names - keys.keys():
+                keys[name] = _keys_of(name, key)
+            rows.append(frozenset[str]().union(*(keys[name] for name in names)))
+        return rows
+
+    def incomparable(self, reference: GroupNames) -> list[bool]:
+        """Return True for each image whose patients cannot be compared with all of the reference.
+
+        Digests of two keys say nothing about each other, and neither do a digest of a foreign key
+        and a name. An image without a patient is False: it has nothing to compare.
+        """
+        rows = self._kinds()
+        both = {*rows}, {*reference._kinds()} - {frozenset()}
+        key = existing_key() if any(CLEAR in kinds for kinds in both[0] | both[1]) else None
+        own = "" if key is None else key_id(key)
+        doubtful = {
+            kinds: any(not _any_comparable(kinds, kinds_2, own) for kinds_2 in both[1])
+            for kinds in both[0]
+        }
+        return [bool(kinds) and doubtful[kinds] for kinds in rows]
+
+    def _kinds(self) -> list[frozenset[str]]:
+        """Return the kinds of the names of each image's patients, see `_digest_kind`."""
+        kinds: dict[str, frozenset[str]] = {}
+        texts = self.patient_names()
+        for text in set(texts):
+            kinds[text] = frozenset(map(_digest_kind, split_names(text)))
+        return [kinds[text] for text in texts]
 
     def uncertain_groups(self) -> list[str]:
         """Return the groups of unknown scope; "" for all others.
@@ -184,6 +242,39 @@ class GroupNames:
                 common.add(group)
             names.append(common)
         return names
+
+
+def _any_clear(names: Collection[str]) -> bool:
+    """Return True if one of the names is no digest."""
+    return not all(map(is_digest, names))
+
+
+def _keys_of(name: str, key: bytes | None) -> frozenset[str]:
+    """Return the texts that a name is compared by."""
+    if is_digest(name):
+        return frozenset({name})
+    text = _normal(name)
+    plain = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
+    keyed = {patient_digest(text, key)} if key is not None else set()
+    return frozenset({text, f"patient-{plain}", *keyed})
+
+
+def _any_comparable(first: frozenset[str], second: frozenset[str], own: str) -> bool:
+    """Return True if a name of one image can be compared with one of another image.
+
+    Args:
+        first: kinds of the names of one image.
+        second: kinds of those of the other image.
+        own: name of this user's key; "" without one.
+    """
+    digests, digests_2 = first - {CLEAR}, second - {CLEAR}
+    # One image may have a name in a list, too, but most others have digests only.
+    if digests and digests_2:
+        return bool(digests & digests_2)
+    if CLEAR in first & second:
+        return True
+    # A digest can be made of a name in the clear, if its key is at hand; none needs no key.
+    return bool((digests | digests_2) & {"", own})
 
 
 @contextmanager

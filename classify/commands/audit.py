@@ -139,6 +139,8 @@ def audit(
         raise LeakError(f"{counted(n_unread, 'image')} could not be looked at (--strict)")
     if strict and result.uncertain_groups:
         raise LeakError("groups may be the same in two sets (--strict)")
+    if strict and result.incomparable_patients:
+        raise LeakError("patients cannot be compared (--strict)")
     for images in result.sets:
         if not any(images.pixels):
             raise FreezeframeError(

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...data.audit.class_changes import dropped_text
 from ...data.audit.findings import conflict_sentence
-from ...data.groups import PATIENTS_RISK
+from ...data.groups import OTHER_KEY, PATIENTS_RISK
 from ...data.output.terminal import counted
 from ...data.splits import join_groups
 from ...features.layout import FAILED
@@ -160,7 +160,11 @@ def _validation_leaks(task: Task) -> list[str]:
 
 
 def _ignored_patients(task: Task) -> list[str]:
-    return [f"PatientIDs are ignored: {PATIENTS_RISK}"] if task.patients_ignored else []
+    lines = [f"PatientIDs are ignored: {PATIENTS_RISK}"] if task.patients_ignored else []
+    parts = [task.train, *(test.part for test in task.tests)]
+    if any(any(part.names.incomparable(task.train.names)) for part in parts):
+        lines.append(f"patients cannot be compared: {OTHER_KEY}")
+    return lines
 
 
 def _random_weights(task: Task) -> list[str]:

@@ -82,8 +82,9 @@ def all_relatives(
     """Return the relations of each test set's rows to the training rows.
 
     A row without a relation gets "". It gets `UNKNOWN` if no relation was found, but one may exist:
-    images of the row's chain or of the training part have no digest of their pixels, or a store
-    does not keep whether a group's name means the same group in the other store.
+    images of the row's chain or of the training part have no digest of their pixels, a store does
+    not keep whether a group's name means the same group in the other store, or the digests of their
+    patients have different keys.
 
     Relations form chains, as they do when rows are split. Example: test image A is nearly the same
     picture as B, and the bytes of B are trained on; then A is related, and so is another image of
@@ -149,9 +150,10 @@ def unknown(test: Part, train: Part) -> NDArray[np.str_]:
     """Return the level of each test row, supposing that it has no relation: "" or `UNKNOWN`.
 
     A picture without a digest of its pixels may be any test picture's copy, or that of a training
-    picture.
+    picture. A patient whose digest has another key may be any patient.
     """
-    return np.where(test.recognised & train.recognised.all(), "", UNKNOWN)
+    incomparable = np.array(test.names.incomparable(train.names), np.bool_)
+    return np.where(test.recognised & train.recognised.all() & ~incomparable, "", UNKNOWN)
 
 
 class _Places:

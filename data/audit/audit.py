@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +97,16 @@ class Audit:
     @cached_property
     def _classes(self) -> list[set[str]]:
         return [set(images.labels) for images in self.sets]
+
+    @cached_property
+    def incomparable_patients(self) -> list[tuple[int, int]]:
+        """Numbers of two sets, or of one set twice, whose patients have digests of two keys."""
+        pairs = combinations_with_replacement(range(len(self.sets)), 2)
+        return [
+            (first, second)
+            for first, second in pairs
+            if any(self.sets[first].names.incomparable(self.sets[second].names))
+        ]
 
     @cached_property
     def uncertain_groups(self) -> dict[tuple[int, int], list[str]]:

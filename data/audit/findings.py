@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..groups import PATIENTS_IGNORED, one_name_problem, split_names
+from ..groups import OTHER_KEY, PATIENTS_IGNORED, one_name_problem, split_names
 from ..inspection.facts import frames_lines, reasons_text
 from ..output.terminal import counted
 from ..splits import join_groups
@@ -31,7 +31,7 @@ def headlines(audit: Audit) -> list[tuple[str, str]]:
 
     The kinds are "LEAK", for images with relatives in parts that must not share any, "CONFLICT",
     for pictures with two labels, "UNREAD", for images that nobody looked at, and "UNKNOWN", for
-    groups that may be the same in two sets.
+    groups or patients that may be the same in two sets.
     """
     lines = [
         ("LEAK", _crossing_sentence(crossing)) for crossing in audit.crossings if crossing.n_related
@@ -43,7 +43,15 @@ def headlines(audit: Audit) -> list[tuple[str, str]]:
         images = int(np.isin(audit.pictures, pictures).sum())
         lines.append(("CONFLICT", conflict_sentence(len(pictures), images)))
     lines += [("UNREAD", text) for images in audit.sets for text in _unread_sentences(images)]
+    lines += [("UNKNOWN", text) for text in _key_sentences(audit)]
     return lines + [("UNKNOWN", text) for text in _uncertain_sentences(audit)]
+
+
+def _key_sentences(audit: Audit) -> Iterator[str]:
+    """Yield a sentence for each two sets, or one set, with digests of patients of two keys."""
+    for first, second in audit.incomparable_patients:
+        names = dict.fromkeys([audit.sets[second].name, audit.sets[first].name])
+        yield f"patients of {' and '.join(names)} cannot be compared: {OTHER_KEY}"
 
 
 def _uncertain_sentences(audit: Audit) -> Iterator[str]:
@@ -107,14 +115,19 @@ def _crossing_sentence(crossing: Crossing) -> str:
     )
 
 
-def _no_crossing_sentence(crossing: Crossing) -> str:
-    """Return a sentence on a part without known relatives in the reference."""
+def _no_crossing_sentence(crossing: Crossing, patients_unknown: bool) -> str:
+    """Return a sentence on a part without known relatives in the reference.
+
+    Args:
+        crossing: the part and the reference.
+        patients_unknown: True if patients cannot be compared.
+    """
     part = crossing.part
     looked_at = crossing.n - crossing.n_unread
     # Where nobody looked, "none" would be an all-clear that no picture supports.
     if not looked_at or crossing.n_reference == crossing.n_reference_unread:
         sentence = f"relatives of {crossing.n} {part} in {crossing.reference} are unknown"
-    elif crossing.n_unread or crossing.n_reference_unread:
+    elif crossing.n_unread or crossing.n_reference_unread or patients_unknown:
         subject = f"the {looked_at} {part} that were looked at" if crossing.n_unread else ""
         subject = subject or f"{crossing.n} {part}"
         sentence = f"none of {subject} has a known relative in {crossing.reference}"
@@ -141,7 +154,7 @@ def remarks(audit: Audit) -> list[str]:
         lines += _set_remarks(images, audit.pictures[rows], audit.groups[rows])
     for crossing in audit.crossings:
         if not crossing.n_related:
-            lines.append(_no_crossing_sentence(crossing))
+            lines.append(_no_crossing_sentence(crossing, bool(audit.incomparable_patients)))
     for first, second in combinations(range(len(audit.sets)), 2):
         if not audit.comparable(first, second):
             lines.append(

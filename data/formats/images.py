@@ -140,7 +140,7 @@ def patient_group(path: str | os.PathLike[str]) -> str:
     The name is a digest, so no list, store or report shows the identifier; see `patient_digest`.
 
     Returns:
-        "patient-" and 16 hexadecimal digits; "" if the file names no patient, cannot be read, or
+        The digest; "" if the file names no patient, cannot be read, or
         needs a library that is not installed.
     """
     try:

@@ -655,4 +655,4 @@ def test_dicom_patients_become_groups_without_their_names(tmp_path: Path) -> Non
     assert len({groups[f"{label}/{name}"] for label in "ab" for name, _ in patients()}) == 1
     assert groups["c/mr.dcm"] != groups["c/ct.dcm"]
     assert groups["d/mr.dcm"] == ""
-    assert re.fullmatch(r"patient-[0-9a-f]{16}", groups["a/mr.dcm"])
+    assert re.fullmatch(r"patient-[0-9a-f]{8}-[0-9a-f]{16}", groups["a/mr.dcm"])
