@@ -39,7 +39,7 @@ from PIL import Image, PngImagePlugin
 from freezeframe import FeatureStore
 from freezeframe.data.formats.images import MAX_PIXELS
 from freezeframe.data.manifest import read_manifest
-from freezeframe.features.layout import FAILED, PENDING
+from freezeframe.features.layout import DONE, FAILED, PENDING
 
 ADDRESS_SPACE_KILOBYTES = 16 * 2**20
 """Limit of the process; libraries reserve much more than they use."""
@@ -512,13 +512,17 @@ def find_outcomes(
     """Return the result of each file."""
     store = FeatureStore(store_path)
     skipped = dict(read_manifest(folder).skipped)
-    rows = {str(path): row for row, path in enumerate(store.paths)}
+    rows: dict[str, list[int]] = {}
+    for row, path in enumerate(map(str, store.paths)):
+        # A file of several pictures has a row for each.
+        rows.setdefault(path.partition("#")[0], []).append(row)
     outcomes = {}
     for path, kind in written.items():
         if path in rows:
-            status = store.status[rows[path]]
-            result = {PENDING: "lost", FAILED: "failed"}.get(int(status), "done")
-            outcomes[path] = Outcome(kind, result, str(store.reasons[rows[path]]))
+            results = {int(store.status[row]): row for row in rows[path]}
+            status = min(results, key=(PENDING, FAILED, DONE).index)
+            result = {PENDING: "lost", FAILED: "failed"}.get(status, "done")
+            outcomes[path] = Outcome(kind, result, str(store.reasons[results[status]]))
         elif path in skipped and f", {skipped[path]} (" in printed:
             outcomes[path] = Outcome(kind, "skipped", skipped[path])
         else:

@@ -646,13 +646,14 @@ def test_a_store_is_extended_by_more_slices_and_refuses_another_axis(tmp_path: P
 
     assert extract("--slices", "middle:4").exit_code == 0
     before = FeatureStore(store)
+    paths, features = before.paths.tolist(), before.features("pixels")[:]
     more = extract()
     assert more.exit_code == 0, more.output
     assert "16 images were copied from earlier stores" in more.output
     after = FeatureStore(store)
     assert len(after) == 24
-    rows = [after.paths.tolist().index(path) for path in before.paths]
-    assert (after.features("pixels")[rows] == before.features("pixels")).all()
+    rows = [after.paths.tolist().index(path) for path in paths]
+    assert (after.features("pixels")[rows] == features).all()
     other = extract("--axis", "coronal")
     assert other.exit_code == 1
     assert "only 0 of its 24 images are in this folder or list" in other.output

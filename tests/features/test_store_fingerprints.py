@@ -27,6 +27,7 @@ from freezeframe.data.fingerprints import fingerprint
 from freezeframe.data.formats.image_file import read_image
 from freezeframe.data.manifest import Image as Listed
 from freezeframe.data.manifest import Manifest, read_manifest
+from freezeframe.data.output.slice_choice import SliceChoice
 from freezeframe.extract import extraction, report
 from freezeframe.extract import near_duplicates as recognising
 from freezeframe.extract.extraction import extract_features
@@ -642,6 +643,7 @@ def test_options_that_name_the_patient_are_passed_on(
     command = ["extract-features", str(scans), f"--{option.replace('_', '-')}", value]
     assert CliRunner().invoke(cli, command).exit_code == 1
     assert arguments.pop("read_patients") is True
+    assert arguments.pop("choice") == SliceChoice()
     assert {name: setting for name, setting in arguments.items() if setting is not None} == {
         option: value
     }
