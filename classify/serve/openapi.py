@@ -192,25 +192,25 @@ def _doubts() -> dict[str, Schema]:
     }
 
 
-def _schemas() -> dict[str, Schema]:
-    """Return the objects of the answers."""
-    texts = {"type": "array", "items": _TEXT}
+def _prediction() -> Schema:
+    """Return the answer about one image."""
     prediction = _object(
         path=_TEXT | {"description": "The name of the file as sent."},
         label=_TEXT | {"description": 'The predicted class; "" for an unreadable image.'},
         probabilities={"type": "object", "additionalProperties": _SHARE},
     )
-    doubts = _doubts()
-    prediction["properties"] |= doubts
+    prediction["properties"] |= _doubts()
     prediction["properties"]["frames"] = {
         "type": "integer",
         "description": "Frames of the file, if there are several; the first one is predicted.",
         "minimum": 2,
     }
     prediction["properties"]["error"] = _TEXT | {"description": "Only of an unreadable image."}
-    predictions = {"type": "array", "items": _ref("Prediction")}
-    problem = _object(type=_TEXT, title=_TEXT, status={"type": "integer"}, detail=_TEXT)
-    problem["properties"]["predictions"] = predictions
+    return prediction
+
+
+def _scores() -> Schema:
+    """Return the scores of a model on one test set."""
     interval = {
         "description": "A score and the ends of its 95 % interval.",
         "type": ["array", "null"],
@@ -222,15 +222,14 @@ def _schemas() -> dict[str, Schema]:
         "description": "A score of `positive` and the ends of its 95 % interval; null with more "
         "than two classes, where no PPV follows from it."
     }
-    by_patient = _object(
-        unit=_TEXT,
-        n=_COUNT,
-        sensitivity=of_two,
-        specificity=of_two,
-        accuracy=interval,
-        roc_auc=interval,
-    )
-    scores = _object(
+    measured = {
+        "sensitivity": of_two,
+        "specificity": of_two,
+        "accuracy": interval,
+        "roc_auc": interval,
+    }
+    by_patient = _object(unit=_TEXT, n=_COUNT, **measured)
+    return _object(
         test_set=_TEXT,
         split=_TEXT,
         clean={"type": "boolean"},
@@ -243,16 +242,17 @@ def _schemas() -> dict[str, Schema]:
         n_images=_COUNT,
         n_groups=_COUNT,
         n_leaking=_COUNT,
-        sensitivity=of_two,
-        specificity=of_two,
-        accuracy=interval,
-        roc_auc=interval,
+        **measured,
     )
+
+
+def _model() -> Schema:
+    """Return the card of a model."""
     threshold = _object(**{"class": {"type": ["string", "null"]}, "value": _SHARE})
-    model = _object(
+    return _object(
         name=_TEXT,
         head=_TEXT,
-        classes=texts,
+        classes={"type": "array", "items": _TEXT},
         positive={"type": ["string", "null"]},
         threshold=threshold | {"type": ["object", "null"]},
         layer=_TEXT,
@@ -263,13 +263,12 @@ def _schemas() -> dict[str, Schema]:
         guards=_object(copies={"type": "boolean"}, unfamiliar={"type": "boolean"}),
         explains={"type": "boolean"},
         neighbours={"type": "boolean"},
-        scores={"type": "array", "items": scores},
+        scores={"type": "array", "items": _scores()},
     )
-    neighbour = _object(path=_TEXT, similarity={"type": "number"}, thumbnail=_TEXT)
-    by_class = {
-        "type": "object",
-        "additionalProperties": {"type": "array", "items": neighbour},
-    }
+
+
+def _explanation() -> Schema:
+    """Return the explanation of one image."""
     number = {"type": ["number", "null"]}
     explanation = _object(
         path=_TEXT,
@@ -285,16 +284,29 @@ def _schemas() -> dict[str, Schema]:
         scale=number,
         note=_TEXT,
     )
-    explanation["properties"] |= doubts
-    explanations = {"type": "array", "items": explanation}
+    explanation["properties"] |= _doubts()
+    return explanation
+
+
+def _schemas() -> dict[str, Schema]:
+    """Return the objects of the answers."""
+    predictions = {"type": "array", "items": _ref("Prediction")}
+    problem = _object(type=_TEXT, title=_TEXT, status={"type": "integer"}, detail=_TEXT)
+    problem["properties"]["predictions"] = predictions
+    neighbour = _object(path=_TEXT, similarity={"type": "number"}, thumbnail=_TEXT)
+    by_class = {
+        "type": "object",
+        "additionalProperties": {"type": "array", "items": neighbour},
+    }
+    explanations = {"type": "array", "items": _explanation()}
     return {
         "Answer": _object(model=_TEXT, predictions=predictions),
         "Explained": _object(model=_TEXT, explanations=explanations),
         "Health": _object(status=_TEXT, images_inside={"type": "integer", "minimum": 0}),
-        "Model": model,
+        "Model": _model(),
         "Models": _object(models={"type": "array", "items": _ref("Model")}),
         "Neighbours": _object(model=_TEXT, neighbours=by_class),
-        "Prediction": prediction,
+        "Prediction": _prediction(),
         "Problem": problem,
         "Version": _object(freezeframe=_TEXT, api={"type": "integer"}),
     }
