@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from dataclasses import dataclass
 from io import BytesIO
@@ -27,6 +28,7 @@ MOST_OPAQUE = 0.75
 
 _MAP_TEXT_COLOUR = "#333333"
 _MOST_OF_A_NAME = 40
+_MOST_OF_A_LINE = 150
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +96,7 @@ def overlay(
         place.imshow(picture, extent=extent)
     axes[1].imshow(cell_map.pixels(), extent=extent, interpolation="nearest")
     _draw_alone(figure, axes[2], cell_map, size, class_name)
-    figure.supxlabel(_drawable(text), fontsize=8, color=_MAP_TEXT_COLOUR)
+    figure.supxlabel(_drawable(_wrapped(text)), fontsize=8, color=_MAP_TEXT_COLOUR)
     return _png_file(figure)
 
 
@@ -128,6 +130,12 @@ def _draw_alone(
 def short_name(name: str) -> str:
     """Return a class name that leaves room for other words."""
     return name if len(name) <= _MOST_OF_A_NAME else f"{name[: _MOST_OF_A_NAME - 3]}..."
+
+
+def _wrapped(text: str) -> str:
+    """Break the lines of a text that are wider than the figure."""
+    lines = [textwrap.wrap(line, _MOST_OF_A_LINE) for line in text.split("\n")]
+    return "\n".join("\n".join(parts) for parts in lines)
 
 
 def _drawable(text: str) -> str:

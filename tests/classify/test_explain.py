@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import weakref
@@ -27,6 +28,7 @@ from freezeframe.classify.explanation.report import ExplanationReport
 from freezeframe.classify.fit.fitting import HeadFitter
 from freezeframe.classify.fit.search import FitOptions, fit_head
 from freezeframe.classify.guards.familiarity import Familiarity
+from freezeframe.classify.guards.training_lookup import TrainingCopy
 from freezeframe.classify.heads.base import Head
 from freezeframe.classify.heads.linear import LinearHead
 from freezeframe.classify.heads.networks.convolutional import EarlyBlocks, SimpleCNN
@@ -533,6 +535,26 @@ def test_explanations_have_the_doubts_that_predictions_have(
         (prediction,) = predictor.predict([scans / "left" / "00.png"])
     assert explanation.training_copy == prediction.training_copy
     assert explanation.familiarity == prediction.familiarity
+
+
+def test_long_texts_stay_inside_the_picture() -> None:
+    field = ReceptiveField(212, 32, -90, (224, 224))
+    cells = np.zeros((7, 7))
+    explanation = Explanation(
+        "a.png",
+        contributions=cells,
+        scale=1.0,
+        layer="block5_pool",
+        receptive_field=field,
+        size=(427, 640),
+        picture=np.zeros((427, 640, 3), np.uint8),
+        training_copy=TrainingCopy("near", "folder/" * 30 + "a.png", "lesion"),
+    )
+    with Image.open(io.BytesIO(explanation.overlay())) as picture:
+        pixels = np.asarray(picture.convert("L"))
+    # Nothing touches the edges; text that is too wide is cut off there.
+    assert (pixels[:, :3] == 255).all()
+    assert (pixels[:, -3:] == 255).all()
 
 
 def test_a_cell_of_a_thin_image_sees_at_least_a_pixel() -> None:
