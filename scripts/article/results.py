@@ -1,6 +1,6 @@
 """Write the results of a reproduction, from its leaderboard: results.md and index.html.
 
-usage: python scripts/article/results.py LEADERBOARD PLACE
+usage: python scripts/article/results.py LEADERBOARD PLACE [--without-article]
 
 Both files are written to PLACE; results.md is printed too. The script reads steps.csv of
 scripts/reproduce in PLACE, and runs/ beside the leaderboard. Of a run that was repeated the last
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -102,10 +102,8 @@ def evaluations_of(chosen: Mapping[str, Row], folders: RunFolders) -> dict[str, 
     return {name: evaluation for name, evaluation in read.items() if evaluation is not None}
 
 
-def results(leaderboard: Path, place: Path) -> list[Table]:
-    """Return all tables."""
-    rows = newest(read_rows(leaderboard))
-    folders = RunFolders(leaderboard.parent / "runs")
+def article_results(rows: Sequence[Row], place: Path, folders: RunFolders) -> list[Table]:
+    """Return the tables of the article's models and of the approaches beside them."""
     best = evaluations_of(best_of_each(rows), folders)
     models = evaluations_of(five_models(rows), folders)
     title = "Which differences are real"
@@ -115,10 +113,25 @@ def results(leaderboard: Path, place: Path) -> list[Table]:
         cost_table(rows, read_seconds(place / "steps.csv")),
         difference_table(f"{title}: approaches", best, [CHOSEN]),
         difference_table(f"{title}: the article's five models", models, [ONE_SEED]),
-        stress_table(rows, leaderboard.parent / "runs"),
+    ]
+
+
+def set_results(rows: Sequence[Row], runs: Path, folders: RunFolders) -> list[Table]:
+    """Return the tables that any set has."""
+    return [
+        stress_table(rows, runs),
         control_table(rows),
         *(leaderboard_table(places) for places in rank_rows(rows, "accuracy", folders)),
     ]
+
+
+def results(leaderboard: Path, place: Path, *, article: bool = True) -> list[Table]:
+    """Return all tables, with or without those of the article."""
+    rows = newest(read_rows(leaderboard))
+    runs = leaderboard.parent / "runs"
+    folders = RunFolders(runs)
+    tables = article_results(rows, place, folders) if article else []
+    return tables + set_results(rows, runs, folders)
 
 
 def main() -> None:
@@ -126,8 +139,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("leaderboard", type=Path)
     parser.add_argument("place", type=Path)
+    parser.add_argument("--without-article", action="store_true")
     options = parser.parse_args()
-    tables = results(options.leaderboard, options.place)
+    tables = results(options.leaderboard, options.place, article=not options.without_article)
     text = "\n".join(["# Results\n", f"{machine()}\n", *(table.markdown() for table in tables)])
     options.place.mkdir(parents=True, exist_ok=True)
     write_whole(options.place / "results.md", text)

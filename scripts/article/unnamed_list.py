@@ -1,4 +1,4 @@
-"""Write a list of the images of another list, without its patients and groups.
+"""Write a list of the images of a folder or another list, without patients, groups and splits.
 
 usage: python scripts/article/unnamed_list.py FOLDER|CSV OUT.csv
 
