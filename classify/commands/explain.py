@@ -15,8 +15,8 @@ from ...errors import ParameterError
 from .new_images import check_engine, check_readable, engine_options, named_images
 
 if TYPE_CHECKING:
-    from ..explanation.explanation import Explanation
     from ..runs.model_file import FittedHead
+    from ..trust.explanation.explanation import Explanation
 
 
 @click.command()
@@ -112,8 +112,8 @@ def _explain(
     engine: str,
 ) -> None:
     """Write the report of some images, and print a line for each."""
-    from ..explanation.report import ExplanationReport
     from ..prediction.predictor import Predictor
+    from ..trust.explanation.report import ExplanationReport
 
     report = ExplanationReport(output)
     report.check(sources)

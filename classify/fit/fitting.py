@@ -20,9 +20,6 @@ from ...data.output.terminal import Status
 from ...errors import FreezeframeError, ParameterError
 from ...extract.backbones.table import find_backbone
 from ...extract.backbones.weights import reload_weights
-from ..explanation.background import Background, make_background, scale_images
-from ..guards.familiarity import LEAST_IMAGES, MOST_IMAGES, FeatureDistribution
-from ..guards.training_images import TrainingImages
 from ..heads.base import Head
 from ..heads.networks.checkpoints import remove_checkpoints
 from ..heads.networks.context import TrainingContext
@@ -35,6 +32,9 @@ from ..runs.row import Costs, leaderboard_row
 from ..runs.run import Run, check_writable, write_run
 from ..runs.training_file import TrainingImagesFile
 from ..task.task import Task
+from ..trust.explanation.background import Background, make_background, scale_images
+from ..trust.guards.familiarity import LEAST_IMAGES, MOST_IMAGES, FeatureDistribution
+from ..trust.guards.training_images import TrainingImages
 from .combination import CombinationChoice
 from .evaluators import FitRows, FoldEvaluator, HeldOutEvaluator, finite_probabilities
 from .image_facts import facts_note

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from ...data.splits import join_groups
 from ...errors import FreezeframeError
-from ..explanation.contributions import PIXELS
 from ..task.part import Part
+from ..trust.explanation.contributions import PIXELS
 from .part_features import PartFeatures
 
 MOST_CLUSTERED = 10_000

@@ -13,8 +13,6 @@ from ...data.output.terminal import Status
 from ...data.splits import grouped_folds
 from ...errors import ParameterError
 from ...features.rows.pooling import pool
-from ..explanation.contributions import explain_map
-from ..explanation.evidence import MapContext, MapEvidence, measure_map
 from ..heads.base import Head
 from ..heads.networks.context import TrainingContext
 from ..heads.networks.network import Network
@@ -26,6 +24,8 @@ from ..scores.roc_area import Interval
 from ..solvers.reduction import Reduction
 from ..task.control import shuffled_labels
 from ..task.task import Task
+from ..trust.explanation.contributions import explain_map
+from ..trust.explanation.evidence import MapContext, MapEvidence, measure_map
 from .part_features import PartFeatures
 from .search import FitOptions, fit_head, inner_folds
 

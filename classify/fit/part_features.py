@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from ...errors import FreezeframeError
 from ...features.rows.pooling import pool
-from ..guards.familiarity import guard_features
 from ..matrix import Matrix
 from ..solvers.reduction import Reduction, reduce
 from ..task.part import Part
+from ..trust.guards.familiarity import guard_features
 from .image_facts import IMAGE_FACTS
 
 MEMORY_BYTES = 2**29

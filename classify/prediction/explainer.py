@@ -9,9 +9,9 @@ from ...errors import ModelFileError, ParameterError
 from ...extract.backbones.receptive_field import receptive_field
 from ...extract.backbones.table import Backbone
 from ...features.rows.pooling import pool
-from ..explanation.contributions import explain_map
-from ..explanation.explanation import Explanation
 from ..runs.model_file import FittedHead
+from ..trust.explanation.contributions import explain_map
+from ..trust.explanation.explanation import Explanation
 
 
 class Explainer:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..explanation.explanation import Explanation
-from ..guards.familiarity import LIMIT, NOT_KNOWN
-from ..guards.training_lookup import COPY_WARNING
+from ..trust.explanation.explanation import Explanation
+from ..trust.guards.familiarity import LIMIT, NOT_KNOWN
+from ..trust.guards.training_lookup import COPY_WARNING
 from .prediction import Prediction
 
 MOST_COPIES = 10

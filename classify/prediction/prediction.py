@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..guards.familiarity import Familiarity
-from ..guards.training_lookup import TrainingCopy
+from ..trust.guards.familiarity import Familiarity
+from ..trust.guards.training_lookup import TrainingCopy
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from ...data.fingerprints import Fingerprint
 from ...errors import FreezeframeError
 from ...features.rows.pooling import pool
-from ..explanation.explanation import Explanation
-from ..guards.training_lookup import TrainingCopy, TrainingLookup
 from ..runs.model_file import FittedHead, load_model
 from ..runs.training_file import load_lookup
+from ..trust.explanation.explanation import Explanation
+from ..trust.guards.training_lookup import TrainingCopy, TrainingLookup
 from .explainer import Explainer, finite_probabilities_of
 from .image_input import DecodedImage, ImageInput, decode_input
 from .image_stream import check_several, decoded_batches

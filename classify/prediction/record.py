@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..guards.doubts import doubts_record
+from ..trust.guards.doubts import doubts_record
 from .prediction import Prediction
 
 

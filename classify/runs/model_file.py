@@ -17,11 +17,11 @@ from ...data.output.capacity import memory_bytes
 from ...errors import FreezeframeError, ModelFileError
 from ...extract.backbones.table import find_backbone
 from ...features.rows.pooling import pool
-from ..explanation.background import Background, restore_background
-from ..guards.familiarity import Familiarity, FeatureDistribution, grid_side, guard_features
 from ..heads.base import Head
 from ..heads.calibration import Calibration
 from ..heads.table import find_head, make_head
+from ..trust.explanation.background import Background, restore_background
+from ..trust.guards.familiarity import Familiarity, FeatureDistribution, grid_side, guard_features
 from .array_file import (
     DAMAGE,
     StoredArray,

@@ -10,8 +10,8 @@ import numpy as np
 
 from ...data.output.capacity import memory_bytes
 from ...errors import ModelFileError
-from ..guards.training_images import TrainingImages
-from ..guards.training_lookup import TrainingLookup
+from ..trust.guards.training_images import TrainingImages
+from ..trust.guards.training_lookup import TrainingLookup
 from .array_file import content_digest, one_line, read_header
 from .model_file import FittedHead
 

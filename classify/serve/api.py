@@ -10,9 +10,9 @@ from werkzeug.exceptions import NotFound
 from ...data.output.json import json_text
 from ...data.output.version import VERSION
 from ...errors import ImageError
-from ..explanation.explanation import Explanation
 from ..prediction.prediction import Prediction
 from ..prediction.record import prediction_record
+from ..trust.explanation.explanation import Explanation
 from .cards import explanation_record, model_record
 from .gate.problems import API, problem
 from .gate.uploads import Upload, read_uploads

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from ..explanation.explanation import Explanation
 from ..runs.model_file import FittedHead
 from ..scores.grades import clean_grade, row_grade
 from ..scores.metric_names import BY_PATIENT
+from ..trust.explanation.explanation import Explanation
 from .service import ServedModel
 
 SHARES = ("sensitivity", "specificity", "accuracy", "roc_auc")

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from ...errors import ImageError, ParameterError
 from ...features.store import FeatureStore
-from ..explanation.explanation import Explanation
 from ..prediction.prediction import Prediction
 from ..prediction.predictor import Predictor, share_engines
 from ..prediction.shared_engine import SharedEngine
+from ..trust.explanation.explanation import Explanation
 from .batches import BatchQueue
 from .decoders.pool import DecoderPool
 from .gate.limits import BusyError, ServerLimits

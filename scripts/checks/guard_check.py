@@ -24,11 +24,11 @@ from PIL import Image
 
 from freezeframe import FeatureStore, read_image
 from freezeframe.classify.fit.part_features import PartFeatures
-from freezeframe.classify.guards.familiarity import FeatureDistribution
-from freezeframe.classify.guards.training_images import TrainingImages
-from freezeframe.classify.guards.training_lookup import TrainingLookup
 from freezeframe.classify.task.part import Part
 from freezeframe.classify.task.relatives import near_duplicates
+from freezeframe.classify.trust.guards.familiarity import FeatureDistribution
+from freezeframe.classify.trust.guards.training_images import TrainingImages
+from freezeframe.classify.trust.guards.training_lookup import TrainingLookup
 from freezeframe.data.fingerprints import Fingerprint
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.extraction import extract_features

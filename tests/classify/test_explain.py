@@ -19,16 +19,8 @@ from scipy.special import expit, softmax
 
 from freezeframe import ModelFileError, ParameterError, Predictor
 from freezeframe.__main__ import cli
-from freezeframe.classify.explanation.background import Background
-from freezeframe.classify.explanation.contributions import explain_map
-from freezeframe.classify.explanation.evidence import MapContext, measure_map
-from freezeframe.classify.explanation.explanation import Explanation
-from freezeframe.classify.explanation.logit import head_logits
-from freezeframe.classify.explanation.report import ExplanationReport
 from freezeframe.classify.fit.fitting import HeadFitter
 from freezeframe.classify.fit.search import FitOptions, fit_head
-from freezeframe.classify.guards.familiarity import Familiarity
-from freezeframe.classify.guards.training_lookup import TrainingCopy
 from freezeframe.classify.heads.base import Head
 from freezeframe.classify.heads.linear import LinearHead
 from freezeframe.classify.heads.networks.convolutional import EarlyBlocks, SimpleCNN
@@ -38,6 +30,14 @@ from freezeframe.classify.heads.table import make_head
 from freezeframe.classify.runs.model_file import FittedHead, load_model, save_model
 from freezeframe.classify.task.control import shuffled_labels
 from freezeframe.classify.task.task import make_task
+from freezeframe.classify.trust.explanation.background import Background
+from freezeframe.classify.trust.explanation.contributions import explain_map
+from freezeframe.classify.trust.explanation.evidence import MapContext, measure_map
+from freezeframe.classify.trust.explanation.explanation import Explanation
+from freezeframe.classify.trust.explanation.logit import head_logits
+from freezeframe.classify.trust.explanation.report import ExplanationReport
+from freezeframe.classify.trust.guards.familiarity import Familiarity
+from freezeframe.classify.trust.guards.training_lookup import TrainingCopy
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.backbones.receptive_field import ReceptiveField, receptive_field
 from freezeframe.extract.backbones.table import find_backbone
@@ -109,7 +109,7 @@ def test_occlusion_of_a_linear_head_is_its_exact_map(
     head, maps = fitted("logreg", pooling, 2)
     exact = explained(head, pooling, maps, 1)
     monkeypatch.setattr(
-        "freezeframe.classify.explanation.contributions.find_method", lambda *_: "occlusion"
+        "freezeframe.classify.trust.explanation.contributions.find_method", lambda *_: "occlusion"
     )
     occluded = explained(head, pooling, maps, 1)
     assert occluded.method == "occlusion"

@@ -20,12 +20,12 @@ from safetensors.numpy import load_file, save_file
 from freezeframe import FeatureStore, ModelFileError, Predictor
 from freezeframe.__main__ import cli
 from freezeframe.classify.fit.fitting import HeadFitter
-from freezeframe.classify.guards.familiarity import FeatureDistribution, guard_features
-from freezeframe.classify.guards.training_lookup import TrainingCopy
 from freezeframe.classify.runs import training_file
 from freezeframe.classify.runs.model_file import load_model, save_model
 from freezeframe.classify.runs.training_file import TRAINING_FILE
 from freezeframe.classify.task.task import make_task
+from freezeframe.classify.trust.guards.familiarity import FeatureDistribution, guard_features
+from freezeframe.classify.trust.guards.training_lookup import TrainingCopy
 from freezeframe.data.demo.drawing import draw_slice
 from freezeframe.data.formats.image_file import read_image
 from freezeframe.data.formats.images import resize_image

@@ -15,13 +15,13 @@ from click.testing import CliRunner
 from freezeframe import FreezeframeError, Predictor
 from freezeframe.__main__ import cli
 from freezeframe.classify.fit.fitting import fit_classifier
-from freezeframe.classify.guards.training_lookup import TrainingLookup
 from freezeframe.classify.prediction import shared_engine
 from freezeframe.classify.prediction.image_input import decode_input
 from freezeframe.classify.prediction.predictor import predict_together, share_engines
 from freezeframe.classify.prediction.record import prediction_record
 from freezeframe.classify.prediction.shared_engine import SharedEngine
 from freezeframe.classify.task.task import make_task
+from freezeframe.classify.trust.guards.training_lookup import TrainingLookup
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings

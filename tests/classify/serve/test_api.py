@@ -21,11 +21,11 @@ from PIL import Image
 
 from freezeframe import ParameterError, Predictor
 from freezeframe.__main__ import cli
-from freezeframe.classify.guards.training_lookup import TrainingLookup
 from freezeframe.classify.prediction.model_place import find_model
 from freezeframe.classify.prediction.shared_engine import SharedEngine
 from freezeframe.classify.runs.model_file import load_model
 from freezeframe.classify.runs.prediction_file import read_predictions
+from freezeframe.classify.trust.guards.training_lookup import TrainingLookup
 from freezeframe.data.output.version import VERSION
 from freezeframe.features.store import FeatureStore
 

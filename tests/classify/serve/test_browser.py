@@ -19,9 +19,9 @@ import pytest
 from click.testing import CliRunner
 
 from freezeframe.__main__ import cli
-from freezeframe.classify.explanation.drawing import AGAINST_CLASS, FOR_CLASS
 from freezeframe.classify.prediction.predictor import Predictor
 from freezeframe.classify.runs.prediction_file import read_predictions
+from freezeframe.classify.trust.explanation.drawing import AGAINST_CLASS, FOR_CLASS
 from freezeframe.data.demo.images import make_demo_images
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.extraction import extract_features

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from freezeframe.classify.explanation.explanation import Explanation
 from freezeframe.classify.prediction.image_input import DecodedImage, decode_input
+from freezeframe.classify.trust.explanation.explanation import Explanation
 from freezeframe.errors import ImageError
 
 from .conftest import Place, make_app

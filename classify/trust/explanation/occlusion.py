@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.rows.pooling import pool
-from ..heads.base import Head
-from ..heads.networks.network import Network
+from ....features.rows.pooling import pool
+from ...heads.base import Head
+from ...heads.networks.network import Network
 from .logit import head_logits
 
 MOST_CELLS = 28

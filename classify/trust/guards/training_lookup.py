@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.duplicates.lookup import PictureLookup
-from ...data.duplicates.symmetries import SYMMETRY_NAMES
-from ...data.fingerprints import Fingerprint
-from ...extract.devices import cpu_cores
-from ..task.relatives import LEVELS, UNKNOWN
+from ....data.duplicates.lookup import PictureLookup
+from ....data.duplicates.symmetries import SYMMETRY_NAMES
+from ....data.fingerprints import Fingerprint
+from ....extract.devices import cpu_cores
+from ...task.relatives import LEVELS, UNKNOWN
 from .training_images import TrainingImages
 
 NO_COPY = "none"

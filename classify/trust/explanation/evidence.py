@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.rows.pooling import pool
-from ..heads.base import Head
+from ....features.rows.pooling import pool
+from ...heads.base import Head
 from .contributions import Contributions
 from .logit import head_logits
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.output.terminal import printable
-from ...extract.backbones.receptive_field import ReceptiveField
+from ....data.output.terminal import printable
+from ....extract.backbones.receptive_field import ReceptiveField
 
 COLOUR_MAP = "PuOr_r"
 """A diverging map of ColorBrewer that the colour-blind can read: purple, white at zero, orange."""

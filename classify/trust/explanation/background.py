@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.rows.pooling import pool
-from ..heads.arrays import Arrays, checked_array
-from ..heads.base import Head
-from ..heads.networks.network import Network
+from ....features.rows.pooling import pool
+from ...heads.arrays import Arrays, checked_array
+from ...heads.base import Head
+from ...heads.networks.network import Network
 from .contributions import EXACT, GRADIENT, OCCLUSION, explain_map, find_method
 
 PERCENTILE = 99

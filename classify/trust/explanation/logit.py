@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..heads.base import Head
-from ..heads.calibration import Calibration
+from ...heads.base import Head
+from ...heads.calibration import Calibration
 
 
 def logit_direction(n_classes: int, number: int) -> NDArray[np.float64]:

@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.fingerprints import THUMBNAIL
-from ..task.part import Part
+from ....data.fingerprints import THUMBNAIL
+from ...task.part import Part
 
 DIGEST_SIZE = 32
 """Bytes of a SHA-256."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ...data.output.json import json_text
-from ...data.output.reports import ReportFolder
+from ....data.output.json import json_text
+from ....data.output.reports import ReportFolder
 from .explanation import Explanation
 
 ARRAYS_FILE = "explanations.npz"

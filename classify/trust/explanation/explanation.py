@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...extract.backbones.receptive_field import ReceptiveField
+from ....extract.backbones.receptive_field import ReceptiveField
 from ..guards.doubts import doubts, doubts_record
 from ..guards.familiarity import Familiarity
 from ..guards.training_lookup import TrainingCopy

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.rows.pooling import pool
-from ..heads.base import Head
-from ..heads.linear import LinearHead
-from ..heads.networks.network import Network
+from ....features.rows.pooling import pool
+from ...heads.base import Head
+from ...heads.linear import LinearHead
+from ...heads.networks.network import Network
 from .logit import head_logits, logit_direction
 from .occlusion import cell_side, occluded_logits
 
