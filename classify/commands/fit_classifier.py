@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...data.output.options import Number, parse_classes, patient_option
+from ...data.output.options import Number, check_idle, parse_classes, patient_option
 from ...data.output.terminal import message_console
 from .head_results import fit_and_print, log_line, parse_parameters
 from .options import check_hold_out, check_scoring, scoring_options, test_option
@@ -76,6 +76,12 @@ if TYPE_CHECKING:
     help="Fit and score on labels that groups have exchanged: a head that beats chance has found "
     "a leak.",
 )
+@click.option(
+    "--random-split",
+    is_flag=True,
+    help="Hold out images at random, whatever their splits and relatives, as most people do: "
+    "the score shows what leaks add.",
+)
 @patient_option
 @scoring_options
 def fit_classifier(
@@ -111,6 +117,7 @@ def fit_classifier(
     from ..heads.table import HEADS
 
     check_scoring(options["n_folds"], options["n_repeats"])
+    check_idle("random_split", bool(tests or options["n_folds"]), "with --test or --cv")
     names = _head_names(models)
     fit_options = FitOptions(search, parse_parameters(parameters), calibrate, sensitivity)
     # A wrong name must fail before the command reads any store.

@@ -133,9 +133,9 @@ def check_scoring(n_folds: int, n_repeats: int) -> None:
 def check_hold_out(task: Task) -> None:
     """Raise ParameterError if the size of a hold-out is set, but the task has none."""
     # Imported late: --help must be quick.
-    from ..task.store_split import HOLD_OUT
+    from ..task.store_split import HOLD_OUT, RANDOM
 
-    held_out = any(test.split.startswith(HOLD_OUT) for test in task.tests)
+    held_out = any(test.split.startswith((HOLD_OUT, RANDOM)) for test in task.tests)
     check_idle("test_size", not held_out, "with --cv, --test or splits of the store's own")
 
 

@@ -15,6 +15,9 @@ from .part import HeldOutPart, Part
 HOLD_OUT = "hold-out"
 """First word of the split of a hold-out."""
 
+RANDOM = "random"
+"""First word of the split of a hold-out that takes no notice of relatives."""
+
 
 @dataclass(frozen=True)
 class StoreSplit:
@@ -36,7 +39,9 @@ class StoreSplit:
         return cls(train, np.zeros(len(train.rows), dtype=bool), tests)
 
 
-def split_store(whole: Part, *, further_tests: bool, test_size: float, seed: int) -> StoreSplit:
+def split_store(
+    whole: Part, *, further_tests: bool, test_size: float, seed: int, random: bool = False
+) -> StoreSplit:
     """Split the training store by its own splits, else by a hold-out.
 
     Args:
@@ -44,7 +49,10 @@ def split_store(whole: Part, *, further_tests: bool, test_size: float, seed: int
         further_tests: True if there are test stores or cross-validation.
         test_size: share of the hold-out.
         seed: seed of the hold-out.
+        random: hold out images whatever their splits and relatives are.
     """
+    if random:
+        return _held_out(whole, np.arange(len(whole.rows)), RANDOM, test_size, seed)
     path = whole.store.path
     splits = whole.store.splits[whole.rows]
     names = sorted(set(map(str, splits)) - {""})
@@ -61,17 +69,33 @@ def split_store(whole: Part, *, further_tests: bool, test_size: float, seed: int
         whole = split.train
     if further_tests:
         return StoreSplit.without_validation(whole)
+    return _held_out(whole, whole.groups, HOLD_OUT, test_size, seed)
+
+
+def _held_out(
+    whole: Part, groups: NDArray[np.intp], name: str, test_size: float, seed: int
+) -> StoreSplit:
+    """Hold out rows that no group joins with training rows.
+
+    Args:
+        whole: the rows to split.
+        groups: group number of each row, of shape (n_rows,).
+        name: first word of the split.
+        test_size: share of the hold-out.
+        seed: seed of the hold-out.
+    """
+    path = whole.store.path
     if len(set(whole.labels)) < 2:
         raise FreezeframeError(
             f"{path}: two classes are needed, but all its images are {str(whole.labels[0])!r}; "
             "add images of another class"
         )
-    with cause_named(path, whole.labels, whole.groups, whole.names):
-        train, test = hold_out(whole.labels, whole.groups, test_size=test_size, seed=seed)
+    with cause_named(path, whole.labels, groups, whole.names):
+        train, test = hold_out(whole.labels, groups, test_size=test_size, seed=seed)
     n_rows = len(whole.rows)
     # A share of less than one image still holds out one of each class: name what is held out.
     share = test_size if test_size * n_rows >= 1 else len(test) / n_rows
-    held_out = HeldOutPart(whole.take(test), f"{HOLD_OUT} {_percent(share)}")
+    held_out = HeldOutPart(whole.take(test), f"{name} {_percent(share)}")
     return StoreSplit.without_validation(whole.take(train), held_out)
 
 

@@ -92,6 +92,7 @@ def make_task(  # noqa: PLR0913
     drop_classes: Collection[str] = (),
     positive: str | None = None,
     test_size: float = 0.2,
+    random_split: bool = False,
     n_folds: int = 0,
     n_repeats: int = 1,
     seed: int = 0,
@@ -117,6 +118,8 @@ def make_task(  # noqa: PLR0913
         positive: the class that sensitivity is computed for; by default the one whose name is not
             a negation such as "healthy", or the last by alphabet.
         test_size: share of the images in the hold-out.
+        random_split: hold out images at random, whatever their splits and relatives are, as most
+            people do: the score shows what leaks add.
         n_folds: number of folds of cross-validation; 0: none.
         n_repeats: number of times that cross-validation is repeated, with other folds each time.
         seed: seed of the hold-out, the folds and the heads.
@@ -134,6 +137,8 @@ def make_task(  # noqa: PLR0913
     layer = layer or list(store.layers)[-1]
     # Options are checked before pictures are compared, which can take minutes.
     _check_options([store, *tests], layer, pooling, n_folds, n_repeats)
+    if random_split and (tests or n_folds):
+        raise ParameterError("random_split: is a test of its own; give no test store and no folds")
     with_patients = not ignore_patient_ids
     changes = ClassChanges(classes or {}, drop_classes)
     changes.check({str(label) for used in (store, *tests) for label in used.labels})
@@ -142,6 +147,7 @@ def make_task(  # noqa: PLR0913
         further_tests=bool(tests or n_folds),
         test_size=test_size,
         seed=seed,
+        random=random_split,
     )
     for test_store in tests:
         check_comparable(store, test_store, layer)

@@ -298,6 +298,25 @@ def test_a_clean_score_is_the_score_of_the_clean_images() -> None:
     assert scores["clean_accuracy"] != score(predictions)["accuracy"]
 
 
+def test_a_random_split_shows_what_copies_add(make_store: MakeStore) -> None:
+    """It ignores splits and relatives; the score is marked, and the exit code says so."""
+    copies = [f"{i // 4:064x}" for i in range(80)]
+    labels = [label for label in ("sick", "healthy") * 10 for _ in range(4)]
+    splits = ["train", "test"] * 40
+    path = make_store("a.h5", labels, sha256s=copies, splits=splits)
+    store = FeatureStore(path)
+    (test,) = make_task(store, random_split=True).tests
+    assert (test.split, len(test.part.rows)) == ("random 20%", 16)
+    result = fit(path, "--random-split")
+    assert result.exit_code == 3
+    (row,) = read_rows("leaderboard.csv")
+    assert (row["split"], row["grade"]) == ("random 20%", "leaking")
+    for options in (["--cv", "5"], ["--test", path]):
+        result = fit(path, "--random-split", *options)
+        assert result.exit_code == 2
+        assert "--random-split: has no effect with --test or --cv" in result.stderr
+
+
 def test_without_leaks_clean_scores_are_not_computed_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
