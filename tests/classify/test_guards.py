@@ -26,21 +26,16 @@ from freezeframe.classify.runs.training_file import TRAINING_FILE
 from freezeframe.classify.task.task import make_task
 from freezeframe.classify.trust.guards.familiarity import FeatureDistribution, guard_features
 from freezeframe.classify.trust.guards.training_lookup import TrainingCopy
-from freezeframe.data.demo.drawing import draw_slice
 from freezeframe.data.formats.image_file import read_image
 from freezeframe.data.formats.images import resize_image
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
 
-from ..conftest import MakeStore
+from ..conftest import MakeStore, head
 
 UNLIKE = ["unlike", "the", "training", "images"]
 WARNING = "the model was trained on a copy of this image: its answer proves nothing"
-
-
-def head(number: int) -> Image.Image:
-    return Image.fromarray(draw_slice(np.random.default_rng([7, number]), False)).convert("RGB")
 
 
 @pytest.fixture(scope="module")

@@ -24,18 +24,17 @@ from freezeframe.data.audit.findings import expected_leak, headlines, remarks
 from freezeframe.data.audit.image_pairs import BYTES, GROUP, LEVEL_NAMES, NEAR, PIXELS
 from freezeframe.data.audit.image_set import ImageSet
 from freezeframe.data.audit.report import audit_csv, groups_csv, page
-from freezeframe.data.demo.drawing import draw_slice
 from freezeframe.data.demo.images import make_demo_images
 from freezeframe.data.fingerprints import fingerprint
 from freezeframe.data.inspection.inspect import inspect_images
 from freezeframe.data.manifest import read_manifest
 from freezeframe.data.splits import split_groups
 
-from ..conftest import MakeStore
+from ..conftest import MakeStore, head
 
 
 def draw(path: Path, number: int) -> Image.Image:
-    image = Image.fromarray(draw_slice(np.random.default_rng([5, number]), False))
+    image = head(number).convert("L")
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
     return image
@@ -339,8 +338,7 @@ def test_a_leak_with_unread_images_names_their_number(training: Path, tested: Pa
 def test_rows_that_are_not_computed_yet_are_no_all_clear(
     make_store: MakeStore, tmp_path: Path
 ) -> None:
-    pictures = [draw_slice(np.random.default_rng([5, n]), False) for n in range(6)]
-    prints = [fingerprint(picture) for picture in pictures]
+    prints = [fingerprint(np.asarray(head(number))) for number in range(6)]
     labels = ["a", "b"] * 6
     splits = ["train"] * 6 + ["test"] * 6
     options = {"splits": splits, "fingerprints": prints * 2}
@@ -409,7 +407,7 @@ class TestCommand:
         self, training: Path, tested: Path, tmp_path: Path
     ) -> None:
         for folder in (training, tested):
-            options = ("--weights", "random", "--layer", "block1_pool", "--layer", "block2_pool")
+            options = ("--backbone", "pixels-16", "--layer", "pixels")
             process = run(
                 "extract-features", folder, *options, "--output", tmp_path / f"{folder.name}.h5"
             )
@@ -464,11 +462,12 @@ class TestCommand:
         assert message in process.stderr
         assert len(process.stderr.splitlines()) == 1
 
-    def test_the_demo_set_has_its_planted_copies_only(self, tmp_path: Path) -> None:
-        folder = make_demo_images(tmp_path / "demo", per_class=60)
+    @pytest.mark.parametrize("per_class", [30, pytest.param(120, marks=pytest.mark.slow)])
+    def test_the_demo_set_has_its_planted_copies_only(self, tmp_path: Path, per_class: int) -> None:
+        folder = make_demo_images(tmp_path / "demo", per_class=per_class)
         result = audit([read(folder)], cache=False)
         assert sorted({LEVEL_NAMES[pair.level] for pair in result.pairs}) == ["same bytes"]
-        assert len(result.pairs) == 4
+        assert len(result.pairs) == 2 * per_class // 30
 
 
 class TestSplit:

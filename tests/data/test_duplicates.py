@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from scipy.ndimage import gaussian_filter
 
-from freezeframe.data.demo.drawing import draw_slice
 from freezeframe.data.duplicates import remembered as pairs_cache
 from freezeframe.data.duplicates.by_features import cosine_pairs
 from freezeframe.data.duplicates.index import MOST_WITHOUT_INDEX, ThumbnailIndex, spectra
@@ -25,6 +23,8 @@ from freezeframe.data.duplicates.structure import blur_matrix
 from freezeframe.data.duplicates.symmetries import SYMMETRY_NAMES, apply_symmetry, inverse
 from freezeframe.data.fingerprints import THUMBNAIL, fingerprint
 from freezeframe.data.formats.image_file import read_image
+
+from ..conftest import head
 
 
 def thumbnail(image: Image.Image) -> NDArray[np.uint8]:
@@ -38,12 +38,7 @@ def numbers(pairs: NearPairs) -> list[tuple[int, int]]:
 
 def draw_heads(n: int) -> list[Image.Image]:
     """Draw heads that look alike but are all different."""
-    return [draw_head(number) for number in range(n)]
-
-
-@cache
-def draw_head(number: int) -> Image.Image:
-    return Image.fromarray(draw_slice(np.random.default_rng([9, number]), False)).convert("RGB")
+    return [head(number) for number in range(n)]
 
 
 def smooth_noise(n: int, seed: int) -> NDArray[np.uint8]:
@@ -395,5 +390,5 @@ def test_a_blank_picture_is_looked_up_among_equal_ones_only() -> None:
     lookup = PictureLookup(np.stack([np.full((THUMBNAIL,) * 2, level) for level in (0, 7)]))
     assert lookup.find(np.full((THUMBNAIL,) * 2, 7, np.uint8)) == Match(1, 1.0, 0)
     assert lookup.find(np.full((THUMBNAIL,) * 2, 8, np.uint8)) is None
-    assert lookup.find(thumbnail(draw_head(0))) is None
-    assert PictureLookup(np.empty((0, 64, 64), np.uint8)).find(thumbnail(draw_head(0))) is None
+    assert lookup.find(thumbnail(head(0))) is None
+    assert PictureLookup(np.empty((0, 64, 64), np.uint8)).find(thumbnail(head(0))) is None

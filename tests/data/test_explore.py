@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from freezeframe.__main__ import cli
-from freezeframe.data.demo.images import demo_folder
+from freezeframe.data.demo.images import PER_CLASS, make_demo_images
 from freezeframe.data.explore.contact_sheet import contact_sheet, sheet_png
 from freezeframe.data.explore.image_size import side
 from freezeframe.data.explore.shortcuts import TOGETHER, find_hints, telltales
@@ -315,11 +315,12 @@ def test_many_classes_have_thirty_sheets_on_the_page(tmp_path: Path) -> None:
     assert len(list(Path("report").glob("images-*.png"))) == 40
 
 
-def test_the_demo_set_has_no_warnings() -> None:
-    manifest = read_manifest(demo_folder())
+@pytest.mark.parametrize("per_class", [60, pytest.param(PER_CLASS, marks=pytest.mark.slow)])
+def test_the_demo_set_has_no_warnings(tmp_path: Path, per_class: int) -> None:
+    manifest = read_manifest(make_demo_images(tmp_path / "demo", per_class=per_class))
     result = explore(manifest, inspect_images(manifest))
     assert result.warnings == []
-    assert result.n_copies == 8
+    assert result.n_copies == 2 * per_class // 30
     assert [hint.columns for hint in result.hints] == [
         "format",
         "mode",
