@@ -23,7 +23,7 @@ from PIL import Image
 
 from freezeframe.data.demo import images as demo_images
 from freezeframe.data.duplicates.pairs import duplicate_groups
-from freezeframe.data.fingerprints import Fingerprint
+from freezeframe.data.fingerprints import THUMBNAIL, Fingerprint
 from freezeframe.data.groups import OWN
 from freezeframe.extract.backbones import weights
 from freezeframe.extract.backbones.table import BACKBONES, Backbone, find_backbone
@@ -180,6 +180,15 @@ def folder(tmp_path: Path) -> Path:
 MakeStore = Callable[..., Path]
 
 
+@cache
+def groups_of(sha256s: tuple[str, ...], prints: tuple[tuple[str, bytes], ...]) -> NDArray[np.intp]:
+    """Return groups of near-duplicates; tests search the same pictures again and again."""
+    pixels, thumbnails = zip(*prints, strict=True)
+    shape = (len(prints), THUMBNAIL, THUMBNAIL)
+    joined = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(shape)
+    return duplicate_groups(sha256s, pixels, joined)
+
+
 @pytest.fixture
 def make_store(tmp_path: Path) -> MakeStore:
     """A function that makes a finished store from labels; its features separate the classes.
@@ -229,10 +238,8 @@ def make_store(tmp_path: Path) -> MakeStore:
                     dict.fromkeys(range(n - pending - failed, n - pending), "a broken file")
                 )
                 if fingerprints and not merged:
-                    pixels = [print_.pixels for print_ in fingerprints]
-                    thumbnails = np.stack([print_.thumbnail for print_ in fingerprints])
-                    groups_of = duplicate_groups(rows["sha256"], pixels, thumbnails)
-                    writer.put_duplicates(groups_of + 1)
+                    prints = [(one.pixels, one.thumbnail.tobytes()) for one in fingerprints]
+                    writer.put_duplicates(groups_of(tuple(rows["sha256"]), tuple(prints)) + 1)
         return path
 
     return make

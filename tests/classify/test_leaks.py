@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,14 +54,18 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
+@cache
 def picture(seed: int) -> Image.Image:
     """Draw a picture that is unlike all others: blobs of several sizes."""
     rng = np.random.default_rng(seed)
-    down, across = np.mgrid[:90, :110]
+    down, across = np.arange(90), np.arange(110)
     grey = np.zeros((90, 110))
     for _ in range(150):
         y, x, size = rng.uniform((0, 0, 1.5), (90, 110, 10))
-        grey += rng.normal() * np.exp(-((down - y) ** 2 + (across - x) ** 2) / (2 * size**2))
+        tall, wide = (
+            np.exp(-((d - at) ** 2) / (2 * size**2)) for d, at in ((down, y), (across, x))
+        )
+        grey += rng.normal() * np.outer(tall, wide)
     grey = (grey - grey.min()) / np.ptp(grey) * 200 + 20
     return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
 
@@ -86,13 +91,15 @@ COPIES: dict[str, tuple[str, Callable[[Image.Image], bytes]]] = {
 
 def recognised(files: list[bytes]) -> dict[str, Any]:
     """Return checksums and fingerprints of files, as arguments of `make_store`."""
-    fingerprints: list[Fingerprint] = [
-        fingerprint(np.array(Image.open(io.BytesIO(file)).convert("RGB"))) for file in files
-    ]
     return {
         "sha256s": [hashlib.sha256(file).hexdigest() for file in files],
-        "fingerprints": fingerprints,
+        "fingerprints": [fingerprint_of(file) for file in files],
     }
+
+
+@cache
+def fingerprint_of(file: bytes) -> Fingerprint:
+    return fingerprint(np.array(Image.open(io.BytesIO(file)).convert("RGB")))
 
 
 def pictures(n: int, first: int = 0) -> list[bytes]:
