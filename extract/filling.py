@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ..data.manifest import Manifest
 from ..features.store import FeatureStore
 from ..features.writer import StoreWriter
-from .devices import cpu_cores
 from .engines import Engine
+from .engines.devices import cpu_cores
 from .engines.keras import KerasEngine
 from .engines.mnn import MnnEngine, mnn_model
 from .engines.pixels import PixelEngine

@@ -13,7 +13,7 @@ from ..data.manifest import Manifest
 from ..errors import FreezeframeError
 from ..features.store import FeatureStore
 from ..features.writer import StoreWriter
-from .devices import cpu_cores
+from .engines.devices import cpu_cores
 from .pipeline import ImageSource, decode_source, unread_reason
 
 OnStep = Callable[[str, int, int], None]

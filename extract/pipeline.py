@@ -18,8 +18,8 @@ from ..data.fingerprints import Fingerprint, fingerprint
 from ..data.formats.image_file import open_image
 from ..data.formats.images import resize_image
 from ..errors import ImageError
-from .devices import cpu_cores
 from .engines import Engine
+from .engines.devices import cpu_cores
 
 MOST_A_BATCH = 128
 """Most images in a batch, including those that are not computed."""

@@ -8,7 +8,7 @@ from typing import Any
 from ..data.output.version import VERSION
 from .backbones.table import find_backbone
 from .backbones.weights import random_weights, weights_digest
-from .devices import package_version
+from .engines.packages import package_version
 from .settings import Settings
 
 

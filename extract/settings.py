@@ -11,7 +11,7 @@ from ..data.formats.images import RESIZE_METHODS
 from ..errors import ParameterError
 from ..features.layout import LAYER_DTYPES
 from .backbones.table import Backbone, find_backbone
-from .devices import fitting_batch_size, usable_gpu_megabytes
+from .engines.devices import fitting_batch_size, usable_gpu_megabytes
 from .engines.keras import PRECISIONS, choose_keras_backend
 from .engines.mnn import MnnEngine, check_mnn, mnn_installed
 from .engines.pixels import PixelEngine
@@ -150,7 +150,7 @@ class Settings:
         provenance = provenance or {}
         engine = self.engine
         if engine == "auto":
-            engine = self._choose_engine(provenance.get("engine"))
+            engine, _ = self.choose_engine(provenance.get("engine"))
         if engine == "mnn":
             check_mnn()
             return replace(self, engine=engine, batch_size=MnnEngine.batch_size)
@@ -162,15 +162,28 @@ class Settings:
         size = size or fitting_batch_size(usable_gpu_megabytes())
         return replace(self, engine=engine, batch_size=size)
 
-    def _choose_engine(self, existing: str | None) -> str:
-        """Choose the engine of "auto": that of the existing store, or else the fastest here."""
+    def choose_engine(self, existing: str | None = None) -> tuple[str, str]:
+        """Choose the engine of "auto": that of the existing store, or else the fastest here.
+
+        Args:
+            existing: engine of the store that is continued.
+
+        Returns:
+            The engine, and the reason for it as a clause.
+        """
         if existing in ("keras", "mnn"):
-            return existing
+            return existing, "the store was made with it"
         # Only Keras has a backend, a batch size and a precision, so setting one asks for Keras.
-        means_keras = (
-            os.environ.get("KERAS_BACKEND")
-            or self.batch_size
-            or self.precision != "float32"
-            or usable_gpu_megabytes()
-        )
-        return "mnn" if mnn_installed() and not means_keras else "keras"
+        reasons = {
+            "KERAS_BACKEND is set": os.environ.get("KERAS_BACKEND"),
+            "a batch size is set": self.batch_size,
+            f"the precision is {self.precision}": self.precision != "float32",
+        }
+        for reason, holds in reasons.items():
+            if holds:
+                return "keras", reason
+        if usable_gpu_megabytes():
+            return "keras", "an NVIDIA GPU is seen"
+        if not mnn_installed():
+            return "keras", "MNN or ONNX is not installed"
+        return "mnn", "it is installed, and Keras has no NVIDIA GPU to use"

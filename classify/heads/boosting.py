@@ -277,6 +277,6 @@ def _cores() -> int:
 
 def _device() -> str:
     """Return "cuda" if there is an NVIDIA GPU and XGBoost was built for it, else "cpu"."""
-    from ...extract.devices import gpu_megabytes
+    from ...extract.engines.devices import gpu_megabytes
 
     return "cuda" if import_xgboost().build_info().get("USE_CUDA") and gpu_megabytes() else "cpu"

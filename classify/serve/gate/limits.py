@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ....errors import FreezeframeError
-from ....extract.devices import cpu_cores
+from ....extract.engines.devices import cpu_cores
 
 
 @dataclass(frozen=True)

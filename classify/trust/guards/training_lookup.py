@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ....data.duplicates.lookup import PictureLookup
 from ....data.duplicates.symmetries import SYMMETRY_NAMES
 from ....data.fingerprints import Fingerprint
-from ....extract.devices import cpu_cores
+from ....extract.engines.devices import cpu_cores
 from ...task.relatives import LEVELS, UNKNOWN
 from .training_images import TrainingImages
 

@@ -1,4 +1,4 @@
-"""The devices of this machine (GPU memory, CPU cores), and its installed packages."""
+"""The devices of this machine: GPU memory and CPU cores."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import shutil
 import subprocess
 from contextlib import suppress
-from importlib import metadata
 
-from .engines.keras import choose_keras_backend
+from ...errors import MissingExtraError
+from .keras import choose_keras_backend
+from .packages import package_version
 
 CPU_BATCH_SIZE = 8
 """Batch size of Keras without a GPU.
@@ -50,12 +51,20 @@ def gpu_megabytes() -> int:
 
 
 def usable_gpu_megabytes() -> int:
-    """Return the memory in MB of the GPU that Keras would use; 0 without a GPU.
+    """Return the memory in MB of the GPU that Keras would use; 0 without a GPU or without Keras.
 
     TensorFlow's CPU build uses no GPU.
+
+    Raises:
+        ParameterError: `KERAS_BACKEND` names no backend.
     """
     builds = {name for name in ("tensorflow", "tensorflow-cpu") if package_version(name)}
-    if choose_keras_backend() == "tensorflow" and builds == {"tensorflow-cpu"}:
+    try:
+        backend = choose_keras_backend()
+    # MNN runs without Keras, so its absence is no error here.
+    except MissingExtraError:
+        return 0
+    if backend == "tensorflow" and builds == {"tensorflow-cpu"}:
         return 0
     return gpu_megabytes()
 
@@ -73,11 +82,3 @@ def fitting_batch_size(megabytes: int) -> int:
     images = megabytes // MEGABYTES_AN_IMAGE
     power_of_two = 1 << max(0, images.bit_length() - 1)
     return max(CPU_BATCH_SIZE, min(MAX_GPU_BATCH_SIZE, power_of_two))
-
-
-def package_version(package: str) -> str:
-    """Return the version of an installed package; "" if it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
