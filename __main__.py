@@ -35,6 +35,7 @@ COMMANDS = {
     "explain": ".classify.commands.explain:explain",
     "serve": ".classify.commands.serve:serve",
     "store": ".features.commands.store:store",
+    "doctor": ".extract.commands.doctor:doctor",
     "make-demo-images": ".data.commands.make_demo_images:make_demo_images",
 }
 """Commands in the order of `--help`, and where each is defined."""

@@ -1,1 +1,1 @@
-"""The command of the extract room."""
+"""The commands of the extract room."""
