@@ -26,7 +26,7 @@ from .lists.folder_tree import read_folder_tree
 from .lists.image_list import GROUP_COLUMN, PATIENT_COLUMN, ListedImage, read_image_list
 from .lists.labels import check_classes, labels_from_masks
 from .lists.patients import compile_expression, matching_part, patients_in_files
-from .lists.volume_slices import expand_volumes
+from .lists.volume_slices import BLANK_VOLUME, expand_volumes
 from .output.csv import csv_line, defuse
 from .output.skipped import skipped_lines
 from .output.slice_choice import SliceChoice
@@ -256,10 +256,8 @@ def _add_patients(manifest: Manifest, read_patients: bool) -> Manifest:
         patients = patients_in_files(manifest.root, [image.path for image in manifest.images])
         return _with_patients(manifest, patients, "PatientID of the files")
     # A list that `split` wrote has the digests of PatientIDs.
-    images = tuple(
-        replace(image, patient=without_digests(image.patient)) for image in manifest.images
-    )
-    return _with_source(replace(manifest, images=images), PATIENTS_IGNORED)
+    images = [replace(image, patient=without_digests(image.patient)) for image in manifest.images]
+    return _with_source(replace(manifest, images=tuple(images)), PATIENTS_IGNORED)
 
 
 def _with_patients(manifest: Manifest, patients: Sequence[str], source: str) -> Manifest:
@@ -287,18 +285,19 @@ def _with_source(manifest: Manifest, source: str) -> Manifest:
 def _take_slices(manifest: Manifest, choice: SliceChoice) -> Manifest:
     """Replace each volume by its slices, and label images by their masks if that is chosen."""
     files = [(image.path, image.sha256, image.group) for image in manifest.images]
-    rows, has_slices = expand_volumes(manifest.root, files, choice)
+    rows, blank = expand_volumes(manifest.root, files, choice)
     images = [
         replace(manifest.images[row.place], path=row.path, sha256=row.sha256, group=row.group)
         for row in rows
     ]
     notes = manifest.notes
     if choice.masks is not None:
-        labels, more = labels_from_masks([image.path for image in images], choice)
+        labels, more = labels_from_masks(manifest.root, [row.path for row in rows], choice)
         images = [replace(image, label=label) for image, label in zip(images, labels, strict=True)]
         notes += more
-    taken = replace(manifest, images=tuple(images), notes=notes)
-    return _with_source(taken, "volumes") if has_slices else taken
+    skipped = manifest.skipped + tuple((volume, BLANK_VOLUME) for volume in blank)
+    taken = replace(manifest, images=tuple(images), notes=notes, skipped=skipped)
+    return _with_source(taken, "volumes") if any(row.volume for row in rows) else taken
 
 
 def _read_folder(root: Path, layout: str | None, choice: SliceChoice) -> Manifest:

@@ -114,13 +114,10 @@ def _read_masks(folder: Path, store: FeatureStore) -> dict[str, NDArray[np.bool_
         ImageError: a mask cannot be read.
     """
     from ...data.formats.image_file import read_mask
-    from ...data.lists.labels import find_mask
+    from ...data.lists.labels import find_masks
 
-    masks = {}
-    for path in map(str, store.paths):
-        mask = find_mask(folder, path)
-        if mask is not None:
-            masks[path] = read_mask(mask)
+    paths = find_masks(folder, store.paths.tolist())
+    masks = {path: read_mask(mask) for path, mask in paths.items()}
     if not masks:
         raise ParameterError(f"--masks {folder}: no file in it is named as an image; check --masks")
     return masks

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,9 @@ from .images import (
 from .limits import decoder_guard
 from .regular_file import open_regular
 from .table import HEAD_BYTES, ImageFormat, find_format
-from .volumes.dicom_series import Series, find_series, read_series
+from .volumes.dicom_series import read_series
 from .volumes.memory import DecodedVolume, VolumeMemory
+from .volumes.series_files import series_of
 from .volumes.slice_path import SERIES, SliceName, split_slice
 from .volumes.volume import (
     Scale,
@@ -121,8 +122,8 @@ class SliceFile:
         return self._volume.mode
 
     def frames(self) -> int:
-        # No other slice of the volume is missing.
-        return 1
+        # All slices are images, but those of later volumes are not.
+        return self._volume.n_volumes
 
 
 def open_image(path: str | os.PathLike[str]) -> ImageFile:
@@ -244,33 +245,6 @@ def slice_has_content(path: str) -> bool:
     return bool(len(content_slices(open_image(path).pixels()[np.newaxis], "axial")))
 
 
-def series_of(path: str | os.PathLike[str]) -> Series | None:
-    """Return the series of a DICOM file with one frame; None if it is in none.
-
-    Raises:
-        OSError: the folder or a file in it cannot be read.
-    """
-    with open_regular(path) as (file, n_bytes):
-        row = find_format(file.read(min(HEAD_BYTES, n_bytes)))
-    if row is None or row.name != "DICOM":
-        return None
-    folder, name = os.path.split(path)
-    return _series_in(folder or ".", _state(folder or ".")).get(name)
-
-
-@lru_cache(maxsize=4)
-def _series_in(folder: str, _: tuple[Any, ...]) -> dict[str, Series]:
-    """Find the series in a folder, once until a file there changes."""
-    return find_series(folder)
-
-
-def _state(folder: str) -> tuple[Any, ...]:
-    """Return what changes if a file in a folder does."""
-    with os.scandir(folder) as entries:
-        states = [(entry.name, entry.stat()) for entry in entries]
-    return tuple((name, status.st_size, status.st_mtime_ns) for name, status in sorted(states))
-
-
 def _series_slice(file: str, scale: Scale) -> SliceFile:
     """Open a file as a slice of its series, which is decoded once for all of its files.
 
@@ -278,7 +252,8 @@ def _series_slice(file: str, scale: Scale) -> SliceFile:
         ImageError: the file is in no series.
         OSError: the folder or a file in it cannot be read.
     """
-    series = series_of(file)
+    found = series_of(file)
+    series = None if found is None else found.series
     if series is None:
         raise ImageError("is a file of no series; leave out #series")
 
@@ -325,7 +300,9 @@ def _decode_volume(file: str, scale: Scale) -> DecodedVolume:
         reader = _volume_reader(row)
         with decoder_guard(kind):
             stack = reader.read(data, max_pixels=MAX_PIXELS, scale=scale)
-            return DecodedVolume(sha256, len(data), kind, reader.mode(data), stack)
+            header = reader.header(data)
+            n_volumes = header.n_volumes if header else 1
+            return DecodedVolume(sha256, len(data), kind, reader.mode(data), stack, n_volumes)
     except FreezeframeError as error:
         return DecodedVolume(sha256, len(data), kind, error=error)
 

@@ -10,12 +10,15 @@ from typing import NamedTuple
 from ...errors import ImageError, ManifestError
 from ..formats.image_file import (
     read_volume_header,
-    series_of,
     slice_has_content,
     slices_with_content,
 )
+from ..formats.volumes.series_files import series_of
 from ..formats.volumes.slice_path import SERIES, SliceName, path_order, split_slice
 from ..output.slice_choice import SliceChoice
+
+BLANK_VOLUME = "no slice that is not blank"
+"""Reason to skip a volume."""
 
 
 class VolumeSlice(NamedTuple):
@@ -26,17 +29,19 @@ class VolumeSlice(NamedTuple):
         path: path relative to the list's folder.
         sha256: digest that identifies its pixels, hexadecimal; "" if its file cannot be read.
         group: name of the group in the list; without one, the path of the volume.
+        volume: path of the volume, or of the first file of a series; "" for a file without slices.
     """
 
     place: int
     path: str
     sha256: str
     group: str
+    volume: str
 
 
 def expand_volumes(
     root: Path, files: Sequence[tuple[str, str, str]], choice: SliceChoice
-) -> tuple[list[VolumeSlice], bool]:
+) -> tuple[list[VolumeSlice], list[str]]:
     """Return the images of a list: the chosen slices of each volume, and all other files.
 
     A volume that cannot be read stays one image, so that its problem is reported as that of a file.
@@ -47,10 +52,11 @@ def expand_volumes(
         choice: which slices; a slice that the list names itself is always taken.
 
     Returns:
-        The images, sorted by path; and True if any is a slice.
+        The images, sorted by path; and the volumes of which no slice is taken.
 
     Raises:
-        ManifestError: two images have one path, or slices of one volume are in several groups.
+        ManifestError: two images have one path, slices of one volume are in several groups, or no
+            volume has a slice to take.
         MissingExtraError: a library for a format is not installed.
     """
     images: dict[str, VolumeSlice] = {}
@@ -67,8 +73,13 @@ def expand_volumes(
         for name, digest in slices:
             if name in images:
                 raise ManifestError(f"{name}: is listed twice; keep the slice or its volume")
-            images[name] = VolumeSlice(place, name, digest, group)
-    return [images[path] for path in sorted(images, key=path_order)], bool(groups)
+            images[name] = VolumeSlice(place, name, digest, group, volume)
+    if files and not images:
+        raise ManifestError(
+            f"{root}: no volume has a slice that is not blank; choose others with --slices"
+        )
+    blank = groups.keys() - {image.volume for image in images.values()}
+    return [images[path] for path in sorted(images, key=path_order)], sorted(blank)
 
 
 def slice_paths(path: Path, choice: SliceChoice) -> list[Path]:
@@ -100,8 +111,8 @@ def _volume_name(path: str, file: str, name: SliceName) -> str:
     if name.axis != SERIES:
         return path.rpartition("#")[0]
     with suppress(ImageError, OSError, ValueError):
-        series = series_of(file)
-        return str(PurePosixPath(path).with_name(series.files[0])) if series else ""
+        found = series_of(file)
+        return str(PurePosixPath(path).with_name(found.first)) if found else ""
     return ""
 
 
@@ -116,9 +127,14 @@ def _slice_of_series(
     file = PurePosixPath(path)
     # The problem of a file is reported when it is read as an image.
     with suppress(ImageError, OSError, ValueError):
-        series = series_of(root / path)
-        if series is None:
+        found = series_of(root / path)
+        if found is None:
             return "", [(path, sha256)]
+        first = str(file.with_name(found.first))
+        series = found.series
+        # A scout beside them, say, is of the same patient.
+        if series is None:
+            return first, [(path, sha256)]
         if choice.axis not in ("axial", series.axis):
             raise ManifestError(
                 f"{path}: is a slice of the {series.axis} series in its folder, which is cut "
@@ -128,9 +144,9 @@ def _slice_of_series(
         if chosen is None:
             taken = slice_has_content(f"{root / path}#{SERIES}")
         else:
-            taken = series.files.index(file.name) in chosen
+            taken = series.slice(file.name).index in chosen
         images = [(f"{path}#{SERIES}", series.slice_sha256(file.name))] if taken else []
-        return str(file.with_name(series.files[0])), images
+        return first, images
     return "", [(path, sha256)]
 
 

@@ -48,6 +48,10 @@ class SliceChoice:
             )
         if self.axis not in AXES:
             raise ParameterError(f"--axis must be one of {', '.join(AXES)}, got {self.axis!r}")
+        if self.least_pixels < 1:
+            raise ParameterError(
+                "--label-from-mask: with at least 0 pixels, each image is positive; give 1 or more"
+            )
 
     @property
     def least_pixels(self) -> int:

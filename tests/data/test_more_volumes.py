@@ -260,6 +260,101 @@ def test_a_series_of_any_plane_and_direction_keeps_its_pictures(
         assert (read_image(tmp_path / f"{name}#series")[..., 0] == picture).all()
 
 
+def change(path: Path, **tags: Any) -> None:
+    """Change tags of a DICOM file."""
+    pydicom = pytest.importorskip("pydicom", minversion="3")
+    header = pydicom.dcmread(path)
+    for name, value in tags.items():
+        setattr(header, name, value)
+    header.save_as(path)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        # Tools that remove identifiers may empty the UID, or write one and the same into all files.
+        [{"SeriesInstanceUID": "", "ImagePositionPatient": [0, 0, z]} for z in range(3)],
+        [{"PatientID": f"p{z}", "ImagePositionPatient": [0, 0, z]} for z in range(3)],
+        [{"ImagePositionPatient": [0, 0, 0]}] * 3,
+    ],
+)
+def test_files_that_may_be_of_several_patients_make_no_series(
+    tmp_path: Path, tags: list[dict[str, Any]]
+) -> None:
+    names = save_series(tmp_path / "a", noise(3, 6, 8), [0, 1, 2])
+    for name, values in zip(names, tags, strict=True):
+        change(tmp_path / "a" / name, **values)
+    manifest = read_manifest(tmp_path, least_classes=1)
+    assert [(image.path, image.group) for image in manifest.images] == [
+        (f"a/{name}", "") for name in names
+    ]
+
+
+def test_a_series_may_have_several_times_and_planes(tmp_path: Path) -> None:
+    """Its files stay in one group, and parallel ones are scaled together."""
+    pictures = noise(7, 6, 8, dtype=np.uint16) * np.arange(1, 8, dtype=np.uint16)[:, None, None]
+    names = save_series(tmp_path / "a", pictures, [4, 5, 6, 0, 1, 2, 3])
+    places = [0, 3, 6, 0, 3, 6]
+    for name, z in zip(names, places, strict=False):
+        change(tmp_path / "a" / name, ImagePositionPatient=[0, 0, z])
+    # A picture of another plane is no slice of that volume, but of the same patient.
+    change(tmp_path / "a" / names[6], ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
+    manifest = read_manifest(tmp_path, least_classes=1)
+    assert [image.path for image in manifest.images] == [
+        *(f"a/IM00{number}#series" for number in (0, 1, 2)),
+        "a/IM003",
+        *(f"a/IM00{number}#series" for number in (4, 5, 6)),
+    ]
+    assert len({image.group for image in manifest.images}) == 1
+    expected = scale_volume(pictures[:6])
+    for place, name in enumerate(names[:6]):
+        assert (read_image(tmp_path / "a" / f"{name}#series")[..., 0] == expected[place]).all()
+    middle = read_manifest(tmp_path, least_classes=1, choice=SliceChoice("middle:2"))
+    # Both times of the middle place, and the picture of the other plane, which is in no volume.
+    assert [image.path for image in middle.images] == [
+        "a/IM001#series",
+        "a/IM003",
+        "a/IM005#series",
+    ]
+
+
+def test_slices_of_a_series_are_counted_as_those_of_a_volume(tmp_path: Path) -> None:
+    names = save_series(tmp_path / "a", noise(6, 6, 8), [0, 1, 2, 3, 4, 5])
+    for name in names:
+        # The same pictures mirrored: now the normal of the files points to the feet.
+        change(tmp_path / "a" / name, ImageOrientationPatient=[-1, 0, 0, 0, 1, 0])
+    choice = SliceChoice("every:4")
+    manifest = read_manifest(tmp_path, least_classes=1, choice=choice)
+    assert [image.path for image in manifest.images] == ["a/IM000#series", "a/IM004#series"]
+
+
+def test_a_large_folder_of_single_files_is_listed_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file is looked at a few times, not once for each other file."""
+    pictures = noise(1, 6, 8)
+    for number in range(60):
+        save_series(tmp_path / "a", pictures, [number], uid=f"1.2.{number}")
+    looked_at = []
+    stat = Path.stat
+
+    def counted(self: Path, **options: Any) -> Any:
+        looked_at.append(self)
+        return stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", counted)
+    assert len(read_manifest(tmp_path, least_classes=1).images) == 60
+    assert len(looked_at) < 60 * 20
+
+
+def test_fewer_groups_than_frames_are_one_line(tmp_path: Path) -> None:
+    pictures = noise(4, 6, 8)
+    content = enhanced(pictures, AXIAL, [[0, 0, z] for z in range(3)], slopes=[2.0] * 3)
+    (tmp_path / "v.dcm").write_bytes(content)
+    with pytest.raises(ImageError, match="DICOM of 4 frames with functional groups of 3"):
+        read_image(tmp_path / "v.dcm#1")
+
+
 @pytest.mark.parametrize("n", [10**9, 2**31 - 1])
 def test_a_claim_of_many_frames_is_refused(tmp_path: Path, n: int) -> None:
     pictures = noise(2, 6, 8)

@@ -63,6 +63,8 @@ class DicomFrames:
         placement = _placement(header, n)
         order = placement.order if placement else tuple(range(n))
         groups = header.get("PerFrameFunctionalGroupsSequence") or [None] * n
+        if len(groups) != n:
+            raise ImageError(f"DICOM of {n} frames with functional groups of {len(groups)}")
         frames = (
             frame_levels(header, index, *rescale_of(header, groups[index])) for index in order
         )

@@ -26,6 +26,7 @@ class DecodedVolume:
         kind: name of its format.
         mode: how its voxels are stored.
         stack: see `volume.py`; None if it cannot be decoded.
+        n_volumes: number of volumes in the file, of which this is the first.
         error: why it cannot be decoded.
     """
 
@@ -34,6 +35,7 @@ class DecodedVolume:
     kind: str
     mode: str = ""
     stack: NDArray[np.uint8] | None = None
+    n_volumes: int = 1
     error: FreezeframeError | None = None
 
 

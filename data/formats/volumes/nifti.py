@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from io import BytesIO
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,11 @@ class NiftiReader:
     def header(self, data: bytes) -> VolumeHeader:
         """Read the shape of the volume; see `VolumeReader`."""
         header = _Header(data)
-        return VolumeHeader(header.orientation.shape(header.shape))
+        shape = header.orientation.shape(header.shape)
+        return VolumeHeader(shape, n_volumes=header.n_volumes)
 
     def read(self, data: bytes, *, max_pixels: int, scale: Scale) -> NDArray[np.uint8]:
-        """Decode and turn a volume; see `VolumeReader`.
+        """Decode and turn the first volume of a file; see `VolumeReader`.
 
         Raises:
             ImageError: the volume is too large, truncated, or of a type that is not supported.
@@ -98,6 +100,7 @@ class _Header:
     Attributes:
         dtype: type of a voxel as stored; a structure of R, G and B for colours.
         shape: numbers of voxels along the three stored axes.
+        n_volumes: number of volumes in the file: times, directions or sequences.
         start: byte of the uncompressed file at which the voxels begin.
 
     Raises:
@@ -115,7 +118,7 @@ class _Header:
         # nibabel would print what it corrects.
         self._fields: Any = kind(binaryblock=block[: kind.sizeof_hdr], check=False)
         self.dtype: np.dtype[Any] = self._fields.get_data_dtype()
-        self.shape = self._checked_shape()
+        self.shape, self.n_volumes = self._checked_shape()
         self.start = int(self._fields.get_data_offset())
         self._check()
 
@@ -144,15 +147,14 @@ class _Header:
             return stored, -intercept / slope
         return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept), 0.0
 
-    def _checked_shape(self) -> tuple[int, int, int]:
+    def _checked_shape(self) -> tuple[tuple[int, int, int], int]:
         sides = [int(side) for side in self._fields.get_data_shape()]
-        # A single volume may have more axes, of length 1; a single slice may have fewer.
-        padded = [*sides, 1, 1, 1][: max(3, len(sides))]
-        if len(sides) < 2 or any(side != 1 for side in padded[3:]):
+        # A single slice may have fewer axes than a volume.
+        first, second, third, *others = [*sides, 1, 1, 1][: max(3, len(sides))]
+        if len(sides) < 2 or min(sides) < 1:
             text = " x ".join(map(str, sides)) or "no"
-            raise ImageError(f"NIfTI of {text} voxels, which is no single volume; save one a file")
-        first, second, third = padded[:3]
-        return first, second, third
+            raise ImageError(f"NIfTI of {text} voxels, which is no volume")
+        return (first, second, third), prod(others)
 
     def _check(self) -> None:
         colours = self.dtype.names == ("R", "G", "B")

@@ -10,7 +10,9 @@ import numpy as np
 
 from .volume import Orientation
 
-_SAME_DIRECTION = 1e-3
+SAME_DIRECTION = 1e-3
+"""Most difference of the numbers of directions that count as one."""
+
 _SAME_PLACE_MM = 1e-3
 
 
@@ -27,17 +29,20 @@ class Placement:
     orientation: Orientation
 
 
-def place_frames(directions: Sequence[Any], positions: Sequence[Any]) -> Placement | None:
+def place_frames(
+    directions: Sequence[Any], positions: Sequence[Any], *, distinct: bool = True
+) -> Placement | None:
     """Order frames by their places.
 
     Args:
         directions: ImageOrientationPatient of each frame: six numbers, the direction along a row of
             pixels and that along a column, to the patient's left, back and head.
         positions: ImagePositionPatient of each frame: its first pixel, in millimetres.
+        distinct: False lets several frames be at one place; these keep their order.
 
     Returns:
-        The placement; None if frames are not parallel, if two are at one place, or if numbers are
-        missing.
+        The placement; None if frames are not parallel, if two are at one place but must not, or if
+        numbers are missing.
 
     References:
         DICOM PS3.3, C.7.6.2, https://dicom.nema.org/medical/dicom/current
@@ -49,15 +54,16 @@ def place_frames(directions: Sequence[Any], positions: Sequence[Any]) -> Placeme
         return None
     if not (np.isfinite(cosines).all() and np.isfinite(places).all()):
         return None
-    if np.abs(cosines - cosines[0]).max() > _SAME_DIRECTION:
+    if np.abs(cosines - cosines[0]).max() > SAME_DIRECTION:
         return None
     along_row, along_column = cosines[0, :3], cosines[0, 3:]
     normal = np.cross(along_row, along_column)
     if np.linalg.norm(normal) < 0.5:
         return None
     distances = places @ normal
-    order = np.argsort(distances, kind="stable")
-    if len(order) > 1 and np.diff(distances[order]).min() < _SAME_PLACE_MM:
+    # Rounded, so that frames at one place keep their order.
+    order = np.argsort(np.rint(distances / _SAME_PLACE_MM), kind="stable")
+    if distinct and len(order) > 1 and np.diff(distances[order]).min() < _SAME_PLACE_MM:
         return None
     # DICOM counts to the left and to the back, `Orientation` to the right and to the front.
     axes = np.stack([normal, along_column, along_row], axis=1) * [[-1], [-1], [1]]

@@ -37,6 +37,9 @@ BLANK_LEVEL = 25
 CONTENT_SHARE = 0.01
 """Least share of pixels above `BLANK_LEVEL` in a slice that is not blank."""
 
+LEAST_DETERMINANT = 1e-3
+"""Least volume of the box that the three directions of a volume span; 1 for right angles."""
+
 Scale = Callable[[NDArray[Any], float], NDArray[np.uint8]]
 """Conversion of a volume's levels to bytes; the second argument is the level of background."""
 
@@ -49,10 +52,12 @@ class VolumeHeader:
         shape: number of axial slices, rows and columns of each.
         has_axes: True if the place of each slice in the body is known. The pages of other files
             keep their order, and can be cut across no other axis.
+        n_volumes: number of volumes in the file, of times or sequences; the first one is read.
     """
 
     shape: tuple[int, int, int]
     has_axes: bool = True
+    n_volumes: int = 1
 
     def count(self, axis: str) -> int:
         """Return the number of slices along an axis.
@@ -184,6 +189,8 @@ class Orientation:
         if not (np.isfinite(lengths).all() and (lengths > 0).all()):
             raise ImageError("a volume without three directions in the body")
         cosines = directions / lengths
+        if abs(np.linalg.det(cosines)) < LEAST_DETERMINANT:
+            raise ImageError("a volume with two axes in one direction of the body")
         # Each axis of the body gets the stored axis that is nearest to it.
         right, front, head = max(
             permutations(range(3)),
