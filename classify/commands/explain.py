@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...data.output.options import check_idle, slice_options
+from ...data.output.options import check_idle, volume_options
 from ...data.output.slice_choice import SliceChoice
 from ...data.output.terminal import console, printable, table
 from ...errors import ParameterError
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Masks for --check, each named as its image: white where the class is to be seen.",
 )
-@slice_options
+@volume_options
 @engine_options
 def explain(
     model: Path,
@@ -76,14 +76,13 @@ def explain(
     fits of fit-classifier, and up to a second for each image; a status line shows how far it is.
     """
     if check is not None:
-        for name in ("slices", "axis"):
-            check_idle(name, True, "with --check")
         _check_alone(sources, output, class_name)
         from .map_results import check_and_print
 
-        check_and_print(model, check, masks, weights=weights, engine=engine)
+        check_and_print(model, check, choice, masks, weights=weights, engine=engine)
         return
 
+    check_idle("label_from_mask", True, "without --check")
     if masks is not None:
         raise ParameterError("--masks: has no effect without --check; leave it out")
     if not sources:

@@ -13,10 +13,13 @@ from ...data.output.options import (
     Integer,
     Number,
     check_idle,
+    check_slices_idle,
     group_options,
     layout_option,
     parse_classes,
+    volume_options,
 )
+from ...data.output.slice_choice import SliceChoice
 from ...data.output.terminal import message_console
 from ...errors import ParameterError
 from .head_results import fit_and_print, log_line
@@ -110,6 +113,7 @@ def _only_one(_: click.Context, __: click.Parameter, values: tuple[str, ...]) ->
 )
 @group_options
 @layout_option
+@volume_options
 @scoring_options
 @click.option(
     "--checkpoint-seconds",
@@ -137,6 +141,7 @@ def fit_cnn(
     group_regex: str | None,
     ignore_patient_ids: bool,
     layout: str | None,
+    choice: SliceChoice,
     max_failed: float,
     allow_leaks: bool,
     leaderboard: Path,
@@ -169,6 +174,8 @@ def fit_cnn(
     only_stores = all(path.is_file() and begins_as_store(path) for path in (source, *tests))
     for name in ("stores", "max_failed"):
         check_idle(name, only_stores, "on stores, which have their features already")
+    if only_stores:
+        check_slices_idle()
     check_idle("patience", options["keep"] == "last", "with --keep last")
     # Options are checked in the order of their cost: names first, images last.
     architecture = find_architecture(arch, trainable=trainable, weights=weights, size=size)
@@ -195,6 +202,7 @@ def fit_cnn(
         group_column,
         group_regex,
         layout,
+        choice,
         read_patients=not ignore_patient_ids,
     )
     train = makers.training(source, size)

@@ -12,10 +12,12 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.output.options import check_slices_idle
 from ...data.output.terminal import console, counted, message_console, printable, table
 from ...errors import ParameterError
 
 if TYPE_CHECKING:
+    from ...data.output.slice_choice import SliceChoice
     from ...features.store import FeatureStore
     from ..fit.map_check import MapCheck
     from ..runs.model_file import FittedHead
@@ -50,13 +52,20 @@ _MASK_ROWS = (
 
 
 def check_and_print(
-    place: Path, source: Path, masks: Path | None, *, weights: str, engine: str
+    place: Path,
+    source: Path,
+    choice: SliceChoice,
+    masks: Path | None,
+    *,
+    weights: str,
+    engine: str,
 ) -> None:
     """Refit a model's kind of head on folds of a store, and print what its maps are worth.
 
     Args:
         place: model file or run folder.
         source: store, folder or list of images.
+        choice: the slices that are taken of volumes, and where labels come from.
         masks: folder of masks, or None.
         weights: weights of the backbone, for images.
         engine: engine of the backbone, for images.
@@ -72,7 +81,7 @@ def check_and_print(
     model = load_model(find_model(place))
     # Before the features of a folder are computed.
     refuse_long_fits(model.head.name)
-    with _store(model, source, weights, engine) as store:
+    with _store(model, source, choice, weights, engine) as store:
         masks_by_path = {} if masks is None else _read_masks(masks, store)
         with message_console().status("", spinner="line") as line:
             task = make_task(
@@ -87,18 +96,23 @@ def check_and_print(
 
 
 @contextmanager
-def _store(model: FittedHead, source: Path, weights: str, engine: str) -> Iterator[FeatureStore]:
+def _store(
+    model: FittedHead, source: Path, choice: SliceChoice, weights: str, engine: str
+) -> Iterator[FeatureStore]:
     """Yield the store that a path names, or that of its images, made for this check alone."""
-    from ...data.manifest import read_manifest
+    from ...data.manifest import listing_lines, read_manifest
     from ...extract.extraction import extract_features
     from ...features.index import begins_as_store
     from ...features.store import FeatureStore
     from ..prediction.model_settings import model_settings
 
     if source.is_file() and begins_as_store(source):
+        check_slices_idle()
         yield FeatureStore(source)
         return
-    manifest = read_manifest(source)
+    manifest = read_manifest(source, choice=choice)
+    for text in listing_lines(manifest):
+        click.echo(text, err=True)
     with TemporaryDirectory() as folder:
         path = Path(folder, "features.h5")
         with message_console().status("computing features", spinner="line"):

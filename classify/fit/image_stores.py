@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...data.manifest import Manifest, read_manifest
+from ...data.output.slice_choice import SliceChoice
 from ...errors import ParameterError
 from ...extract.settings import Settings
 from ...features.index import begins_as_store
@@ -30,6 +31,7 @@ class ImageStores:
         group_column: column that names the patient, as for `read_manifest`.
         group_regex: pattern of the patient in a path, as for `read_manifest`.
         layout: meaning of the folders in a folder, as for `read_manifest`.
+        choice: slices that are taken of volumes, and where labels come from.
         read_patients: False ignores the patients in the image files, as for `read_manifest`.
     """
 
@@ -40,6 +42,7 @@ class ImageStores:
     group_column: str | None = None
     group_regex: str | None = None
     layout: str | None = None
+    choice: SliceChoice = field(default_factory=SliceChoice)
     read_patients: bool = True
 
     def training(self, source: Path, size: int | None) -> FeatureStore:
@@ -91,6 +94,7 @@ class ImageStores:
             read_patients=self.read_patients,
             # Images in a folder may be tested on those of a list, which has no folders.
             layout=self.layout if require_groups or source.is_dir() else None,
+            choice=self.choice,
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         return self.extract(manifest, self._path(source), self._settings())
@@ -115,8 +119,12 @@ class ImageStores:
             features += f"-{self.architecture.layer}"
             if settings.weights == "random":
                 features += "-random"
-        # Two folders may have the same name: the digest of the whole path tells them apart.
-        digest = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:8]
+        # Two folders may have the same name: the digest of the whole path tells them apart. Other
+        # slices or labels of one folder are another store.
+        text = str(source.resolve())
+        if self.choice != SliceChoice():
+            text += repr(self.choice)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         return self.folder / f"{source.resolve().stem}-{digest}-{features}.h5"
 
 

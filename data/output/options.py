@@ -147,6 +147,12 @@ def slice_options(command: Command) -> Command:
     return chosen(axis(with_choice))
 
 
+def check_slices_idle() -> None:
+    """Raise ParameterError if an option of `volume_options` is set for stores alone."""
+    for name in ("slices", "axis", "label_from_mask"):
+        check_idle(name, True, "on stores, which have their images already")
+
+
 def class_options(command: Command) -> Command:
     """Add --classes and --drop-class, for image sets that name their classes differently."""
     rename = click.option(

@@ -670,19 +670,46 @@ def test_the_check_measures_maps_of_a_folder_with_masks(
     assert lines[-1] == "12 images with a mask"
 
 
+def test_the_check_takes_the_chosen_slices_of_volumes(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    nib = pytest.importorskip("nibabel")
+    rng = np.random.default_rng(0)
+    for folder in ("volumes", "masks"):
+        (tmp_path / folder).mkdir()
+    for number in range(10):
+        voxels = rng.integers(0, 60, (20, 6, 16)).astype(np.uint8)
+        mask = np.zeros_like(voxels)
+        # Two coronal slices in the middle: one shows a square.
+        mask[4:9, 2 + number % 2, 4:9] = 1
+        for folder, array in (("volumes", voxels + 150 * mask), ("masks", mask)):
+            nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / folder / f"{number}.nii.gz")
+    result = explain(
+        *(models["logreg"], "--check", tmp_path / "volumes", "--axis", "coronal"),
+        *("--slices", "middle:2", "--label-from-mask", tmp_path / "masks"),
+        *("--masks", tmp_path / "masks"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "refitted on 5 folds of 20 images in 10 groups" in result.stdout
+    assert result.stdout.splitlines()[-1] == "20 images with a mask"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--masks", "."], "--masks: has no effect without --check"),
+        (["a.png", "--label-from-mask", "m"], "--label-from-mask: has no effect without --check"),
+        (["--check", "{store}", "--slices", "content"], "--slices: has no effect on stores"),
         ([], "no image is named; name images"),
         (["a.png", "--check", "."], "images: no effect with --check"),
         (["--check", ".", "--output", "out"], "--output: no effect with --check"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(
-    models: dict[str, Path], arguments: list[str], message: str
+    models: dict[str, Path], scans: Path, arguments: list[str], message: str
 ) -> None:
-    result = explain(models["logreg"], *arguments)
+    store = scans.parent / "a.h5"
+    result = explain(models["logreg"], *(text.format(store=store) for text in arguments))
     assert result.exit_code == 2
     assert message in result.stderr
 

@@ -202,6 +202,32 @@ def wait_for(
     assert len(seen) >= writes
 
 
+def test_a_network_is_trained_on_the_chosen_slices_of_volumes(tmp_path: Path) -> None:
+    nib = pytest.importorskip("nibabel")
+    for folder in ("volumes", "masks"):
+        Path(folder).mkdir()
+    for number in range(12):
+        rng = np.random.default_rng(number)
+        mask = np.zeros((9, 8, 3), np.uint8)
+        mask[2:5, 2:5, 1] = number % 2
+        voxels = rng.integers(0, 90, (9, 8, 3)).astype(np.uint8) + 100 * mask
+        for folder, array in (("volumes", voxels), ("masks", mask)):
+            nib.save(nib.Nifti1Image(array, np.eye(4)), f"{folder}/{number}.nii.gz")
+    options = ["--slices", "middle:1", "--label-from-mask", "masks", "--test-size", "0.34"]
+    result = fit(Path("volumes"), *options)
+    assert result.exit_code == 0, result.stderr
+    assert "12 of 12 images" in result.stdout
+    assert "volumes: 12 images (negative 6, positive 6)" in result.stderr
+    # Other slices are other stores.
+    more = fit(Path("volumes"), "--axis", "coronal", *options)
+    assert more.exit_code == 0, more.stderr
+    assert len(list(Path("stores").glob("*.h5"))) == 2
+    (store, _) = sorted(Path("stores").glob("*.h5"))
+    refused = fit(store, "--slices", "content")
+    assert refused.exit_code == 2
+    assert "--slices: has no effect on stores, which have their images already" in refused.stderr
+
+
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL and SIGINT")
 def test_a_killed_training_continues_and_gives_the_same_model(
     folder: Path, monkeypatch: pytest.MonkeyPatch
