@@ -112,7 +112,7 @@ def _store(
         return
     manifest = read_manifest(source, choice=choice)
     for text in listing_lines(manifest):
-        click.echo(text, err=True)
+        click.echo(printable(text), err=True)
     with TemporaryDirectory() as folder:
         path = Path(folder, "features.h5")
         with message_console().status("computing features", spinner="line"):

@@ -22,6 +22,9 @@ OTHER_WORDS = frozenset(
 )
 """Words before a number that is no patient's."""
 
+SLICE_WORDS = frozenset(["slice", "slices", "slc", "sl", "z"])
+"""Words before the number of a slice."""
+
 EDIT_WORDS = frozenset(
     [
         *("aug", "augmented", "flip", "flipped", "rot", "rotated", "rotate", "copy"),

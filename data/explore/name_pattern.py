@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from math import gcd
-from statistics import median
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ..splits import SPLIT_NAMES
+from .name_evidence import (
+    LEAST_IDS,
+    LEAST_IN_ORDER,
+    MOST_CLASHES,
+    MOST_IN_ONE,
+    NEARLY_ALL_NAMES,
+    Rest,
+    are_groups,
+    changing_numbers,
+    has_few_parts,
+    order_share,
+    same_words,
+    share,
+    word_of_slices,
+)
 from .name_fields import (
-    EDIT_WORDS,
     OTHER_WORDS,
     PATIENT_WORDS,
     NamePart,
@@ -25,28 +36,7 @@ from .name_fields import (
     separator_pattern,
 )
 
-LEAST_IDS = 5
-"""Least number of groups: fewer may be scanners, years or parts of a download."""
-
-NEARLY_ALL_NAMES = 0.9
-"""Least share of the images whose names have the form of the others."""
-
-LEAST_IN_ORDER = 0.7
-"""Least share of the images whose numbers follow each other within a group."""
-
-MOST_IN_ONE = 0.5
-"""Largest share of the images in one group."""
-
-MOST_CLASHES = 0.01
-"""Largest share of images that have the id and the rest of another image."""
-
-MOST_PARTS = 4
-"""Largest mean number of parts in which the next number cuts a group.
-
-A patient has few visits or sequences; a site has many patients."""
-
-Rest = tuple[str, ...]
-"""Fields of a path that come after the id."""
+_SLICE = re.compile(r"#((coronal-|sagittal-)?\d+|series)$")
 
 
 @dataclass(frozen=True)
@@ -58,13 +48,15 @@ class NamePattern:
         groups: name that the expression finds in each path; "" where it does not match.
         example: one of the paths that match.
         in_order: share of the images whose numbers follow each other within their group; None if
-            words follow the id, and no numbers.
+            something else is the evidence.
+        word: word before each number that names patients, or slices after the id; "" for none.
     """
 
     expression: str
     groups: tuple[str, ...]
     example: str
     in_order: float | None
+    word: str = ""
 
     @property
     def example_group(self) -> str:
@@ -84,15 +76,17 @@ def propose_pattern(paths: Sequence[str], labels: Sequence[str]) -> NamePattern 
     - the rest of the name *counts* in each group: numbers follow each other, and begin again in
       the next group. A running number does not begin again. If the rest has no numbers, the same
       few words follow most ids, as in "12_left.png", and no word belongs to one class only;
+      A word such as `slice` before the last number is evidence enough, too;
     - no two images have one id and one rest, as two patients with one number would;
     - the text before the number is the same whenever the number is: `t1_012` and `t2_012` may be
       one patient or two;
-    - the next number, if more follow, makes few parts: visits or sequences, and not the patients
-      of a site;
+    - the next number, if more follow, makes few parts: visits or sequences, which begin again in
+      other ids, and not the patients of a site;
     - it is no date, and no word means a batch, a class, or an edited copy.
 
     Args:
-        paths: paths of the images, with "/" between parts.
+        paths: paths of the images, with "/" between parts. Slices of one volume count as one
+            image, since their own numbers say nothing about its name.
         labels: class of each image.
 
     Examples:
@@ -101,46 +95,59 @@ def propose_pattern(paths: Sequence[str], labels: Sequence[str]) -> NamePattern 
         '(?:^|/)(p\\d+)_[^/]*$'
         >>> propose_pattern([f"Cancer ({n}).jpg" for n in range(60)], ["a"] * 60)
     """
-    names = [read_parts(path, glued=False) for path in paths]
+    # The first slice of each volume, and its label.
+    files = {_SLICE.sub("", path): label for path, label in zip(paths, labels, strict=True)}
+    sizes = Counter(_SLICE.sub("", path) for path in paths)
+    names = [read_parts(path, glued=False) for path in files]
     # Names without separators, such as "p03z07", are cut between a digit and a letter.
-    if _share(len(name[-1].fields) == 1 for name in names) >= NEARLY_ALL_NAMES:
-        names = [read_parts(path, glued=True) for path in paths]
-    for level in _levels(names, labels):
-        pattern = _propose_at(level, names, paths, labels)
+    if share(len(name[-1].fields) == 1 for name in names) >= NEARLY_ALL_NAMES:
+        names = [read_parts(path, glued=True) for path in files]
+    for level in _levels(names, [*files.values()]):
+        pattern = _propose_at(level, names, files, sizes)
         # A doubt at one level may be solved by the next: folders of sites hold those of patients.
         if pattern is not None:
-            return pattern
+            groups = tuple(_matching_text(pattern.expression, path) for path in paths)
+            return replace(pattern, groups=groups)
     return None
 
 
 def _propose_at(
-    level: int, names: Sequence[Sequence[NamePart]], paths: Sequence[str], labels: Sequence[str]
+    level: int,
+    names: Sequence[Sequence[NamePart]],
+    files: Mapping[str, str],
+    sizes: Mapping[str, int],
 ) -> NamePattern | None:
-    """Propose an expression for the names at one level; see `propose_pattern`."""
+    """Propose an expression for the names at one level; see `propose_pattern`.
+
+    Args:
+        level: place of the part of each name, from its end.
+        names: the parts of each file's path.
+        files: label of each file, by path.
+        sizes: number of images of each file, by path.
+    """
     place = _id_place([name[level] for name in names])
     if place is None:
         return None
     named, k = place
     expression = _expression([name[level] for name in names], level, k)
-    groups = [_matching_text(expression, path) for path in paths]
+    groups = [_matching_text(expression, path) for path in files]
     rests = [_rest(name, level, k) for name in names]
-    if not _are_groups(groups, rests):
+    # One volume a name says as little as one picture, unless a word says what the number is.
+    n_images = [sizes[path] if named else 1 for path in files]
+    if not are_groups(groups, rests, n_images):
         return None
-    counters = _changing_numbers(rests)
-    order = _order(groups, rests, counters, begin_again=not named)
-    counts = named or order >= LEAST_IN_ORDER
-    if counts and not (named or _has_few_parts(groups, rests, counters)):
+    counters = changing_numbers(rests)
+    order = order_share(groups, rests, counters, begin_again=not named)
+    in_order = order if order >= LEAST_IN_ORDER else None
+    # A word that names slices says that the number before it is none.
+    word = named or word_of_slices(rests, counters)
+    counts = bool(word) or in_order is not None
+    if counts and not (named or has_few_parts(groups, rests, counters)):
         return None
-    if not (counts or _same_words(groups, rests, labels)):
+    if not (counts or same_words(groups, rests, [*files.values()])):
         return None
-    example = next(path for path, group in zip(paths, groups, strict=True) if group)
-    return NamePattern(expression, tuple(groups), example, order if counts else None)
-
-
-def _share(answers: Iterable[bool]) -> float:
-    """Return the share of answers that are True."""
-    values = list(answers)
-    return sum(values) / len(values) if values else 0.0
+    example = next(path for path, group in zip(files, groups, strict=True) if group)
+    return NamePattern(expression, (), example, in_order, word)
 
 
 def _matching_text(expression: str, path: str) -> str:
@@ -166,8 +173,10 @@ def _levels(names: Sequence[Sequence[NamePart]], labels: Sequence[str]) -> Itera
             yield level
 
 
-def _id_place(parts: Sequence[NamePart]) -> tuple[bool, int] | None:
-    """Return True if a word introduces the id, and the field that ends it; None without an id.
+def _id_place(parts: Sequence[NamePart]) -> tuple[str, int] | None:
+    """Return the word that introduces the id, and the field that ends it; None without an id.
+
+    The word is "" if it says nothing about patients.
 
     Args:
         parts: the names of one level.
@@ -185,14 +194,18 @@ def _id_place(parts: Sequence[NamePart]) -> tuple[bool, int] | None:
     named = [k for k in changing if _introduced(columns, k) & PATIENT_WORDS]
     # Later numbers are visits and slices, so only the first one is tried.
     for k in (named or changing)[:1]:
-        dates = _share(map(is_date, columns[k]))
+        dates = share(map(is_date, columns[k]))
         if dates < MOST_IN_ONE and not _introduced(columns, k) & OTHER_WORDS:
             leads: dict[str, set[Rest]] = defaultdict(set)
             for part in parts:
                 if len(part.fields) > k:
-                    leads[part.fields[k]].add(part.fields[:k])
-            if _share(len(texts) > 1 for texts in leads.values()) <= MOST_CLASHES:
-                return bool(named), k
+                    # "yes3" and "no3" have one number, as "yes_3" and "no_3" do.
+                    letters = letters_of(part.fields[k])
+                    number = part.fields[k][len(letters) :]
+                    leads[number].add((*part.fields[:k], letters))
+            if share(len(texts) > 1 for texts in leads.values()) <= MOST_CLASHES:
+                words = sorted(_introduced(columns, k) & PATIENT_WORDS)
+                return (words[0] if words else ""), k
     return None
 
 
@@ -223,93 +236,7 @@ def _expression(parts: Sequence[NamePart], level: int, k: int) -> str:
         # A number that letters follow directly has no separator to end it.
         after = literal_pattern(separators.pop()) if same else "(?![A-Za-z0-9])"
         after += "[^/]*"
+    elif level == -1:
+        # The ending of the file, and the number of a slice.
+        after = r"\.[^/]*"
     return f"(?:^|/)({''.join(pieces)}){after}{'/[^/]*' * (-1 - level)}$"
-
-
-def _are_groups(groups: Sequence[str], rests: Sequence[Rest]) -> bool:
-    """Return True if ids make several groups of several different images."""
-    sizes = Counter(filter(None, groups))
-    n = sizes.total()
-    if n < NEARLY_ALL_NAMES * len(groups) or len(sizes) < LEAST_IDS:
-        return False
-    if median(sizes.values()) < 2 or max(sizes.values()) > MOST_IN_ONE * n:
-        return False
-    pairs = {(group, rest) for group, rest in zip(groups, rests, strict=True) if group}
-    edited = _share(any(letters_of(field) in EDIT_WORDS for field in rest) for rest in rests)
-    return n - len(pairs) <= MOST_CLASHES * n and edited <= 1 - NEARLY_ALL_NAMES
-
-
-def _changing_numbers(rests: Sequence[Rest]) -> list[list[int]]:
-    """Return the places of the numbers in each rest that are not the same in all."""
-    values: dict[int, set[str]] = defaultdict(set)
-    for rest in rests:
-        for k, field in enumerate(rest):
-            values[k].add(field)
-    return [
-        [k for k, field in enumerate(rest) if has_number(field) and len(values[k]) > 1]
-        for rest in rests
-    ]
-
-
-def _has_few_parts(
-    groups: Sequence[str], rests: Sequence[Rest], counters: Sequence[Sequence[int]]
-) -> bool:
-    """Return True if the next number of the names, before the last one, is that of a visit.
-
-    Args:
-        groups: id of each image.
-        rests: fields after the id.
-        counters: places of the numbers that change in each rest.
-    """
-    values: dict[int, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for group, rest, numbers in zip(groups, rests, counters, strict=True):
-        for k in numbers[:-1]:
-            values[k][group].add(rest[k])
-    if not values:
-        return True
-    parts = values[min(values)]
-    return sum(map(len, parts.values())) <= MOST_PARTS * len(parts)
-
-
-def _order(
-    groups: Sequence[str],
-    rests: Sequence[Rest],
-    counters: Sequence[Sequence[int]],
-    begin_again: bool,
-) -> float:
-    """Return the share of images whose last numbers follow each other within their group.
-
-    Args:
-        groups: id of each image.
-        rests: fields after the id.
-        counters: places of the numbers that change in each rest; the last one counts.
-        begin_again: the result is 0 if the numbers do not begin again in other groups.
-    """
-    series: dict[tuple[str, Rest], list[int]] = defaultdict(list)
-    for group, rest, numbers in zip(groups, rests, counters, strict=True):
-        if group and numbers:
-            k = numbers[-1]
-            words = (*rest[:k], letters_of(rest[k]), *rest[k + 1 :])
-            series[group, words].append(int(re.findall(r"\d+", rest[k])[-1]))
-    n = sum(map(bool, groups))
-    values = {value for run in series.values() for value in run}
-    if begin_again and len(values) > n / 2:
-        return 0.0
-    step = gcd(*(b - a for run in series.values() for a, b in pairwise(sorted(run)))) or 1
-    runs = [run for run in series.values() if len(run) > 1]
-    return sum(len(run) for run in runs if max(run) - min(run) == step * (len(run) - 1)) / n
-
-
-def _same_words(groups: Sequence[str], rests: Sequence[Rest], labels: Sequence[str]) -> bool:
-    """Return True if the same words follow most ids, and say nothing of the class."""
-    n_groups = len(set(filter(None, groups)))
-    counts = Counter(rests)
-    frequent = {rest for rest, n in counts.items() if n >= n_groups / 2}
-    classes: dict[Rest, set[str]] = defaultdict(set)
-    for rest, label in zip(rests, labels, strict=True):
-        classes[rest].add(label)
-    # A name that the id ends is complete: the words of the others name its masks or edits.
-    if () in frequent or not frequent:
-        return False
-    independent = len(set(labels)) == 1 or any(len(classes[rest]) > 1 for rest in frequent)
-    return independent and _share(rest in frequent for rest in rests) >= LEAST_IN_ORDER

@@ -12,6 +12,7 @@ from ..groups import split_names
 from ..manifest import Manifest
 from ..output.terminal import counted, rounded_percent
 from ..splits import join_groups
+from .name_fields import SLICE_WORDS
 from .name_pattern import NamePattern, propose_pattern
 
 
@@ -78,11 +79,15 @@ class PatientSummary:
 
 
 def _order_text(pattern: NamePattern) -> str:
-    """Say how the rest of the names counts."""
-    if pattern.in_order is None:
-        return "the same few words follow each id"
-    share = rounded_percent(pattern.in_order)
-    return f"the last numbers of {share} of the images follow each other without gaps in a group"
+    """Say why the names look like ids."""
+    texts = []
+    if pattern.word:
+        meaning = "slices" if pattern.word in SLICE_WORDS else "patients"
+        texts.append(f"the word {pattern.word!r}, which numbers {meaning}, is in nearly all names")
+    if pattern.in_order is not None:
+        share = rounded_percent(pattern.in_order)
+        texts.append(f"the last numbers of {share} of the files follow each other in a group")
+    return ", and ".join(texts) or "the same few words follow each id"
 
 
 def summarise_patients(manifest: Manifest) -> PatientSummary:

@@ -252,8 +252,8 @@ def _series_slice(file: str, scale: Scale) -> SliceFile:
         ImageError: the file is in no series.
         OSError: the folder or a file in it cannot be read.
     """
-    found = series_of(file)
-    series = None if found is None else found.series
+    file_series = series_of(file)
+    series = None if file_series is None else file_series.series
     if series is None:
         raise ImageError("is a file of no series; leave out #series")
 

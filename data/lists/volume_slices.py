@@ -111,8 +111,8 @@ def _volume_name(path: str, file: str, name: SliceName) -> str:
     if name.axis != SERIES:
         return path.rpartition("#")[0]
     with suppress(ImageError, OSError, ValueError):
-        found = series_of(file)
-        return str(PurePosixPath(path).with_name(found.first)) if found else ""
+        file_series = series_of(file)
+        return str(PurePosixPath(path).with_name(file_series.first)) if file_series else ""
     return ""
 
 
@@ -127,11 +127,11 @@ def _slice_of_series(
     file = PurePosixPath(path)
     # The problem of a file is reported when it is read as an image.
     with suppress(ImageError, OSError, ValueError):
-        found = series_of(root / path)
-        if found is None:
+        file_series = series_of(root / path)
+        if file_series is None:
             return "", [(path, sha256)]
-        first = str(file.with_name(found.first))
-        series = found.series
+        first = str(file.with_name(file_series.first))
+        series = file_series.series
         # A scout beside them, say, is of the same patient.
         if series is None:
             return first, [(path, sha256)]

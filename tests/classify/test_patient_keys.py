@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import stat
 import subprocess
 import sys
@@ -213,11 +214,8 @@ def test_patients_of_two_keys_are_unknown_and_never_clean(
     assert ("none of 12 images of scans (2) has a known relative" in audited.output) == sentence
 
 
-def test_a_score_on_patients_of_another_key_is_no_clean_score(
-    scans: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert run("extract-features", "scans", *EXTRACT, "a.h5").exit_code == 0
-    # The pictures of the other set differ, so only patients could join the two.
+def new_pictures(scans: Path) -> None:
+    """Replace the pixels of all files."""
     import pydicom
 
     for path in scans.glob("*/*"):
@@ -225,6 +223,14 @@ def test_a_score_on_patients_of_another_key_is_no_clean_score(
         rng = np.random.default_rng(int(path.stem) + 100)
         header.PixelData = rng.integers(0, 2000, (64, 64), dtype=np.uint16).tobytes()
         header.save_as(path)
+
+
+def test_a_score_on_patients_of_another_key_is_no_clean_score(
+    scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("extract-features", "scans", *EXTRACT, "a.h5").exit_code == 0
+    # The pictures of the other set differ, so only patients could join the two.
+    new_pictures(scans)
     monkeypatch.setenv(KEY_VARIABLE, write_key(Path("other"), "o"))
     assert run("extract-features", "scans", *EXTRACT, "b.h5").exit_code == 0
     fitted = run("fit-classifier", "a.h5", "--test", "b.h5", "--model", "knn")
@@ -241,6 +247,33 @@ def test_a_score_on_patients_of_another_key_is_no_clean_score(
     assert done.exit_code == 0, done.output
     digests = set(FeatureStore("a.h5").patients) & set(FeatureStore("b.h5").patients)
     assert len(digests) == 12
+
+
+def test_a_merged_store_of_two_keys_parts_no_patients(
+    scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A patient of both sets has a digest in each, so folds may part their images."""
+    # The pictures of the second set differ, so only patients could join the two.
+    shutil.copytree(scans, "others")
+    new_pictures(Path("others"))
+    for path in Path("others").glob("*/*"):
+        path.rename(path.with_name(f"other-{path.name}"))
+    for name, folder in (("a", "scans"), ("b", "others")):
+        monkeypatch.setenv(KEY_VARIABLE, write_key(Path(f"key-{name}"), name))
+        assert run("extract-features", folder, *EXTRACT, f"{name}.h5").exit_code == 0
+    merged = run("store", "merge", "both.h5", "a.h5", "b.h5")
+    assert merged.exit_code == 0, merged.output
+    grades = {}
+    for store in ("a.h5", "both.h5"):
+        fitted = run("fit-classifier", store, "--model", "knn", "--cv", 3)
+        assert fitted.exit_code == 0, fitted.output
+        sentence = "patients cannot be compared: their PatientIDs have digests of different keys"
+        assert (sentence in fitted.output) == (store == "both.h5"), fitted.output
+        row = pd.read_csv("leaderboard.csv", keep_default_na=False).iloc[-1]
+        grades[store] = (row.grade, row.n_test_clean)
+    assert grades == {"a.h5": ("patients parted", 24), "both.h5": ("", 0)}
+    shown = run("leaderboard", "leaderboard.csv").output
+    assert shown.count("patients parted") == 1
 
 
 def test_a_key_that_cannot_be_kept_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freezeframe.data.explore.name_pattern import NamePattern, propose_pattern
+from freezeframe.data.explore.patients import summarise_patients
 from freezeframe.data.manifest import read_manifest
 
 from ..conftest import DATASETS
@@ -71,6 +72,22 @@ IDS = {
         [f"site{p // 20}/sub-{p:03}/z{z}.png" for p in range(80) for z in range(9)],
         r"(?:^|/)(sub-\d+)/[^/]*$", "sub-000", 80,
     ),
+    "slices with gaps": (
+        [f"BraTS20_Training_{patient:03}_slice_{z}.png" for patient in range(9)
+         for z in sorted(RANDOM.sample(range(155), 12))],
+        r"(?:^|/)(BraTS20_Training_\d+)_[^/]*$", "BraTS20_Training_000", 9,
+    ),
+    "dates": (
+        [f"TCGA_{tcga}_{19960909 + place % 3}_{z}.tif" for place, tcga in enumerate(TCGA)
+         for z in range(1, 15)],
+        r"(?:^|/)(TCGA_[A-Z]+_[A-Z0-9]+)_[^/]*$", "TCGA_CS_4941", 7,
+    ),
+    "volumes of visits": (
+        numbered("p{:02}_v{}.nii.gz#{}", 9, 3, 20), r"(?:^|/)(p\d+)_[^/]*$", "p00", 9,
+    ),
+    "one volume a patient": (
+        numbered("sub-{:02}.nii.gz#coronal-{}", 9, 20), r"(?:^|/)(sub-\d+)\.[^/]*$", "sub-00", 9,
+    ),
     "an odd name": (
         [*numbered("p{:02}_z{:02}.png", 6, 9), "overview.png"], r"(?:^|/)(p\d+)_[^/]*$", "p00", 6,
     ),
@@ -113,6 +130,14 @@ NO_IDS = {
         for p in range(9)
         for z in range(9)
     ],
+    "two patients of most sites": [
+        f"{place // 2:03}_S_{4000 + place * 17}_{z}.png" for place in range(40) for z in range(9)
+    ],
+    "camera": numbered("IMG_{:04}.jpg", 90),
+    "camera with gaps": [f"IMG_{n:04}.jpg" for n in sorted(RANDOM.sample(range(9999), 90))],
+    "volumes of a camera": numbered("IMG_{:04}.nii.gz#{}", 20, 9),
+    "running number of volumes": numbered("scan{:03}.nii.gz#{}", 20, 9),
+    "one sequence of each volume": numbered("scan{:03}_t1.nii.gz#{}", 20, 9),
     "many visits": numbered("{}_{}_{:03}.png", 9, 7, 20),
     "few groups": numbered("p{}_z{:02}.png", 3, 20),
     "one large group": [*numbered("sub-{}_{}.png", 6, 4), *numbered("sub-7_{}.png", 30)],
@@ -126,7 +151,9 @@ def test_a_doubt_proposes_nothing(kind: str) -> None:
     assert propose(NO_IDS[kind]) is None
 
 
-@pytest.mark.parametrize("form", ["{c}/patient{p}/slice{z}.png", "{c}_{p}_{z}.png"])
+@pytest.mark.parametrize(
+    "form", ["{c}/patient{p}/slice{z}.png", "{c}_{p}_{z}.png", "{c}{p}_{z}.png"]
+)
 def test_numbers_that_begin_again_in_each_class_are_no_ids(form: str) -> None:
     """They may be one patient or two."""
     names = [
@@ -173,7 +200,38 @@ def test_numbers_without_gaps_are_part_of_the_evidence() -> None:
     pattern = propose(names)
     assert pattern is not None
     assert pattern.in_order == 81 / 89
-    assert propose([name for name in names if int(name[-5]) % 4 % 3]) is None
+    unordered = [name for name in names if int(name[-5]) % 4 % 3]
+    assert propose([name.replace("z", "") for name in unordered]) is None
+    # The letter says that it numbers slices.
+    pattern = propose(unordered)
+    assert pattern is not None
+    assert (pattern.in_order, pattern.word) == (None, "z")
+
+
+@pytest.mark.parametrize(
+    ("form", "evidence"),
+    [
+        (
+            "p{:02}_z{:02}.png",
+            "the word 'z', which numbers slices, is in nearly all names, and the last numbers of "
+            "100 % of the files follow each other in a group",
+        ),
+        ("sub-{}_{}.png", "the word 'sub', which numbers patients, is in nearly all names, and"),
+        ("p{}_{}.png", "the last numbers of 100 % of the files follow each other in a group"),
+    ],
+)
+def test_the_evidence_is_printed_and_nothing_is_grouped(
+    tmp_path: Path, form: str, evidence: str
+) -> None:
+    listed = tmp_path / "list.csv"
+    rows = [f"{name},{'ab'[place % 2]}" for place, name in enumerate(numbered(form, 6, 4))]
+    listed.write_text("\n".join(["path,label", *rows]))
+    manifest = read_manifest(listed)
+    (unknown, proposal, option) = summarise_patients(manifest).lines
+    assert unknown.startswith("patients: unknown")
+    assert evidence in proposal
+    assert option.startswith("if these are patients, use this option")
+    assert not any(image.patient for image in manifest.images)
 
 
 def names_of(source: Path) -> tuple[list[str], list[str]]:

@@ -150,11 +150,11 @@ class _Header:
     def _checked_shape(self) -> tuple[tuple[int, int, int], int]:
         sides = [int(side) for side in self._fields.get_data_shape()]
         # A single slice may have fewer axes than a volume.
-        first, second, third, *others = [*sides, 1, 1, 1][: max(3, len(sides))]
+        first, second, third, *repeats = [*sides, 1, 1, 1][: max(3, len(sides))]
         if len(sides) < 2 or min(sides) < 1:
             text = " x ".join(map(str, sides)) or "no"
             raise ImageError(f"NIfTI of {text} voxels, which is no volume")
-        return (first, second, third), prod(others)
+        return (first, second, third), prod(repeats)
 
     def _check(self) -> None:
         colours = self.dtype.names == ("R", "G", "B")

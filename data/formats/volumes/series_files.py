@@ -63,12 +63,12 @@ def series_of(path: str | os.PathLike[str]) -> SeriesFile | None:
     folder = folder or "."
     # A folder may hold thousands of files, and this is asked for each: only those of one series are
     # looked at each time. The time of the folder changes when a file is added.
-    found, states = _files_in(folder, Path(folder).stat().st_mtime_ns)
-    files = found[name].files if name in found else (name,)
+    by_file, states = _files_in(folder, Path(folder).stat().st_mtime_ns)
+    files = by_file[name].files if name in by_file else (name,)
     if any(_state(Path(folder, file)) != states.get(file) for file in files):
         _files_in.cache_clear()
-        found, _ = _files_in(folder, Path(folder).stat().st_mtime_ns)
-    return found.get(name)
+        by_file, _ = _files_in(folder, Path(folder).stat().st_mtime_ns)
+    return by_file.get(name)
 
 
 @lru_cache(maxsize=4)
@@ -102,7 +102,7 @@ def find_series(folder: str) -> dict[str, SeriesFile]:
         member = _member(path)
         if member is not None:
             members[member.uid, member.patient].append(member)
-    found: dict[str, SeriesFile] = {}
+    by_file: dict[str, SeriesFile] = {}
     for files_of_uid in members.values():
         names = tuple(member.name for member in files_of_uid)
         volumes = [_volume(folder, files) for files in _parallel(files_of_uid)]
@@ -110,8 +110,8 @@ def find_series(folder: str) -> dict[str, SeriesFile]:
         first = next((volume.files[0] for volume in volumes if volume), names[0])
         # Files at one place are a film; or their tags were invented, and are the same in all files.
         if len({member.position for member in files_of_uid}) > 1:
-            found |= {name: SeriesFile(first, names, by_name.get(name)) for name in names}
-    return found
+            by_file |= {name: SeriesFile(first, names, by_name.get(name)) for name in names}
+    return by_file
 
 
 @dataclass(frozen=True, slots=True)
