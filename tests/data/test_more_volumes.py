@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from freezeframe import ImageError, ManifestError, read_image
 from freezeframe.data.formats.image_file import open_image
+from freezeframe.data.formats.volumes import tiff_pages
 from freezeframe.data.formats.volumes.placement import place_frames
 from freezeframe.data.formats.volumes.volume import scale_volume
 from freezeframe.data.groups import patient_digest
@@ -398,6 +400,28 @@ def test_pages_of_bigtiff_in_any_byte_order(tmp_path: Path, order: str, big: boo
     path = tmp_path / "v.tif"
     tifffile.imwrite(path, pages, byteorder=order, bigtiff=big, photometric="minisblack")
     assert (slices_of(path, 3) == scale_volume(pages)).all()
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_deep_colours_of_pages_in_planes_and_not(
+    tmp_path: Path, planar: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    pages = noise(3, 8, 9, 3, dtype=np.uint16) * 4
+    pages[:, 0, 0] = 1023
+    stored = pages if planar == "contig" else pages.transpose(0, 3, 1, 2)
+    path = tmp_path / "v.tif"
+    tifffile.imwrite(path, stored, photometric="rgb", planarconfig=planar)
+    for index in range(3):
+        assert (read_image(f"{path}#{index}") == pages[index] >> 2).all()
+    # Only pages in planes need a copy of the file each, and have a limit of its size.
+    monkeypatch.setattr(tiff_pages, "MAX_COPIED_BYTES", 1)
+    os.utime(path, (0, 0))
+    if planar == "contig":
+        assert read_image(f"{path}#1").shape == (8, 9, 3)
+    else:
+        with pytest.raises(ImageError, match="with more pages in planes than fit"):
+            read_image(f"{path}#1")
 
 
 def test_pages_in_folders_and_lists(tmp_path: Path) -> None:

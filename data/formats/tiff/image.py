@@ -1,4 +1,4 @@
-"""Pillow's TIFF image with two additions: its layout, and a view of its raw bytes."""
+"""Pillow's TIFF image with additions: its layout, other pages, and a view of its raw bytes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from PIL.TiffImagePlugin import TiffImageFile
 
 from .layout import BITS, EXTRA, PHOTOMETRIC, SAMPLE_FORMAT, SAMPLES, SampleLayout
+from .pages import PageFile
 
 _DISGUISES = {
     "L": (1, (8,)),
@@ -19,18 +20,19 @@ _DISGUISES = {
 
 
 class TiffImage(TiffImageFile):
-    """The first page of a TIFF file.
+    """A page of a TIFF file.
 
     Attributes:
         layout: layout of the samples in the file.
         stored_mode: Pillow's mode; a type such as "float64" if Pillow has none.
     """
 
-    def __init__(self, data: bytes, mode: str = "", raw_mode: str = "") -> None:
+    def __init__(self, data: bytes, place: int = 0, mode: str = "", raw_mode: str = "") -> None:
         """Open a file.
 
         Args:
             data: its content.
+            place: byte at which the directory of the page begins; 0 for the first page.
             mode: mode of `samples.RAW_MODES` in which the raw bytes are read; "" for the file's.
             raw_mode: raw mode of the same table.
 
@@ -39,7 +41,7 @@ class TiffImage(TiffImageFile):
         """
         self._raw = (mode, raw_mode)
         self.stored_mode = ""
-        super().__init__(BytesIO(data))
+        super().__init__(PageFile(data, place) if place else BytesIO(data))
 
     def _setup(self) -> None:
         self.layout = SampleLayout.from_tags(self.tag_v2)

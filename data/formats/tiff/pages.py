@@ -6,6 +6,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 from .layout import (
@@ -122,12 +123,28 @@ def find_pages(data: bytes) -> list[Page]:
     return pages
 
 
-def page_first(data: bytes, page: Page) -> bytes:
-    """Return a file whose first page is a given page of another file."""
-    changed = bytearray(data)
-    order, big = _form(data)
-    struct.pack_into(order + ("Q" if big else "I"), changed, 8 if big else 4, page.place)
-    return bytes(changed)
+class PageFile(BytesIO):
+    """The content of a TIFF file whose head points to a page of it, as if it were the first.
+
+    A file of many pages would otherwise be copied for each.
+
+    Args:
+        data: content of the file, which is not copied.
+        place: byte at which the directory of the page begins.
+    """
+
+    def __init__(self, data: bytes, place: int) -> None:
+        super().__init__(data)
+        order, big = _form(data)
+        start = 8 if big else 4
+        self._head = data[:start] + struct.pack(order + ("Q" if big else "I"), place)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read bytes, those of the changed head first."""
+        start = self.tell()
+        block = super().read(size)
+        changed = self._head[start : start + len(block)]
+        return changed + block[len(changed) :] if changed else block
 
 
 def _form(data: bytes) -> tuple[str, bool]:

@@ -21,13 +21,18 @@ from .pages import count_pages, plane_page
 
 @dataclass(frozen=True)
 class TiffReader(PillowReader):
-    """Reader of TIFF files."""
+    """Reader of TIFF files.
 
+    Attributes:
+        place: byte at which the directory of the page begins that is read; 0 for the first page.
+    """
+
+    place: int = 0
     plugin: str = "Tiff"
     applies_orientation: bool = True
 
     def decode(self, data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
-        """Decode the first page of a TIFF file; see `PillowReader.decode`.
+        """Decode the page of a TIFF file; see `PillowReader.decode`.
 
         Raises:
             ImageError: the image is too large or hostile, or its samples are of a kind that is not
@@ -43,18 +48,18 @@ class TiffReader(PillowReader):
         if layout.planar and layout.photometric in GREY and not any(layout.extra):
             # The first plane is an image by itself, of any depth.
             first = extract(plane=0, photometric=layout.photometric)
-            return self.decode(first, max_pixels=max_pixels)
+            return TiffReader().decode(first, max_pixels=max_pixels)
         layout.check()
         if layout.planar:
             single = replace(layout, n_samples=1, extra=(), planar=False)
             pages = (extract(plane=plane, photometric=1) for plane in range(_n_useful(layout)))
-            channels = [_channels(page, single)[0] for page in pages]
+            channels = [_channels(page, single, 0)[0] for page in pages]
         else:
-            channels = _channels(data, layout)
+            channels = _channels(data, layout, self.place)
         return np.require(_to_rgb(channels, layout), np.uint8, ["C", "O", "W"])
 
     def levels(self, data: bytes, *, max_pixels: int) -> NDArray[Any]:
-        """Decode the first page without scaling it.
+        """Decode the page without scaling it.
 
         Returns:
             Grey levels as stored, of shape (height, width); uint8 RGB of shape (height, width, 3)
@@ -70,7 +75,7 @@ class TiffReader(PillowReader):
         deep = layout.photometric in GREY and not layout.has_alpha and not layout.planar
         if deep and not layout.for_pillow:
             layout.check()
-            grey = _channels(data, layout)[0]
+            grey = _channels(data, layout, self.place)[0]
             return -grey.astype(np.float64) if layout.photometric == 0 else grey
         rgb = self.decode(data, max_pixels=max_pixels)
         return np.ascontiguousarray(rgb[..., 0]) if mode in ("1", "L") else rgb
@@ -80,6 +85,11 @@ class TiffReader(PillowReader):
         with self._open(data) as image:
             return str(image.stored_mode)
 
+    def is_planar(self, data: bytes) -> bool:
+        """Return True if the samples of the page are in planes; then decoding copies the file."""
+        with self._open(data) as image:
+            return bool(image.layout.planar)
+
     def frames(self, data: bytes) -> int:
         """Count the pages, without masks and smaller copies of other pages."""
         return count_pages(data)
@@ -87,7 +97,7 @@ class TiffReader(PillowReader):
     def _open(self, data: bytes) -> Any:
         from .image import TiffImage
 
-        return TiffImage(data)
+        return TiffImage(data, self.place)
 
 
 def _n_useful(layout: SampleLayout) -> int:
@@ -95,15 +105,20 @@ def _n_useful(layout: SampleLayout) -> int:
     return min(layout.n_samples, layout.n_colours + layout.has_alpha)
 
 
-def _channels(data: bytes, layout: SampleLayout) -> list[NDArray[Any]]:
+def _channels(data: bytes, layout: SampleLayout, place: int) -> list[NDArray[Any]]:
     """Read the samples of a page that is not in planes.
+
+    Args:
+        data: content of the file.
+        layout: the page's layout.
+        place: see `TiffReader`.
 
     Returns:
         An array of shape (height, width) for each sample of a pixel.
     """
     from .image import TiffImage
 
-    pixels = pixel_bytes(partial(TiffImage, data), layout.n_samples * layout.bits // 8)
+    pixels = pixel_bytes(partial(TiffImage, data, place), layout.n_samples * layout.bits // 8)
     # libtiff, which decompresses, returns the byte order of this machine.
     samples = pixels.view(layout.dtype)
     if layout.compression == UNCOMPRESSED:

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import ImageError
-from ..tiff.pages import find_pages, page_first
+from ..tiff.pages import find_pages
 from ..tiff.reader import TiffReader
-from .volume import Scale, VolumeHeader, check_slices, check_volume
+from .volume import MAX_SLICES, Scale, VolumeHeader, check_slices, check_volume
 
 MAX_COPIED_BYTES = 2**35
-"""Limit of the bytes of a file times its pages: each page is decoded from a copy of the file."""
+"""Limit of the bytes of a file times its pages in planes, each of which needs a copy of it."""
 
 
 class TiffPages:
@@ -32,8 +32,8 @@ class TiffPages:
         ((height, width),) = sizes
         shape = (len(pages), height, width)
         check_volume(shape, 1)
-        if len(pages) * len(data) > MAX_COPIED_BYTES:
-            raise ImageError(f"TIFF of {len(pages)} pages in {len(data)} bytes, which are too many")
+        if len(pages) > MAX_SLICES:
+            raise ImageError(f"TIFF of {len(pages)} pages, more than the limit of {MAX_SLICES}")
         return VolumeHeader(shape, has_axes=False)
 
     def mode(self, data: bytes) -> str:
@@ -50,8 +50,13 @@ class TiffPages:
         assert header is not None
         check_slices(header.shape, max_pixels)
         stack: NDArray[Any] | None = None
+        copied = 0
         for place, page in enumerate(find_pages(data)):
-            levels = TiffReader().levels(page_first(data, page), max_pixels=max_pixels)
+            reader = TiffReader(place=page.place)
+            copied += len(data) if reader.is_planar(data) else 0
+            if copied > MAX_COPIED_BYTES:
+                raise ImageError(f"TIFF of {len(data)} bytes with more pages in planes than fit")
+            levels = reader.levels(data, max_pixels=max_pixels)
             if stack is None:
                 # The type is known now, and pages of 8 bytes a pixel may be too much.
                 check_volume(header.shape, levels.itemsize * levels[0, 0].size)
