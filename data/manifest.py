@@ -26,9 +26,9 @@ from .lists.folder_tree import read_folder_tree
 from .lists.image_list import GROUP_COLUMN, PATIENT_COLUMN, ListedImage, read_image_list
 from .lists.labels import check_classes, labels_from_masks
 from .lists.patients import compile_expression, matching_part, patients_in_files
+from .lists.skipped import skipped_lines
 from .lists.volume_slices import BLANK_VOLUME, expand_volumes
 from .output.csv import csv_line, defuse
-from .output.skipped import skipped_lines
 from .output.slice_choice import SliceChoice
 from .output.terminal import printable
 from .splits import Split

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...data.lists.skipped import skipped_lines
 from ...data.output.options import check_idle
-from ...data.output.skipped import skipped_lines
 from ...data.output.terminal import printable
 from ...errors import FreezeframeError
 

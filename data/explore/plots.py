@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..output.terminal import printable
+from ..output.figures import COLOURS, short_name
 from .image_size import Side, density
 from .summary import ClassSummary
 
@@ -19,28 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
-"""Colours that the colour-blind can distinguish, too (Okabe and Ito).
-
-The last one is for all classes without a colour of their own.
-"""
-
 OTHER_CLASSES = "other classes"
 
 MOST_BARS = 30
 """Most classes in a plot with a bar for each."""
 
 _TEXT_COLOUR = "#333333"
-
-
-def png(figure: Figure) -> bytes:
-    """Return the PNG file of a figure."""
-    file = BytesIO()
-    # Class names may be in scripts that the font lacks; matplotlib would warn of each letter.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    return file.getvalue()
 
 
 def plot_balance(classes: Sequence[ClassSummary]) -> Figure:
@@ -168,7 +150,7 @@ def _by_class(axes: Axes, readable: pd.DataFrame, column: str, bins: Any) -> Non
         for number, name in enumerate(names)
     ]
     axes.hist(
-        values, bins=bins, stacked=True, color=colours, label=[_short_name(name) for name in names]
+        values, bins=bins, stacked=True, color=colours, label=[short_name(name) for name in names]
     )
 
 
@@ -179,7 +161,7 @@ def _shares_by_class(axes: Axes, readable: pd.DataFrame, column: str, bins: Any)
         colour = COLOURS[-1] if name == OTHER_CLASSES else COLOURS[number]
         # In per cent of the class, so that small classes are as visible as large ones.
         weights = np.full(len(values), 100 / len(values))
-        axes.hist(values, bins, weights=weights, color=colour, alpha=0.3, label=_short_name(name))
+        axes.hist(values, bins, weights=weights, color=colour, alpha=0.3, label=short_name(name))
         axes.hist(values, bins, weights=weights, color=colour, histtype="step", linewidth=1.2)
 
 
@@ -201,7 +183,7 @@ def _by_frequency(values: pd.Series[str]) -> list[str]:
 
 def _name_rows(axes: Axes, labels: Sequence[str]) -> None:
     """Write the names of classes beside their bars."""
-    axes.set_yticks(range(len(labels)), [_short_name(label) for label in labels])
+    axes.set_yticks(range(len(labels)), [short_name(label) for label in labels])
     axes.grid(visible=False, axis="y")
 
 
@@ -237,9 +219,3 @@ def _legend(figure: Figure, axes: Axes) -> None:
     figure.legend(
         handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False
     )
-
-
-def _short_name(label: str) -> str:
-    """Return a class name for matplotlib: short, on one line, and not taken for a formula."""
-    text = printable(str(label))
-    return (text if len(text) <= 28 else f"{text[:14]}…{text[-13:]}").replace("$", r"\$")

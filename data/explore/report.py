@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..manifest import listing_lines
 from ..output import html as pages
 from ..output.csv import csv_line
+from ..output.figures import png
 from ..output.reports import ReportFolder
 from ..output.terminal import NOT_DEFINED, decimals, percent
 from . import plots
@@ -96,11 +97,11 @@ def _cell(value: Any) -> str:
 def _plots(exploration: Exploration) -> Iterator[tuple[str, str, bytes]]:
     """Yield title, file name and content of each plot."""
     readable = exploration.readable
-    yield "Classes", "classes.png", plots.png(plots.plot_balance(exploration.classes))
+    yield "Classes", "classes.png", png(plots.plot_balance(exploration.classes))
     sizes = plots.plot_sizes(readable, exploration.sides)
-    yield "Heights and widths", "sizes.png", plots.png(sizes)
-    yield "Formats and modes", "formats.png", plots.png(plots.plot_kinds(readable))
-    yield "Brightness and contrast", "brightness.png", plots.png(plots.plot_light(readable))
+    yield "Heights and widths", "sizes.png", png(sizes)
+    yield "Formats and modes", "formats.png", png(plots.plot_kinds(readable))
+    yield "Brightness and contrast", "brightness.png", png(plots.plot_light(readable))
 
 
 def _sheets(exploration: Exploration) -> Iterator[tuple[str, str, bytes]]:

@@ -17,8 +17,8 @@ from ..formats.regular_file import file_sha256, open_regular
 from ..formats.table import HEAD_BYTES, has_image_ending, image_kind
 from ..formats.unread import read_formats, unread_reason
 from ..output.encodings import name_problem
-from ..output.skipped import skipped_sentence
 from .folder_layout import FolderLayout, find_layout
+from .skipped import skipped_sentence
 
 _FILES_TRIED = 5
 _LABELS_NOTE = "classes are those that the files name; --layout class takes the folders"

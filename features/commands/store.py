@@ -124,8 +124,8 @@ def export(
     pending, Parquet in the metadata freezeframe_pending), and the exit code is 1. An archive holds
     everything; `freezeframe store restore` makes a working store from it.
     """
-    from ..export import export as export_store
-    from ..export import is_archive
+    from ..exports.export import export as export_store
+    from ..exports.export import is_archive
     from ..store import FeatureStore
 
     opened = FeatureStore(path)
@@ -149,6 +149,47 @@ def export(
             "export again with --overwrite"
         )
     _print_pending(opened)
+
+
+@store.command("map")
+@STORE
+@click.option("--layer", metavar="NAME", help="Layer of the features; by default the deepest.")
+@click.option(
+    "--pooling",
+    type=click.Choice(["flat", "avg", "max"]),
+    default="avg",
+    show_default=True,
+    help="Pooling of the features.",
+)
+@click.option(
+    "--output",
+    default="map",
+    show_default=True,
+    type=FILE,
+    help="Folder for map.png and map.csv.",
+)
+def draw_store_map(path: Path, layer: str | None, pooling: str, output: Path) -> None:
+    """Draw the images of STORE, by default features.h5, so that similar ones are close.
+
+    Each point is an image, placed by the first two principal components of its features. Some
+    images are drawn. Clusters of one class, of one scanner or of one patient become visible.
+    """
+    from ...data.output.figures import png
+    from ...data.output.reports import ReportFolder
+    from ..exports.feature_map import MAP_COLUMNS, draw_map, feature_map, map_csv
+    from ..store import FeatureStore
+
+    opened = FeatureStore(path)
+    folder = ReportFolder(output, "store map", {"map.csv": MAP_COLUMNS})
+    folder.check(["map.csv", "map.png"], [])
+    # Layers are in the order of the network.
+    chosen = layer or list(opened.layers)[-1]
+    places = feature_map(opened, chosen, pooling=pooling)
+    folder.write("map.csv", map_csv(opened, places))
+    picture = folder.write("map.png", png(draw_map(opened, places)))
+    left_out = opened.n_done - len(places.rows)
+    note = f", a random sample; {left_out} are left out" * bool(left_out)
+    click.echo(printable(f"{picture}: {counted(len(places.rows), 'image')} by {chosen}{note}"))
 
 
 @store.command()

@@ -28,7 +28,7 @@ from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
 from freezeframe.features.archive.restoration import restore
 from freezeframe.features.copies.merge import merge
-from freezeframe.features.export import export
+from freezeframe.features.exports.export import export
 
 from ..conftest import MakeStore
 

@@ -16,7 +16,7 @@ from freezeframe import FeatureStore, StoreError
 from freezeframe.data.output.capacity import FREE_BYTES
 from freezeframe.features.archive.compression import Decoder, compression
 from freezeframe.features.archive.restoration import restore
-from freezeframe.features.export import export
+from freezeframe.features.exports.export import export
 from freezeframe.features.layout import Extent
 from freezeframe.features.new_store import create_store
 from freezeframe.features.store_lock import store_lock

@@ -12,8 +12,8 @@ import pytest
 
 from freezeframe import FeatureStore, ParameterError
 from freezeframe.data.output.capacity import FREE_BYTES
-from freezeframe.features import export as exporting
-from freezeframe.features.export import export
+from freezeframe.features.exports import export as exporting
+from freezeframe.features.exports.export import export
 
 from ..conftest import MakeStore
 from .stores import LABELS, call, damage

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from freezeframe import FeatureStore
-from freezeframe.features.export import export
+from freezeframe.features.exports.export import export
 from freezeframe.features.hdf5_file import DeferredErrorFile
 from freezeframe.features.rows.pooling import pool
 
@@ -237,7 +237,7 @@ def test_as_a_shell_runs_it(make_store: MakeStore) -> None:
 NOISY = """
 import os
 from freezeframe.__main__ import main
-from freezeframe.features import export
+from freezeframe.features.exports import export
 
 write = export._write_npz
 def write_and_print(*arguments):

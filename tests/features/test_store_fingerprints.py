@@ -41,7 +41,7 @@ from freezeframe.features import layout
 from freezeframe.features.archive.restoration import restore
 from freezeframe.features.copies.copying import copy_rows
 from freezeframe.features.copies.merge import merge
-from freezeframe.features.export import export
+from freezeframe.features.exports.export import export
 from freezeframe.features.index import read_layout
 from freezeframe.features.layout import STORE_FORMAT_VERSION
 from freezeframe.features.new_store import create_store

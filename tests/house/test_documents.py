@@ -19,7 +19,7 @@ PAGES = sorted(
     for path in REPOSITORY.rglob("*.md")
     if not any(part.startswith(".") or part in ("demo", "build") for part in path.parts)
 )
-STORE_COMMANDS = ("info", "verify", "export", "restore", "merge", "diff")
+STORE_COMMANDS = ("info", "verify", "map", "export", "restore", "merge", "diff")
 
 
 def anchors_of(page: Path) -> set[str]:

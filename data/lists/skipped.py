@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import PurePath
 
-from .terminal import counts_by_name
+from ..output.terminal import counts_by_name
 
 MAX_PATHS = 3
 """Skipped files that a line names for each reason."""

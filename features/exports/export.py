@@ -11,12 +11,12 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.output.capacity import check_free
-from ..data.output.files import new_file
-from ..data.output.terminal import Progress
-from ..errors import MissingExtraError, ParameterError, StoreError
-from .index import begins_as_store
-from .store import FeatureStore
+from ...data.output.capacity import check_free
+from ...data.output.files import new_file
+from ...data.output.terminal import Progress
+from ...errors import MissingExtraError, ParameterError, StoreError
+from ..index import begins_as_store
+from ..store import FeatureStore
 
 EXPORT_FORMATS = {"npz": ".npz", "parquet": ".parquet", "archive": ".h5"}
 """Formats, and the ending of a file's name that selects the format."""
@@ -95,7 +95,7 @@ def export(
             _write_parquet(store, unfinished, layer, pooling or "avg", progress)
         else:
             # Loads h5py, which the other formats do not need.
-            from .archive.archive import write_archive
+            from ..archive.archive import write_archive
 
             write_archive(store, unfinished, progress)
 

@@ -1,0 +1,1 @@
+"""Exports of a store: files for other programs, and a map of its images."""
