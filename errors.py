@@ -107,7 +107,7 @@ class LockWarning(FreezeframeWarning):
 
 
 class CacheWarning(FreezeframeWarning):
-    """A warning that caches go to a temporary folder."""
+    """A warning that a temporary folder takes the place of the user's own."""
 
 
 class WorkerWarning(FreezeframeWarning):

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..errors import FreezeframeError, ParameterError
-from .output.cache_folder import cache_place
+from .output.cache_folder import data_place
 
 KEY_VARIABLE = "FREEZEFRAME_PATIENT_KEY"
 """Environment variable with the path of a key file, for machines that share a key."""
@@ -26,7 +26,7 @@ _KEY_ID_DIGITS = 8
 def patient_key() -> bytes:
     """Return the key of this user; the first call ever makes its file.
 
-    The file is `patient-key` in the user's cache folder, with mode 600, or the one that
+    The file is `patient-key` in the user's folder of data, with mode 600, or the one that
     `FREEZEFRAME_PATIENT_KEY` names. Digests of two keys cannot be compared.
 
     Raises:
@@ -36,14 +36,15 @@ def patient_key() -> bytes:
     key = existing_key()
     if key is not None:
         return key
-    place = cache_place("patient-key")
+    place = data_place("patient-key")
     try:
         _make_key(place)
         return _read_key(place)
     except OSError as error:
         raise FreezeframeError(
-            f"{place}: the key of patients' digests cannot be kept ({error.strerror or error}); "
-            f"name a key file in {KEY_VARIABLE}, or use --ignore-patient-ids"
+            f"{place}: cannot be written ({error.strerror or error}), and PatientIDs are hidden "
+            f"by the key in it; set {KEY_VARIABLE} to a file of {LEAST_KEY_BYTES} random bytes, "
+            "or give --ignore-patient-ids: patients are then unknown"
         ) from None
 
 
@@ -54,7 +55,7 @@ def existing_key() -> bytes | None:
         ParameterError: the file that `FREEZEFRAME_PATIENT_KEY` names cannot be used.
     """
     named = os.environ.get(KEY_VARIABLE)
-    place = Path(named).absolute() if named else cache_place("patient-key")
+    place = Path(named).absolute() if named else data_place("patient-key")
     try:
         return _read_key(place)
     except FileNotFoundError:

@@ -67,6 +67,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """Read and write nothing in the user's home: each worker of pytest has a cache of its own."""
     base = tmp_path_factory.getbasetemp()
     monkeypatch.setenv("XDG_CACHE_HOME", str(base / "cache"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(base / "own"))
     monkeypatch.setenv("KERAS_HOME", str(base / "keras"))
     # Caches go to a temporary folder if a test makes the cache folder useless.
     monkeypatch.setattr(tempfile, "tempdir", str(base))

@@ -1,4 +1,4 @@
-"""The folder of all caches, into which only its user can write."""
+"""The user's folders of caches and of data, into which only this user can write."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import stat
 import tempfile
 import warnings
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -30,19 +31,38 @@ def cache_place(name: str) -> Path:
     """
     from platformdirs import user_cache_dir
 
+    return _own_place(user_cache_dir, name, "XDG_CACHE_HOME")
+
+
+def data_place(name: str) -> Path:
+    """Return the path of a file that cannot be made again; its folder is created.
+
+    The folder is `freezeframe` in the user's folder of data, on Linux `$XDG_DATA_HOME` or
+    `~/.local/share`, which nobody empties to save space. Without it, see `cache_place`.
+
+    Args:
+        name: name of the file in the folder.
+    """
+    from platformdirs import user_data_dir
+
+    return _own_place(user_data_dir, name, "XDG_DATA_HOME")
+
+
+def _own_place(folder_of: Callable[[str], str], name: str, variable: str) -> Path:
+    """Return a path in the user's folder, or else in a temporary one, with a warning."""
     try:
-        folder = Path(user_cache_dir("freezeframe"))
+        folder = Path(folder_of("freezeframe"))
     except RuntimeError:
         folder = Path("~")
     # Older versions of platformdirs return a relative path if there is no home.
     if not folder.is_absolute():
-        return _fallback("this user has no home folder") / name
+        return _fallback("this user has no home folder", variable) / name
     place = folder / name
     if problem := _distrust(folder):
-        return _fallback(f"{folder}: no folder for caches ({problem})") / name
+        return _fallback(f"{folder}: cannot be used ({problem})", variable) / name
     # An image of a container may hold caches in a folder that is read-only when it runs.
     if not (_is_writable(folder) or place.exists()):
-        return _fallback(f"{folder}: no folder for new caches (it cannot be written)") / name
+        return _fallback(f"{folder}: cannot be written", variable) / name
     return place
 
 
@@ -67,22 +87,22 @@ def _is_writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK | os.X_OK)
 
 
-def _fallback(problem: str) -> Path:
+def _fallback(problem: str, variable: str) -> Path:
     """Return a temporary folder instead, and warn."""
     try:
         folder = _temporary_folder()
     except OSError:
         warnings.warn(
-            f"{problem}, and no temporary folder can be written; set XDG_CACHE_HOME",
+            f"{problem}, and no temporary folder can be written; set {variable}",
             CacheWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
         # Nothing can be written below this file, so no other user can plant anything there.
         return Path(os.devnull) / "freezeframe"
     warnings.warn(
-        f"{problem}; caches go to {folder}, set XDG_CACHE_HOME to keep them elsewhere",
+        f"{problem}; {folder} is used instead, set {variable} to choose another folder",
         CacheWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
     return folder
 

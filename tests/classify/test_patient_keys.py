@@ -21,9 +21,10 @@ from freezeframe.__main__ import cli
 from freezeframe.classify.prediction.predictor import Predictor
 from freezeframe.classify.task.relatives import UNKNOWN, relatives
 from freezeframe.classify.task.task import make_task
+from freezeframe.data import patient_key as patient_key_file
 from freezeframe.data.fingerprints import fingerprint
 from freezeframe.data.groups import patient_digest
-from freezeframe.data.output.cache_folder import cache_place
+from freezeframe.data.output.cache_folder import cache_place, data_place
 from freezeframe.data.patient_key import KEY_VARIABLE, existing_key, patient_key
 
 from ..conftest import MakeStore
@@ -37,6 +38,7 @@ CLEAR = [f"HN4711-{number}" for number in range(12)] + ["DOE^JANE", "19630517"]
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "own"))
 
 
 def run(*arguments: object) -> Result:
@@ -126,7 +128,7 @@ def test_the_key_is_made_once_and_for_its_user_alone(tmp_path: Path) -> None:
     digests = {process.communicate()[0].strip() for process in started}
     # Processes that start together agree on one key.
     assert digests == {patient_digest("p07")}
-    place = cache_place("patient-key")
+    place = data_place("patient-key")
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
     assert [path.name for path in place.parent.iterdir()] == ["patient-key"]
     # The digest is neither a plain one nor that of another key.
@@ -134,10 +136,19 @@ def test_the_key_is_made_once_and_for_its_user_alone(tmp_path: Path) -> None:
     assert patient_digest("p07", b"k" * 32) != patient_digest("p07", b"l" * 32)
 
 
+def test_a_key_outlives_the_caches(tmp_path: Path) -> None:
+    """Users delete caches to save space; digests of two keys cannot be compared."""
+    digest = patient_digest("p07")
+    cache_place("demo").touch()
+    shutil.rmtree(tmp_path / "cache")
+    patient_key_file._read_key.cache_clear()
+    assert patient_digest("p07") == digest
+
+
 def test_machines_can_share_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_VARIABLE, write_key(tmp_path / "shared", "k"))
     assert patient_key() == existing_key() == b"k" * 40
-    assert not (tmp_path / "cache").exists()
+    assert not (tmp_path / "own").exists()
 
 
 @pytest.mark.parametrize(
@@ -278,7 +289,7 @@ def test_a_merged_store_of_two_keys_parts_no_patients(
 
 def test_a_key_that_cannot_be_kept_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "freezeframe.data.patient_key.cache_place", lambda name: Path("no/folder") / name
+        "freezeframe.data.patient_key.data_place", lambda name: Path("no/folder") / name
     )
-    with pytest.raises(FreezeframeError, match="no/folder/patient-key: the key of patients' dig"):
+    with pytest.raises(FreezeframeError, match="no/folder/patient-key: cannot be written"):
         patient_digest("p07")

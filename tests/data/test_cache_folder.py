@@ -58,8 +58,8 @@ def test_commands_work_without_a_home(
     place = temporary / f"freezeframe-{os.getuid()}"
     lines = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
     assert lines == [
-        f"warning: this user has no home folder; caches go to {place}, set XDG_CACHE_HOME to keep "
-        "them elsewhere"
+        f"warning: this user has no home folder; {place} is used instead, set XDG_CACHE_HOME to "
+        "choose another folder"
     ]
     assert {path.name for path in place.iterdir()} >= {f"inspected-{CACHE_VERSION}.sqlite"}
     assert place.stat().st_mode & 0o777 == 0o700
@@ -71,9 +71,11 @@ def test_a_home_that_cannot_be_written_is_replaced(
     # A file in the way: tests may run as root, who may write into every folder.
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    first = warned_folder(r"file/freezeframe: no folder for caches \(Not a directory\); caches go")
+    first = warned_folder(
+        r"file/freezeframe: cannot be used \(Not a directory\); /.* is used instead"
+    )
     assert first.parent == temporary
-    assert warned_folder("caches go to") == first
+    assert warned_folder("is used instead") == first
 
 
 def test_a_read_only_folder_keeps_its_caches(
@@ -86,7 +88,7 @@ def test_a_read_only_folder_keeps_its_caches(
     # For root every folder can be written.
     monkeypatch.setattr(os, "access", lambda path, mode: path != folder and access(path, mode))
     assert cache_place("demo") == folder / "demo"
-    with pytest.warns(CacheWarning, match="no folder for new caches"):
+    with pytest.warns(CacheWarning, match="freezeframe: cannot be written; .* is used instead"):
         assert cache_place("mnn/new").is_relative_to(temporary)
 
 
