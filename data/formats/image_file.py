@@ -182,7 +182,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
 
 def read_mask(path: str | os.PathLike[str]) -> NDArray[np.bool_]:
-    """Read a mask: a file, or a slice of a volume.
+    """Read a mask: a file, a slice of a volume, or the mask in a MATLAB file.
 
     A pixel belongs to the mask if it is not 0. Formats with losses blur the edge, so there it
     belongs to it from half of the largest level on.
@@ -199,11 +199,15 @@ def read_mask(path: str | os.PathLike[str]) -> NDArray[np.bool_]:
             return _series_slice(file, mark_inside).pixels()[..., 0] > 0
         if name is not None:
             return SliceFile(_volume(file, mark_inside), name).pixels()[..., 0] > 0
-        opened = WholeFile(read_image_bytes(file))
-        levels = opened.pixels()[..., 0]
+        data = read_image_bytes(file)
+        row = find_format(data[:HEAD_BYTES])
+        if row is not None and row.read_mask is not None:
+            with decoder_guard(row.name):
+                return row.read_mask(data)
+        levels = decode_image(data)[..., 0]
     except (ImageError, OSError, ValueError, MemoryError) as error:
         raise ImageError(f"{printable(os.fspath(path))}: {error_reason(error)}") from error
-    least = levels.max() / 2 if opened.kind in _LOSSY else 0
+    least = levels.max() / 2 if row is not None and row.name in _LOSSY else 0
     return levels > least
 
 

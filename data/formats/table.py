@@ -22,6 +22,7 @@ from .volumes.matlab import (
     MATLAB_MAGIC,
     MatlabReader,
     read_matlab_label,
+    read_matlab_mask,
     read_matlab_patient,
 )
 from .volumes.nifti import NIFTI_MAGIC, NiftiReader, begin_of_gzip
@@ -72,6 +73,8 @@ class ImageFormat:
         gzipped: True if files may be compressed by gzip as a whole.
         read_label: function of a file's content that returns the name of its class; None for
             formats without classes. Then `read_patient_id` gets the whole content, too.
+        read_mask: function of a file's content that returns the mask in it, of shape (height,
+            width); None for formats whose masks are pictures.
     """
 
     name: str
@@ -83,6 +86,7 @@ class ImageFormat:
     volumes: VolumeReader | None = None
     gzipped: bool = False
     read_label: Callable[[bytes], str] | None = None
+    read_mask: Callable[[bytes], NDArray[np.bool_]] | None = None
 
     def matches(self, head: bytes) -> bool:
         """Return True if a file with these first bytes is of this format."""
@@ -165,6 +169,7 @@ IMAGE_FORMATS = (
         MatlabReader(),
         read_patient_id=read_matlab_patient,
         read_label=read_matlab_label,
+        read_mask=read_matlab_mask,
     ),
 )
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from freezeframe import ImageError, ManifestError, read_image
-from freezeframe.data.formats.image_file import open_image
-from freezeframe.data.formats.volumes import tiff_pages
+from freezeframe.data.formats.image_file import open_image, read_mask
+from freezeframe.data.formats.volumes import tiff_pages, volume
 from freezeframe.data.formats.volumes.placement import place_frames
 from freezeframe.data.formats.volumes.volume import scale_volume
 from freezeframe.data.groups import patient_digest
@@ -424,6 +424,29 @@ def test_deep_colours_of_pages_in_planes_and_not(
             read_image(f"{path}#1")
 
 
+@pytest.mark.parametrize(
+    ("module", "limit", "value", "message"),
+    [
+        (tiff_pages, "MAX_SLICES", 2, "TIFF of 3 pages, more than the limit of 2"),
+        (volume, "MAX_VOXELS", 188, "3 x 7 x 9 voxels of 1 bytes are more than the limit"),
+        # The bytes of a pixel are known from the first page.
+        (volume, "MAX_VOLUME_BYTES", 377, "3 x 7 x 9 voxels of 2 bytes are more than the limit"),
+    ],
+)
+def test_pages_have_the_limits_of_volumes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    limit: str,
+    value: int,
+    message: str,
+) -> None:
+    path = save_pages(tmp_path / "v.tif", list(noise(3, 7, 9, dtype=np.uint16)))
+    monkeypatch.setattr(module, limit, value)
+    with pytest.raises(ImageError, match=message):
+        read_image(f"{path}#1")
+
+
 def test_pages_in_folders_and_lists(tmp_path: Path) -> None:
     for label in ("a", "b"):
         (tmp_path / label).mkdir()
@@ -448,7 +471,9 @@ def cjdata(path: Path, levels: NDArray[Any], label: float = 2, patient: str = "1
         group["label"] = np.array([[float(label)]])
         group["PID"] = np.array([[ord(letter)] for letter in patient], np.uint16)
         group["image"] = levels.T
-        group["tumorMask"] = np.zeros_like(levels.T, np.uint8)
+        mask = np.zeros_like(levels, np.uint8)
+        mask[1, 2:5] = 1
+        group["tumorMask"] = mask.T
     with path.open("r+b") as content:
         content.write(
             b"MATLAB 7.3 MAT-file, Platform: PCWIN64, Created on: x".ljust(124) + b"\0\2IM"
@@ -469,8 +494,9 @@ def test_matlab_files_name_their_class_and_patient(tmp_path: Path) -> None:
     assert manifest.notes == (
         "classes are those that the files name; --layout class takes the folders",
     )
-    picture = read_image(tmp_path / manifest.images[0].path)
-    assert (picture[..., 0] == scale_volume(levels)).all()
+    path = tmp_path / manifest.images[0].path
+    assert (read_image(path)[..., 0] == scale_volume(levels)).all()
+    assert np.argwhere(read_mask(path)).tolist() == [[1, 2], [1, 3], [1, 4]]
     assert not any(facts.reason for facts in inspect_images(manifest, cache=False))
     chosen = read_manifest(tmp_path, layout="class", least_classes=1)
     assert chosen.classes == {"part_1-766": 3}
@@ -488,6 +514,8 @@ def test_strange_matlab_files_are_one_line(tmp_path: Path) -> None:
         ("PID", None, "its cjdata has no PID"),
         ("image", {"shape": (8, 9), "external": secret}, "its image is no dataset"),
         ("image", {"shape": (2**20, 2**20), "chunks": True}, "its image has 1099511627776 values"),
+        ("PID", {"shape": (10**6,)}, "its PID has 1000000 values"),
+        ("image", {"shape": (0, 9)}, "its image has 0 values"),
     ]
     for name, dataset, reason in changes:
         path.write_bytes(content)
@@ -497,12 +525,25 @@ def test_strange_matlab_files_are_one_line(tmp_path: Path) -> None:
                 file["cjdata"].create_dataset(name, dtype="u1", **dataset)
         with pytest.raises(ImageError, match=reason):
             read_image(path)
-    path.write_bytes(content)
-    with h5py.File(path, "r+") as file:
-        del file["cjdata/image"]
-        file["cjdata/image"] = h5py.ExternalLink("b.h5", "x")
-    with pytest.raises(ImageError, match="its cjdata has no image"):
-        read_image(path)
+    links: list[tuple[str, Any]] = [
+        ("cjdata/image", h5py.ExternalLink(str(tmp_path / "other.mat"), "cjdata/image")),
+        ("cjdata/image", h5py.SoftLink("/cjdata/tumorMask")),
+        ("cjdata", h5py.ExternalLink(str(tmp_path / "other.mat"), "cjdata")),
+    ]
+    (tmp_path / "other.mat").write_bytes(content)
+    layout = h5py.VirtualLayout((8, 9), "u1")
+    layout[:] = h5py.VirtualSource(str(tmp_path / "other.mat"), "cjdata/image", (8, 9))
+    links.append(("cjdata/image", layout))
+    for name, link in links:
+        path.write_bytes(content)
+        with h5py.File(path, "r+") as file:
+            del file[name]
+            if isinstance(link, h5py.VirtualLayout):
+                file.create_virtual_dataset(name, link)
+            else:
+                file[name] = link
+        with pytest.raises(ImageError, match=r"cjdata has no image|is no dataset|no cjdata"):
+            read_image(path)
     path.write_bytes(content[:700])
     with pytest.raises(ImageError, match="MATLAB file that cannot be decoded"):
         read_image(path)

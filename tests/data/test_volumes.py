@@ -30,7 +30,12 @@ from freezeframe.__main__ import cli
 from freezeframe.data.formats.image_file import open_image, read_mask
 from freezeframe.data.formats.volumes import memory, nifti
 from freezeframe.data.formats.volumes.slice_path import split_slice
-from freezeframe.data.formats.volumes.volume import Orientation, scale_volume, take_slice
+from freezeframe.data.formats.volumes.volume import (
+    Orientation,
+    check_volume,
+    scale_volume,
+    take_slice,
+)
 from freezeframe.data.inspection.facts import frames_lines
 from freezeframe.data.inspection.inspect import inspect_images
 from freezeframe.data.manifest import read_manifest
@@ -169,6 +174,27 @@ def test_a_volume_without_directions_is_refused(tmp_path: Path) -> None:
             Orientation.from_affine(np.diag([1.0, number, 1.0]))
     with pytest.raises(ImageError, match="two axes in one direction"):
         Orientation.from_affine(np.array([[1.0, 1, 0], [0, 0, 0], [0, 0, 1]]) + 1e-9)
+
+
+def test_headers_with_impossible_codes_are_read_as_nibabel_reads_them(tmp_path: Path) -> None:
+    voxels = noise(4, 5, 6)
+    image = nib.Nifti1Image(voxels, np.array([[0, -2, 0, 0], [3, 0, 0, 0], [0, 0, 1, 0], [0] * 4]))
+    for fields in (
+        {"sform_code": -7},
+        {"sform_code": 0, "pixdim": [1, -2, 0, 3, 0, 0, 0, 0]},
+        {"sform_code": 0, "qform_code": 99},
+        {"sform_code": 0, "qform_code": 1, "pixdim": [0, 2, -2, 3, 0, 0, 0, 0]},
+    ):
+        content = bytearray(image.to_bytes())
+        header = nib.Nifti1Header(content[:348], check=False)
+        for name, value in fields.items():
+            header[name] = value
+        content[:348] = header.binaryblock
+        (tmp_path / "v.nii").write_bytes(content)
+        seen = nib.as_closest_canonical(nib.load(tmp_path / "v.nii"))
+        expected = np.asarray(seen.dataobj)[::-1, ::-1].transpose(2, 1, 0)
+        pictures = [read_image(f"{tmp_path / 'v.nii'}#{index}")[..., 0] for index in range(6)]
+        assert (np.stack(pictures) == expected).all(), fields
 
 
 # Scaling
@@ -495,6 +521,27 @@ def test_masks_that_fit_no_image_are_an_error(tmp_path: Path) -> None:
 
 
 # Strange files
+
+
+@pytest.mark.parametrize(
+    ("shape", "voxel_bytes"),
+    [((2**14, 2**7, 2**7), 5), ((2**14 + 1, 2**7, 2**7), 1), ((2**7, 2**7, 2**14 + 1), 1)],
+)
+def test_limits_of_voxels_and_bytes(shape: tuple[int, int, int], voxel_bytes: int) -> None:
+    check_volume((2**14, 2**7, 2**7), 4)
+    with pytest.raises(ImageError, match="more than the limit of 268435456 voxels or 1073741824 b"):
+        check_volume(shape, voxel_bytes)
+
+
+def test_a_volume_of_too_many_slices_has_no_images(tmp_path: Path) -> None:
+    for n in (2**14, 2**14 + 1):
+        save(tmp_path / str(n) / "a" / "v.nii", np.zeros((1, 1, n), np.uint8))
+    choice = SliceChoice("every:10000")
+    whole = read_manifest(tmp_path / str(2**14), least_classes=1, choice=choice)
+    assert [image.path for image in whole.images] == ["a/v.nii#0", "a/v.nii#10000"]
+    refused_set = read_manifest(tmp_path / str(2**14 + 1), least_classes=1, choice=choice)
+    (facts,) = inspect_images(refused_set, cache=False)
+    assert facts.reason == "a volume of 16385 slices, more than the limit of 16384"
 
 
 def raw(shape: tuple[int, ...] = (4, 5, 6), voxels: bytes | None = None, **fields: Any) -> bytes:

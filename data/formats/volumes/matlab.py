@@ -66,6 +66,11 @@ def read_matlab_patient(data: bytes) -> str:
     return str(_file(data)["patient"])
 
 
+def read_matlab_mask(data: bytes) -> NDArray[np.bool_]:
+    """Return the mask of the tumour in a file, of shape (height, width)."""
+    return np.asarray(_file(data, "tumorMask")["levels"] != 0)
+
+
 def read_matlab_label(data: bytes) -> str:
     """Return the class that a file names.
 
@@ -83,16 +88,16 @@ class _Process:
 
     def __init__(self) -> None:
         self._process: PipedProcess | None = None
-        self._files: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
+        self._files: OrderedDict[tuple[bytes, str], dict[str, Any]] = OrderedDict()
         self._lock = threading.Lock()
         atexit.register(self.close)
 
-    def ask(self, data: bytes) -> dict[str, Any]:
-        """Return the facts and levels of a file; the latest ones are remembered."""
-        key = hashlib.sha256(data).digest()
+    def ask(self, data: bytes, dataset: str) -> dict[str, Any]:
+        """Return the facts of a file and the levels of a dataset; the latest are remembered."""
+        key = (hashlib.sha256(data).digest(), dataset)
         with self._lock:
             if key not in self._files:
-                self._files[key] = self._read(data)
+                self._files[key] = self._read(data, dataset)
             while len(self._files) > _REMEMBERED:
                 self._files.popitem(last=False)
             return self._files[key]
@@ -103,12 +108,12 @@ class _Process:
             self._process.close()
             self._process = None
 
-    def _read(self, data: bytes) -> dict[str, Any]:
+    def _read(self, data: bytes, dataset: str) -> dict[str, Any]:
         if self._process is None:
             self._process = PipedProcess(matlab_process.__name__)
         try:
             with self._process.time_limit(FILE_SECONDS):
-                self._process.send({"bytes": len(data)}, data)
+                self._process.send({"bytes": len(data), "dataset": dataset}, data)
                 answer = self._process.read_message()
                 content = self._process.read_content(answer["bytes"])
         except WorkerDiedError as error:
@@ -123,5 +128,5 @@ class _Process:
 _process = _Process()
 
 
-def _file(data: bytes) -> dict[str, Any]:
-    return _process.ask(data)
+def _file(data: bytes, dataset: str = "image") -> dict[str, Any]:
+    return _process.ask(data, dataset)

@@ -3,9 +3,10 @@
 A damaged or hostile HDF5 file can crash the library or make it loop, so it is opened in this
 process only. `matlab.py` runs it as `python -m` and exchanges JSON with it, one message a line:
 
-    <- {"bytes": 524000}              and so many bytes, the content of a file
+    <- {"bytes": 524000, "dataset": "image"}    and so many bytes, the content of a file
     -> {"label": 2, "patient": "100360", "dtype": "int16", "shape": [512, 512], "bytes": 524288}
-                                      and so many bytes, the image; or {"error": reason, "bytes": 0}
+                                                and so many bytes, the dataset;
+                                                or {"error": reason, "bytes": 0}
 
 The program ends at the end of its input.
 """
@@ -31,14 +32,18 @@ MATLAB_MEMORY_BYTES = 4 * 2**30
 _MOST_LETTERS = 200
 
 
-def read_cjdata(content: bytes) -> tuple[dict[str, Any], bytes]:
+def read_cjdata(content: bytes, dataset: str) -> tuple[dict[str, Any], bytes]:
     """Read the group `cjdata` of a file.
 
+    Args:
+        content: the content of the file.
+        dataset: "image", or "tumorMask", which has the same size.
+
     Returns:
-        The message that describes the image, and its bytes.
+        The message that describes the dataset, and its bytes.
 
     Raises:
-        ValueError: the file has another layout, or its image is too large.
+        ValueError: the file has another layout, or the dataset is too large.
     """
     import h5py
 
@@ -46,9 +51,9 @@ def read_cjdata(content: bytes) -> tuple[dict[str, Any], bytes]:
         if not isinstance(file.get("cjdata", getlink=True), h5py.HardLink):
             raise ValueError("it has no cjdata")
         group = file["cjdata"]
-        image = _dataset(group, "image", MOST_PIXELS)
+        image = _dataset(group, dataset, MOST_PIXELS)
         if image.ndim != 2 or image.dtype.kind not in "iuf" or image.dtype.itemsize > 8:
-            raise ValueError(f"its image is {image.dtype} of shape {image.shape}")
+            raise ValueError(f"its {dataset} is {image.dtype} of shape {image.shape}")
         # MATLAB stores columns one after another.
         levels: NDArray[Any] = np.ascontiguousarray(image[()].T)
         letters = _dataset(group, "PID", _MOST_LETTERS)[()].ravel().tolist()
@@ -79,10 +84,11 @@ def _dataset(group: Any, name: str, most: int) -> Any:
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer requests until there are no more."""
     for line in requests:
-        content = requests.read(json.loads(line)["bytes"])
+        request = json.loads(line)
+        content = requests.read(request["bytes"])
         image = b""
         try:
-            answer, image = read_cjdata(content)
+            answer, image = read_cjdata(content, request["dataset"])
         # Damaged files make HDF5 raise nearly every class of exception.
         except Exception as error:
             answer = {"error": str(error) or type(error).__name__, "bytes": 0}

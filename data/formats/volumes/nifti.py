@@ -9,6 +9,7 @@ References:
 from __future__ import annotations
 
 import gzip
+import logging
 import zlib
 from io import BytesIO
 from math import prod
@@ -31,6 +32,12 @@ MAX_NIFTI_HEADER = 2**24
 
 _GZIP = b"\x1f\x8b\x08"
 _BLOCK_BYTES = 2**20
+
+_SILENT = logging.getLogger(__name__)
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
+_NO_ERROR = 1000
+"""Level above those of nibabel's findings: what cannot be corrected is found out later."""
 
 
 def begin_of_gzip(head: bytes, n_bytes: int) -> bytes:
@@ -121,6 +128,8 @@ class _Header:
         self.shape, self.n_volumes = self._checked_shape()
         self.start = int(self._fields.get_data_offset())
         self._check()
+        # Codes and sides of voxels that are impossible become those that nibabel itself takes.
+        self._fields.check_fix(logger=_SILENT, error_level=_NO_ERROR)
 
     @property
     def n_voxels(self) -> int:
