@@ -10,6 +10,7 @@ import click
 
 from ...data.output.options import (
     Number,
+    check_slices_idle,
     class_options,
     group_options,
     layout_option,
@@ -99,6 +100,7 @@ def audit(
     from ...data.audit.audit import audit as audit_sets
     from ...data.audit.report import AUDIT_FILES, report_folder, write_report
     from ...data.duplicates.pairs import THRESHOLD
+    from ...features.index import begins_as_store
     from ..task.image_sets import feature_pairs
 
     if cosine is None and layer is not None:
@@ -108,6 +110,8 @@ def audit(
     # This check comes before the images are read, which may take minutes.
     folder = report_folder(output)
     folder.check(AUDIT_FILES, paths)
+    if all(path.is_file() and begins_as_store(path) for path in paths):
+        check_slices_idle()
     sets = _read(
         paths,
         group_column=group_column,

@@ -426,6 +426,11 @@ class TestCommand:
         assert "1 same bytes, 1 same pixels" in process.stdout, process.stderr
         process = run("audit", *stores, "--output", tmp_path / "out", "--cosine", "0.01")
         assert "5 of 5 images of tested also occur" in process.stdout
+        process = run("audit", *stores, "--output", tmp_path / "out", "--slices", "content")
+        assert process.returncode == 2
+        assert "--slices: has no effect on stores, which have their images already" in (
+            process.stderr
+        )
 
     def test_an_old_store_is_refused_with_advice(self, tmp_path: Path) -> None:
         golden = Path(__file__).parents[1] / "golden" / "store-v1.h5"

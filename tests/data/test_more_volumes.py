@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from freezeframe import ImageError, ManifestError, read_image
-from freezeframe.data.formats.image_file import open_image, read_mask
+from freezeframe.data.formats.image_file import open_image, read_mask, read_volume_header
 from freezeframe.data.formats.volumes import tiff_pages, volume
 from freezeframe.data.formats.volumes.placement import place_frames
 from freezeframe.data.formats.volumes.volume import scale_volume
@@ -123,6 +123,7 @@ def test_grey_levels_of_frames_pass_their_slopes(tmp_path: Path) -> None:
     (tmp_path / "v.dcm").write_bytes(content)
     levels = pictures * np.array([1, 2, 0.5], np.float32)[:, None, None]
     assert (slices_of(tmp_path / "v.dcm", 3) == scale_volume(levels)).all()
+    pictures[1, 2:4, 5] = 7
     content = enhanced(
         pictures, AXIAL, positions, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=7
     )
@@ -362,8 +363,9 @@ def test_a_claim_of_many_frames_is_refused(tmp_path: Path, n: int) -> None:
     pictures = noise(2, 6, 8)
     content = enhanced(pictures, AXIAL, [[0, 0, 0], [0, 0, 1]], NumberOfFrames=n)
     (tmp_path / "v.dcm").write_bytes(content)
-    with pytest.raises(ImageError, match="are more than the limit of"):
-        read_image(tmp_path / "v.dcm#1")
+    for read in (read_image, lambda _: read_volume_header(tmp_path / "v.dcm")):
+        with pytest.raises(ImageError, match="are more than the limit of"):
+            read(tmp_path / "v.dcm#1")
 
 
 # TIFF

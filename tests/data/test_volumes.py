@@ -482,6 +482,9 @@ def test_labels_come_from_masks_of_volumes(tmp_path: Path) -> None:
     assert read_manifest(source, choice=choice).classes == {"negative": 16, "positive": 8}
     inside = read_mask(f"{tmp_path / 'masks' / 'a/p0.nii.gz'}#2")
     assert np.argwhere(inside).tolist() == [[3, 4], [3, 5]]
+    # As a picture, the same file is scaled.
+    picture = read_image(f"{tmp_path / 'masks' / 'a/p0.nii.gz'}#2")
+    assert picture[3, 4:6, 0].tolist() == [0, 255]
 
 
 def test_labels_come_from_masks_of_pictures(tmp_path: Path) -> None:
@@ -554,7 +557,7 @@ def raw(shape: tuple[int, ...] = (4, 5, 6), voxels: bytes | None = None, **field
     for name, value in fields.items():
         header[name] = value
     if voxels is None:
-        voxels = bytes(int(np.prod(shape)))
+        voxels = bytes(int(np.prod(shape[:3])))
     return bytes(header.binaryblock) + bytes(4) + voxels
 
 
@@ -570,6 +573,7 @@ def raw(shape: tuple[int, ...] = (4, 5, 6), voxels: bytes | None = None, **field
         (gzip.compress(raw(), mtime=0)[:-8] + bytes(8), "NIfTI that cannot be decoded: CRC check"),
         (raw((4, 5, 6, 0)), "NIfTI of 4 x 5 x 6 x 0 voxels, which is no volume"),
         (raw((7,)), "NIfTI of 7 voxels, which is no volume"),
+        (raw((4, 5, 6, 32767, 32767)), "x 32767 x 32767 voxels, which is no volume"),
         (raw((4, 0, 6)), "NIfTI of 4 x 0 x 6 voxels, which is no volume"),
         (raw((4, -5, 6), b""), "NIfTI of 4 x -5 x 6 voxels, which is no volume"),
         (raw((2000, 2000, 2000), b""), "are more than the limit of 268435456 voxels"),

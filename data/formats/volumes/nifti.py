@@ -30,6 +30,9 @@ NIFTI_MAGIC = (
 MAX_NIFTI_HEADER = 2**24
 """Limit of the bytes before the voxels: the header and its extensions."""
 
+MAX_REPEATS = 2**20
+"""Limit of the volumes in a file; the axes of version 2 may claim more than any integer holds."""
+
 _GZIP = b"\x1f\x8b\x08"
 _BLOCK_BYTES = 2**20
 
@@ -160,7 +163,7 @@ class _Header:
         sides = [int(side) for side in self._fields.get_data_shape()]
         # A single slice may have fewer axes than a volume.
         first, second, third, *repeats = [*sides, 1, 1, 1][: max(3, len(sides))]
-        if len(sides) < 2 or min(sides) < 1:
+        if len(sides) < 2 or min(sides) < 1 or prod(repeats) > MAX_REPEATS:
             text = " x ".join(map(str, sides)) or "no"
             raise ImageError(f"NIfTI of {text} voxels, which is no volume")
         return (first, second, third), prod(repeats)
