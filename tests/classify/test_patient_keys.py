@@ -25,7 +25,7 @@ from freezeframe.data import patient_key as patient_key_file
 from freezeframe.data.fingerprints import fingerprint
 from freezeframe.data.groups import patient_digest
 from freezeframe.data.output.cache_folder import cache_place, data_place
-from freezeframe.data.patient_key import KEY_VARIABLE, existing_key, patient_key
+from freezeframe.data.patient_key import KEY_VARIABLE, existing_key, key_id, patient_key
 
 from ..conftest import MakeStore
 
@@ -131,6 +131,10 @@ def test_the_key_is_made_once_and_for_its_user_alone(tmp_path: Path) -> None:
     place = data_place("patient-key")
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
     assert [path.name for path in place.parent.iterdir()] == ["patient-key"]
+    # The name of the key shows no part of it.
+    key = patient_key()
+    assert key_id(key) not in key.hex()
+    assert key_id(key) not in key.decode()
     # The digest is neither a plain one nor that of another key.
     assert hashlib.sha256(b"p07").hexdigest()[:16] not in digests.pop()
     assert patient_digest("p07", b"k" * 32) != patient_digest("p07", b"l" * 32)
