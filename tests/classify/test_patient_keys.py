@@ -131,6 +131,10 @@ def test_the_key_is_made_once_and_for_its_user_alone(tmp_path: Path) -> None:
     place = data_place("patient-key")
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
     assert [path.name for path in place.parent.iterdir()] == ["patient-key"]
+    # A process that comes late replaces no key.
+    content = place.read_bytes()
+    patient_key_file._make_key(place)
+    assert place.read_bytes() == content
     # The name of the key shows no part of it.
     key = patient_key()
     assert key_id(key) not in key.hex()
