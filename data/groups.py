@@ -184,16 +184,11 @@ class GroupNames:
         A PatientID of a file is known by its digest only. So a name in a list is compared by its
         digests, too: that of this user's key, and the one without a key of earlier versions.
         """
-        common = self._common_names()
-        # Sets without patients need no key.
-        key = existing_key() if any(map(_any_clear, common)) else None
-        keys: dict[str, frozenset[str]] = {}
-        rows = []
-        for names in common:
-            for name in names - keys.keys():
-                keys[name] = _keys_of(name, key)
-            rows.append(frozenset[str]().union(*(keys[name] for name in names)))
-        return rows
+        return _compared_by(self._common_names())
+
+    def patient_keys(self) -> list[frozenset[str]]:
+        """Return the names of each image's patient, and their digests; see `common_keys`."""
+        return _compared_by([set(split_names(text)) for text in self.patient_names()])
 
     def incomparable(self, reference: GroupNames) -> list[bool]:
         """Return True for each image whose patients cannot be compared with all of the reference.
@@ -247,6 +242,19 @@ class GroupNames:
 def _any_clear(names: Collection[str]) -> bool:
     """Return True if one of the names is no digest."""
     return not all(map(is_digest, names))
+
+
+def _compared_by(rows: Sequence[set[str]]) -> list[frozenset[str]]:
+    """Return the texts that the names of each row are compared by."""
+    # Sets without names in the clear need no key.
+    key = existing_key() if any(map(_any_clear, rows)) else None
+    keys: dict[str, frozenset[str]] = {}
+    compared = []
+    for names in rows:
+        for name in names - keys.keys():
+            keys[name] = _keys_of(name, key)
+        compared.append(frozenset[str]().union(*(keys[name] for name in names)))
+    return compared
 
 
 def _keys_of(name: str, key: bytes | None) -> frozenset[str]:

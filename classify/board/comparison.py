@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.groups import PATIENTS_RISK
-from ..scores.clean import enough, have, leak_text
+from ..scores.clean import enough, has_missing_class, have, leak_text, missing_classes
 from ..scores.evaluation import Evaluation
 from ..scores.grades import risk_lines
 from ..scores.metric_names import BY_PATIENT, CLEAN, is_by_patient, metric_of, plain_metric
@@ -37,6 +37,7 @@ class RunPair:
         run_ids: run ids of both.
         grades: grade of each run's scores, see `grade_text`.
         n: number of compared images, or patients; a clean metric has fewer than the test set.
+        unit: what is compared: "image", "patient" or "group".
         leaking: number of test images with a relative in each run's training.
         unknown: number of test images whose relatives in each run's training are unknown.
         difference: of a metric, first minus second.
@@ -49,6 +50,7 @@ class RunPair:
     run_ids: tuple[str, str]
     grades: tuple[str, str]
     n: int
+    unit: str
     leaking: tuple[int, int]
     unknown: tuple[int, int]
     difference: Difference
@@ -160,6 +162,7 @@ def _pairs(
             run_ids=(runs[a].run_id, runs[b].run_id),
             grades=(test_set.grades[a], test_set.grades[b]),
             n=len(predictions[0].y),
+            unit=evaluations[0].unit,
             leaking=(leaking[a], leaking[b]),
             unknown=(unknown[a], unknown[b]),
             difference=difference,
@@ -189,16 +192,27 @@ def comparison_warnings(runs: Sequence[NamedRun], shared: Sequence[SharedTestSet
         for name, evaluation in zip(names_of(runs), evaluations, strict=True):
             warnings.append(leak_text(evaluation, where, f"the training images of {name}"))
             warnings.append(_unknown_text(evaluation, where, name))
-        clean = _clean_for_all(evaluations)
-        if not enough(evaluations[0].predictions, clean):
-            n_clean = int(clean.sum())
-            warnings.append(
-                f"{n_clean} of {len(clean)} test images of {where} {have(n_clean)} no relative in "
-                "the training of any run, as far as is known: too few to compare"
-            )
+        warnings.append(_few_clean_text(evaluations, where))
         warnings.append(_grades_text(names_of(runs), test_set.grades, where))
     warnings += risk_lines([grade for test_set in shared for grade in test_set.grades])
     return [warning for warning in warnings if warning]
+
+
+def _few_clean_text(evaluations: Sequence[Evaluation], where: str) -> str:
+    """Write that too few images are clean for all runs, or too few of a class; "" if not."""
+    first = evaluations[0]
+    clean = _clean_for_all(evaluations)
+    if enough(first.predictions, clean):
+        return ""
+    n_clean = int(clean.sum())
+    text = (
+        f"{n_clean} of {len(clean)} test images of {where} {have(n_clean)} no relative in the "
+        "training of any run, as far as is known"
+    )
+    if has_missing_class(first.predictions, clean):
+        missing = [first.classes[label] for label in missing_classes(first.predictions, clean)]
+        return f"{text}, but none or too few of class {', '.join(missing)}: not compared"
+    return f"{text}: too few to compare"
 
 
 def _grades_text(names: Sequence[str], grades: Sequence[str], where: str) -> str:

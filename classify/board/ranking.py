@@ -145,8 +145,11 @@ def _test(first: Evaluation, second: Evaluation, metric: str) -> tuple[float, bo
     """Return the p-value of a difference, and True if the second is better on these images.
 
     A clean metric is compared on the images that have no relative in the training of either run;
-    the p-value is NaN if these are too few. So is a metric by patient, on such patients.
+    the p-value is NaN if these are too few. So is a metric by patient, on such patients; the
+    p-value is NaN if the runs know other patients.
     """
+    if is_by_patient(metric) and sorted(first.images()) != sorted(second.images()):
+        return NAN, False
     a = first.predictions
     b = second.like(first)
     if is_clean(metric) or is_by_patient(metric):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ...data.groups import PATIENTS_RISK
+from ...data.output.terminal import counted
 from ..scores.clean import leak_count
-from ..scores.grades import risk_lines, shown_grades
+from ..scores.grades import clean_grade, has_clean, risk_lines, shown_grades
 from ..scores.metric_names import heading, is_by_patient, is_clean
 from ..scores.roc_area import ALPHA
 from .choices import ignores_patients, is_alphabetical, is_control
@@ -65,34 +67,47 @@ def _standing_lines(ranked: Sequence[RankedRow], metric: str) -> list[str]:
                 "; or too few images are clean for both runs, "
                 "or the best has the worse score on them"
             )
+        if is_by_patient(metric):
+            reason += "; or the runs know other patients"
         lines.append(f"?  not tested against the best: {reason}")
     return lines
 
 
 def _grade_lines(ranked: Sequence[RankedRow], metric: str) -> list[str]:
     """Explain the grades, and clean scores."""
-    counts = [leak_count(place.row) for place in ranked]
-    any_leaking = any(count for count, _ in counts)
-    any_unknown = any(more for _, more in counts)
-    grades = {grade for place in ranked for grade in shown_grades(place.row)}
+    rows = [place.row for place in ranked]
     lines = []
-    if any_leaking:
+    if any(leak_count(row)[0] for row in rows):
         lines.append(
             "leaking: test images have a relative among the training images; a score on them says "
             "nothing about unseen images"
         )
-    if any_unknown:
+    if any(leak_count(row)[1] for row in rows):
         lines.append(
             'grade "?" or "+": unknown, or unknown for some images; older versions, and stores '
             "made by them, notice byte-identical copies only"
         )
-    if any_leaking or is_clean(metric):
+    return lines + clean_lines(rows, metric)
+
+
+def clean_lines(rows: Sequence[Mapping[str, Any]], metric: str) -> list[str]:
+    """Explain the clean scores of rows and their grade, and what parted pictures may hide.
+
+    Args:
+        rows: by column of the leaderboard.
+        metric: the first metric of their table.
+    """
+    lines = []
+    if any(leak_count(row)[0] for row in rows) or is_clean(metric):
+        grades = dict.fromkeys(clean_grade(row) for row in rows if has_clean(row))
+        text = f" (grade: {' or '.join(grades)})" if grades else ""
         lines.append(
-            'clean: on test images without such a relative; "-" if these are too few or unknown'
+            f"clean: on test images without a relative in training{text}; "
+            '"-" if these are too few or unknown'
         )
-    if any(place.row.get("clean_missing") for place in ranked):
+    if any(row.get("clean_missing") for row in rows):
         lines.append("*: too few images of some class are clean; the score is of the others alone")
-    return lines + risk_lines(grades)
+    return lines + risk_lines({grade for row in rows for grade in shown_grades(row)})
 
 
 def _choice_lines(rows: Sequence[Mapping[str, str]]) -> list[str]:
@@ -132,12 +147,12 @@ def conclusion(pair: RunPair) -> str:
 
     "on navoneel, logreg and xgboost cannot be told apart (accuracy, p = 0.410)"
     """
-    metric = heading(pair.difference.metric)
+    metric = heading(pair.difference.metric, pair.unit)
     where = f"on {pair.tested.test_set}"
     if is_clean(pair.difference.metric):
         where = f"on the {pair.n} clean images of {pair.tested.test_set}"
     if is_by_patient(pair.difference.metric):
-        where = f"on the {pair.n} patients of {pair.tested.test_set}"
+        where = f"on the {counted(pair.n, pair.unit)} of {pair.tested.test_set}"
     pair_name = f"{pair.first} and {pair.second}"
     if pair.better is None:
         return f"{where}, {pair_name} cannot be compared: {metric} has no test there"

@@ -6,12 +6,20 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from ...data.output.terminal import NOT_DEFINED, decimals, number, percent, printable
+from ...data.output.terminal import NOT_DEFINED, counted, decimals, number, percent, printable
 from ..scores.clean import leak_count
-from ..scores.grades import grade_text, row_grade
-from ..scores.metric_names import BY_PATIENT, CLEAN, heading, is_clean, metric_of
+from ..scores.grades import clean_grade, grade_text, row_grade
+from ..scores.metric_names import (
+    BY_PATIENT,
+    CLEAN,
+    heading,
+    is_by_patient,
+    is_clean,
+    metric_of,
+)
 from ..scores.metrics import SHOWN_METRICS
 from ..scores.paired_tests import Difference
 from .choices import combination_of, ignores_patients, is_alphabetical
@@ -81,9 +89,10 @@ def row_columns(
         Column("head", [printable(_head(row)) for row in rows], name=True),
         Column("features", [printable(_features(row)) for row in rows], name=True),
     ]
-    numbers = [Column(f"{heading(metric)} (95 %)", _with_intervals(rows, metric))]
-    # Without leaks, the clean score is the score itself.
-    if any(leak_count(row)[0] for row in rows) and not is_clean(metric):
+    numbers = [_metric_column(rows, metric)]
+    # Without leaks, the clean score is the score itself. Patients who leak are never scored.
+    leaks = any(leak_count(row)[0] for row in rows)
+    if leaks and not is_clean(metric) and not is_by_patient(metric):
         numbers.append(_clean_column(rows, CLEAN + metric))
     for shown in SHOWN_METRICS:
         if shown.name != metric:
@@ -106,14 +115,29 @@ def _with_intervals(rows: Sequence[Mapping[str, Any]], metric: str) -> list[str]
     return [metric_with_interval(row, metric) for row in rows]
 
 
+def _metric_column(rows: Sequence[Mapping[str, Any]], metric: str) -> Column:
+    """Return a metric with its intervals, under a heading that names its units."""
+    units = {str(row.get("patient_unit") or "patient") for row in rows}
+    unit = " or ".join(sorted(units, reverse=True))
+    cells = _starred(rows, metric, _with_intervals(rows, metric))
+    return Column(f"{heading(metric, unit)} (95 %)", cells)
+
+
 def _clean_column(rows: Sequence[Mapping[str, Any]], metric: str) -> Column:
     """Return a clean metric; "-" where too few images are clean, or where that is unknown."""
-    # A score without some class is not that of the others: a star marks it.
-    stars = [" *" * bool(row.get("clean_missing")) for row in rows]
     values = [metric_text(metric, row[metric]) for row in rows]
-    narrow = Column("clean", [value + star for value, star in zip(values, stars, strict=True)])
-    cells = [text + star for text, star in zip(_with_intervals(rows, metric), stars, strict=True)]
-    return Column(f"{heading(metric)} (95 %)", cells, keep=30, instead=narrow)
+    narrow = Column("clean", _starred(rows, metric, values))
+    return replace(_metric_column(rows, metric), keep=30, instead=narrow)
+
+
+def _starred(rows: Sequence[Mapping[str, Any]], metric: str, texts: Sequence[str]) -> Sequence[str]:
+    """Mark clean scores from which a class is missing: they are not to be compared with others."""
+    if not is_clean(metric):
+        return texts
+    return [
+        f"{text} *" if row.get("clean_missing") and text != NOT_DEFINED else text
+        for row, text in zip(rows, texts, strict=True)
+    ]
 
 
 def _grade_column(rows: Sequence[Mapping[str, Any]]) -> Column:
@@ -127,28 +151,33 @@ def patient_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
     scored = [row for row in rows if row.get("n_test_patients")]
     if not scored:
         return []
-    units = [f"{row['n_test_patients']} {row['patient_unit']}s" for row in scored]
+    units = [counted(int(row["n_test_patients"]), row["patient_unit"]) for row in scored]
     tested = [printable(f"{row['test_set']}, {row['split']}") for row in scored]
+    accuracy, area, *rates = (
+        Column(f"{metric_of(name).heading} (95 %)", _with_intervals(scored, BY_PATIENT + name))
+        for name in SHOWN_BY_PATIENT
+    )
+    # Patients with a relative in training are not scored, as images that leak are not clean.
+    grades = [clean_grade(row) or "?" for row in scored]
     return [
         Column("head", [printable(_head(row)) for row in scored], name=True),
         Column("features", [printable(_features(row)) for row in scored], keep=3, name=True),
         Column("tested on", tested, keep=5, name=True),
         Column("scored by", list(map(printable, units)), name=True),
         Column("combined by", [printable(combination_of(row)) for row in scored], keep=4),
-        *(
-            Column(f"{metric_of(name).heading} (95 %)", _with_intervals(scored, BY_PATIENT + name))
-            for name in SHOWN_BY_PATIENT
-        ),
+        accuracy,
+        replace(area, keep=6),
+        *(replace(column, keep=2) for column in rates),
+        Column("grade", grades),
     ]
 
 
 def pair_columns(pairs: Sequence[RunPair]) -> list[Column]:
     """Return columns of pairs: both scores, their difference, and p before and after adjustment."""
-    metrics = [pair.difference.metric for pair in pairs]
     firsts = [metric_text(pair.difference.metric, pair.difference.first) for pair in pairs]
     seconds = [metric_text(pair.difference.metric, pair.difference.second) for pair in pairs]
     columns = [
-        Column("metric", list(map(heading, metrics)), name=True),
+        Column("metric", [heading(pair.difference.metric, pair.unit) for pair in pairs], name=True),
         Column("A", [printable(pair.first) for pair in pairs], name=True),
         Column("B", [printable(pair.second) for pair in pairs], name=True),
         Column("of A", firsts, keep=2),

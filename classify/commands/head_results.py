@@ -19,8 +19,9 @@ from ...errors import (
     ParameterError,
 )
 from ..board.columns import as_table, fit_columns
+from ..board.sentences import clean_lines
 from ..board.tables import fitted_columns, patient_columns
-from ..scores.grades import risk_lines, row_grade
+from ..scores.grades import grade_text, risk_lines
 from .stress_results import print_stress
 
 if TYPE_CHECKING:
@@ -170,9 +171,12 @@ def _leak_message(runs: list[Run], allowed: bool) -> str:
 
 
 def _summary(row: LeaderboardRow) -> str:
-    """Write the accuracy of a row with its interval."""
+    """Write the accuracy of a row with its interval and its grade."""
     low, high = (percent(row[name]) for name in ("accuracy_low", "accuracy_high"))
-    return f"accuracy {percent(row['accuracy'])} ({low}-{high}) on {row.test_set}, {row.split}"
+    return (
+        f"accuracy {percent(row['accuracy'])} ({low}-{high}) on {row.test_set}, {row.split} "
+        f"({grade_text(row)})"
+    )
 
 
 def _print_runs(runs: list[Run], positive_by: str, curves: list[StressCurve] | None) -> None:
@@ -186,13 +190,15 @@ def _print_runs(runs: list[Run], positive_by: str, curves: list[StressCurve] | N
     if not runs:
         return
     screen = console()
-    columns = fitted_columns([row for run in runs for row in run.rows])
-    screen.print(as_table(fit_columns(columns, screen.width)))
-    by_patient = patient_columns([row for run in runs for row in run.rows])
+    rows = [row for run in runs for row in run.rows]
+    screen.print(as_table(fit_columns(fitted_columns(rows), screen.width)))
+    by_patient = patient_columns(rows)
     if by_patient:
         click.echo()
         screen.print(as_table(fit_columns(by_patient, screen.width)))
-    for line in risk_lines({row_grade(row) for run in runs for row in run.rows}):
+    # The levels of a stress test may have a grade that no row has.
+    risks = risk_lines({curve.grade for curve in curves or ()})
+    for line in dict.fromkeys([*clean_lines(rows, "accuracy"), *risks]):
         click.echo(printable(line), err=True)
     for curve in curves or ():
         print_stress(curve)

@@ -140,6 +140,8 @@ def _read_masks(folder: Path, store: FeatureStore) -> dict[str, NDArray[np.bool_
 def _print(model: FittedHead, task: Task, checks: Sequence[MapCheck], n_masks: int) -> None:
     """Print both heads side by side."""
     from ..fit.map_check import CHECK_FOLDS, CONTROL_FOLDS, is_calibrated_again
+    from ..scores.grades import risk_lines
+    from ..task.grade import fold_grade
 
     n_groups = len(np.unique(task.train.groups))
     title = (
@@ -148,6 +150,10 @@ def _print(model: FittedHead, task: Task, checks: Sequence[MapCheck], n_masks: i
         f"labels on {CONTROL_FOLDS}; maps of images that the head was not fitted on"
     )
     click.echo(printable(title))
+    grade = fold_grade(task.train)
+    click.echo(printable(f"grade: {grade or 'unknown'}"))
+    for line in risk_lines({grade}):
+        click.echo(printable(line), err=True)
     if model.head.calibration.biases and not is_calibrated_again(model.head):
         click.echo(
             "the refitted heads are not calibrated: that changes the unit of the logits, "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...data.output.terminal import console, percent, printable
+from ...data.output.terminal import console, counted, percent, printable
 from ..board.columns import Column, as_table, fit_columns
 
 if TYPE_CHECKING:
@@ -21,14 +21,19 @@ def print_stress(curve: StressCurve) -> None:
     """Print the levels as a table on standard output, and below it what they suggest."""
     screen = console()
     levels = curve.levels
+    area = Column("AUC", [percent(level.numbers("roc_auc")[0]) for level in levels])
+    areas = [_cell(level, "roc_auc") for level in levels]
     columns = [
         Column("kept together", [_name(curve, number) for number in range(len(levels))], name=True),
         Column("groups", [str(level.n_groups) for level in levels]),
         Column("largest", [str(level.largest) for level in levels]),
         Column("accuracy (95 %)", [_cell(level, "accuracy") for level in levels]),
-        Column("AUC (95 %)", [_cell(level, "roc_auc") for level in levels]),
+        Column("AUC (95 %)", areas, keep=1, instead=area),
+        Column("grade", [curve.grade or "?"] * len(levels)),
     ]
-    click.echo(printable(f"stress test of {curve.head}, {curve.n_folds} folds at each level"))
+    labels = " on shuffled labels" if curve.control else ""
+    title = f"stress test of {curve.head}{labels}, {curve.n_folds} folds at each level"
+    click.echo(printable(title))
     screen.print(as_table(fit_columns(columns, screen.width)))
     click.echo(printable(suggestion(curve)))
     click.echo(NOT_PATIENTS)
@@ -49,7 +54,11 @@ def _cell(level: StressLevel, metric: str) -> str:
 def suggestion(curve: StressCurve) -> str:
     """Say what parting look-alikes costs, and what that suggests."""
     if not curve.judged:
-        return "there are too few images for groups of look-alikes: nothing is known of them"
+        groups = counted(curve.levels[0].n_groups, "group")
+        return (
+            f"the {groups} of known relatives are too few to say what parting look-alikes costs: "
+            f"that takes clusters of them, four in each of {curve.n_folds} folds"
+        )
     cost = curve.cost("accuracy")
     points, low, high = (100 * value for value in (cost.difference, cost.low, cost.high))
     amount = (

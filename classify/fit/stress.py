@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.groups import cause_named
 from ...data.output.csv import csv_line
 from ...data.output.files import whole_file
 from ...data.output.terminal import Status
@@ -30,6 +31,7 @@ from ..scores.paired_tests import Difference, compare
 from ..scores.predictions import Predictions
 from ..scores.roc_area import area_interval
 from ..scores.weighted_metrics import point_values
+from ..task.grade import fold_grade
 from ..task.task import Task
 from .look_alikes import LookAlikes
 from .part_features import PartFeatures
@@ -80,12 +82,16 @@ class StressCurve:
         levels: at least one; the first keeps known relatives together and no more.
         judged: number of the level that says what the score depends on: the last one with at least
             `GROUPS_A_FOLD` groups in each fold. Beyond it, single clusters decide.
+        grade: grade of all levels, see `fold_grade`: clusters of look-alikes are no patients.
+        control: name of the control that the task is; "" for a real task.
     """
 
     head: str
     n_folds: int
     levels: Sequence[StressLevel]
     judged: int
+    grade: str
+    control: str = ""
 
     def cost(self, name: str) -> Difference:
         """Compare the first level with the judged one: what parting look-alikes costs.
@@ -152,19 +158,20 @@ class StressTest:
         Raises:
             FreezeframeError: there are too many images to cluster, or too few for folds.
         """
-        n_folds = self._task.n_folds or N_FOLDS
+        task = self._task
+        n_folds = task.n_folds or N_FOLDS
         status("clustering look-alikes")
-        look_alikes = LookAlikes(self._task.train)
-        splits = list(_splits(self._task, look_alikes, n_folds))
+        look_alikes = LookAlikes(task.train)
+        splits = list(_splits(task, look_alikes, n_folds))
         levels: list[StressLevel] = []
         start = time.monotonic()
-        for number, (_, groups, folds) in enumerate(splits):
+        for number, (groups, folds) in enumerate(splits):
             left = _time_left(start, number, len(splits))
             status(f"stress level {number + 1} of {len(splits)}{left}")
             levels.append(self.level(groups, folds))
-        target = GROUPS_A_FOLD * n_folds
-        judged = sum(n_clusters >= target for n_clusters, _, _ in splits) - 1
-        return StressCurve(self._head.name, n_folds, levels, max(0, judged))
+        judged = sum(level.n_groups >= GROUPS_A_FOLD * n_folds for level in levels) - 1
+        grade = fold_grade(task.train)
+        return StressCurve(self._head.name, n_folds, levels, max(0, judged), grade, task.control)
 
 
 def _time_left(start: float, n_done: int, n_levels: int) -> str:
@@ -177,30 +184,38 @@ def _time_left(start: float, n_done: int, n_levels: int) -> str:
 
 def _splits(
     task: Task, look_alikes: LookAlikes, n_folds: int
-) -> Iterator[tuple[int, NDArray[np.intp], Folds]]:
-    """Yield the number of clusters of each level, its groups and folds, the most groups first."""
-    labels = task.train.labels
-    groups = task.train.groups
+) -> Iterator[tuple[NDArray[np.intp], Folds]]:
+    """Yield the groups of each level and its folds, the most groups first.
+
+    Raises:
+        FreezeframeError: there are too few known groups for folds.
+    """
+    train = task.train
+    groups = train.groups
     # Known relatives alone: the error of too many folds is the user's to read.
-    folds: Folds = grouped_folds(labels, groups, n_folds=n_folds, seed=task.seed)
-    yield len(groups), groups, folds
-    n_known = len(np.unique(groups))
+    try:
+        with cause_named(train.store.path, train.labels, groups, train.names):
+            folds: Folds = grouped_folds(train.labels, groups, n_folds=n_folds, seed=task.seed)
+    except FreezeframeError as error:
+        raise FreezeframeError(f"--stress: {error}") from None
+    yield groups, folds
+    n_known = n_groups = len(np.unique(groups))
     target = GROUPS_A_FOLD * n_folds
     doublings = range(math.floor(math.log2(MOST_OF_BEFORE * n_known / target)), -1, -1)
-    n_groups = n_known
     for n_clusters in (target * 2**number for number in doublings):
         groups = look_alikes.groups(n_clusters)
-        folds = _folds(labels, groups, n_folds, task.seed)
+        folds = _folds(train.labels, groups, n_folds, task.seed)
         if not folds:
             break
-        yield n_clusters, groups, folds
-        n_groups = n_clusters
+        yield groups, folds
+        # Equal distances may leave fewer clusters.
+        n_groups = len(np.unique(groups))
     # The last level has as few groups as the folds allow.
     for n_clusters in range(n_folds, min(n_groups, target)):
         groups = look_alikes.groups(n_clusters)
-        folds = _folds(labels, groups, n_folds, task.seed)
+        folds = _folds(train.labels, groups, n_folds, task.seed)
         if folds:
-            yield n_clusters, groups, folds
+            yield groups, folds
             return
 
 
@@ -256,6 +271,7 @@ STRESS_FILE = "stress.csv"
 _COLUMNS = (
     *("head", "n_folds", "level", "n_groups", "largest_group"),
     *("accuracy", "accuracy_low", "accuracy_high", "roc_auc", "roc_auc_low", "roc_auc_high"),
+    "grade",
 )
 
 
@@ -269,7 +285,8 @@ def write_stress(folder: Path, curve: StressCurve) -> None:
     for number, level in enumerate(curve.levels):
         scores = [value for name in ("accuracy", "roc_auc") for value in level.numbers(name)]
         cells = [curve.head, curve.n_folds, number, level.n_groups, level.largest]
-        lines.append(csv_line([*map(str, cells), *(f"{value:.6f}" for value in scores)]))
+        numbers = [f"{value:.6f}" for value in scores]
+        lines.append(csv_line([*map(str, cells), *numbers, curve.grade]))
     path = folder / STRESS_FILE
     try:
         with whole_file(path) as temporary:

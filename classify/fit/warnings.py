@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -69,7 +70,8 @@ def _control_finding(row: LeaderboardRow) -> str:
     value, low, high = (100 * float(row[f"roc_auc{end}"]) for end in ("", "_low", "_high"))
     scored = f"AUC {value:.1f} ({low:.1f}-{high:.1f}), chance 50.0"
     where = f"{row['head']} on {row['test_set']}, {row['split']}"
-    # The comparison is False for NaN, where the area is not defined.
+    if math.isnan(low):
+        return f"{where}: no AUC, and so no comparison with chance: test images are of one class"
     if low > 50:
         return (
             f"{where}: beats chance, {scored}: it found a leak (a relative of test images in "

@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.output.terminal import counted
+from ..scores.clean import have
 from ..scores.evaluation import Evaluation
 from ..scores.metric_names import BY_PATIENT
 from ..scores.metrics import METRIC_COLUMNS, columns_of
@@ -127,6 +129,7 @@ def patient_result(evaluation: Evaluation, combined: CombinedProbabilities) -> P
         ),
         # All images of a patient are one chain, so that they have relatives or none.
         relatives=evaluation.relatives[first_images],
+        unit=units.name,
     )
     result = replace(result, evaluation=by_patient)
     return replace(result, reason=_reason(result, by_patient, len(evaluation.paths) - len(named)))
@@ -146,20 +149,24 @@ def _digests(
 
 def _reason(result: PatientResult, by_patient: Evaluation, n_unnamed: int) -> str:
     """Say which patients have no score, or a score in part; "" if there is nothing to say."""
+    unit = result.unit
     n = len(by_patient.paths)
     n_left = n - result.n_scored
     texts = []
     if n_left == n:
-        texts.append(f"all {n} {result.unit}s have a relative in training, or may have one")
+        texts.append(f"{counted(n, unit)} of {n} {have(n)} a relative in training, or may have one")
     elif n_left:
-        texts.append(f"{n_left} of {n} {result.unit}s have a relative in training and are left out")
+        texts.append(
+            f"{n_left} of {n} {unit}s {have(n_left)} a relative in training and "
+            f"{'is' if n_left == 1 else 'are'} left out"
+        )
     if n_unnamed:
-        texts.append(f"{n_unnamed} images of no known {result.unit} are left out")
+        verb = "is" if n_unnamed == 1 else "are"
+        texts.append(f"{counted(n_unnamed, 'image')} of no known {unit} {verb} left out")
     labels = np.unique(by_patient.predictions.y[by_patient.clean])
     if len(labels) == 1 and result.scored:
         n_scores = "no score by" if by_patient.predictions.positive is None else "only one score by"
-        texts.append(
-            f"all {result.n_scored} are {by_patient.classes[labels[0]]}, so that {n_scores} "
-            f"{result.unit} is defined"
-        )
+        name = by_patient.classes[labels[0]]
+        subject = f"all {result.n_scored} are" if result.n_scored > 1 else f"the only {unit} is"
+        texts.append(f"{subject} {name}, so that {n_scores} {unit} is defined")
     return "; ".join(texts)

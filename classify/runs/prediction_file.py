@@ -41,6 +41,7 @@ from ...errors import FreezeframeError, ImageError
 from ..scores.evaluation import Evaluation
 from ..scores.predictions import Predictions
 from ..task.relatives import LEVELS, UNKNOWN
+from ..task.units import GROUP, PATIENT
 
 PREDICTIONS_NAME = "predictions.csv"
 BY_PATIENT_NAME = "predictions_by_patient.csv"
@@ -139,15 +140,16 @@ def read_predictions(
         raise FreezeframeError(f"{path}: no predictions here; fit-classifier makes them") from None
     except (OSError, ImageError, ValueError, csv.Error) as error:
         raise FreezeframeError(f"{path}: cannot be read as predictions ({error})") from None
-    table = _PredictionTable(path, lines)
+    table = _PredictionTable(path, lines, by_patient=name == BY_PATIENT_NAME)
     return {test_id: table.evaluation(test_id, rows) for test_id, rows in table.rows_of.items()}
 
 
 class _PredictionTable:
     """The lines of a file of predictions by column; each cell is checked by itself."""
 
-    def __init__(self, path: Path, lines: list[list[str]]) -> None:
+    def __init__(self, path: Path, lines: list[list[str]], *, by_patient: bool) -> None:
         self.path = path
+        self._by_patient = by_patient
         header, *body = lines or [[]]
         # Names of classes are in the header, too.
         header = _restored_cells(header)
@@ -248,7 +250,14 @@ class _PredictionTable:
             predictions,
             relatives,
             self.looked_for,
+            unit=self._unit(rows[0]),
         )
+
+    def _unit(self, row: int) -> str:
+        """Return what the rows of an evaluation are: its names begin with it, "group 1" say."""
+        if not self._by_patient:
+            return "image"
+        return GROUP if self.texts["path"][row].startswith(f"{GROUP} ") else PATIENT
 
     def _repeats(self, rows: list[int]) -> list[list[int]]:
         """Return the rows of each repeat, all in the same order of images."""

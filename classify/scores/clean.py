@@ -88,16 +88,17 @@ def missing_classes(predictions: Predictions, clean: NDArray[np.bool_]) -> list[
 
 
 def has_missing_class(predictions: Predictions, clean: NDArray[np.bool_]) -> bool:
-    """Return True if there are enough clean rows, but too few of some class.
+    """Return True if there are enough clean rows of some classes, but too few of another.
 
     Examples:
         >>> predictions = Predictions.of(np.arange(30) % 2, np.full((30, 2), 0.5))
         >>> has_missing_class(predictions, predictions.y == 0)
         True
     """
-    if clean.all() or len(np.unique(predictions.groups[clean])) < LEAST_GROUPS:
-        return False
-    return bool(missing_classes(predictions, clean))
+    missing = missing_classes(predictions, clean)
+    # What is left of a missing class is not scored, so that it does not count.
+    scored = clean & ~np.isin(predictions.y, missing)
+    return bool(missing) and len(np.unique(predictions.groups[scored])) >= LEAST_GROUPS
 
 
 def _scores_of_some_classes(predictions: Predictions, clean: NDArray[np.bool_]) -> dict[str, float]:

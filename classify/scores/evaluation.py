@@ -29,6 +29,7 @@ class Evaluation:
         looked_for: True if the fit looked for all kinds of relatives; older versions noticed
             byte-identical files only.
         patients: patient of each image, "patient 1" say, "" for none; empty if all are unknown.
+        unit: what a row is, "image", or `PATIENT` or `GROUP` in an evaluation by patient.
     """
 
     test_id: str
@@ -41,6 +42,7 @@ class Evaluation:
     relatives: NDArray[np.str_]
     looked_for: bool = True
     patients: Sequence[str] = ()
+    unit: str = "image"
 
     @property
     def in_training(self) -> NDArray[np.bool_]:

@@ -34,11 +34,16 @@ def row_grade(row: Mapping[str, Any]) -> str:
     return UNKNOWN_GRADE if more else str(row.get("grade") or PICTURES_PARTED)
 
 
+def has_clean(row: Mapping[str, Any]) -> bool:
+    """Return True if a row has clean scores that are not those of all test images."""
+    # Without leaks, clean scores are those of all images.
+    return any(leak_count(row)) and not math.isnan(number(row.get("clean_accuracy", "")))
+
+
 def shown_grades(row: Mapping[str, Any]) -> set[str]:
     """Return the grades of the scores of a row: on all test images, and on the clean ones."""
     grades = {row_grade(row)}
-    # Without leaks, clean scores are those of all images.
-    if any(leak_count(row)) and not math.isnan(number(row.get("clean_accuracy", ""))):
+    if has_clean(row):
         grades.add(clean_grade(row))
     return grades
 

@@ -42,12 +42,16 @@ def metric_of(name: str) -> Metric:
     return METRIC_TABLE[plain_metric(name)]
 
 
-def heading(metric: str) -> str:
+def heading(metric: str, unit: str = "patient") -> str:
     """Return a metric's name at the head of a column and in a sentence, with its units.
+
+    Args:
+        metric: its name.
+        unit: what metrics by patient count: "patient", or "group".
 
     Examples:
         >>> heading("accuracy"), heading("clean_accuracy"), heading("patient_accuracy")
         ('accuracy', 'clean accuracy', 'accuracy by patient')
     """
-    by_patient = " by patient" * is_by_patient(metric)
+    by_patient = f" by {unit}" * is_by_patient(metric)
     return "clean " * is_clean(metric) + metric_of(metric).heading + by_patient

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ...data.output.terminal import number, printable
+from ...data.output.terminal import counted, number, printable
+from ..board.choices import combination_of
 from ..board.ranking import RankedRow, rank_rows
 from ..board.run_folders import RunFolders
 from ..board.sentences import legend, title_of_test_set
-from ..board.tables import metric_text, metric_with_interval, rank_text
+from ..board.tables import SHOWN_BY_PATIENT, metric_text, metric_with_interval, rank_text
 from ..runs.leaderboard import read_rows
 from ..runs.prediction_file import PREDICTIONS_NAME, read_predictions
 from ..scores.clean import leak_count
 from ..scores.evaluation import Evaluation
-from ..scores.grades import grade_text
+from ..scores.grades import clean_grade, grade_text
+from ..scores.metric_names import BY_PATIENT, is_clean
 from ..task.store_split import HOLD_OUT
 
 RANKED_BY = "accuracy"
-SHOWN = ("accuracy", "roc_auc", "sensitivity", "specificity", "brier")
-"""Metrics with a column of their own; each has its interval drawn."""
+SHOWN = {
+    "accuracy": "accuracy",
+    "clean_accuracy": "clean accuracy",
+    "roc_auc": "AUC",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "brier": "Brier score",
+}
+"""Metrics with a column of their own and its heading; each has its interval drawn."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,23 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class ScoresByPatient:
+    """The scores by patient of one run on one test set.
+
+    Attributes:
+        units: "12 patients", say.
+        combination: how the probabilities of a patient's images were combined.
+        grade: grade of these scores.
+        cells: scores by metric.
+    """
+
+    units: Cell
+    combination: str
+    grade: str
+    cells: dict[str, Cell]
+
+
+@dataclass(frozen=True)
 class BoardRow:
     """A row of a table: one run on one test set."""
 
@@ -51,15 +76,29 @@ class BoardRow:
     features: str
     cells: dict[str, Cell]
     leaked: Cell
+    by_patient: ScoresByPatient | None
 
 
 @dataclass(frozen=True)
 class TestSetBoard:
-    """The table of one test set."""
+    """The table of one test set, and a second one where patients are scored.
+
+    Attributes:
+        title: its name, images and classes.
+        rows: the ranked runs.
+        shown: headings of the columns of the first table, by metric.
+        notes: explanations of marks and grades.
+    """
 
     title: str
     rows: list[BoardRow]
+    shown: dict[str, str]
     notes: list[str]
+
+    @property
+    def rows_by_patient(self) -> list[BoardRow]:
+        """The rows that have scores by patient."""
+        return [row for row in self.rows if row.by_patient]
 
 
 class Leaderboard:
@@ -122,7 +161,10 @@ class Leaderboard:
 
 def _board(ranked: Sequence[RankedRow]) -> TestSetBoard:
     rows = [_row(place) for place in ranked]
-    return TestSetBoard(title_of_test_set(ranked), rows, legend(ranked, RANKED_BY))
+    # Without leaks, the clean score is the score itself.
+    leaks = any(row.leaked.value for row in rows)
+    shown = {name: text for name, text in SHOWN.items() if leaks or not is_clean(name)}
+    return TestSetBoard(title_of_test_set(ranked), rows, shown, legend(ranked, RANKED_BY))
 
 
 def _row(place: RankedRow) -> BoardRow:
@@ -136,16 +178,31 @@ def _row(place: RankedRow) -> BoardRow:
         features=printable(f"{row['layer']} {row['pooling']}"),
         cells={name: _cell(row, name) for name in SHOWN},
         leaked=Cell(grade_text(row), count),
+        by_patient=_scores_by_patient(row),
     )
 
 
-def _cell(row: Any, name: str) -> Cell:
+def _scores_by_patient(row: Mapping[str, str]) -> ScoresByPatient | None:
+    """Return the scores by patient of a row; None without any."""
+    if not row["n_test_patients"]:
+        return None
+    n = int(row["n_test_patients"])
+    return ScoresByPatient(
+        Cell(counted(n, printable(row["patient_unit"])), n),
+        printable(combination_of(row)),
+        clean_grade(row),
+        {name: _cell(row, BY_PATIENT + name) for name in SHOWN_BY_PATIENT},
+    )
+
+
+def _cell(row: Mapping[str, str], name: str) -> Cell:
     values = [number(row.get(column, "")) for column in (f"{name}_low", name, f"{name}_high")]
     # NaN means "not defined", and is in no range.
     defined = all(0 <= value <= 1 for value in values)
     value = values[1] if metric_text(name, row[name]) != "-" else ""
+    star = " *" * bool(is_clean(name) and value != "" and row["clean_missing"])
     return Cell(
-        metric_with_interval(row, name),
+        metric_with_interval(row, name) + star,
         value,
         (values[0], values[1], values[2]) if defined else None,
     )

@@ -96,7 +96,7 @@ def pages_blueprint(sources: PageSources) -> Blueprint:
     def leaderboard() -> str:
         board = sources.leaderboard
         boards = board.boards() if board else None
-        return render("leaderboard.html", boards=boards, shown=SHOWN)
+        return render("leaderboard.html", boards=boards, headings=SHOWN)
 
     def run(run_id: str, test_id: str) -> str:
         return _run_page(sources, run_id, test_id)
@@ -155,11 +155,12 @@ def _run_page(sources: PageSources, run_id: str, test_id: str) -> str:
         raise NotFound("the leaderboard has no such run")
     row, evaluation = entry
     if evaluation is None:
-        return render("run.html", row=row, evaluation=None)
+        return render("run.html", row=row, headings=SHOWN, evaluation=None)
     mistakes = confident_mistakes(evaluation)
     return render(
         "run.html",
         row=row,
+        headings=SHOWN,
         evaluation=evaluation,
         curves=class_curves(evaluation),
         matrix=confusion_matrix(evaluation),

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .part import Part
-from .relatives import UNKNOWN
+from .relatives import UNKNOWN, unknown
 
 PATIENTS_PARTED = "patients parted"
 PICTURES_PARTED = "pictures parted"
@@ -35,6 +35,11 @@ def grade(test: Part, train: Part, levels: NDArray[np.str_]) -> str:
     if not checked.all():
         return UNKNOWN_GRADE
     return parted(test, train)
+
+
+def fold_grade(train: Part) -> str:
+    """Return the grade of scores by cross-validation, whose folds cut no known relatives."""
+    return grade(train, train, unknown(train, train))
 
 
 def parted(test: Part, train: Part) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.groups import GroupNames, is_digest, patient_digest, split_names
+from ...data.groups import GroupNames
 from ...data.manifest import NAME_DIGITS
 from ...data.splits import join_groups
 from .part import Part
@@ -58,17 +58,16 @@ def units_of(part: Part) -> Units | None:
 
 def units_of_names(names: GroupNames) -> Units | None:
     """Return the units that these names make; see `units_of`."""
-    patients = names.patient_names()
-    name = PATIENT if any(patients) else GROUP
-    texts = patients if name == PATIENT else _declared_groups(names)
+    patients = names.patient_keys()
+    groups = _declared_groups(names)
+    if any(patients):
+        name, keys = PATIENT, patients
     # A group of a few related images among others is no unit that a score could be about.
-    if not (any(texts) if name == PATIENT else all(texts)):
+    elif all(groups):
+        # Unlike the name of a patient, that of a group is one text: images are grouped by it.
+        name, keys = GROUP, [frozenset({group}) for group in groups]
+    else:
         return None
-    # A patient is a digest in one file and a plain name in another.
-    keys = [
-        frozenset(text if is_digest(text) else patient_digest(text) for text in split_names(column))
-        for column in texts
-    ]
     named = np.array([bool(key) for key in keys])
     numbers = np.full(len(keys), -1, dtype=np.intp)
     numbers[named] = join_groups([key for key in keys if key])

@@ -429,6 +429,17 @@ def test_too_few_images_clean_for_all_runs_are_not_compared(tmp_path: Path) -> N
     ) in result.stderr
 
 
+def test_a_class_without_images_clean_for_all_runs_is_named() -> None:
+    def without_class(seed: int) -> Evaluation:
+        result = evaluation(seed)
+        related = np.where(result.predictions.y == 1, "bytes", "")
+        return replace(result, relatives=related)
+
+    result = compare(add("svm", without_class(0)), add("mlp", without_class(1), number=1))
+    name = evaluation(0).classes[1]
+    assert f", but none or too few of class {name}: not compared\n" in result.stderr
+
+
 def test_predictions_of_older_versions_do_not_count_as_clean(tmp_path: Path) -> None:
     old, new = evaluation(0, n=90, noise=50), evaluation(1, n=90, leaked=9)
     ids = [add("svm", old), add("mlp", new, number=1)]

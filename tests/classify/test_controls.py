@@ -177,6 +177,17 @@ def test_shuffled_labels_find_patients_that_a_split_cuts(make_store: MakeStore) 
     assert 0.2 < np.mean(changed) < 0.8
 
 
+def test_shuffled_labels_of_one_class_are_not_compared_with_chance(make_store: MakeStore) -> None:
+    n = 40
+    # The test part is one group, which keeps one label.
+    groups = [f"p{number // 2}" if number < n else "p" for number in range(2 * n)]
+    labels = ["sick" if number // 2 % 2 or number >= n else "well" for number in range(2 * n)]
+    store = make_store("a.h5", labels, groups=groups, splits=["train"] * n + ["test"] * n)
+    result = fit(store, "--control", "shuffled-labels", "--search", "none")
+    assert "test images are of one class" in result.stdout
+    assert "chance 50.0" not in result.stdout
+
+
 def test_a_control_is_marked_and_not_ranked_with_real_runs(make_store: MakeStore) -> None:
     store = make_store("a.h5", ["sick", "well"] * 30)
     fit(store, "--model", "logreg", "--cv", 3)

@@ -963,8 +963,8 @@ def test_leaks_and_random_weights_are_marked(tmp_path: Path) -> None:
     )
     assert 'grade "?"' not in shown
     assert (
-        'clean: on test images without such a relative; "-" if these are too few or unknown'
-        in shown
+        "clean: on test images without a relative in training (grade: pictures parted); "
+        '"-" if these are too few or unknown' in shown
     )
     assert "clean accuracy (95 %)" in shown
     assert re.search(

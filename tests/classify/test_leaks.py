@@ -395,10 +395,30 @@ def test_a_class_without_clean_images_is_named_and_the_others_are_scored(
     assert re.search(
         r"\(right of each class: b \d+\.\d \(\d+\.\d-\d+\.\d\) of 10, c ", result.stderr
     )
-    assert re.search(r"\) \*  ", result.stdout)
-    assert "*: too few images of some class are clean" in (
-        CliRunner().invoke(cli, ["leaderboard"]).stdout
-    )
+    clean = "clean: on test images without a relative in training (grade: pictures parted)"
+    star = "*: too few images of some class are clean"
+    for shown in (
+        result.output,
+        CliRunner().invoke(cli, ["leaderboard"]).stdout,
+        CliRunner().invoke(cli, ["leaderboard", "--sort", "clean_accuracy"]).stdout,
+    ):
+        assert re.search(r"\) \*  ", shown)
+        assert clean in shown
+        assert star in shown
+
+
+def test_what_is_left_of_a_missing_class_does_not_count() -> None:
+    """Nine groups of one class and one of the other are nine groups that could be scored."""
+    predictions = predicted(40)
+    odd = np.flatnonzero(np.arange(40) % 2)
+    assert not has_missing_class(predictions, np.isin(np.arange(40), [0, *odd[:9]]))
+    clean = np.isin(np.arange(40), [0, *odd[:10]])
+    assert has_missing_class(predictions, clean)
+    # Nor is it scored.
+    right = predictions.predicted[0] == predictions.y
+    scores = clean_scores(predictions, clean, score(predictions))
+    assert scores["clean_accuracy"] == pytest.approx(right[odd[:10]].mean())
+    assert right[0] != right[odd[:10]].mean()
 
 
 def test_a_class_of_one_group_does_not_prevent_clean_scores() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,25 @@ from click.testing import CliRunner, Result
 
 from freezeframe import FeatureStore
 from freezeframe.__main__ import cli
-from freezeframe.classify.fit.combination import choose_combination
+from freezeframe.classify.fit.combination import CombinationChoice, choose_combination
+from freezeframe.classify.heads.base import Head
 from freezeframe.classify.runs.array_file import read_header
-from freezeframe.classify.scores.patients import COMBINATIONS, combine, labels_of_patients
+from freezeframe.classify.runs.prediction_file import read_predictions
+from freezeframe.classify.scores.intervals import proportion_interval
+from freezeframe.classify.scores.patients import (
+    COMBINATIONS,
+    Combination,
+    combine,
+    labels_of_patients,
+)
 from freezeframe.classify.serve.cards import score_record
+from freezeframe.classify.task.grade import LEAKING, PATIENTS_PARTED, PICTURES_PARTED, grade
 from freezeframe.classify.task.part import Part
-from freezeframe.classify.task.relatives import near_duplicates
+from freezeframe.classify.task.relatives import UNKNOWN, near_duplicates
 from freezeframe.classify.task.units import units_of
 from freezeframe.data.fingerprints import fingerprint
 from freezeframe.data.groups import patient_digest
+from freezeframe.data.patient_key import existing_key
 
 from ..conftest import MakeStore
 
@@ -155,6 +167,24 @@ def test_the_test_part_does_not_choose_the_combination(make_store: MakeStore) ->
     assert choices[0] == choices[1]
 
 
+def test_a_fold_does_not_choose_the_combination_of_its_own_patients(
+    slices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each fold asks with the rows that its head was fitted on; the head that is kept with all."""
+    asked = []
+    real = CombinationChoice.choose
+
+    def watched(self: CombinationChoice, head: Head, rows: np.ndarray) -> Combination:
+        asked.append(len(rows))
+        return real(self, head, rows)
+
+    monkeypatch.setattr(CombinationChoice, "choose", watched)
+    fitted(slices, "--cv", 3)
+    n = 16 * N_SLICES
+    assert sum(asked[1:4]) == 2 * n
+    assert asked[0] == asked[-1] == n
+
+
 @pytest.mark.parametrize("name", COMBINATIONS)
 def test_the_combination_that_made_the_labels_is_chosen(name: str) -> None:
     rng = np.random.default_rng(4)
@@ -233,8 +263,14 @@ def test_declared_groups_take_the_place_of_patients_and_copies_do_not(
     n = 12 * N_SLICES
     volumes = [f"scan {number // N_SLICES}" for number in range(n)]
     store = make_store("a.h5", labels_of(12), groups=volumes, **pictures(n))
-    result = fitted(store, "--cv", 3)
+    result = fitted(store, "--cv", 3, "--model", "logreg", "--model", "naive-bayes")
     row = row_of()
+    runs = sorted(path.name for path in Path("runs").iterdir())
+    compared = run("compare", *runs).stdout
+    assert "accuracy by group" in compared
+    assert "on the 12 groups of" in compared
+    assert "patient" not in compared
+    assert "accuracy by group (95 %)" in run("leaderboard", "--sort", "patient_accuracy").stdout
     # A patient may have two volumes, so that patients are not known to be parted.
     assert (row.patient_unit, row.n_test_patients, row.grade) == ("group", "12", "pictures parted")
     assert "12 groups" in result.stdout
@@ -244,6 +280,22 @@ def test_declared_groups_take_the_place_of_patients_and_copies_do_not(
     copies = [f"group-{number // N_SLICES:012x}" for number in range(n)]
     assert units_of(part_of(make_store("b.h5", labels_of(12), groups=copies))) is None
     assert units_of(part_of(make_store("c.h5", labels_of(12)))) is None
+
+
+def test_the_name_of_a_group_is_one_text(make_store: MakeStore) -> None:
+    """Folds part these groups, so that they must not be taken for one."""
+    volumes = [f"brain + {number // N_SLICES}" for number in range(12 * N_SLICES)]
+    units = units_of(part_of(make_store("a.h5", labels_of(12), groups=volumes)))
+    assert units is not None
+    assert units.numbers.max() == 11
+
+
+def test_a_fit_makes_no_key(slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of a list need no digest; a home that cannot be written must not end a fit."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    fitted(slices)
+    assert row_of().n_test_patients == "12"
+    assert existing_key() is None
 
 
 def test_all_names_of_a_patient_are_one_unit(make_store: MakeStore) -> None:
@@ -277,6 +329,34 @@ def test_patients_that_leak_or_have_no_name_are_left_out(make_store: MakeStore) 
         in (result.stderr)
     )
     assert row.n_test_patients == "11"
+    lines = pd.read_csv(next(Path("runs").glob("*/predictions_by_patient.csv")))
+    right = (lines.label == lines.predicted)[lines.relative.isna()]
+    assert len(lines) - len(right) == 2
+    assert float(row.patient_accuracy) == pytest.approx(right.mean(), abs=1e-6)
+    # Their table has the grade of what is left, and the leaderboard can be ranked by it.
+    ranked = run("leaderboard", "--sort", "patient_accuracy")
+    assert ranked.exit_code == 0, ranked.output
+    for shown in (result.stdout, ranked.stdout):
+        assert re.search(r"logreg .* 11 patients .* pictures parted *\n", shown)
+
+
+def test_one_patient_and_one_image_are_named_in_the_singular(make_store: MakeStore) -> None:
+    n_train = 16 * N_SLICES
+    patients = patients_of(18)
+    patients[n_train : n_train + N_SLICES] = patients[:N_SLICES]
+    patients[-1] = ""
+    store = make_store(
+        "a.h5",
+        labels_of(18),
+        splits=["train"] * n_train + ["test"] * 2 * N_SLICES,
+        patients=patients,
+        **pictures(18 * N_SLICES),
+    )
+    result = fitted(store)
+    assert (
+        "1 of 2 patients has a relative in training and is left out; 1 image of no known patient "
+        "is left out; the only patient is no_lesion" in result.stderr
+    )
 
 
 # Grades.
@@ -284,16 +364,16 @@ def test_patients_that_leak_or_have_no_name_are_left_out(make_store: MakeStore) 
 
 def graded(result: Result) -> str:
     """Return the grade of the last row, which the table shows, too."""
-    grade = str(row_of().grade)
-    assert (grade or "?") in result.stdout
+    text = str(row_of().grade)
+    assert (text or "?") in result.stdout
     assert ("pictures parted: copies and near-duplicates" in result.stderr) == (
-        grade == "pictures parted"
+        text == "pictures parted"
     )
-    return grade
+    return text
 
 
 @pytest.mark.parametrize(
-    ("patients", "options", "grade"),
+    ("patients", "options", "expected"),
     [
         (patients_of(12), (), "patients parted"),
         (["", *patients_of(12)[1:]], (), "pictures parted"),
@@ -307,15 +387,15 @@ def graded(result: Result) -> str:
     ],
 )
 def test_the_grade_of_folds(
-    make_store: MakeStore, patients: Sequence[str] | None, options: tuple[str, ...], grade: str
+    make_store: MakeStore, patients: Sequence[str] | None, options: tuple[str, ...], expected: str
 ) -> None:
     n = 12 * N_SLICES
     store = make_store("a.h5", labels_of(12), patients=patients, **pictures(n))
-    assert graded(fitted(store, "--cv", 3, *options)) == grade
+    assert graded(fitted(store, "--cv", 3, *options)) == expected
 
 
 @pytest.mark.parametrize(
-    ("patients", "grade", "code"),
+    ("patients", "expected", "code"),
     [
         (patients_of(12, first=50), "patients parted", 0),
         (None, "pictures parted", 0),
@@ -323,12 +403,73 @@ def test_the_grade_of_folds(
     ],
 )
 def test_the_grade_of_a_test_store(
-    make_store: MakeStore, patients: Sequence[str] | None, grade: str, code: int
+    make_store: MakeStore, patients: Sequence[str] | None, expected: str, code: int
 ) -> None:
     n = 12 * N_SLICES
     train = make_store("a.h5", labels_of(12), patients=patients_of(12), **pictures(n))
     test = make_store("b.h5", labels_of(12), patients=patients, **pictures(n, first=1000))
-    assert graded(fitted(train, "--test", test, code=code)) == grade
+    assert graded(fitted(train, "--test", test, code=code)) == expected
+
+
+def test_all_rows_of_training_and_test_must_have_a_patient(make_store: MakeStore) -> None:
+    names = patients_of(4)
+    full = part_of(make_store("a.h5", labels_of(4), patients=names))
+    part = part_of(make_store("b.h5", labels_of(4), patients=["", *names[1:]]))
+    none = np.full(4 * N_SLICES, "")
+    some = np.array(["near", *none[1:]])
+    assert grade(full, full, none) == PATIENTS_PARTED
+    assert grade(part, full, none) == grade(full, part, none) == PICTURES_PARTED
+    assert grade(full, full, some) == LEAKING
+    # What could not be checked hides no leak, and makes all else unknown.
+    unchecked = np.array([UNKNOWN, *some[:-1]])
+    assert grade(full, full, unchecked) == LEAKING
+    assert grade(full, full, np.array([UNKNOWN, *none[1:]])) == ""
+
+
+def test_the_grade_of_clean_scores_is_that_of_the_clean_images(make_store: MakeStore) -> None:
+    """The copies in the test part have no patient; all other images have one."""
+    n_train, n = 16 * N_SLICES, 28 * N_SLICES
+    files = pictures(n)
+    for column in files.values():
+        column[n_train : n_train + N_SLICES] = column[:N_SLICES]
+    patients = patients_of(28)
+    patients[n_train : n_train + N_SLICES] = [""] * N_SLICES
+    splits = ["train"] * n_train + ["test"] * (n - n_train)
+    fitted(make_store("a.h5", labels_of(28), splits=splits, patients=patients, **files))
+    row = row_of()
+    assert (row.grade, row.clean_grade) == ("leaking", "patients parted")
+
+
+def test_the_interval_of_images_counts_patients(slices: Path) -> None:
+    """A patient's images are not independent: 60 of them are worth less than 60."""
+    fitted(slices)
+    row = row_of()
+    (tested,) = read_predictions(next(Path("runs").iterdir())).values()
+    lines = pd.read_csv(next(Path("runs").glob("*/predictions.csv")))
+    codes = pd.factorize(lines.patient)[0].astype(np.intp)
+    by_patient = replace(tested.predictions, groups=codes)
+    ends = [float(row.accuracy_low), float(row.accuracy_high)]
+    assert ends == pytest.approx(proportion_interval(by_patient, "accuracy"), abs=1e-6)
+    by_image = replace(tested.predictions, groups=np.arange(len(codes)))
+    assert ends != pytest.approx(proportion_interval(by_image, "accuracy"), abs=1e-3)
+
+
+def test_two_patients_with_one_picture_are_one_observation(make_store: MakeStore) -> None:
+    """The interval by patient counts them once."""
+    n_train, n = 16 * N_SLICES, 28 * N_SLICES
+    splits = ["train"] * n_train + ["test"] * (n - n_train)
+    widths = []
+    for copied in (False, True):
+        files = pictures(n)
+        for column in files.values():
+            # The first picture of each second test patient is one of the patient before.
+            for start in range(n_train, n, 2 * N_SLICES) if copied else ():
+                column[start + N_SLICES] = column[start + N_SLICES - 1]
+        fitted(make_store("a.h5", labels_of(28), splits=splits, patients=patients_of(28), **files))
+        row = row_of()
+        assert row.n_test_patients == "12"
+        widths.append(float(row.patient_accuracy_high) - float(row.patient_accuracy_low))
+    assert widths[0] < widths[1]
 
 
 def test_images_without_fingerprints_have_no_grade(make_store: MakeStore) -> None:
@@ -363,6 +504,18 @@ def test_runs_are_compared_and_ranked_by_patient(slices: Path, make_store: MakeS
     assert places[0]["patient_roc_auc"] >= places[1]["patient_roc_auc"]
     assert places[1]["indistinguishable"] is not None
     assert "12 patients" in run("leaderboard").stdout
+    # A run that knows other patients is ranked, and not tested.
+    other = make_store(
+        "b.h5",
+        labels_of(28),
+        splits=["train"] * 16 * N_SLICES + ["test"] * 12 * N_SLICES,
+        patients=[f"{name}-{number % 2}" for number, name in enumerate(patients_of(28))],
+        **pictures(28 * N_SLICES),
+    )
+    fitted(other)
+    ranked = run("leaderboard", "--sort", "patient_accuracy")
+    assert "not the same images" not in ranked.output
+    assert "or the runs know other patients" in ranked.stdout
     # The same images without patients have nothing to compare by patient.
     labels = labels_of(28)
     splits = ["train"] * 16 * N_SLICES + ["test"] * 12 * N_SLICES

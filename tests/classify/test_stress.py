@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from scipy.cluster.hierarchy import fcluster, ward
+from scipy.spatial.distance import pdist
 
 from freezeframe import FeatureStore, FreezeframeError, ParameterError
 from freezeframe.__main__ import cli
@@ -18,12 +21,16 @@ from freezeframe.classify.fit.fitting import HeadFitter
 from freezeframe.classify.fit.look_alikes import LookAlikes
 from freezeframe.classify.fit.part_features import PartFeatures
 from freezeframe.classify.fit.search import FitOptions
-from freezeframe.classify.fit.stress import StressCurve, StressTest
+from freezeframe.classify.fit.stress import GROUPS_A_FOLD, StressCurve, StressTest
+from freezeframe.classify.heads.linear import LogisticRegression
 from freezeframe.classify.runs.leaderboard import read_rows
 from freezeframe.classify.task.task import make_task
 from freezeframe.data.manifest import read_manifest
+from freezeframe.data.splits import join_groups
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
+
+from ..conftest import MakeStore
 
 N_PATIENTS = 20
 SLICES = 6
@@ -97,6 +104,108 @@ def test_a_head_that_recognises_patients_falls_when_look_alikes_are_parted(patie
     assert "parting look-alikes costs " in result.stdout
     assert "the number depends on having seen similar images" in result.stdout
     assert "clusters of look-alikes are not patients" in result.stdout
+    # Parting look-alikes does not part patients: each level has the grade of the folds.
+    assert {level["grade"] for level in levels} == {"pictures parted"}
+    assert result.stdout.count("pictures parted") == 1 + len(levels)
+
+
+def test_shuffled_labels_are_marked_at_each_level(patients: Path) -> None:
+    result = fit(patients, "--stress", "--search", "none", "--control", "shuffled-labels")
+    assert result.exit_code == 0, result.output
+    assert "stress test of logreg on shuffled labels, 5 folds" in result.stdout
+    assert "no more than chance explains" in result.stdout
+
+
+def test_too_few_images_for_folds_name_the_option(patients: Path) -> None:
+    few = FeatureStore(patients)
+    task = make_task(few, n_folds=5)
+    object.__setattr__(task.train, "chains", np.arange(len(few)) % 3)
+    test = StressTest(task, "logreg", FitOptions("none"), PartFeatures(task.train, task.layer))
+    with pytest.raises(FreezeframeError, match="--stress: 5 folds are too many"):
+        test.curve(lambda _: None)
+
+
+def test_each_level_joins_groups_of_the_last(patients: Path) -> None:
+    curve = curve_of(patients)
+    assert len(curve.levels) > 2
+    for finer, coarser in pairwise(curve.levels):
+        own, joined = finer.predictions.groups, coarser.predictions.groups
+        assert len(set(zip(own, joined, strict=True))) == finer.n_groups > coarser.n_groups
+
+
+def test_each_image_is_judged_by_a_head_that_saw_none_of_its_cluster(
+    patients: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    real = LogisticRegression.cross_validate
+
+    def watched(self: LogisticRegression, X: Any, y: Any, n: int, folds: Any, *more: Any) -> Any:
+        seen.append(folds)
+        return real(self, X, y, n, folds, *more)
+
+    monkeypatch.setattr(LogisticRegression, "cross_validate", watched)
+    curve = curve_of(patients)
+    assert len(seen) == len(curve.levels)
+    for level, folds in zip(curve.levels, seen, strict=True):
+        groups = level.predictions.groups
+        judged = np.concatenate([rows for _, rows in folds])
+        assert sorted(judged.tolist()) == list(range(len(groups)))
+        assert not any(set(groups[fitted]) & set(groups[rows]) for fitted, rows in folds)
+
+
+def test_the_judged_fold_does_not_choose_its_hyper_parameters(
+    patients: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A candidate that is right in one fold alone, and slightly wrong elsewhere, is not its own."""
+
+    def candidates(
+        self: LogisticRegression, X: Any, y: Any, n_classes: int, folds: Any, *more: Any
+    ) -> Any:
+        right = np.where(np.eye(n_classes)[y] > 0, 1.0, -1.0)
+        for _, judged in folds:
+            scores = -0.05 * right
+            scores[judged] = 10 * right[judged]
+            yield {}, scores
+
+    monkeypatch.setattr(LogisticRegression, "cross_validate", candidates)
+    curve = curve_of(patients)
+    predictions = curve.levels[0].predictions
+    assert (predictions.predicted[0] != predictions.y).all()
+
+
+def test_the_cost_is_paired_and_counts_clusters(patients: Path) -> None:
+    """The interval is as wide as that of a bootstrap of clusters, not of images."""
+    curve = curve_of(patients)
+    judged = curve.levels[curve.judged]
+    assert judged.n_groups >= GROUPS_A_FOLD * curve.n_folds
+    cost = curve.cost("accuracy")
+    first, last = (
+        (level.predictions.predicted[0] == level.predictions.y).astype(float)
+        for level in (curve.levels[0], judged)
+    )
+    assert cost.difference == pytest.approx((first - last).mean())
+    rng = np.random.default_rng(0)
+
+    def width(groups: np.ndarray) -> float:
+        sums = np.bincount(groups, first - last)
+        sizes = np.bincount(groups)
+        drawn = rng.integers(0, len(sizes), (2000, len(sizes)))
+        low, high = np.quantile(sums[drawn].sum(1) / sizes[drawn].sum(1), [0.025, 0.975])
+        return float(high - low)
+
+    by_cluster, by_image = width(judged.predictions.groups), width(np.arange(len(first)))
+    assert by_cluster > 1.3 * by_image
+    assert cost.high - cost.low > 0.9 * by_cluster
+
+
+def test_the_first_layer_of_the_store_is_clustered(make_store: MakeStore) -> None:
+    """Deeper layers know what a slice shows, not whose it is."""
+    store = FeatureStore(make_store("a.h5", ["sick", "well"] * 30))
+    task = make_task(store, layer="block5_pool", n_folds=3)
+    means = store.features("block3_pool", store.rows(), "avg").astype(float)
+    points = means / np.linalg.norm(means, axis=1, keepdims=True)
+    clusters = fcluster(ward(pdist(points)), 7, "maxclust")
+    assert LookAlikes(task.train).groups(7).tolist() == join_groups(clusters.tolist()).tolist()
 
 
 def test_a_head_that_sees_what_the_class_is_keeps_its_score(strangers: Path) -> None:

@@ -43,7 +43,7 @@ export function measured(model) {
   const groups = score.n_groups ? ` in ${score.n_groups} independent groups` : "";
   const pictures = `${score.n_images ?? "?"} ${score.clean ? "unseen " : ""}pictures${groups}`;
   const doubt = score.clean ? "" : "; they may have copies among the training pictures";
-  return `Measured: ${texts.join(", ")}, on ${pictures}${doubt}.`;
+  return `Measured: ${texts.join(", ")}, on ${pictures}${doubt} (grade: ${score.grade || "unknown"}).`;
 }
 
 // The scores from which PPV and NPV of a model follow; none where its positive class is unknown.

@@ -103,6 +103,45 @@ def test_the_leaderboard_lists_every_run(client: FlaskClient, place: Place) -> N
     assert 'class="mark-leak"' not in page
 
 
+def test_scores_by_patient_are_on_the_leaderboard_and_the_page_of_a_run(
+    place: Place, tmp_path: Path
+) -> None:
+    rows = list(csv.DictReader((place.folder / "leaderboard.csv").open()))
+    rows[0] |= {
+        "n_test_patients": "12",
+        "patient_unit": "patient",
+        "clean_grade": "patients parted",
+        "choices": '{"by_patient": {"combination": "noisy-or"}}',
+        **{f"patient_accuracy{end}": value for end, value in (("", "0.75"), ("_low", "0.5"))},
+        "patient_accuracy_high": "0.875",
+    }
+    with (tmp_path / "leaderboard.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    board = Leaderboard(tmp_path / "leaderboard.csv", place.folder / "runs")
+    app = make_app(place, sources=PageSources(board))
+    try:
+        client = app.test_client()
+        page = client.get("/leaderboard").text
+        run = client.get(f"/leaderboard/{rows[0]['run_id']}/{rows[0]['test_id']}").text
+        other = client.get(f"/leaderboard/{rows[1]['run_id']}/{rows[1]['test_id']}").text
+    finally:
+        close_app(app)
+    assert page.count("<caption>By patient: each is one observation") == 1
+    table = page[page.index("<caption>By patient") :]
+    for text in (
+        "12 patients",
+        "noisy-or",
+        "patients parted",
+        'data-value="0.75">75.0 (50.0-87.5)',
+    ):
+        assert text in table
+    assert "75.0 (50.0-87.5)" in run
+    assert "By 12 patients" in run
+    assert "By 12 patients" not in other
+
+
 def test_a_leak_is_marked(place: Place, tmp_path: Path) -> None:
     rows = list(csv.DictReader((place.folder / "leaderboard.csv").open()))
     rows[0]["n_test_leaking"] = "5"
@@ -118,6 +157,8 @@ def test_a_leak_is_marked(place: Place, tmp_path: Path) -> None:
         close_app(app)
     assert re.findall(r'<td data-value="(\d+)" class="leak">', page) == ["5"]
     assert page.count('<span class="mark-leak">leak</span>') == 1
+    # A score on images that leak has the clean one beside it.
+    assert ">clean accuracy</th>" in page
 
 
 def test_a_run_shows_its_curves_and_its_mistakes(client: FlaskClient, place: Place) -> None:
