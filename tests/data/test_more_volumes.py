@@ -229,6 +229,10 @@ def test_a_list_names_files_of_a_series(tmp_path: Path) -> None:
     assert [image.path for image in manifest.images] == ["mr/IM000#series", "mr/IM003#series"]
     before = [image.sha256 for image in manifest.images]
     assert not any(fact.reason for fact in inspect_images(manifest, cache=False))
+    # A file that changes in place does so, too.
+    change(tmp_path / "mr" / names[1], ImagePositionPatient=[0, 0, 99.5])
+    moved = [image.sha256 for image in read_manifest(listed).images]
+    assert set(before).isdisjoint(moved)
     # One more slice changes the scale of all, so all are other images.
     save_series(tmp_path / "mr", noise(5, 6, 8, dtype=np.uint16, seed=1), [0, 1, 2, 3, 4])
     assert set(before).isdisjoint(image.sha256 for image in read_manifest(listed).images)
