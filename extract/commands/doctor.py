@@ -86,6 +86,8 @@ def _print_checks(checks: tuple[Check, ...]) -> None:
 
 def _print_extras(extras: tuple[Extra, ...]) -> None:
     """Print what each extra brings, and what of it is installed."""
+    from ..doctor.requirements import install_command
+
     if not extras:
         return
     rows = table("extra", "installed")
@@ -98,6 +100,7 @@ def _print_extras(extras: tuple[Extra, ...]) -> None:
         rows.add_row(extra.name, state, printable(", ".join(has)), printable(", ".join(lacks)))
     console().print()
     console().print(rows)
+    click.echo(printable(f"to add extras: {install_command(('NAME', 'NAME'))}"))
 
 
 def _print_problems(diagnosis: Diagnosis) -> None:

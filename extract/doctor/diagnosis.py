@@ -78,7 +78,7 @@ def diagnose(
         trial: import all installed libraries, too, and do the main job on drawn images.
         status: called with the current step.
     """
-    status("looking")
+    status("looking at this machine")
     base = required()
     brought = extras()
     # An extra's library is listed once, though several extras bring it.
@@ -86,10 +86,10 @@ def diagnose(
         {library.name: library for extra in brought for library in extra.libraries}.values()
     )
     required_here = [*base, *optional]
-    # All of them work at the same time.
+    # All of them work at the same time; the slowest begins first.
+    imports = Imports(base)
     engine_probe = Probe("engine")
     weights_probe = Probe("weights")
-    imports = Imports(base)
     checks = [package_check(), python_check(), system_check(), processor_check()]
     engine = engine_probe.findings()
     checks += [cores_check(engine), memory_check(engine), gpu_check(engine)]

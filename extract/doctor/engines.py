@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..engines.packages import package_version
-from .check import Check
+from .check import Check, shell_path
 from .libraries import failure_check
 from .probe import Failure, Findings
 from .requirements import Library
@@ -82,25 +82,30 @@ def _engine_check(
     # A failure before the choice hides the choice; the first one says most.
     failure = next(iter(findings.failures.values()), Failure("the probe gave no answer"))
     failure = findings.failures.get("started", failure)
-    if failure.kind == "ParameterError":
-        why = "without a backend the engine keras computes no features"
-        return Check("engine", "broken", failure.error, why, "unset KERAS_BACKEND", (), True, facts)
+    asked = os.environ.get("KERAS_BACKEND")
+    if failure.kind == "ParameterError" or (failure.kind == "MissingExtraError" and asked):
+        seen = f"KERAS_BACKEND is {asked}, which is not installed or no backend of Keras"
+        why = "auto takes the engine keras on this backend, because the variable is set"
+        return Check("engine", "broken", seen, why, "unset KERAS_BACKEND", (), True, facts)
     if failure.kind == "MissingExtraError":
         why = "neither MNN nor Keras with a backend is installed, so no features can be computed"
         return Check("engine", "missing", "no engine is installed", why, "", setup, True, facts)
     module = {"mnn": "MNN", "keras": findings.facts.get("backend", "keras")}.get(engine, "numpy")
     check = failure_check("engine", module, failure, libraries, blocks=True)
-    check = replace(check, facts=facts | dict(check.facts))
-    return _with_advice(check, engine, failure)
+    why = f"auto takes the engine {engine}, and it does not start" if engine else check.why
+    if engine == "mnn" and "backend" in findings.facts:
+        why += "; meanwhile --engine keras computes, half as fast"
+    check = replace(check, why=why, facts=facts | dict(check.facts))
+    return _with_settings_mended(check, failure)
 
 
-def _with_advice(check: Check, engine: str, failure: Failure) -> Check:
-    """Return the check of a broken engine with why it matters, and how to mend keras.json."""
-    if engine and check.blocks:
-        check = replace(check, why=f"auto takes the engine {engine}, and it does not start")
+def _with_settings_mended(check: Check, failure: Failure) -> Check:
+    """Return the check of a broken Keras; if its keras.json is to blame, with how to mend that."""
     # Keras reads its settings when it is imported, and refuses wrong values.
     if failure.library == "keras" and Path(failure.place).name == "config.py":
-        check = replace(check, why="keras.json has a wrong value", mend="rm ~/.keras/keras.json")
+        home = os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser()
+        mend = f"rm {shell_path(Path(home) / 'keras.json')}"
+        return replace(check, why="keras.json has a value that Keras refuses", mend=mend)
     return check
 
 
@@ -131,9 +136,8 @@ def _keras_check(findings: Findings, engine: Check, setup: tuple[str, ...]) -> C
     names = [f"{name} {version}".strip() for name, version in versions.items()]
     seen = ", ".join(names)
     failure = findings.failures.get("backend")
-    if failure and failure.kind == "ParameterError":
-        why = "fit-cnn and the heads that are networks need a backend"
-        return Check("keras", "broken", failure.error, why, "unset KERAS_BACKEND", facts=facts)
+    if engine.mend == "unset KERAS_BACKEND":
+        return replace(engine, code="keras", blocks=False, facts=facts)
     if failure and failure.kind == "MissingExtraError":
         why = "fit-cnn and the heads that are networks need Keras with a backend"
         seen = f"{seen}; no backend" if installed.get("keras") else "not installed"
@@ -164,4 +168,4 @@ def imported_keras_check(findings: Findings, libraries: Sequence[Library]) -> Ch
             "keras-import", "ok", f"Keras computes on {devices}", facts={"devices": devices}
         )
     check = failure_check("keras-import", "keras", failure, libraries, blocks=False)
-    return _with_advice(check, "keras", failure)
+    return _with_settings_mended(check, failure)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from ...data.output.terminal import counted, first_names
+from ...data.output.terminal import first_names
 from ...data.output.version import VERSION
 from ..engines.packages import package_version
 from .check import Check, shell_path
@@ -49,7 +49,7 @@ def package_check() -> Check:
 
 
 class Imports:
-    """Imports of libraries in child processes, which work in the background.
+    """Imports of libraries in a child process, which works in the background.
 
     Args:
         libraries: the libraries; those that are not installed are left out.
@@ -57,18 +57,15 @@ class Imports:
 
     def __init__(self, libraries: Sequence[Library]) -> None:
         modules = {module_of(library.name) for library in libraries if library.version}
-        ordered = sorted(modules - {""} - _SELDOM_IMPORTED)
-        # Two processes, since most machines have two cores or more.
-        parts = [ordered[start::2] for start in (0, 1)]
-        self._started = [(part, Probe("imports", part)) for part in parts if part]
+        self._modules = sorted(modules - {""} - _SELDOM_IMPORTED)
+        self._probe = Probe("imports", self._modules)
 
     def failures(self) -> dict[str, Failure]:
         """Wait for the imports; return the failures by the module that is to blame."""
         failures: dict[str, Failure] = {}
-        for modules, probe in self._started:
-            for module, failure in _failures(modules, probe).items():
-                # A library that requires a broken one fails, too, but is not to blame.
-                failures.setdefault(failure.library or module, failure)
+        for module, failure in _failures(self._modules, self._probe).items():
+            # A library that requires a broken one fails, too, but is not to blame.
+            failures.setdefault(failure.library or module, failure)
         return failures
 
 
@@ -163,7 +160,7 @@ def base_checks(libraries: Sequence[Library], failures: Mapping[str, Failure]) -
     """
     if problems := library_checks(libraries, failures, blocks=True):
         return problems
-    seen = f"{counted(len(libraries), 'library')} of the base installation work"
-    if not libraries:
-        seen = "not known: freezeframe is not installed"
-    return [Check("libraries", "ok", seen.replace("librarys", "libraries"))]
+    seen = "not known: freezeframe is not installed"
+    if libraries:
+        seen = f"all {len(libraries)} of the base installation can be imported"
+    return [Check("libraries", "ok", seen)]

@@ -13,8 +13,11 @@ from typing import Any
 from ...data.output.piped_process import PipedProcess, WorkerDiedError
 from . import process
 
-PROBE_SECONDS = 60
-"""Seconds after which a probe is killed. A large library on a slow disk takes half of it."""
+PROBE_SECONDS = 120
+"""Seconds for one fact after which a probe is killed.
+
+TensorFlow's import took 43 s on a machine of 2 cores with 6 other busy processes.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,20 +51,25 @@ class Probe:
     Args:
         name: one of `process.PROBES`.
         details: arguments of that function.
-        seconds: time after which the child is killed.
+        seconds: time for one fact, after which the child is killed.
     """
 
     def __init__(self, name: str, *details: Any, seconds: float = PROBE_SECONDS) -> None:
         self._message = {"probe": name, "details": details}
         self._seconds = seconds
         self._findings = Findings()
+        self._n_messages = 0
         # A process that hangs in the kernel cannot even be killed; nobody waits for this thread.
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def findings(self) -> Findings:
         """Wait for the end of the child, and return what it saw until then."""
-        self._thread.join(self._seconds + 10)
+        n_messages = -1
+        # The child is killed if it is late. Where even that fails, it is left to itself.
+        while self._thread.is_alive() and self._n_messages > n_messages:
+            n_messages = self._n_messages
+            self._thread.join(self._seconds + 10)
         return self._findings
 
     def _read(self) -> None:
@@ -74,10 +82,9 @@ class Probe:
             return
         try:
             child.send(self._message)
-            with child.time_limit(self._seconds):
-                while "end" not in (message := child.read_message()):
-                    begun = message["fact"]
-                    self._take(message)
+            while "end" not in (message := self._next(child)):
+                begun = message["fact"]
+                self._take(message)
         except WorkerDiedError as error:
             last = " ".join(child.last_line().split())[-200:]
             reason = f"{error}: {last}" if last else str(error)
@@ -86,6 +93,13 @@ class Probe:
             child.kill()
             with suppress(WorkerDiedError):
                 child.close()
+
+    def _next(self, child: PipedProcess) -> dict[str, Any]:
+        """Wait for the next message of the child."""
+        with child.time_limit(self._seconds):
+            message = child.read_message()
+        self._n_messages += 1
+        return message
 
     def _take(self, message: dict[str, Any]) -> None:
         """Note a fact, a failure, or only that the search for a fact began."""

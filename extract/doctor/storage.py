@@ -44,8 +44,9 @@ def store_check() -> Check:
         )
     if free is None:
         return Check("stores", "ok", f"{place}, free room is unknown", facts=facts)
-    images = f"block5_pool of about {free // IMAGE_BYTES:,} images"
-    seen = f"{decimal(free)} free in {place}: {images}"
+    # Two digits: others use this disk, too.
+    images = float(f"{free / IMAGE_BYTES:.1e}")
+    seen = f"{decimal(free)} free in {place}, for block5_pool of about {images:,.0f} images"
     if free < STORE_BYTES:
         return Check("stores", "warning", seen, "disk is nearly full", "make room", facts=facts)
     return Check("stores", "ok", seen, facts=facts)

@@ -43,7 +43,9 @@ def choose_keras_backend() -> str:
         )
     if backend is None or find_spec("keras") is None or find_spec(backend) is None:
         library = f"Keras with {backend}" if backend else "Keras with a backend"
-        raise MissingExtraError(library, "cpu", "running the backbone")
+        # The extras of JAX and PyTorch have the names of their backends.
+        extra = backend if backend in ("jax", "torch") else "cpu"
+        raise MissingExtraError(library, extra, "running the backbone")
     return backend
 
 
