@@ -82,9 +82,9 @@ def _engine_check(
     # A failure before the choice hides the choice; the first one says most.
     failure = next(iter(findings.failures.values()), Failure("the probe gave no answer"))
     failure = findings.failures.get("started", failure)
-    asked = os.environ.get("KERAS_BACKEND")
-    if failure.kind == "ParameterError" or (failure.kind == "MissingExtraError" and asked):
-        seen = f"KERAS_BACKEND is {asked}, which is not installed or no backend of Keras"
+    wanted_backend = os.environ.get("KERAS_BACKEND")
+    if failure.kind == "ParameterError" or (failure.kind == "MissingExtraError" and wanted_backend):
+        seen = f"KERAS_BACKEND is {wanted_backend}, which is not installed or no backend of Keras"
         why = "auto takes the engine keras on this backend, because the variable is set"
         return Check("engine", "broken", seen, why, "unset KERAS_BACKEND", (), True, facts)
     if failure.kind == "MissingExtraError":
