@@ -106,7 +106,7 @@ def clean_lines(rows: Sequence[Mapping[str, Any]], metric: str) -> list[str]:
             '"-" if these are too few or unknown'
         )
     if any(row.get("clean_missing") for row in rows):
-        lines.append("*: too few images of some class are clean; the score is of the others alone")
+        lines.append("*: too few clean images of some class: the score leaves its images out")
     return lines + risk_lines({grade for row in rows for grade in shown_grades(row)})
 
 

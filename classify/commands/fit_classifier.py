@@ -73,8 +73,8 @@ if TYPE_CHECKING:
 @click.option(
     "--control",
     type=click.Choice(["shuffled-labels"]),
-    help="Fit and score on labels that groups have exchanged: a head that beats chance has found "
-    "a leak.",
+    help="Fit and score on labels that are shuffled between groups: a head that still beats chance "
+    "shows a leak.",
 )
 @click.option(
     "--random-split",

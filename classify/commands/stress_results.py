@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from ..fit.stress import StressCurve, StressLevel
 
 NOT_PATIENTS = (
-    "clusters of look-alikes are not patients: a patient may be in several, and one may hold many"
+    "clusters of look-alikes are not patients: a patient may be in several clusters, and a cluster "
+    "may hold several patients"
 )
 
 
@@ -24,7 +25,7 @@ def print_stress(curve: StressCurve) -> None:
     area = Column("AUC", [percent(level.numbers("roc_auc")[0]) for level in levels])
     areas = [_cell(level, "roc_auc") for level in levels]
     columns = [
-        Column("kept together", [_name(curve, number) for number in range(len(levels))], name=True),
+        Column("in one fold", [_name(curve, number) for number in range(len(levels))], name=True),
         Column("groups", [str(level.n_groups) for level in levels]),
         Column("largest", [str(level.largest) for level in levels]),
         Column("accuracy (95 %)", [_cell(level, "accuracy") for level in levels]),
@@ -40,7 +41,7 @@ def print_stress(curve: StressCurve) -> None:
 
 
 def _name(curve: StressCurve, level: int) -> str:
-    """Name what a level keeps together, with a mark if it is the one that is judged."""
+    """Name what a level keeps together, with a mark if it is compared with the first."""
     mark = " *" if level and level == curve.judged else ""
     return ("look-alikes" if level else "known relatives") + mark
 
@@ -52,20 +53,20 @@ def _cell(level: StressLevel, metric: str) -> str:
 
 
 def suggestion(curve: StressCurve) -> str:
-    """Say what parting look-alikes costs, and what that suggests."""
+    """Say what it costs to keep look-alikes in one fold, and what that suggests."""
     if not curve.judged:
         groups = counted(curve.levels[0].n_groups, "group")
         return (
-            f"the {groups} of known relatives are too few to say what parting look-alikes costs: "
-            f"that takes clusters of them, four in each of {curve.n_folds} folds"
+            f"the {groups} of known relatives are too few for a stress test: it takes clusters of "
+            f"them, four in each of {curve.n_folds} folds"
         )
     cost = curve.cost("accuracy")
     points, low, high = (100 * value for value in (cost.difference, cost.low, cost.high))
     amount = (
-        f"* parting look-alikes costs {points:.1f} points of accuracy ({low:.1f} to {high:.1f}), "
-        f"from {percent(cost.first)} to {percent(cost.second)} %"
+        f"* look-alikes in one fold cost {points:.1f} points of accuracy ({low:.1f} to "
+        f"{high:.1f}), from {percent(cost.first)} to {percent(cost.second)} %"
     )
     # The comparison is False for NaN.
     if low > 0:
-        return f"{amount}: the number depends on having seen similar images"
+        return f"{amount}: the first number rests on similar images in training"
     return f"{amount}: no more than chance explains"

@@ -74,14 +74,14 @@ class StressLevel:
 
 @dataclass(frozen=True)
 class StressCurve:
-    """The levels of a stress test, from copies alone to as few groups as the folds allow.
+    """The levels of a stress test, from known relatives to as few groups as the folds allow.
 
     Attributes:
         head: name of the head.
         n_folds: number of folds of each level.
-        levels: at least one; the first keeps known relatives together and no more.
-        judged: number of the level that says what the score depends on: the last one with at least
-            `GROUPS_A_FOLD` groups in each fold. Beyond it, single clusters decide.
+        levels: at least one; the first keeps only known relatives together.
+        judged: index of the level that is compared with the first: the last one with at least
+            `GROUPS_A_FOLD` groups in each fold. With fewer, one cluster can move the score.
         grade: grade of all levels, see `fold_grade`: clusters of look-alikes are no patients.
         control: name of the control that the task is; "" for a real task.
     """
@@ -94,7 +94,7 @@ class StressCurve:
     control: str = ""
 
     def cost(self, name: str) -> Difference:
-        """Compare the first level with the judged one: what parting look-alikes costs.
+        """Compare the first level with the judged one: what look-alikes in one fold cost.
 
         Args:
             name: "accuracy" or "roc_auc".

@@ -12,8 +12,8 @@ from .clean import leak_count, leak_count_text
 
 # `scripts/article/patients_parted` prints both figures.
 PICTURES_RISK = (
-    "copies and near-duplicates are on one side, but one patient may be on both; on the slices of "
-    "11 known patients (progression), that shows 94.5 % where new patients get 72.1 %"
+    "no copy or near-duplicate is in both training and test, but a patient may be; in another set, "
+    "of 11 known patients (progression), such a split gave 94.5 % where new patients get 72.1 %"
 )
 """Explanation of `PICTURES_PARTED`: what the grade may hide, and by how much it did once."""
 

@@ -15,14 +15,16 @@ UNKNOWN_GRADE = ""
 
 
 def grade(test: Part, train: Part, levels: NDArray[np.str_]) -> str:
-    """Return the grade of the scores of all test rows.
+    """Return the grade of scores: how far the test rows are parted from the training rows.
+
+    A relative is a copy, a near-duplicate, or an image of the same patient or group.
 
     - `LEAKING`: a test row has a relative among the training rows.
-    - "" (unknown): no row has one, but for some rows that could not be checked.
-    - `PATIENTS_PARTED`: no row has one, and the patient of each test and training row is known.
-    - `PICTURES_PARTED`: no row has one, but some patient is not known.
+    - "" (unknown): no relative is found, but some rows could not be checked.
+    - `PATIENTS_PARTED`: no test row has a relative, and the patient of every row is known.
+    - `PICTURES_PARTED`: no test row has a relative, but the patient of some row is unknown.
 
-    Groups of a list's own column `group` are not known to be patients: a patient may have two.
+    A list's own column `group` names no patients: one patient may have two groups.
 
     Args:
         test: the test rows.

@@ -114,8 +114,8 @@ def volume_options(command: Command) -> Command:
     return click.option(
         "--label-from-mask",
         metavar="FOLDER[:N]",
-        help="Label images by their masks in this folder, named as the images: positive with at "
-        "least N pixels (1 if N is left out), else negative.",
+        help="Label each image by the mask of its name in FOLDER: positive if at least N pixels of "
+        "the mask are not zero (1 if N is left out). Else, or without a mask, it is negative.",
     )(slice_options(command))
 
 

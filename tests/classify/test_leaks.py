@@ -396,7 +396,7 @@ def test_a_class_without_clean_images_is_named_and_the_others_are_scored(
         r"\(right of each class: b \d+\.\d \(\d+\.\d-\d+\.\d\) of 10, c ", result.stderr
     )
     clean = "clean: on test images without a relative in training (grade: pictures parted)"
-    star = "*: too few images of some class are clean"
+    star = "*: too few clean images of some class"
     for shown in (
         result.output,
         CliRunner().invoke(cli, ["leaderboard"]).stdout,

@@ -101,8 +101,8 @@ def test_a_head_that_recognises_patients_falls_when_look_alikes_are_parted(patie
     names = ("accuracy", "accuracy_low", "accuracy_high")
     value, low, high = (f"{100 * float(levels[-1][name]):.1f}" for name in names)
     assert f"{value} ({low}-{high})" in result.stdout
-    assert "parting look-alikes costs " in result.stdout
-    assert "the number depends on having seen similar images" in result.stdout
+    assert "look-alikes in one fold cost " in result.stdout
+    assert "the first number rests on similar images in training" in result.stdout
     assert "clusters of look-alikes are not patients" in result.stdout
     # Parting look-alikes does not part patients: each level has the grade of the folds.
     assert {level["grade"] for level in levels} == {"pictures parted"}

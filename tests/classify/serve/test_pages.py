@@ -75,7 +75,7 @@ def test_the_first_page_shows_what_was_measured(client: FlaskClient, place: Plac
     page = client.get("/").text
     assert "On 40 unseen pictures" in page
     assert "<dt>grade</dt><dd>pictures parted</dd>" in page
-    assert "one patient may be on both" in page
+    assert "but a patient may be" in page
     assert "sensitivity for lesion" in page
     assert "does not recognise pictures unlike its training pictures" in page
     assert "does not recognise its training pictures" not in page
