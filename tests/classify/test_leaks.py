@@ -103,7 +103,12 @@ def fingerprint_of(file: bytes) -> Fingerprint:
 
 
 def pictures(n: int, first: int = 0) -> list[bytes]:
-    return [saved(picture(first + i)) for i in range(n)]
+    return [png(first + i) for i in range(n)]
+
+
+@cache
+def png(seed: int) -> bytes:
+    return saved(picture(seed))
 
 
 def fit(*arguments: object) -> Result:

@@ -22,7 +22,14 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from freezeframe import FreezeframeError, ModelFileError, ParameterError, Predictor, read_image
+from freezeframe import (
+    FeatureStore,
+    FreezeframeError,
+    ModelFileError,
+    ParameterError,
+    Predictor,
+    read_image,
+)
 from freezeframe.__main__ import cli
 from freezeframe.classify.fit.fitting import fit_classifier
 from freezeframe.classify.prediction import shared_engine
@@ -51,13 +58,22 @@ def _small_network(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("small_vgg16")
 
 
+FITTED: dict[str, Path] = {}
+"""Folders with a store and a run, which the first test of each backbone made."""
+
+
 def fitted(folder: Path, backbone: str) -> Path:
-    """Return the model file of a head on the images of a folder."""
+    """Return the model file of a head on the images of `folder`, which are always the same."""
     place = folder.parent / backbone
-    place.mkdir()
-    store = extract_features(read_manifest(folder), place / "a.h5", BACKBONES[backbone]).store
-    run = fit_classifier(make_task(store, pooling="avg"), "logreg", leaderboard=place / "l.csv")
-    return run.folder / "model.safetensors"
+    if backbone in FITTED:
+        shutil.copytree(FITTED[backbone], place)
+    else:
+        place.mkdir()
+        store = extract_features(read_manifest(folder), place / "a.h5", BACKBONES[backbone]).store
+        fit_classifier(make_task(store, pooling="avg"), "logreg", leaderboard=place / "l.csv")
+        FITTED[backbone] = Path(shutil.copytree(place, folder.parent / "kept"))
+    (model,) = place.glob("runs/*/model.safetensors")
+    return model
 
 
 @pytest.fixture
@@ -84,14 +100,13 @@ def same(first: Prediction, second: Prediction) -> bool:
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_prediction_is_what_pipeline_and_head_compute(folder: Path, backbone: str) -> None:
     """The same numbers as with the extraction's own pipeline, to the last bit."""
-    from freezeframe.extract.extraction import extract_features
     from freezeframe.features.rows.pooling import pool
 
     path = fitted(folder, backbone)
     head = load_model(path)
     manifest = read_manifest(folder)
     chosen = BACKBONES[backbone]
-    store = extract_features(manifest, folder.parent / "again.h5", chosen).store
+    store = FeatureStore(folder.parent / backbone / "a.h5")
     images = [manifest.root / image.path for image in manifest.images]
     predictions = Predictor(path).predict(images)
     features = pool(store.features(chosen.layers[0], pooling="flat"), "flat")
