@@ -25,8 +25,13 @@ from freezeframe.data.demo import images as demo_images
 from freezeframe.data.duplicates.pairs import duplicate_groups
 from freezeframe.data.fingerprints import THUMBNAIL, Fingerprint
 from freezeframe.data.groups import OWN
+from freezeframe.data.manifest import read_manifest
+from freezeframe.extract import filling
 from freezeframe.extract.backbones import weights
 from freezeframe.extract.backbones.table import BACKBONES, Backbone, find_backbone
+from freezeframe.extract.engines.keras import KerasEngine
+from freezeframe.extract.extraction import extract_features
+from freezeframe.extract.settings import Settings
 from freezeframe.features.layout import IDENTITY_COLUMNS
 from freezeframe.features.new_store import create_store
 from freezeframe.features.store_lock import store_lock
@@ -109,6 +114,23 @@ def _random_weights_drawn_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _networks_built_once() -> Iterator[None]:
+    """Build each network of Keras once: many tests extract with the same one."""
+    engines: dict[tuple[Any, ...], KerasEngine] = {}
+
+    def built(backbone: Backbone, weights: Mapping[str, Any], *settings: Any) -> KerasEngine:
+        starts = b"".join(array.ravel()[:100].tobytes() for array in weights.values())
+        key = (backbone.name, backbone.input_size, starts, *map(str, settings))
+        if key not in engines:
+            engines[key] = KerasEngine(backbone, weights, *settings)
+        return engines[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filling, "KerasEngine", built)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _slices_drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Draw each slice of demo sets and `head` once, for all workers of pytest: it takes 40 ms."""
     base = tmp_path_factory.getbasetemp()
@@ -135,6 +157,14 @@ def head(number: int) -> Image.Image:
     """Return a drawn slice of a head, unlike those of all other numbers."""
     rng = np.random.default_rng([9, number])
     return Image.fromarray(demo_images.draw_slice(rng, False)).convert("RGB")
+
+
+def extract_different(images: Path, store: Path, settings: Settings) -> None:
+    """Extract features of images that are all different, and do not compare them, which is slow."""
+    manifest = read_manifest(images)
+    extract_features(manifest, store, settings, groups=False)
+    with StoreWriter(store) as writer:
+        writer.put_duplicates(np.arange(1, len(manifest.images) + 1))
 
 
 def small_backbone(side: int) -> Backbone:

@@ -17,11 +17,9 @@ from freezeframe.__main__ import cli
 from freezeframe.classify.runs.leaderboard import read_rows
 from freezeframe.classify.task.control import with_shuffled_labels
 from freezeframe.classify.task.task import make_task
-from freezeframe.data.manifest import read_manifest
-from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
 
-from ..conftest import MakeStore
+from ..conftest import MakeStore, extract_different
 
 Draw = Callable[[np.random.Generator, bool], np.ndarray]
 N = 60
@@ -54,8 +52,8 @@ def pixel_store(images: list[tuple[np.ndarray, str, str]], mode: dict[str, str])
         rows.append([f"{number}.png", label, group])
     with (folder / "list.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["path", "label", "group"], *rows])
-    manifest = read_manifest(folder / "list.csv")
-    extract_features(manifest, "a.h5", Settings(("pixels",), backbone="pixels-32"))
+    settings = Settings(("pixels",), backbone="pixels-32")
+    extract_different(folder / "list.csv", Path("a.h5"), settings)
     return Path("a.h5")
 
 

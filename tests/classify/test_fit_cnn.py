@@ -29,10 +29,11 @@ from freezeframe.classify.heads.networks.network import Network
 from freezeframe.classify.heads.networks.training import Training
 from freezeframe.classify.heads.table import FOR_ANY_LAYER, HEADS
 from freezeframe.classify.runs.leaderboard import read_rows
+from freezeframe.extract.backbones.table import BACKBONES
 from freezeframe.extract.engines.keras import PRECISIONS
 from freezeframe.extract.settings import Settings
 
-from ..conftest import MakeStore, fast_environment
+from ..conftest import MakeStore, fast_environment, small_backbone
 
 SMALL = ["--size", "16", "--epochs", "4", "--batch-size", "4", "--learning-rate", "0.003"]
 HISTORY = [
@@ -228,6 +229,7 @@ def test_a_network_is_trained_on_the_chosen_slices_of_volumes(tmp_path: Path) ->
     assert "--slices: has no effect on stores, which have their images already" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL and SIGINT")
 def test_a_killed_training_continues_and_gives_the_same_model(
     folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -374,9 +376,14 @@ def few(folder: Path) -> None:
             (folder / label / f"{number:02}.png").unlink()
 
 
-def test_features_of_frozen_layers_are_computed_once(folder: Path) -> None:
+def test_features_of_frozen_layers_are_computed_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The head on them is the one of fit-classifier."""
     few(folder)
+    # Smaller images, which take a twelfth of the time; processes of MNN would not know of them.
+    monkeypatch.setitem(BACKBONES, "vgg16", small_backbone(64))
+    monkeypatch.setattr("freezeframe.extract.settings.mnn_installed", lambda: False)
     options = [
         "--weights",
         "random",
@@ -394,7 +401,7 @@ def test_features_of_frozen_layers_are_computed_once(folder: Path) -> None:
         in result.stderr
     )
     (store,) = Path("stores").glob("scans-*-vgg16-block5_pool-random.h5")
-    assert FeatureStore(store).layers == {"block5_pool": (7, 7, 512)}
+    assert FeatureStore(store).layers == {"block5_pool": (2, 2, 512)}
     fixed = ("epochs=2", "batch_size=4", "learning_rate=0.0001", "patience=3", "scale=0")
     parameters = [part for text in fixed for part in ("--param", text)]
     assert (

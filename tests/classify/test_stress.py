@@ -25,12 +25,10 @@ from freezeframe.classify.fit.stress import GROUPS_A_FOLD, StressCurve, StressTe
 from freezeframe.classify.heads.linear import LogisticRegression
 from freezeframe.classify.runs.leaderboard import read_rows
 from freezeframe.classify.task.task import make_task
-from freezeframe.data.manifest import read_manifest
 from freezeframe.data.splits import join_groups
-from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
 
-from ..conftest import MakeStore
+from ..conftest import MakeStore, extract_different
 
 N_PATIENTS = 20
 SLICES = 6
@@ -60,8 +58,7 @@ def draw_store(path: Path, *, of_patients: bool) -> Path:
             rows.append([name, "sick" if sick else "well"])
     with (folder / "list.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["path", "label"], *rows])
-    manifest = read_manifest(folder / "list.csv")
-    extract_features(manifest, path, Settings(("pixels",), backbone="pixels-32"))
+    extract_different(folder / "list.csv", path, Settings(("pixels",), backbone="pixels-32"))
     return path
 
 

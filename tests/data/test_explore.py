@@ -21,6 +21,7 @@ from PIL import Image
 
 from freezeframe.__main__ import cli
 from freezeframe.data.demo.images import PER_CLASS, make_demo_images
+from freezeframe.data.explore import plots
 from freezeframe.data.explore.contact_sheet import contact_sheet, sheet_png
 from freezeframe.data.explore.image_size import side
 from freezeframe.data.explore.shortcuts import TOGETHER, find_hints, telltales
@@ -39,6 +40,12 @@ PLOTS = ["brightness.png", "classes.png", "formats.png", "sizes.png"]
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save no plot, which takes most of the time of a report."""
+    monkeypatch.setattr(plots, "png", lambda _: sheet_png(Image.new("L", (4, 4))))
 
 
 def call(*arguments: object) -> Result:
@@ -116,6 +123,7 @@ def test_the_page_is_self_contained_and_begins_with_warnings(folder: Path) -> No
     assert "<th>clearest rule</th>" in html_text
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_second_report_replaces_its_files_and_no_others(folder: Path) -> None:
     call(folder)
     (Path("report") / "mine.txt").write_text("mine")
@@ -126,6 +134,7 @@ def test_a_second_report_replaces_its_files_and_no_others(folder: Path) -> None:
     assert not [path for path in Path("report").iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_patients_are_counted_and_proposed_but_never_assumed(tmp_path: Path) -> None:
     images = tmp_path / "images"
     for patient in range(6):
@@ -145,6 +154,7 @@ def test_patients_are_counted_and_proposed_but_never_assumed(tmp_path: Path) -> 
     assert "names look like" not in result.stdout
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_list_s_patients_and_groups_are_counted(folder: Path) -> None:
     rows = [f"scans/tumour/{n:02}.png,tumour,g{n // 2},{'p1' if n < 3 else ''}" for n in range(12)]
     source = folder.parent / "list.csv"
@@ -213,6 +223,7 @@ def test_a_report_replaces_no_file_of_somebody_else(folder: Path, command: str, 
         assert [path.name for path in Path("mine").iterdir()] == [name]
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_report_replaces_neither_a_link_nor_the_report_of_another_command(folder: Path) -> None:
     assert call(folder).exit_code == 0
     page_before = Path("report/index.html").read_text()
@@ -226,6 +237,7 @@ def test_a_report_replaces_neither_a_link_nor_the_report_of_another_command(fold
     assert Path("kept.html").read_text() == page_before
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_csv_and_labels_that_are_paths(folder: Path) -> None:
     lines = [
         f"{path.relative_to(folder.parent)},../../{path.parent.name}"
@@ -306,6 +318,7 @@ def test_one_image_a_class_and_sides_of_one_pixel(tmp_path: Path) -> None:
         assert sheet.size == (144, 160)
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_many_classes_have_thirty_sheets_on_the_page(tmp_path: Path) -> None:
     for number in range(40):
         for copy in range(3):

@@ -19,7 +19,7 @@ from freezeframe import FeatureStore, MissingExtraError, ParameterError, StoreEr
 from freezeframe.data.formats.image_file import read_image
 from freezeframe.data.formats.images import resize_image
 from freezeframe.data.manifest import read_manifest
-from freezeframe.extract import extraction
+from freezeframe.extract import extraction, filling
 from freezeframe.extract.backbones.table import BACKBONES
 from freezeframe.extract.backbones.weights import load_weights, random_weights
 from freezeframe.extract.engines import keras as keras_engine
@@ -144,7 +144,7 @@ def test_a_finished_store_is_recognised_without_a_backbone(
 ) -> None:
     extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
     before = (tmp_path / "a.h5").read_bytes()
-    monkeypatch.setattr(KerasEngine, "__init__", None)
+    monkeypatch.setattr(filling, "KerasEngine", None)
     monkeypatch.setattr(extraction, "load_weights", None)
     monkeypatch.setattr(target, "load_weights", None)
     again = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
@@ -338,7 +338,7 @@ def test_relabelled_images_need_no_backbone(
 ) -> None:
     extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
     (folder / "tumour").rename(folder / "tumor")
-    monkeypatch.setattr(KerasEngine, "__init__", None)
+    monkeypatch.setattr(filling, "KerasEngine", None)
     done = extract_features(read_manifest(folder), tmp_path / "a.h5", FAST)
     assert (done.computed, done.reused) == (0, 24)
     assert set(done.store.labels) == {"healthy", "tumor"}

@@ -166,25 +166,26 @@ def test_numbers_are_those_of_extract_features(
     ]:
         file.unlink()
     path = tmp_path / "labelled.h5"
-    settings = Settings(layers=("block3_pool", "block5_pool"))
+    settings = Settings(layers=("block1_pool", "block2_pool"), weights="random")
+    frozen = FrozenFeatures(layer="block2_pool", weights="random", workers=1)
     store = extract_features(
         read_manifest(folder), path, settings, workers=1, command="extract-features scans"
     ).store
     before = path.read_bytes()
     files = [folder / name for name in store.paths]
-    expected = store.features("block5_pool", pooling="flat")
-    computed = FrozenFeatures(workers=1).transform(files)
+    expected = store.features("block2_pool", pooling="flat")
+    computed = frozen.transform(files)
     assert computed.dtype == np.float32
     np.testing.assert_array_equal(computed, expected)
     shutil.rmtree(cache_folder)
     with monkeypatch.context() as without:
         no_backbone(without)
         np.testing.assert_array_equal(
-            FrozenFeatures(store=path).transform(files[::-1]), expected[::-1]
+            clone(frozen).set_params(store=path).transform(files[::-1]), expected[::-1]
         )
     assert not cache_folder.exists()
     Image.new("RGB", (9, 9)).save(tmp_path / "new.png")
-    more = FrozenFeatures(store=path, workers=1).transform([*files, tmp_path / "new.png"])
+    more = frozen.set_params(store=path).transform([*files, tmp_path / "new.png"])
     np.testing.assert_array_equal(more[:-1], expected)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.glob("labelled*")] == ["labelled.h5"]
@@ -193,11 +194,11 @@ def test_numbers_are_those_of_extract_features(
         StoreError,
         match=r"labelled\.h5: made with resize 'bilinear', asked for 'nearest'; give anoth",
     ):
-        FrozenFeatures(store=path, resize="nearest").transform(files)
+        clone(frozen).set_params(resize="nearest").transform(files)
     with pytest.raises(
-        StoreError, match="made with layers block3_pool, block5_pool, asked for block4_pool"
+        StoreError, match="made with layers block1_pool, block2_pool, asked for block4_pool"
     ):
-        FrozenFeatures(store=path, layer="block4_pool").transform(files)
+        clone(frozen).set_params(layer="block4_pool").transform(files)
 
 
 @pytest.mark.usefixtures("small_vgg16")
@@ -588,13 +589,13 @@ def test_memory_is_the_output_and_one_block(
     frozen = FrozenFeatures(store=tmp_path / "a.h5")
     images = drawn(1)
     frozen.transform(images)
-    # 200 MB of features.
-    images = [images[0]] * 2000
+    # 100 MB of features.
+    images = [images[0]] * 1000
     tracemalloc.start()
     features = frozen.transform(images)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert features.shape == (2000, 25088)
+    assert features.shape == (1000, 25088)
     assert peak < features.nbytes + 64 * 2**20
 
 

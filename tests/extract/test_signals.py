@@ -31,7 +31,16 @@ main()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT")
-@pytest.mark.parametrize("pauses", [(0.1, 0.02), (0.1, 0.1), (0.05, 0.3), (0.1, 0.9)], ids=str)
+@pytest.mark.parametrize(
+    "pauses",
+    [
+        (0.1, 0.02),
+        pytest.param((0.1, 0.1), marks=pytest.mark.slow),
+        pytest.param((0.05, 0.3), marks=pytest.mark.slow),
+        (0.1, 0.9),
+    ],
+    ids=str,
+)
 def test_a_third_ctrl_c_prints_no_traceback(
     folder: Path, tmp_path: Path, pauses: tuple[float, float]
 ) -> None:

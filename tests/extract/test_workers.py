@@ -102,7 +102,7 @@ def test_the_two_engines_agree_on_any_layer(layer: str) -> None:
 
 def test_features_depend_on_no_other_image(folder: Path, tmp_path: Path) -> None:
     """Nor do they depend on the number of workers or the order."""
-    layers = replace(SMALL, layers=("block3_pool",))
+    layers = replace(SMALL, layers=("block2_pool",))
     for path in folder.glob("*/0[2-9].png"):
         path.unlink()
     two = extract_features(read_manifest(folder), tmp_path / "two.h5", layers, workers=2).store
@@ -112,7 +112,7 @@ def test_features_depend_on_no_other_image(folder: Path, tmp_path: Path) -> None
         path.unlink()
     few = extract_features(read_manifest(folder), tmp_path / "few.h5", layers, workers=2).store
     rows = [two.paths.tolist().index(path) for path in few.paths]
-    assert few.checksums("block3_pool").tolist() == two.checksums("block3_pool")[rows].tolist()
+    assert few.checksums("block2_pool").tolist() == two.checksums("block2_pool")[rows].tolist()
 
 
 def test_provenance_records_the_engine(folder: Path, tmp_path: Path) -> None:
@@ -573,8 +573,9 @@ def wait_for_rows(path: Path, count: int) -> None:
     ("engine", "number"),
     [
         ("mnn", signal.SIGINT),
-        ("keras", signal.SIGTERM),
-        pytest.param("mnn", signal.SIGTERM, marks=pytest.mark.slow),
+        ("mnn", signal.SIGTERM),
+        # A process with TensorFlow takes twice as long.
+        pytest.param("keras", signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param("keras", signal.SIGINT, marks=pytest.mark.slow),
     ],
 )

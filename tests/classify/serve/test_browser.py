@@ -23,12 +23,9 @@ from freezeframe.classify.prediction.predictor import Predictor
 from freezeframe.classify.runs.prediction_file import read_predictions
 from freezeframe.classify.trust.explanation.drawing import AGAINST_CLASS, FOR_CLASS
 from freezeframe.data.demo.images import make_demo_images
-from freezeframe.data.manifest import read_manifest
-from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
-from freezeframe.features.writer import StoreWriter
 
-from ...conftest import fast_environment
+from ...conftest import extract_different, fast_environment
 from .browser import ENTER, RIGHT, SECONDS, Browser
 from .conftest import Place
 
@@ -52,11 +49,7 @@ def network_run(place: Place) -> Path:
         make_demo_images(folder / "scans", per_class=50)
         patch.chdir(folder)
         # The first block is enough to tell scans from photographs, and takes little time.
-        settings = Settings(("block1_pool",))
-        extract_features(read_manifest(folder / "scans"), "a.h5", settings, groups=False)
-        # The slices are drawn one by one: comparing them all would take longer than the rest.
-        with StoreWriter("a.h5") as writer:
-            writer.put_duplicates(np.arange(1, 101))
+        extract_different(folder / "scans", Path("a.h5"), Settings(("block1_pool",)))
         command = ["fit-classifier", "a.h5", "--pooling", "avg", "--search", "none", "--cv", "2"]
         done = CliRunner().invoke(cli, command)
         assert done.exit_code == 0, done.output
