@@ -23,6 +23,7 @@ from .data.output.version import VERSION
 from .errors import FreezeframeError, FreezeframeWarning
 
 COMMANDS = {
+    "run": ".classify.commands.run:run",
     "explore": ".data.commands.explore:explore",
     "audit": ".classify.commands.audit:audit",
     "split": ".data.commands.split:split",

@@ -6,8 +6,8 @@ import csv
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +39,45 @@ def append_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]])
     # The file behind a link is replaced, not the link.
     path = Path(path).resolve()
     lines = "".join(_line(row) for row in rows)
+    with _locked(path):
+        columns = _columns(path)
+        if columns == COLUMNS:
+            _replace(path, lines.encode(), append=True)
+        elif columns is None:
+            _replace(path, (csv_line(COLUMNS) + lines).encode())
+        else:
+            _upgrade(path, SCHEMAS[columns], lines)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a leaderboard; raise FreezeframeError for all that goes wrong meanwhile."""
     try:
         with file_lock(Path(f"{path}.lock"), seconds=LOCK_SECONDS):
-            columns = _columns(path)
-            if columns == COLUMNS:
-                _replace(path, lines.encode(), append=True)
-            elif columns is None:
-                _replace(path, (csv_line(COLUMNS) + lines).encode())
-            else:
-                _upgrade(path, SCHEMAS[columns], lines)
+            yield
     except TimeoutError as holder:
         raise FreezeframeError(
             f"{path}: {holder} has held {path.name}.lock for {LOCK_SECONDS} s; try again"
         ) from None
     except OSError as error:
         raise FreezeframeError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def remove_runs(path: str | os.PathLike[str], run_ids: Collection[str]) -> None:
+    """Remove all rows of some runs, under a lock; for runs that are about to be repeated.
+
+    A missing file has nothing to remove.
+
+    Raises:
+        FreezeframeError: the file is not a leaderboard, is locked for a minute, or cannot be
+            written.
+    """
+    path = Path(path).resolve()
+    if not path.exists():
+        return
+    with _locked(path):
+        lines = [_line(row) for row in read_rows(path) if row["run_id"] not in run_ids]
+        _replace(path, (csv_line(COLUMNS) + "".join(lines)).encode())
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, str]]:

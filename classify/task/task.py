@@ -93,6 +93,7 @@ def make_task(  # noqa: PLR0913
     positive: str | None = None,
     test_size: float = 0.2,
     random_split: bool = False,
+    hold_out: bool = False,
     n_folds: int = 0,
     n_repeats: int = 1,
     seed: int = 0,
@@ -120,6 +121,7 @@ def make_task(  # noqa: PLR0913
         test_size: share of the images in the hold-out.
         random_split: hold out images at random, whatever their splits and relatives are, as most
             people do: the score shows what leaks add.
+        hold_out: hold out a part of the store beside `tests`, too, if it has no test split.
         n_folds: number of folds of cross-validation; 0: none.
         n_repeats: number of times that cross-validation is repeated, with other folds each time.
         seed: seed of the hold-out, the folds and the heads.
@@ -144,7 +146,7 @@ def make_task(  # noqa: PLR0913
     changes.check({str(label) for used in (store, *tests) for label in used.labels})
     split = split_store(
         _whole_part(store, changes, with_patients, status),
-        further_tests=bool(tests or n_folds),
+        further_tests=bool(tests or n_folds) and not hold_out,
         test_size=test_size,
         seed=seed,
         random=random_split,

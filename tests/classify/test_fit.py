@@ -196,6 +196,14 @@ def test_another_store_is_a_test_set(make_store: MakeStore) -> None:
     assert task.classes == ["healthy", "sick"]
 
 
+def test_a_part_is_held_out_beside_another_store(make_store: MakeStore) -> None:
+    """One fit is scored on both: it is trained on neither."""
+    store = FeatureStore(make_store("a.h5", TWO))
+    other = FeatureStore(make_store("b.h5", TWO[:20]))
+    task = make_task(store, tests=[other], hold_out=True)
+    assert parts(task) == (32, 0, [("hold-out 20%", 8), ("external", 20)])
+
+
 def test_impossible_tasks_are_refused(make_store: MakeStore) -> None:
     store = FeatureStore(make_store("a.h5", TWO))
     renamed = FeatureStore(make_store("b.h5", ["ill", "no"] * 5))

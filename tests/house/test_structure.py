@@ -43,6 +43,7 @@ ORDER = {
         "board",
         "prediction",
         "serve",
+        "study",
         "commands",
     ),
 }

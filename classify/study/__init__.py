@@ -1,0 +1,1 @@
+"""A study: the folder that `freezeframe run` fills, its steps and its report."""

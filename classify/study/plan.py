@@ -1,0 +1,244 @@
+"""The steps of a study, in the order in which they are run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .late import compared_runs, mistakes_explained
+from .settings import StudySettings
+from .sources import StudyImages
+from .step import Step
+
+BOARD = "leaderboard.csv"
+CHECKED_HEAD = "logreg"
+"""Head of the random split and the controls: it is quick, and no chance is in its fit."""
+
+TRAINING = "training.h5"
+
+
+def study_steps(
+    settings: StudySettings,
+    training: StudyImages,
+    tests: Sequence[StudyImages],
+    folder: Path,
+    *,
+    with_report: bool,
+) -> list[Step]:
+    """Return the steps of a study.
+
+    Args:
+        settings: the settings.
+        training: the images to train on.
+        tests: the image sets to test on.
+        folder: folder of the study.
+        with_report: True to write the report at the end.
+    """
+    stores = [TRAINING, *(f"test-{number}.h5" for number in range(1, len(tests) + 1))]
+    fits = _fits(settings, stores)
+    boards = [step.leaderboard for step in fits if step.kind.startswith("heads")]
+    steps = [
+        _explore(training),
+        _audit(settings, training, tests),
+        *(
+            _extract(settings, source, store)
+            for source, store in zip((training, *tests), stores, strict=True)
+        ),
+        *fits,
+        _compare(lambda: compared_runs(folder, boards)),
+        _explain(
+            lambda: mistakes_explained(folder, boards[0], training.path, CHECKED_HEAD),
+            settings,
+        ),
+    ]
+    if with_report:
+        steps.append(_report(settings, steps))
+    return steps
+
+
+def _explore(training: StudyImages) -> Step:
+    return Step(
+        "explore",
+        "what the training images are",
+        ("explore", str(training.path), "--output", "explore", *training.options),
+        sources=(training.path,),
+        outputs=("explore/index.html", "explore/explore.csv"),
+        kind="explore",
+    )
+
+
+def _audit(settings: StudySettings, training: StudyImages, tests: Sequence[StudyImages]) -> Step:
+    against = [part for test in tests for part in ("--against", str(test.path))]
+    # An option that does not fit a set has no effect on it here.
+    options = max((training.options, *(test.options for test in tests)), key=len)
+    return Step(
+        "audit",
+        "copies within the training images and the test sets",
+        (
+            *("audit", str(training.path), *against, "--output", "audit"),
+            *options,
+            *_class_options(settings),
+        ),
+        sources=(training.path, *(test.path for test in tests)),
+        outputs=("audit/index.html", "audit/audit.csv", "audit/groups.csv"),
+        kind="audit",
+        shown=True,
+    )
+
+
+def _extract(settings: StudySettings, source: StudyImages, store: str) -> Step:
+    name = store.removesuffix(".h5")
+    layers = settings.layer if not settings.quick else settings.layers
+    return Step(
+        f"extract-{name}",
+        f"features of the images of {source.path.name}",
+        (
+            *("extract-features", str(source.path), "--output", store),
+            *_repeated("--layer", layers),
+            *_changed(settings, "backbone", "weights", "engine"),
+            *_repeated("--reuse", settings.reuse),
+            *source.options,
+        ),
+        sources=(source.path,),
+        outputs=(store,),
+        kind="extract",
+    )
+
+
+def _fits(settings: StudySettings, stores: Sequence[str]) -> list[Step]:
+    """Return the fits on the deepest layer, what its score is worth, and the other layers."""
+    tests = _repeated("--test", stores[1:])
+    held_out = (*tests, "--hold-out") if tests else ()
+    heads = [
+        _fit(
+            settings,
+            f"heads-{layer}",
+            f"all heads on {layer}" if settings.heads == ("all",) else f"heads on {layer}",
+            layer,
+            (*_repeated("--model", settings.heads), *held_out),
+            stores,
+        )
+        for layer in settings.layers
+    ]
+    checks = {
+        "random-split": ("what a random split would claim", ("--random-split",)),
+        "shuffled-labels": (
+            "control: the same fit on shuffled labels",
+            ("--cv", "5", "--control", "shuffled-labels"),
+        ),
+        "stress": ("stress test: look-alikes are parted, too", ("--cv", "5", "--stress")),
+    }
+    checked = [
+        _fit(
+            settings,
+            name,
+            title,
+            settings.layers[0],
+            ("--model", CHECKED_HEAD, *options),
+            stores[:1],
+        )
+        for name, (title, options) in checks.items()
+    ]
+    return [*heads[:1], *checked, *heads[1:]]
+
+
+def _fit(
+    settings: StudySettings,
+    name: str,
+    title: str,
+    layer: str,
+    options: Sequence[str],
+    stores: Sequence[str],
+) -> Step:
+    """Return a step that fits heads, with a leaderboard of its own and the runs in runs/.
+
+    Args:
+        settings: the settings.
+        name: name of the step.
+        title: what it does.
+        layer: layer of the features.
+        options: the heads, and how they are scored.
+        stores: the training store, then the test stores.
+    """
+    leaderboard = f"fits/{name}.csv"
+    ignore = ("--ignore-patient-ids",) if settings.ignore_patient_ids else ()
+    return Step(
+        name,
+        title,
+        (
+            *("fit-classifier", stores[0], "--layer", layer, *options, "--allow-leaks"),
+            *_class_options(settings),
+            *_changed(settings, "positive", "seed"),
+            *ignore,
+            *("--leaderboard", leaderboard, "--runs", "runs"),
+        ),
+        files=tuple(stores),
+        outputs=(leaderboard,),
+        needs=tuple(f"extract-{store.removesuffix('.h5')}" for store in stores),
+        kind=name,
+        leaderboard=leaderboard,
+    )
+
+
+def _compare(late: Callable[[], Sequence[str] | None]) -> Step:
+    return Step(
+        "compare",
+        "is the best head better than the next",
+        ("compare", "--format", "csv"),
+        files=(BOARD,),
+        outputs=("compare.csv",),
+        kind="compare",
+        printed="compare.csv",
+        late=late,
+    )
+
+
+def _explain(late: Callable[[], Sequence[str] | None], settings: StudySettings) -> Step:
+    # Models of random weights name them themselves.
+    weights = _changed(settings, "weights") if settings.weights != "random" else ()
+    return Step(
+        "explain",
+        "what the worst mistakes were decided by",
+        ("explain", "--output", "explain", *weights),
+        files=(BOARD,),
+        outputs=("explain/explanations.json",),
+        kind="explain",
+        late=late,
+    )
+
+
+def _report(settings: StudySettings, steps: Sequence[Step]) -> Step:
+    outputs = [name for step in steps for name in step.outputs]
+    return Step(
+        "report",
+        "the page about all of it",
+        ("report", ".", *_changed(settings, "strict")),
+        files=(BOARD, *outputs),
+        outputs=("report.html",),
+        kind="report",
+        shown=True,
+        # Its exit code says which findings there are.
+        always=bool(settings.strict),
+    )
+
+
+def _class_options(settings: StudySettings) -> tuple[str, ...]:
+    return (
+        *_repeated("--classes", settings.classes),
+        *_repeated("--drop-class", settings.drop_class),
+    )
+
+
+def _repeated(option: str, values: Sequence[str]) -> tuple[str, ...]:
+    """Return an option once for each value."""
+    return tuple(part for value in values for part in (option, value))
+
+
+def _changed(settings: StudySettings, *names: str) -> tuple[str, ...]:
+    """Return the options that differ from their defaults."""
+    return tuple(
+        part
+        for name in names
+        if getattr(settings, name) != getattr(StudySettings, name)
+        for part in (f"--{name}", str(getattr(settings, name)))
+    )
