@@ -199,6 +199,15 @@ def test_the_combination_that_made_the_labels_is_chosen(name: str) -> None:
     assert (chosen.name, chosen.chosen_by) == (name, "log loss")
 
 
+def test_patients_choose_the_combination_whatever_their_number_of_images() -> None:
+    """One ill patient of eight images wants "max"; three healthy ones of two images want "mean"."""
+    patients = np.repeat([0, 1, 2, 3], [8, 2, 2, 2])
+    y = (patients == 0).astype(np.intp)
+    p = np.array([0.9] + [0.1] * 7 + [0.7, 0.1] * 3)
+    proba = np.column_stack([1 - p, p])
+    assert choose_combination(proba, y, patients, 1).name == "mean"
+
+
 def test_a_sensitivity_is_one_of_patients_too(slices: Path) -> None:
     fitted(slices, "--sensitivity", 1)
     lowest = json.loads(row_of().choices)["by_patient"]["threshold"]
