@@ -34,6 +34,7 @@ COMMANDS = {
     "compare": ".classify.commands.compare:compare",
     "predict": ".classify.commands.predict:predict",
     "explain": ".classify.commands.explain:explain",
+    "report": ".classify.commands.report:report",
     "serve": ".classify.commands.serve:serve",
     "store": ".features.commands.store:store",
     "doctor": ".extract.commands.doctor:doctor",

@@ -13,8 +13,8 @@ line prints the message and ends with the exit code::
     │   └── MissingFactError  it keeps no thumbnail of an image: an older version wrote it
     ├── ModelFileError        a file is not a model file, or was changed
     └── LeakError             exit code 3: more than half of a test set has relatives in training,
-                              or a strict audit found a leak or an image that nobody looked at;
-                              all results were written
+                              or a strict audit found a leak or an image that nobody looked at,
+                              or a strict report a finding; all results were written
 
 A `FreezeframeWarning` is no error: the work is done all the same.
 """

@@ -172,7 +172,11 @@ class FoldEvaluator:
                 )
                 head, _ = fit(take(X, fitted), y[fitted], folds_within)
                 # A note about a fold must not read like one about the head that is kept.
-                final.notes += [f"in cross-validation: {note}" for note in head.notes]
+                for note in head.notes:
+                    text = f"in cross-validation: {note}"
+                    final.notes.append(text)
+                    if note in head.record.codes:
+                        final.record.codes[text] = head.record.codes[note]
                 proba[repeat, judged] = finite_probabilities(head, take(X, judged))
                 predicted[repeat, judged] = head.calibration.decide(proba[repeat, judged])
                 # Folds cut no patient: all images of one are judged by the same head.

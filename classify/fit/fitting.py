@@ -39,7 +39,7 @@ from .combination import CombinationChoice
 from .evaluators import FitRows, FoldEvaluator, HeldOutEvaluator, finite_probabilities
 from .image_facts import facts_note
 from .part_features import PartFeatures
-from .search import FitOptions, fit_head, inner_folds
+from .search import FitOptions, fit_head, inner_folds, note_edges
 from .stress import StressCurve, StressTest, write_stress
 from .warnings import control_findings, leak_reasons, task_warnings
 
@@ -124,6 +124,7 @@ class HeadFitter:
         fit_rows = self._fit_rows(name, context)
         start = time.perf_counter()
         head, n_searched = fit_rows(X, self._y, self._folds)
+        note_edges(head, X, self.options)
         # A new image has features, but no reduction: the model must predict from features.
         if reduction is not None:
             head.to_features(reduction)
@@ -269,14 +270,15 @@ class HeadFitter:
         rows = [leaderboard_row(self.task, model, result, costs, now) for result in results]
         model = replace(model, scores=[row.summary() for row in rows])
         folder = self.runs / model.run_id
-        rows = write_run(folder, model, results, rows, self.leaderboard, self._images)
         # Copies are compared once for all heads.
         if self._task_warnings is None:
             self._task_warnings = task_warnings(self.task, self._by_tests.relations)
         texts = [*leak_reasons(self.task, results), *self._task_warnings, *head.notes]
         # Two test sets of one store give the same warning, each fold may leave the same note.
-        findings = control_findings(self.task, rows)
-        return Run(rows, folder, list(dict.fromkeys(texts)), findings)
+        texts = list(dict.fromkeys(texts))
+        coded = [(head.record.codes.get(text, ""), text) for text in texts]
+        rows = write_run(folder, model, results, rows, self.leaderboard, self._images, coded)
+        return Run(rows, folder, texts, control_findings(self.task, rows))
 
 
 def fit_classifier(

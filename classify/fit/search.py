@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...data.splits import grouped_folds
 from ...errors import FreezeframeError, ParameterError
-from ..heads.base import Head
+from ..heads.base import EDGE, Head
 from ..heads.calibration import Calibration, fit_calibration, threshold_for
 from ..heads.networks.context import TrainingContext
 from ..heads.table import HEADS, make_head
@@ -164,6 +164,32 @@ def fit_head(
             f"{name}: too few independent images to calibrate it; its probabilities mean little"
         )
     return head, len(candidates) if folds else 1
+
+
+def note_edges(head: Head, X: Matrix, options: FitOptions) -> None:
+    """Note each hyper-parameter of a fitted head that is the least or the greatest value tried.
+
+    A better value may be beyond. A search of two values has nothing but edges, and beyond the
+    limit of a head there is none: these are not noted.
+
+    Args:
+        head: from `fit_head`.
+        X: the matrix that it was fitted on, which scales the values.
+        options: those of the fit.
+    """
+    space = head.space(options.search, X)
+    for name, values in space.items():
+        value = head.parameters[name]
+        if name in options.fixed_for(head.name) or len(values) < 3 or isinstance(value, str):
+            continue
+        if value in (min(values), max(values)) and value not in head.limits.get(name, ()):
+            end = "least" if value == min(values) else "greatest"
+            note = (
+                f"{head.name}: {name} = {value:g} is the {end} of the {len(values)} values tried, "
+                "and a better one may be beyond"
+            )
+            head.notes.append(note)
+            head.record.codes[note] = EDGE
 
 
 def inner_folds(

@@ -26,6 +26,7 @@ from ..heads.base import Head
 from ..heads.calibration import Calibration, fit_calibration
 from ..heads.table import find_head, make_head
 from ..matrix import Folds, Matrix
+from ..runs.stress_file import GROUPS_A_FOLD, STRESS_COLUMNS, STRESS_NAME
 from ..scores.intervals import proportion_interval
 from ..scores.paired_tests import Difference, compare
 from ..scores.predictions import Predictions
@@ -36,12 +37,6 @@ from ..task.task import Task
 from .look_alikes import LookAlikes
 from .part_features import PartFeatures
 from .search import N_FOLDS, FitOptions, candidates_of, mean_log_loss
-
-GROUPS_A_FOLD = 4
-"""Groups in each fold of the judged level.
-
-Of the numbers tried, it came nearest to patients on three sets, see `stress_check.py`.
-"""
 
 MOST_OF_BEFORE = 0.75
 """The first clusters are at most this share of the known groups; more would change little."""
@@ -267,27 +262,19 @@ def _out_of_fold(
     return proba
 
 
-STRESS_FILE = "stress.csv"
-_COLUMNS = (
-    *("head", "n_folds", "level", "n_groups", "largest_group"),
-    *("accuracy", "accuracy_low", "accuracy_high", "roc_auc", "roc_auc_low", "roc_auc_high"),
-    "grade",
-)
-
-
 def write_stress(folder: Path, curve: StressCurve) -> None:
     """Write the curve as `stress.csv` in a run's folder, one line a level.
 
     Raises:
         FreezeframeError: the file cannot be written.
     """
-    lines = [csv_line(_COLUMNS)]
+    lines = [csv_line(STRESS_COLUMNS)]
     for number, level in enumerate(curve.levels):
         scores = [value for name in ("accuracy", "roc_auc") for value in level.numbers(name)]
         cells = [curve.head, curve.n_folds, number, level.n_groups, level.largest]
         numbers = [f"{value:.6f}" for value in scores]
         lines.append(csv_line([*map(str, cells), *numbers, curve.grade]))
-    path = folder / STRESS_FILE
+    path = folder / STRESS_NAME
     try:
         with whole_file(path) as temporary:
             temporary.write_text("".join(lines), encoding="utf-8")

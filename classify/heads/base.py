@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 Parameters = Mapping[str, Any]
 """Hyper-parameters by name."""
 
+COLLAPSED = "collapsed-network"
+EDGE = "edge-of-search"
+"""Codes of notes: a network predicts one class; the best value is the least or the greatest."""
+
 
 @dataclass
 class TrainingRecord:
@@ -38,11 +42,13 @@ class TrainingRecord:
         judged: probabilities of the training rows by heads that were not fitted on them, of shape
             (n_rows, n_classes), NaN for rows that no fold judges; None if no such heads were
             fitted.
+        codes: code of each note that a report lists as a finding, by the text of the note.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
     earlier_seconds: float = 0.0
     judged: NDArray[np.float64] | None = None
+    codes: dict[str, str] = field(default_factory=dict)
 
 
 class Head(ABC):

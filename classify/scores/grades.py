@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ...data.output.terminal import number
-from ..task.grade import LEAKING, PICTURES_PARTED, UNKNOWN_GRADE
+from ..task.grade import LEAKING, PATIENTS_PARTED, PICTURES_PARTED, UNKNOWN_GRADE
 from .clean import leak_count, leak_count_text
 
 # `scripts/article/patients_parted` prints both figures.
@@ -65,3 +65,10 @@ def grade_text(row: Mapping[str, Any]) -> str:
     if count:
         return f"{LEAKING}: {leak_count_text(count, more)} of {row['n_test']}"
     return row_grade(row) or "?"
+
+
+def grade_rank(row: Mapping[str, Any]) -> int:
+    """Return the place of a row's grade: 0 for parted patients, then pictures, unknown, leaking."""
+    places = {PATIENTS_PARTED: 0, PICTURES_PARTED: 1, LEAKING: 3}
+    # The cell comes from a file: it may hold anything.
+    return places.get(row_grade(row), 2)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ....errors import FreezeframeError, MissingExtraError
 from ...matrix import Folds, Matrix, blocks_of, take, two_columns
-from ..base import Head, Parameters
+from ..base import COLLAPSED, Head, Parameters
 from .context import TrainingContext
 from .layers import Layers, Shape, build
 from .training import Training, TrainingResult
@@ -207,10 +207,12 @@ class Network(Head):
         number, predicted = _commonest_class(scores)
         share = float(np.mean(y == number))
         if predicted >= COLLAPSED_SHARE and predicted >= share + 0.1:
-            self.notes.append(
+            note = (
                 f"{self.name} collapsed: predicts one class for {predicted:.1%} of its training "
                 f"images, though only {share:.1%} belong to it; {self.remedy} may help"
             )
+            self.notes.append(note)
+            self.record.codes[note] = COLLAPSED
 
     def cross_validate(
         self,

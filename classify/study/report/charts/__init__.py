@@ -1,0 +1,1 @@
+"""Charts of a report: drawings as SVG that follow the colours of the page."""

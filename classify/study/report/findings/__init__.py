@@ -1,0 +1,1 @@
+"""Findings: reasons to doubt a score, each with a stable code, its evidence and its remedy."""

@@ -1,0 +1,127 @@
+"""The first sentence of a report: the finding, each number of it from a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ....data.output.terminal import number
+from ...board.choices import is_control
+from ...scores.clean import leak_count, leak_count_text
+from ...scores.grades import grade_rank
+from .choice import BASELINE, Choice, is_candidate
+from .findings.finding import Evidence, head_name, row_source
+from .findings.scores import judged_level
+from .numbers import share_text
+from .study import Row, Study
+
+_PATIENTS = {
+    0: "no patient was trained on and tested",
+    1: "patients unknown",
+    2: "copies of test pictures in training unknown",
+}
+"""What is known of patients, by `grade_rank`."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The first sentence of a report.
+
+    Attributes:
+        sentence: the finding.
+        sources: each clause with the row that its numbers come from.
+    """
+
+    sentence: str
+    sources: Sequence[Evidence]
+
+
+def make_headline(study: Study, choice: Choice) -> Headline:
+    """Write the first sentence about the chosen row."""
+    row = choice.row
+    clauses = [_score(row), *_by_patient(row), *_claimed(study, row), *_stress(study, row)]
+    beside = list(_baseline(study, row))
+    sentence = "; ".join(clause.text for clause in clauses) + "."
+    # The least that a score must beat is part of the finding.
+    sentence += "".join(f" {clause.text}." for clause in beside)
+    return Headline(sentence, [*clauses, *beside])
+
+
+def _score(row: Row) -> Evidence:
+    """Write the score on images without a relative in training, and what is known of patients."""
+    source = row_source(row)
+    count, more = leak_count(row)
+    rank = grade_rank(row)
+    if not count:
+        text = f"{share_text(row, 'accuracy')} right on pictures not trained on; {_PATIENTS[rank]}"
+        return Evidence(text, source)
+    leaking = f"{leak_count_text(count, more)} of {row['n_test']} test pictures"
+    if math.isnan(number(row["clean_accuracy"])):
+        text = (
+            f"nothing is known about pictures not trained on: {leaking} have a relative in "
+            f"training, and the {share_text(row, 'accuracy')} on all of them says nothing"
+        )
+        return Evidence(text, source)
+    text = (
+        f"{share_text(row, 'clean_accuracy')} right on the {row['n_test_clean']} pictures not "
+        f"trained on; on all test pictures the number would be {share_text(row, 'accuracy')}, "
+        f"but {leaking} have a relative in training"
+    )
+    return Evidence(text, source)
+
+
+def _by_patient(row: Row) -> Iterator[Evidence]:
+    if not math.isnan(number(row["patient_accuracy"])):
+        unit = row["patient_unit"] or "patient"
+        text = f"of {row['n_test_patients']} {unit}s {share_text(row, 'patient_accuracy')}"
+        yield Evidence(text, row_source(row))
+
+
+def _baseline(study: Study, row: Row) -> Iterator[Evidence]:
+    """Write the score of the commonest class, on the same images."""
+    for other in study.rows:
+        same = other["test_id"] == row["test_id"] and other["split"] == row["split"]
+        if same and other["head"] == BASELINE and not is_control(other):
+            text = f"Always naming the commonest class gets {share_text(other, 'accuracy')}"
+            yield Evidence(text, row_source(other))
+            return
+
+
+def _claimed(study: Study, row: Row) -> Iterator[Evidence]:
+    """Write what the same head claims where test images have relatives in training."""
+    names = ("head", "layer", "pooling")
+    leaking = [
+        other
+        for other in filter(is_candidate, study.rows)
+        if leak_count(other)[0]
+        and other["test_id"] != row["test_id"]
+        and all(other[name] == row[name] for name in names)
+    ]
+    # A split of the same images comes first, then the largest test set.
+    leaking.sort(key=lambda other: (other["data_set"] != row["data_set"], -int(other["n_test"])))
+    for other in leaking[:1]:
+        count = leak_count_text(*leak_count(other))
+        which = "a random split" if "random" in other["split"].lower() else "another test set"
+        text = (
+            f"{which}, in which {count} of {other['n_test']} pictures have a relative in "
+            f"training, would have claimed {share_text(other, 'accuracy')}"
+        )
+        yield Evidence(text, row_source(other))
+
+
+def _stress(study: Study, row: Row) -> Iterator[Evidence]:
+    """Write the score of the judged level of a stress test, of this run or the same head."""
+    same = [
+        other
+        for other in study.rows
+        if head_name(other) == head_name(row) and not is_control(other) and is_candidate(other)
+    ]
+    for other in (row, *same):
+        levels = study.stress(other) or []
+        judged = judged_level(levels)
+        if judged:
+            text = f"with look-alikes kept on one side {share_text(levels[judged], 'accuracy')}"
+            source = f"runs/{other['run_id']}/stress.csv: level {judged}"
+            yield Evidence(text, source)
+            return

@@ -1,0 +1,66 @@
+"""The files of a report: the page, and the findings as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ....data.output.reports import ReportFolder
+from .choice import choose_row
+from .findings.finding import Finding
+from .findings.table import FINDING_COLUMNS, findings_csv, look_for_findings
+from .headline import make_headline
+from .page import report_page
+from .study import Study
+
+PAGE_NAME = "report.html"
+FINDINGS_NAME = "findings.csv"
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """A report that was written.
+
+    Attributes:
+        page: path of the page.
+        sentence: the first sentence.
+        findings: the findings, serious ones first.
+        problems: one line for each file that could not be used.
+    """
+
+    page: Path
+    sentence: str
+    findings: Sequence[Finding]
+    problems: Sequence[str]
+
+
+def write_report_of(folder: Path, *, run: str | None = None) -> WrittenReport:
+    """Write the report of a study into its folder: `report.html` and `report/findings.csv`.
+
+    Nothing but CSV files, `run.toml` and small pictures of the folder is read.
+
+    Args:
+        folder: the study, a folder with a leaderboard.csv.
+        run: the run to report on, a run id or its beginning; None: see `choose_row`.
+
+    Raises:
+        FreezeframeError: there is no leaderboard, it is damaged, or a file cannot be written.
+        ParameterError: there is no such run, or a file of the report's name exists that this
+            function did not write.
+    """
+    study = Study.read(folder)
+    choice = choose_row(study, run)
+    place = ReportFolder(folder, "report", {})
+    tables = ReportFolder(folder / "report", "report", {FINDINGS_NAME: FINDING_COLUMNS})
+    place.check([PAGE_NAME], [])
+    tables.check([FINDINGS_NAME], [])
+    results = look_for_findings(study, choice)
+    findings = [result for result in results if result.evidence]
+    headline = make_headline(study, choice)
+    text = report_page(study, choice, headline, results)
+    tables.write(FINDINGS_NAME, findings_csv(findings))
+    # The page is last: if it exists, the table beside it is complete.
+    page = place.write(PAGE_NAME, text)
+    problems = list(dict.fromkeys([*study.problems, *study.runs.problems]))
+    return WrittenReport(page, headline.sentence, findings, problems)

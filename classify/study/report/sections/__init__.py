@@ -1,0 +1,1 @@
+"""Sections of a report: each returns its parts of the page."""

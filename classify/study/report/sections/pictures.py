@@ -1,0 +1,140 @@
+"""The images: their flow from files to parts, what explore found, and pictures to look at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import groupby
+from pathlib import Path
+
+from .....data.formats.regular_file import read_regular
+from .....data.output import html as pages
+from .....data.output.terminal import counted
+from .....errors import FreezeframeError, ImageError
+from ..charts.counts import flow
+from ..choice import Choice
+from ..study import Study
+from ..tables import Line, read_table
+from .parts import draw_html, not_run
+
+PICTURE_COLUMNS = ("kind", "path", "caption")
+"""Columns of pictures/pictures.csv that every version of it has."""
+
+MOST_PICTURE_BYTES = 2_500_000
+"""Most bytes of pictures on the page, before they are written as text."""
+
+_TITLES = {
+    "mistake": "The surest mistakes",
+    "duplicate": "Copies side by side",
+    "map": "A map of the features",
+}
+
+_SIGNATURES = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n")
+
+
+def images_section(study: Study, choice: Choice) -> list[str]:
+    """Return the flow of the images, their classes, and the pictures that `run` made."""
+    beside = _flow(study, choice)
+    if study.images is None:
+        beside.append(not_run("freezeframe explore FOLDER --output explore"))
+    else:
+        beside.append(_classes(study.images))
+    heading = pages.heading("The images", anchor="images")
+    return [heading, pages.columns(beside), *_pictures(study)]
+
+
+def _flow(study: Study, choice: Choice) -> list[str]:
+    """Return the drawing from files to parts."""
+    row = choice.row
+    boxes: list[tuple[str, str]] = []
+    if study.images is not None:
+        readable = sum(not line["reason"] for line in study.images)
+        n = len(study.images)
+        boxes.append((counted(n, "file"), f"{n - readable} cannot be read"))
+        boxes.append((counted(readable, "readable image"), ""))
+    if study.groups:
+        # Sets to test on come after the set that the study is about.
+        own = [line for line in study.groups if line["set"] == study.groups[0]["set"]]
+        looked_at = [line for line in own if not line["not_looked_at"]]
+        n_pictures = len({line["picture"] for line in looked_at})
+        copies = f"{len(looked_at) - n_pictures} show the same picture as another"
+        if boxes:
+            boxes[-1] = (boxes[-1][0], copies)
+        else:
+            boxes.append((counted(len(looked_at), "image"), copies))
+        n_groups = len({line["group"] for line in looked_at})
+        boxes.append((counted(n_pictures, "distinct picture"), ""))
+        boxes.append((counted(n_groups, "independent group"), ""))
+    missing = [] if study.groups else [not_run("freezeframe audit FOLDER --output audit")]
+    folds = "-fold" in row["split"]
+    ends = [f"{row['n_test']} tested on"]
+    ends = [f"{ends[0]}, by folds"] if folds else [f"{row['n_train']} trained on", *ends]
+    caption = (
+        f"From files to parts. Parts are those of the first sentence's row: {row['split']} of "
+        f"{row['test_set']}, {row['n_test_groups'] or '?'} independent groups tested. In a "
+        "cross-validation each image is tested once, by a head that was not trained on it."
+    )
+    return [draw_html(flow(boxes, ends, caption)), *missing]
+
+
+def _classes(images: list[Line]) -> str:
+    """Return a table of the classes."""
+    rows = []
+    for label in sorted({line["label"] for line in images}):
+        members = [line for line in images if line["label"] == label]
+        readable = [line for line in members if not line["reason"]]
+        formats = Counter(line["format"] for line in readable).most_common(3)
+        sizes = Counter(f"{line['height']} x {line['width']}" for line in readable).most_common(1)
+        share = f"{100 * len(members) / len(images):.0f} %"
+        rows.append(
+            (
+                label,
+                len(members),
+                share,
+                len(members) - len(readable),
+                ", ".join(f"{name} {n}" for name, n in formats),
+                ", ".join(f"{name} ({n} images)" for name, n in sizes),
+            )
+        )
+    headings = ("class", "files", "share", "unreadable", "formats", "commonest size")
+    return pages.table(headings, rows, numbers=(1, 2, 3))
+
+
+def _pictures(study: Study) -> list[str]:
+    """Return the pictures that a run made, by their kind, as long as there is room."""
+    folder = study.folder / "pictures"
+    if not (folder / "pictures.csv").exists():
+        return [not_run("freezeframe run FOLDER (pictures of mistakes and copies)")]
+    try:
+        lines = read_table(folder / "pictures.csv", PICTURE_COLUMNS)
+    except FreezeframeError as error:
+        study.problems.append(str(error))
+        return [pages.paragraph(f"pictures: {error}", quiet=True)]
+    left = MOST_PICTURE_BYTES
+    parts = []
+    for kind, members in groupby(lines, key=lambda line: line["kind"]):
+        figures = []
+        n_missing = 0
+        for line in members:
+            content = _picture(folder, line["path"], left)
+            n_missing += content is None
+            if content is not None:
+                left -= len(content)
+                figures.append(pages.figure(content, line["caption"], line["caption"]))
+        parts += [pages.heading(_TITLES.get(kind, kind), level=3), pages.gallery(figures)]
+        if n_missing:
+            text = f"{counted(n_missing, 'picture')} more in pictures/, or unreadable there"
+            parts.append(pages.paragraph(text, quiet=True))
+    return parts
+
+
+def _picture(folder: Path, name: str, most: int) -> bytes | None:
+    """Return the bytes of a JPEG or PNG file; None if it is none, is elsewhere or is too large."""
+    # A name from a file must not lead out of the folder.
+    if not name or Path(name).name != name or name == "..":
+        return None
+    try:
+        path = folder / name
+        content = read_regular(path) if path.stat().st_size <= most else b""
+    except (OSError, ImageError, ValueError):
+        return None
+    return content if content.startswith(_SIGNATURES) else None

@@ -1,0 +1,126 @@
+"""How far the scores depend on look-alikes, and where heads disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .....data.output import html as pages
+from .....errors import FreezeframeError
+from ....scores.evaluation import Evaluation
+from ..charts.counts import disagreement, stress_curve
+from ..choice import Choice, is_candidate
+from ..findings.finding import head_name
+from ..findings.scores import judged_level
+from ..numbers import share_text
+from ..study import Row, Study
+from .parts import draw_html, not_run
+
+MOST_HARD_IMAGES = 10
+"""Most images in the table of those that every head gets wrong."""
+
+
+def robustness_section(study: Study, choice: Choice) -> list[str]:
+    """Return the stress test, and how many heads are wrong about each image."""
+    return [
+        pages.heading("How robust is it?", anchor="robust"),
+        *_stress(study, choice),
+        *_disagreement(study, choice),
+    ]
+
+
+def _stress(study: Study, choice: Choice) -> list[str]:
+    rows = [choice.row, *(row for row in study.rows if head_name(row) == head_name(choice.row))]
+    row = next((row for row in rows if is_candidate(row) and study.stress(row)), None)
+    if row is None:
+        head = choice.row["head"]
+        return [not_run(f"freezeframe fit-classifier training.h5 --model {head} --stress")]
+    levels = study.stress(row) or []
+    judged = judged_level(levels)
+    caption = (
+        f"{head_name(row)}: images that look alike are kept on one side, in fewer "
+        "and fewer groups. The star is the level to judge by. Look-alikes are not patients: new "
+        "patients may score higher or lower."
+    )
+    cells = [
+        (
+            f"{float(level['n_groups']):.0f}{' (judged)' if place == judged and judged else ''}",
+            f"{float(level['largest_group']):.0f}",
+            share_text(level, "accuracy"),
+            share_text(level, "roc_auc"),
+        )
+        for place, level in enumerate(levels)
+    ]
+    headings = ("groups", "images in the largest", "accuracy", "AUC")
+    table = pages.table(headings, cells, numbers=range(4))
+    drawing = draw_html(stress_curve(levels, judged, caption))
+    return [pages.columns([drawing, table])]
+
+
+def _disagreement(study: Study, choice: Choice) -> list[str]:
+    """Return the share of images by the number of heads that are wrong about them."""
+    same = [
+        row
+        for row in filter(is_candidate, study.rows)
+        if row["test_id"] == choice.row["test_id"] and row["split"] == choice.row["split"]
+    ]
+    reference = study.evaluation(choice.row)
+    # One row for each head and layer: a head that was fitted again counts once.
+    rows = list({head_name(row): row for row in same}.values())
+    if reference is None or len(rows) < 2:
+        return [not_run("freezeframe fit-classifier training.h5 --model all (two heads or more)")]
+    wrong, names = _wrong(study, rows, reference)
+    counts = wrong.sum(axis=0)
+    shares = np.bincount(counts, minlength=len(names) + 1) / len(counts)
+    caption = (
+        f"Test images by the number of the {len(names)} heads that are wrong about them: "
+        f"{100 * shares[0]:.1f} % are right for all, {100 * shares[-1]:.1f} % are wrong for all. "
+        f"Look at these first: hard images, or wrong labels. Heads: {', '.join(names)}."
+    )
+    drawing = draw_html(disagreement(shares.tolist(), caption))
+    return [pages.columns([drawing, *_hard_images(counts, names, reference)])]
+
+
+def _wrong(
+    study: Study, rows: Sequence[Row], reference: Evaluation
+) -> tuple[NDArray[np.bool_], list[str]]:
+    """Return where each head is wrong, of shape (n_heads, n_images), and the heads' names."""
+    wrong = []
+    names = []
+    for row in rows:
+        evaluation = study.evaluation(row)
+        try:
+            predictions = evaluation.like(reference) if evaluation else None
+        except FreezeframeError:
+            # Its predictions are of other images: the leaderboard says so, too.
+            continue
+        if predictions is not None:
+            wrong.append(predictions.predicted[0] != predictions.y)
+            names.append(head_name(row))
+    return np.array(wrong), names
+
+
+def _hard_images(
+    counts: NDArray[np.intp], names: Sequence[str], reference: Evaluation
+) -> list[str]:
+    """List images that every head gets wrong."""
+    places = np.flatnonzero(counts == len(names))
+    if not len(places):
+        return []
+    predictions = reference.predictions
+    rows = [
+        (
+            reference.paths[place],
+            reference.classes[predictions.y[place]],
+            reference.classes[predictions.predicted[0, place]],
+            f"{predictions.proba[0, place].max():.2f}",
+        )
+        for place in places[np.argsort(-predictions.proba[0, places].max(axis=1))]
+    ]
+    title = f"Wrong for all {len(names)} heads: {len(rows)} images"
+    title += f", the surest {MOST_HARD_IMAGES}" if len(rows) > MOST_HARD_IMAGES else ""
+    headings = ("image", "label", "answer of the head above", "probability")
+    table = pages.table(headings, rows[:MOST_HARD_IMAGES], numbers=(3,))
+    return [pages.heading(title, level=3) + table]

@@ -1,0 +1,135 @@
+"""A study as its report reads it: the files that commands left in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from ....data.audit.report import GROUP_COLUMNS, PAIR_COLUMNS
+from ....data.explore.summary import IMAGE_COLUMNS
+from ....data.formats.regular_file import read_regular
+from ....errors import FreezeframeError, ImageError
+from ...board.run_folders import RunFolders
+from ...runs.leaderboard import read_rows
+from ...runs.stress_file import STRESS_COLUMNS, STRESS_NAME
+from ...runs.warning_file import WARNING_COLUMNS, WARNINGS_NAME
+from ...scores.evaluation import Evaluation
+from .tables import Line, read_table
+
+Row = Mapping[str, str]
+"""A row of the leaderboard, by column."""
+
+LEADERBOARD = "leaderboard.csv"
+EXPLORED = "explore/explore.csv"
+PAIRS = "audit/audit.csv"
+GROUPS = "audit/groups.csv"
+STEPS = "steps.csv"
+SETTINGS = "run.toml"
+
+STEP_COLUMNS = ("step", "command", "started", "seconds", "status")
+
+_MOST_SETTINGS = 20_000
+"""Most letters of the settings that a page shows."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """The files of a study's folder. Each is read when it is first needed.
+
+    A file that cannot be used counts as missing, and `problems` says why.
+
+    Attributes:
+        folder: the folder.
+        rows: rows of the leaderboard.
+        runs: the runs' folders.
+        problems: one line for each file that exists and cannot be used.
+    """
+
+    folder: Path
+    rows: Sequence[Row]
+    runs: RunFolders
+    problems: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, folder: Path) -> Study:
+        """Read the leaderboard of a study.
+
+        Raises:
+            FreezeframeError: there is none, or it is damaged, or has no rows.
+        """
+        path = folder / LEADERBOARD
+        rows = read_rows(path)
+        if not rows:
+            raise FreezeframeError(f"{path}: has no runs yet; fit-classifier appends them")
+        return cls(folder, rows, RunFolders(folder / "runs"))
+
+    @cached_property
+    def images(self) -> list[Line] | None:
+        """The lines of explore.csv, one for each file; None without an exploration."""
+        numbers = ("height", "width", "frames", "brightness", "contrast", "bytes")
+        return self._table(EXPLORED, IMAGE_COLUMNS, numbers)
+
+    @cached_property
+    def pairs(self) -> list[Line] | None:
+        """The lines of audit.csv, one for each pair; None without an audit."""
+        return self._table(PAIRS, PAIR_COLUMNS)
+
+    @cached_property
+    def groups(self) -> list[Line] | None:
+        """The lines of groups.csv, one for each image; None without an audit."""
+        return self._table(GROUPS, GROUP_COLUMNS)
+
+    @cached_property
+    def steps(self) -> list[Line] | None:
+        """The steps that filled the folder; None where no `run` did."""
+        return self._table(STEPS, STEP_COLUMNS, ("seconds",))
+
+    @cached_property
+    def settings(self) -> str:
+        """The text of the settings that repeat the study; "" without them."""
+        path = self.folder / SETTINGS
+        try:
+            return read_regular(path).decode()[:_MOST_SETTINGS] if path.exists() else ""
+        except (OSError, ImageError, UnicodeError) as error:
+            self.problems.append(f"{path}: cannot be read ({error})")
+            return ""
+
+    def evaluation(self, row: Row) -> Evaluation | None:
+        """Return the predictions of a row; None where its file is missing or broken."""
+        return self.runs.evaluation(row["run_id"], row["test_id"]) if row["test_id"] else None
+
+    def stress(self, row: Row) -> list[Line] | None:
+        """Return the levels of a run's stress test; None without one."""
+        # Older files lack the last column.
+        return self._of_run(row, STRESS_NAME, STRESS_COLUMNS[:-1], STRESS_COLUMNS[1:-1])
+
+    def warnings(self, row: Row) -> list[Line] | None:
+        """Return the warnings of a run; None for runs of older versions, which kept none."""
+        return self._of_run(row, WARNINGS_NAME, WARNING_COLUMNS)
+
+    def _of_run(
+        self, row: Row, name: str, columns: Sequence[str], numbers: Collection[str] = ()
+    ) -> list[Line] | None:
+        try:
+            folder = self.runs.folder(row["run_id"])
+        except FreezeframeError as error:
+            self._note(str(error))
+            return None
+        return self._table(f"runs/{folder.name}/{name}", columns, numbers)
+
+    def _table(
+        self, name: str, columns: Sequence[str], numbers: Collection[str] = ()
+    ) -> list[Line] | None:
+        path = self.folder / name
+        try:
+            return read_table(path, columns, numbers) if path.exists() else None
+        except (FreezeframeError, OSError) as error:
+            self._note(str(error))
+            return None
+
+    def _note(self, problem: str) -> None:
+        """Keep a problem once: a file of a run is read for several rows."""
+        if problem not in self.problems:
+            self.problems.append(problem)

@@ -1,0 +1,91 @@
+"""Formulas of a report against independent oracles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from freezeframe.classify.study.report.formulas import (
+    calibration_line,
+    net_benefit,
+    predictive_values,
+)
+
+from .studies import SURE, TRUTH, N
+
+LESION = TRUTH == 0
+ALONE = np.arange(N)
+
+
+def test_net_benefit_is_the_definition_of_the_paper() -> None:
+    # Vickers and Elkin 2006: (true positives - false positives * p_t / (1 - p_t)) / n, by counting.
+    for threshold in (0.07, 0.5, 0.93):
+        treated = [y for y, p in zip(LESION.tolist(), SURE.tolist(), strict=True) if p >= threshold]
+        odds = threshold / (1 - threshold)
+        expected = (treated.count(True) - treated.count(False) * odds) / N
+        ours = net_benefit(LESION, SURE, np.array([threshold]))
+        assert ours[0] == pytest.approx(expected, abs=1e-12)
+
+
+def newton(columns: np.ndarray, y: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Fit a logistic regression by Newton's steps."""
+    beta = np.zeros(columns.shape[1])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-(columns @ beta + offset)))
+        hessian = columns.T @ (columns * (p * (1 - p))[:, None])
+        beta = beta + np.linalg.solve(hessian, columns.T @ (y - p))
+    return beta
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 3.0])
+def test_slope_and_intercept_are_those_of_logistic_regressions(power: float) -> None:
+    logits = power * np.log(SURE / (1 - SURE)) + 0.2
+    line = calibration_line(LESION, 1 / (1 + np.exp(-logits)), ALONE)
+    assert line is not None
+    y = LESION.astype(float)
+    ones = np.ones((N, 1))
+    slope = newton(np.column_stack([ones, logits]), y, np.zeros(N))[1]
+    intercept = newton(ones, y, logits)[0]
+    assert line.slope[0] == pytest.approx(slope, abs=1e-6)
+    assert line.intercept[0] == pytest.approx(intercept, abs=1e-6)
+    # The true slope is 1 / power: the interval holds it.
+    assert line.slope[1] < 1 / power < line.slope[2]
+
+
+def test_images_of_one_group_make_the_interval_no_narrower() -> None:
+    once = calibration_line(LESION, SURE, ALONE)
+    copies = calibration_line(np.repeat(LESION, 4), np.repeat(SURE, 4), np.repeat(ALONE, 4))
+    assert once is not None
+    assert copies is not None
+    np.testing.assert_allclose(copies.slope, once.slope, rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "probabilities"),
+    [
+        (np.ones(N, dtype=bool), SURE),
+        (LESION, np.full(N, 0.3)),
+        (LESION, np.where(LESION, 0.8, 0.1)),
+        (LESION, np.where(LESION, 0.0, 1.0)),
+    ],
+    ids=["one class", "one probability", "separated", "separated the wrong way"],
+)
+def test_calibration_that_is_not_defined(outcomes: np.ndarray, probabilities: np.ndarray) -> None:
+    assert calibration_line(outcomes, probabilities, ALONE) is None
+
+
+def test_certain_and_wrong_probabilities_have_a_finite_slope() -> None:
+    line = calibration_line(LESION, np.where(ALONE % 9 == 0, LESION, ~LESION).astype(float), ALONE)
+    assert line is not None
+    assert np.isfinite([*line.slope, *line.intercept]).all()
+
+
+def test_predictive_values_are_shares_of_counted_images() -> None:
+    ill, healthy = 200, 1800
+    hits, rejections = 0.9 * ill, 0.8 * healthy
+    ppv, npv = predictive_values(0.9, 0.8, np.array([0.1, 0.0]))
+    assert ppv[0] == pytest.approx(hits / (hits + 0.2 * healthy))
+    assert npv[0] == pytest.approx(rejections / (rejections + 0.1 * ill))
+    assert (ppv[1], npv[1]) == (0, 1)
+    # Without false alarms nobody healthy is called ill.
+    assert np.isnan(predictive_values(0.9, 1.0, np.array([0.0]))[0][0])

@@ -1,0 +1,317 @@
+"""The command `report`: its page, its rule of choice, and files of strangers."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from freezeframe.__main__ import cli
+from freezeframe.classify.runs.leaderboard import append_rows
+from freezeframe.classify.runs.stress_file import STRESS_COLUMNS
+from freezeframe.classify.scores.predictions import Predictions
+from freezeframe.classify.study.report.choice import choose_row
+from freezeframe.classify.study.report.headline import make_headline
+from freezeframe.classify.study.report.sections.performance import performance_section
+from freezeframe.classify.study.report.sections.robustness import robustness_section
+from freezeframe.classify.study.report.study import Study
+from freezeframe.errors import ParameterError
+
+from .studies import SHUFFLED, SURE, MadeStudy, N, predictions
+
+REPORT = "freezeframe.classify.study.report"
+HOSTILE = '<script>alert(1)</script><img src="http://evil/x">$\\alpha$\x1b[31m'
+WRONG = np.where(np.arange(N) % 10 == 0, 1 - SURE, SURE)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> MadeStudy:
+    return MadeStudy(tmp_path).clean()
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes seconds, and some tests are not about the page."""
+    monkeypatch.setattr(f"{REPORT}.report.report_page", lambda *parts: "<head></head>")
+
+
+def report(folder: Path, *options: str) -> Result:
+    return CliRunner().invoke(cli, ["report", str(folder), *options])
+
+
+def page_of(folder: Path) -> str:
+    done = report(folder)
+    assert done.exit_code == 0, done.output
+    return (folder / "report.html").read_text()
+
+
+def sentence(study: MadeStudy) -> str:
+    """Return the first sentence of a report."""
+    read = Study.read(study.folder)
+    return make_headline(read, choose_row(read)).sentence
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a clean study with pictures."""
+    study = MadeStudy(tmp_path_factory.mktemp("study")).clean()
+    folder = study.folder / "pictures"
+    folder.mkdir()
+    Image.new("L", (9, 9)).save(folder / "worst.png")
+    Image.new("L", (9, 9)).save(study.folder / "outside.png")
+    (folder / "text.png").write_text("no picture")
+    lines = [
+        ["mistake", "worst.png", "called none, is <lesion>"],
+        ["mistake", "../outside.png", ""],
+        ["mistake", "text.png", ""],
+        ["mistake", "missing.png", ""],
+    ]
+    study.write("pictures/pictures.csv", ["kind", "path", "caption"], lines)
+    return page_of(study.folder)
+
+
+def text_of(page: str) -> str:
+    """Return the words that a reader sees."""
+    body = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]*>", " ", body).split())
+
+
+def test_the_page_holds_all_it_needs(page: str) -> None:
+    assert len(page) < 5_000_000
+    assert "http" not in page.replace("http-equiv", "")
+    assert "<script" not in page
+    assert "default-src 'none'" in page
+    # A reference leads to a place of the page itself.
+    targets = re.findall(r'href="([^"]*)"|url\(([^)]*)\)', page)
+    assert len(targets) > 20
+    ids = re.findall(r' id="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    assert {first or second for first, second in targets} <= {f"#{name}" for name in ids}
+
+
+def test_the_drawings_follow_the_colours_of_the_page(page: str) -> None:
+    drawings = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+    assert len(drawings) >= 8
+    for drawing in drawings:
+        tree = ElementTree.fromstring(drawing.replace("xlink:", ""))
+        assert len(list(tree.iter("text"))) > 1
+        colours = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", drawing))
+        assert colours <= {
+            *(f"var(--{name})" for name in ("ink", "quiet", "line", "panel", "blue", "red")),
+            *("var(--green)", "none"),
+        }
+    labels = re.findall(r'role="img" aria-label="([^"]+)"', page)
+    assert len(labels) == len(set(labels)) == len(drawings)
+
+
+def test_the_first_sentence_has_numbers_of_rows(study: MadeStudy) -> None:
+    study.add("logreg", accuracy=0.921, accuracy_low=0.861, accuracy_high=0.958)
+    relatives = ["bytes" if place < 70 else "" for place in range(N)]
+    study.add("logreg", accuracy=0.985, split="random 20%", relatives=relatives, test_id="random")
+    study.write(
+        f"runs/2026-{study.n_runs - 1}-logreg/stress.csv",
+        STRESS_COLUMNS,
+        [
+            ["logreg", "5", "0", "300", "1", "0.92", "0.86", "0.95", "0.9", "0.8", "0.95", ""],
+            ["logreg", "5", "1", "20", "9", "0.81", "0.72", "0.93", "0.9", "0.8", "0.95", ""],
+        ],
+    )
+    text = sentence(study)
+    assert text.startswith(
+        "92 % [86, 96] right on pictures not trained on; patients unknown; a random split, in "
+        "which 70 of 300 pictures have a relative in training, would have claimed 98.5 % "
+    )
+    assert "; with look-alikes kept on one side 81 % [72, 93]. Always naming" in text
+
+
+def test_a_score_without_clean_images_is_no_finding(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    study.add("logreg", relatives=["bytes"] * N)
+    assert sentence(study).startswith(
+        "nothing is known about pictures not trained on: 300 of 300 test pictures have a relative"
+    )
+
+
+def test_the_row_is_not_chosen_by_its_score(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    study.add("logreg", accuracy=0.7, layer="block10_pool")
+    study.add("logreg", accuracy=0.9, layer="block9_pool")
+    study.add("knn", accuracy=0.95)
+    read = Study.read(tmp_path)
+    choice = choose_row(read)
+    assert choice.row["layer"] == "block10_pool"
+    assert "logreg is the default head and block10_pool the deepest layer" in choice.reason
+    assert choose_row(read, "2026-3").row["head"] == "knn"
+    for run, problem in (("2026", "begins 3 run ids"), ("none", "is no run of the leaderboard")):
+        with pytest.raises(ParameterError, match=problem):
+            choose_row(read, run)
+
+
+def test_a_row_that_was_chosen_by_its_score_is_called_so(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    study.add("knn", accuracy=0.95)
+    study.add("ridge", accuracy=0.9)
+    choice = choose_row(Study.read(tmp_path))
+    assert choice.row["head"] == "knn"
+    assert "best accuracy of 2 rows, so the images that test it also chose it" in choice.reason
+
+
+def test_a_better_grade_counts_more_than_a_larger_test_set(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    study.add("logreg", run_id="one", test_id="a", n_test=100, grade="patients parted")
+    study.add("logreg", run_id="two", test_id="b", n_test=900)
+    assert "; no patient was trained on and tested." in sentence(study)
+
+
+@pytest.mark.usefixtures("no_page")
+def test_strict_findings_end_with_exit_code_3(study: MadeStudy) -> None:
+    study.audited(("yes", "", "nearly the same"))
+    assert report(study.folder, "--strict", "shortcut,two-labels").exit_code == 0
+    for codes in ("shortcut,copies-across-splits", "all"):
+        done = report(study.folder, "--strict", codes)
+        assert done.exit_code == 3
+        assert "findings that --strict names: copies-across-splits; see" in done.stderr
+        assert (study.folder / "report" / "findings.csv").exists()
+    wrong = report(study.folder, "--strict", "copies")
+    assert wrong.exit_code == 2
+    assert "--strict copies: no such finding; choose from copies-across-splits, " in wrong.stderr
+
+
+def test_a_leaderboard_alone_is_enough(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    study.add("logreg")
+    (tmp_path / "runs" / "2026-1-logreg" / "predictions.csv").unlink()
+    text = text_of(page_of(tmp_path))
+    for command in (
+        "not run: freezeframe explore FOLDER --output explore",
+        "not run: freezeframe audit FOLDER --output audit",
+        "not run: freezeframe fit-classifier training.h5 --model logreg --stress",
+        "not run: freezeframe fit-classifier training.h5 (predictions.csv)",
+        "not run: freezeframe run FOLDER (seconds of each step)",
+    ):
+        assert command in text
+
+
+def test_many_classes_are_each_against_the_rest(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    names = [f"class {letter}" for letter in "abcdefgh"]
+    study = MadeStudy(tmp_path, names)
+    proba = rng.dirichlet(np.ones(8), N)
+    study.add("logreg", Predictions.of(np.arange(N) % 8, proba), classes=json.dumps(names))
+    read = Study.read(tmp_path)
+    text = text_of("".join(performance_section(read, choose_row(read))))
+    assert "Curves of 6 of 8 classes, those of most test images." in text
+    assert "Decision curve, PPV and NPV over prevalence are left out" in text
+    assert "called class h" in text
+
+
+def test_names_of_strangers_are_text(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path, [HOSTILE, "none"])
+    study.add("logreg", data_set=HOSTILE, test_set=HOSTILE, positive=HOSTILE, classes=HOSTILE)
+    study.add("knn", hyperparameters=HOSTILE, layer=HOSTILE, grade=HOSTILE, choices=HOSTILE)
+    study.write("explore/explore.csv", ["path"], [["a"]])
+    (tmp_path / "run.toml").write_text(f"name = '{HOSTILE}'\nsecond = 1\n")
+    page = page_of(tmp_path)
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "\x1b" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    # A dollar is no formula, and the settings keep their lines.
+    assert "second = 1" in page
+
+
+def test_pictures_are_shown_by_their_kind_and_only_from_their_folder(page: str) -> None:
+    assert page.count("data:image/png;base64,") == 1
+    assert "called none, is &lt;lesion&gt;" in page
+    assert "3 pictures more in pictures/, or unreadable there" in page
+
+
+DAMAGED = {
+    "explore/explore.csv": b"\xff\xfe",
+    "audit/audit.csv": b"a,b\n",
+    "audit/groups.csv": b'"a,b\n',
+    "steps.csv": b"explore,27\n",
+    "runs/2026-1-logreg/stress.csv": b"head\n",
+    "runs/2026-1-logreg/warnings.csv": b"code,text\n1,2,3\n",
+    "runs/2026-2-logreg/predictions.csv": b"test_id\n1\n",
+    "pictures/pictures.csv": b"kind\n",
+}
+
+
+def test_a_damaged_file_is_one_line_and_the_rest_is_shown(study: MadeStudy) -> None:
+    for name, content in DAMAGED.items():
+        path = study.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    done = report(study.folder)
+    assert done.exit_code == 0, done.output
+    warnings = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == len(DAMAGED)
+    text = text_of((study.folder / "report.html").read_text())
+    for name in DAMAGED:
+        assert sum(name in line for line in warnings) == 1
+        assert name in text
+    assert done.stdout.splitlines()[0] in text
+
+
+@pytest.mark.usefixtures("no_page")
+def test_numbers_that_are_none_are_refused(study: MadeStudy) -> None:
+    lines = [["logreg", "5", "0", "many", "1", *["nan"] * 6, ""]]
+    study.write("runs/2026-1-logreg/stress.csv", STRESS_COLUMNS, lines)
+    assert "n_groups is 'many' in line 2" in report(study.folder).stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"a,b\n", b"\x00\xff", None])
+def test_a_folder_without_a_leaderboard_is_one_line(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "leaderboard.csv").write_bytes(content)
+    command = [sys.executable, "-m", "freezeframe", "report", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert list(tmp_path.glob("report*")) == []
+
+
+def test_rows_of_strangers_lead_nowhere(tmp_path: Path) -> None:
+    rows = [
+        {"run_id": "../..", "head": "logreg", "accuracy": 0.5, "test_id": "t", "n_test": 9},
+        {"run_id": "..", "head": "logreg", "accuracy": 1e300, "test_id": "t", "time": "later"},
+        {"run_id": "c", "head": "majority", "accuracy": float("inf"), "choices": "[" * 9000},
+        {"run_id": "d", "head": "", "accuracy": -1.0, "classes": "[" * 9000},
+        {"run_id": "e", "head": "image-size", "balanced_accuracy_low": 5.0, "threshold": 1.0},
+        {"run_id": "f", "head": "knn", "choices": SHUFFLED, "roc_auc_low": 0.9},
+    ]
+    append_rows(tmp_path / "leaderboard.csv", rows)
+    done = CliRunner().invoke(cli, ["report", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "cannot be the name of a folder" in done.stderr
+
+
+@pytest.mark.usefixtures("no_page")
+def test_a_file_that_report_did_not_write_stays(study: MadeStudy) -> None:
+    page = study.folder / "report.html"
+    assert report(study.folder).exit_code == 0
+    assert report(study.folder).exit_code == 0
+    page.write_text("mine")
+    done = report(study.folder)
+    assert done.exit_code == 2
+    assert "report.html: was not written by freezeframe report" in done.stderr
+    assert page.read_text() == "mine"
+
+
+def test_images_that_all_heads_get_wrong_are_named(study: MadeStudy) -> None:
+    for head in ("logreg", "ridge", "knn"):
+        study.add(head, predictions(WRONG))
+    read = Study.read(study.folder)
+    text = text_of("".join(robustness_section(read, choose_row(read))))
+    assert "number of the 3 heads that are wrong about them" in text
+    assert "Wrong for all 3 heads" in text
