@@ -42,6 +42,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0;
   border-bottom: 1px solid var(--line); overflow-wrap: anywhere; max-width: 32rem; }
 th { color: var(--quiet); font-weight: 500; vertical-align: bottom; }
+th:not(.number), td:not(.number) { min-width: 4.8rem; }
 .number { text-align: right; overflow-wrap: normal; }
 td.number { white-space: nowrap; }
 figure { margin: .5rem 0 1rem; break-inside: avoid; }
@@ -51,8 +52,7 @@ figcaption { color: var(--quiet); font-size: .9em; overflow-wrap: anywhere; }
 .lead { font-size: 1.3rem; line-height: 1.4; margin: .8rem 0; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr));
   gap: 0 2rem; align-items: start; }
-.columns > div { min-width: 0; }
-.chart h4 { margin: .6rem 0 .3rem; font-size: .95rem; overflow-wrap: anywhere; }
+.columns > div { min-width: 0; break-inside: avoid; }
 .chart svg { width: 100%; max-width: 560px; height: auto; display: block; }
 .chart svg * { stroke-linejoin: round; }
 .card { border: 1px solid var(--line); border-left-width: 5px; padding: .4rem 1rem .6rem;
@@ -72,7 +72,7 @@ pre { background: var(--panel); padding: .5rem .8rem; overflow-x: auto; font-siz
 code { overflow-wrap: anywhere; }
 @media (max-width: 500px) { body { padding: .5rem .8rem 2rem; }
   .card dl { grid-template-columns: 1fr; gap: 0; } .card dd { margin-bottom: .4rem; }
-  .lead { font-size: 1.15rem; } th:not(.number), td:not(.number) { min-width: 5.2rem; } }
+  .lead { font-size: 1.15rem; } }
 @media print { body { max-width: none; padding: 0; font-size: 11px; }
   h2, h3, thead { break-after: avoid; } tr, .card { break-inside: avoid; }
   .wide { overflow: visible; } nav { display: none; } pre { white-space: pre-wrap; } }
@@ -187,7 +187,7 @@ def chart(svg: str, title: str, caption: str) -> str:
     """
     name = escape(title)
     return (
-        f'<figure class="chart"><h4>{name}</h4><div role="img" aria-label="{name}">{svg}</div>'
+        f'<figure class="chart"><h3>{name}</h3><div role="img" aria-label="{name}">{svg}</div>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 

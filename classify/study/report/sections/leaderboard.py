@@ -8,7 +8,7 @@ from .....data.output import html as pages
 from ....board.ranking import RankedRow, rank_rows
 from ....board.sentences import legend, title_of_test_set
 from ....board.tables import metric_with_interval, rank_text
-from ....scores.grades import grade_text
+from ....scores.grades import grade_text, risk_lines
 from ..charts.forest import forest
 from ..choice import Choice
 from ..findings.finding import head_name
@@ -35,6 +35,7 @@ def leaderboard_section(study: Study, choice: Choice) -> list[str]:
 
 def _test_set(ranked: Sequence[RankedRow], choice: Choice) -> list[str]:
     title = title_of_test_set(ranked)
+    risks = risk_lines({grade_text(place.row) for place in ranked})
     rows = [
         (
             rank_text(place),
@@ -45,8 +46,8 @@ def _test_set(ranked: Sequence[RankedRow], choice: Choice) -> list[str]:
         for place in ranked
     ]
     return [
-        pages.heading(title, level=3),
         show([forest([place.row for place in ranked], choice, title)]),
         pages.table(_HEADINGS, rows, numbers=(0, *range(3, len(_HEADINGS)))),
-        pages.listing(legend(ranked, "accuracy")),
+        # The top of the page explains parted pictures.
+        pages.listing(line for line in legend(ranked, "accuracy") if line not in risks),
     ]

@@ -157,4 +157,6 @@ def _confusion(evaluation: Evaluation) -> list[str]:
     ]
     headings = ("class", *(f"called {name}" for name in evaluation.classes))
     table = pages.table(headings, rows, numbers=range(1, len(headings)))
-    return [pages.heading("Confusion matrix: images by class and answer", level=3), table]
+    heading = pages.heading("Confusion matrix: images by class and answer", level=3)
+    # On paper, a block of its own is not cut.
+    return [pages.columns([heading + table])]
