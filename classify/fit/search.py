@@ -169,8 +169,8 @@ def fit_head(
 def note_edges(head: Head, X: Matrix, options: FitOptions) -> None:
     """Note each hyper-parameter of a fitted head that is the least or the greatest value tried.
 
-    A better value may be beyond. A search of two values has nothing but edges, and beyond the
-    limit of a head there is none: these are not noted.
+    A better value may be beyond. A search of two values has nothing but edges, and nothing is
+    beyond the limit of a head: these are not noted.
 
     Args:
         head: from `fit_head`.

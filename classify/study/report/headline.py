@@ -11,7 +11,7 @@ from ...board.choices import is_control
 from ...scores.clean import leak_count, leak_count_text
 from ...scores.grades import grade_rank
 from .choice import BASELINE, Choice, is_candidate
-from .findings.finding import Evidence, head_name, row_source
+from .findings.outcome import Evidence, head_name, row_source
 from .findings.scores import judged_level
 from .numbers import share_text
 from .study import Row, Study
@@ -21,7 +21,7 @@ _PATIENTS = {
     1: "patients unknown",
     2: "copies of test pictures in training unknown",
 }
-"""What is known of patients, by `grade_rank`."""
+"""Knowledge of patients, by `grade_rank`."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ def _by_patient(row: Row) -> Iterator[Evidence]:
 
 def _baseline(study: Study, row: Row) -> Iterator[Evidence]:
     """Write the score of the commonest class, on the same images."""
-    for other in study.rows:
-        same = other["test_id"] == row["test_id"] and other["split"] == row["split"]
-        if same and other["head"] == BASELINE and not is_control(other):
-            text = f"Always naming the commonest class gets {share_text(other, 'accuracy')}"
-            yield Evidence(text, row_source(other))
+    for rival in study.rows:
+        same = rival["test_id"] == row["test_id"] and rival["split"] == row["split"]
+        if same and rival["head"] == BASELINE and not is_control(rival):
+            text = f"Always naming the commonest class gets {share_text(rival, 'accuracy')}"
+            yield Evidence(text, row_source(rival))
             return
 
 
@@ -92,36 +92,38 @@ def _claimed(study: Study, row: Row) -> Iterator[Evidence]:
     """Write what the same head claims where test images have relatives in training."""
     names = ("head", "layer", "pooling")
     leaking = [
-        other
-        for other in filter(is_candidate, study.rows)
-        if leak_count(other)[0]
-        and other["test_id"] != row["test_id"]
-        and all(other[name] == row[name] for name in names)
+        rival
+        for rival in filter(is_candidate, study.rows)
+        if leak_count(rival)[0]
+        and rival["test_id"] != row["test_id"]
+        and all(rival[name] == row[name] for name in names)
     ]
     # A split of the same images comes first, then the largest test set.
-    leaking.sort(key=lambda other: (other["data_set"] != row["data_set"], -int(other["n_test"])))
-    for other in leaking[:1]:
-        count = leak_count_text(*leak_count(other))
-        which = "a random split" if "random" in other["split"].lower() else "another test set"
+    leaking.sort(
+        key=lambda rival: (rival["data_set"] != row["data_set"], -int(rival["n_test"] or 0))
+    )
+    for rival in leaking[:1]:
+        count = leak_count_text(*leak_count(rival))
+        which = "a random split" if "random" in rival["split"].lower() else "another test set"
         text = (
-            f"{which}, in which {count} of {other['n_test']} pictures have a relative in "
-            f"training, would have claimed {share_text(other, 'accuracy')}"
+            f"{which}, in which {count} of {rival['n_test']} pictures have a relative in "
+            f"training, would have claimed {share_text(rival, 'accuracy')}"
         )
-        yield Evidence(text, row_source(other))
+        yield Evidence(text, row_source(rival))
 
 
 def _stress(study: Study, row: Row) -> Iterator[Evidence]:
     """Write the score of the judged level of a stress test, of this run or the same head."""
     same = [
-        other
-        for other in study.rows
-        if head_name(other) == head_name(row) and not is_control(other) and is_candidate(other)
+        rival
+        for rival in study.rows
+        if head_name(rival) == head_name(row) and not is_control(rival) and is_candidate(rival)
     ]
-    for other in (row, *same):
-        levels = study.stress(other) or []
+    for rival in (row, *same):
+        levels = study.stress(rival) or []
         judged = judged_level(levels)
         if judged:
             text = f"with look-alikes kept on one side {share_text(levels[judged], 'accuracy')}"
-            source = f"runs/{other['run_id']}/stress.csv: level {judged}"
+            source = f"runs/{rival['run_id']}/stress.csv: level {judged}"
             yield Evidence(text, source)
             return

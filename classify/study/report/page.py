@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ....data.output import html as pages
 from .choice import Choice
-from .findings.finding import Finding
+from .findings.outcome import Finding
 from .headline import Headline
 from .sections.leaderboard import leaderboard_section
 from .sections.performance import performance_section

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ....data.output.reports import ReportFolder
 from .choice import choose_row
-from .findings.finding import Finding
+from .findings.outcome import Finding
 from .findings.table import FINDING_COLUMNS, findings_csv, look_for_findings
 from .headline import make_headline
 from .page import report_page

@@ -57,7 +57,7 @@ class Study:
         """Read the leaderboard of a study.
 
         Raises:
-            FreezeframeError: there is none, or it is damaged, or has no rows.
+            FreezeframeError: it is missing or damaged, or has no rows.
         """
         path = folder / LEADERBOARD
         rows = read_rows(path)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from freezeframe.classify.study.report.choice import choose_row
-from freezeframe.classify.study.report.findings.finding import Finding
+from freezeframe.classify.study.report.findings.outcome import Finding
 from freezeframe.classify.study.report.findings.table import (
     FINDINGS,
     findings_csv,
@@ -101,10 +101,10 @@ def test_every_finding_has_a_trigger() -> None:
 )
 def test_a_made_study_triggers_its_finding(study: MadeStudy, code: str, place: int) -> None:
     TRIGGERS[code][place](study)
-    found = codes(study)
+    present = codes(study)
     # A head that predicts one class is no better than the commonest class, or worse.
-    assert found - {"worse-than-majority"} == {code} - {"worse-than-majority"}
-    assert code in found
+    assert present - {"worse-than-majority"} == {code} - {"worse-than-majority"}
+    assert code in present
 
 
 def test_copies_elsewhere_do_not_make_the_first_sentence_doubtful(study: MadeStudy) -> None:
@@ -148,8 +148,8 @@ def test_what_was_not_run_is_named_with_its_command(tmp_path: Path) -> None:
 def test_the_table_has_a_line_for_each_piece_of_evidence(study: MadeStudy) -> None:
     study.audited(("yes", "", "nearly the same"))
     study.add("ridge", warnings=[("edge-of-search", "=alpha is the least")])
-    found = [result for result in outcomes(study).values() if result.evidence]
-    lines = list(csv.DictReader(findings_csv(found).splitlines()))
+    present = [result for result in outcomes(study).values() if result.evidence]
+    lines = list(csv.DictReader(findings_csv(present).splitlines()))
     assert [(line["code"], line["severity"]) for line in lines] == [
         ("copies-across-splits", "to check"),
         ("copies-across-splits", "to check"),

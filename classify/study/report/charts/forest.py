@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .....data.output.terminal import number
 from ....scores.grades import grade_rank
 from ..choice import BASELINE, IMAGE_CONTROLS, Choice
-from ..findings.finding import head_name
+from ..findings.outcome import head_name
 from ..study import Row
 from .canvas import QUIET, SERIES, Chart, draw, label
 

@@ -1,4 +1,4 @@
-"""What a head is good for: net benefit over thresholds, predictive values over prevalence."""
+"""Usefulness of a head: net benefit over thresholds, predictive values over prevalence."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from ....board.choices import is_control
 from ..choice import BASELINE, Choice, is_candidate
 from ..numbers import share_text
 from ..study import Row, Study
-from .finding import Evidence, Outcome, head_name, row_source
+from .outcome import Evidence, Outcome, head_name, row_source
 
 CHANCE = 0.5
 """Area under the ROC curve of a guess."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ....runs.warning_file import WARNINGS_NAME
 from ..choice import BASELINE, Choice, is_candidate
 from ..study import Row, Study
-from .finding import Evidence, Outcome, head_name, row_source
+from .outcome import Evidence, Outcome, head_name, row_source
 
 _FIT = "freezeframe fit-classifier training.h5"
 

@@ -17,7 +17,7 @@ from ..choice import IMAGE_CONTROLS, Choice
 from ..numbers import share_text
 from ..study import EXPLORED, PAIRS, Row, Study
 from ..tables import Line
-from .finding import Evidence, Outcome, row_source
+from .outcome import Evidence, Outcome, row_source
 
 SAME_GROUP = "same group"
 """Level of a pair in audit.csv that shares a patient or a given group, and no picture."""

@@ -19,7 +19,7 @@ from ..choice import Choice, is_candidate
 from ..numbers import points_text, share_text
 from ..study import Row, Study
 from ..tables import Line
-from .finding import Evidence, Outcome, head_name, row_source
+from .outcome import Evidence, Outcome, head_name, row_source
 
 LEAST_GROUPS_TO_VALIDATE = 100
 """Fewer independent images of a class are too few (Collins 2016)."""

@@ -11,9 +11,9 @@ from .....data.output.csv import csv_line
 from ..choice import Choice
 from ..study import Study
 from .controls import control_beats_chance, worse_than_majority
-from .finding import Finding, FindingKind
 from .fits import collapsed_network, edge_of_search
 from .images import copies_across_splits, patient_on_both_sides, shortcut, two_labels
+from .outcome import Finding, FindingKind
 from .scores import few_independent_images, miscalibrated, seeds_disagree, stress_falls
 
 _KINDS = (

@@ -11,7 +11,7 @@ from ....board.tables import metric_with_interval, rank_text
 from ....scores.grades import grade_text, risk_lines
 from ..charts.forest import forest
 from ..choice import Choice
-from ..findings.finding import head_name
+from ..findings.outcome import head_name
 from ..study import Study
 from .parts import show
 

@@ -16,7 +16,7 @@ from ..charts.canvas import Chart
 from ..charts.curves import MOST_CLASSES, precision_recall, reliability, roc
 from ..charts.utility import THRESHOLDS, decision_curve, prevalence_chart
 from ..choice import Choice
-from ..findings.finding import head_name
+from ..findings.outcome import head_name
 from ..formulas import CalibrationLine, net_benefit, predictive_values
 from ..numbers import share_text
 from ..study import Row, Study
@@ -101,7 +101,7 @@ def _use(row: Row, classes: list[ClassRows], evaluation: Evaluation) -> list[str
     decision = decision_curve(
         rows,
         "Net benefit (Vickers and Elkin 2006): right actions per image, less false alarms "
-        "weighted by the odds of the threshold. The head is of use where its line is the highest.",
+        "weighted by the odds of the threshold. Use the head where its line is the highest.",
     )
     clean = bool(leak_count(row)[0]) and not math.isnan(number(row["clean_sensitivity"]))
     prefix = "clean_" if clean else ""

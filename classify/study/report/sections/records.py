@@ -1,4 +1,4 @@
-"""What it cost, and what it was made with: seconds, bytes, versions, digests, commands."""
+"""Costs, and what a study was made with: seconds, bytes, versions, digests, commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .....data.output import html as pages
 from .....data.output.terminal import NOT_DEFINED, decimals, megabytes, number
 from ....board.choices import is_control
 from ..choice import Choice
-from ..findings.finding import head_name
+from ..findings.outcome import head_name
 from ..study import Row, Study
 from .parts import not_run
 

@@ -1,4 +1,4 @@
-"""How far the scores depend on look-alikes, and where heads disagree."""
+"""Robustness: how far scores depend on look-alikes, and where heads disagree."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .....errors import FreezeframeError
 from ....scores.evaluation import Evaluation
 from ..charts.counts import disagreement, stress_curve
 from ..choice import Choice, is_candidate
-from ..findings.finding import head_name
+from ..findings.outcome import head_name
 from ..findings.scores import judged_level
 from ..numbers import share_text
 from ..study import Row, Study

@@ -8,7 +8,7 @@ from .....data.output import html as pages
 from .....data.output.terminal import counted
 from ....scores.grades import PICTURES_RISK, grade_text, risk_lines
 from ..choice import Choice
-from ..findings.finding import Finding, head_name
+from ..findings.outcome import Finding, head_name
 from ..headline import Headline
 
 MOST_EVIDENCE = 6

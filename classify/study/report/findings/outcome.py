@@ -86,7 +86,7 @@ class Finding:
 
     @property
     def result(self) -> str:
-        """What the rule saw, in words."""
+        """The result of the rule, in words."""
         if self.evidence:
             return "found"
         if self.outcome.missing:
