@@ -21,11 +21,11 @@ from .tables import Line, read_table
 Row = Mapping[str, str]
 """A row of the leaderboard, by column."""
 
-LEADERBOARD = "leaderboard.csv"
+LEADERBOARD_NAME = "leaderboard.csv"
 EXPLORED = "explore/explore.csv"
 PAIRS = "audit/audit.csv"
 GROUPS = "audit/groups.csv"
-STEPS = "steps.csv"
+STEPS_NAME = "steps.csv"
 SETTINGS = "run.toml"
 
 STEP_COLUMNS = ("step", "command", "started", "seconds", "status")
@@ -59,7 +59,7 @@ class Study:
         Raises:
             FreezeframeError: it is missing or damaged, or has no rows.
         """
-        path = folder / LEADERBOARD
+        path = folder / LEADERBOARD_NAME
         rows = read_rows(path)
         if not rows:
             raise FreezeframeError(f"{path}: has no runs yet; fit-classifier appends them")
@@ -84,7 +84,7 @@ class Study:
     @cached_property
     def steps(self) -> list[Line] | None:
         """The steps that filled the folder; None where no `run` did."""
-        return self._table(STEPS, STEP_COLUMNS, ("seconds",))
+        return self._table(STEPS_NAME, STEP_COLUMNS, ("seconds",))
 
     @cached_property
     def settings(self) -> str:

@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 INK = "#010101"
 QUIET = "#020202"
-GRID = "#030303"
+GRID_LINE = "#030303"
 PANEL = "#040404"
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+CURVES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 """Colours of curves, at most as many as can be told apart."""
 
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
-MARKS = ("o", "s", "^", "D", "v", "P")
+CURVE_MARKS = ("o", "s", "^", "D", "v", "P")
 
 _VARIABLES = {
     INK: "ink",
     QUIET: "quiet",
-    GRID: "line",
+    GRID_LINE: "line",
     PANEL: "panel",
-    **dict(zip(SERIES, ("blue", "red", "green", "pink", "sky", "orange"), strict=True)),
+    **dict(zip(CURVES, ("blue", "red", "green", "pink", "sky", "orange"), strict=True)),
 }
 
-WIDTH = 4.6
+INCHES_WIDE = 4.6
 """Width in inches; a phone shows it at about this size."""
 
 
@@ -68,7 +68,7 @@ def draw(title: str, caption: str, paint: Callable[[Axes], None], *, height: flo
     from matplotlib.figure import Figure
 
     with rc_context({**_SETTINGS, "svg.hashsalt": title}):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(INCHES_WIDE, height), layout="constrained")
         paint(figure.add_subplot())
         file = StringIO()
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -95,7 +95,7 @@ _SETTINGS: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": GRID,
+    "grid.color": GRID_LINE,
     "grid.linewidth": 0.7,
     "xtick.color": QUIET,
     "ytick.color": QUIET,

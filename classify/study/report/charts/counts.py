@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .....data.output.terminal import number
 from ..tables import Line
-from .canvas import INK, PANEL, QUIET, SERIES, Chart, draw
+from .canvas import CURVES, INK, PANEL, QUIET, Chart, draw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ def disagreement(shares: Sequence[float], caption: str) -> Chart:
     """Draw the share of test images that 0, 1, 2, ... heads get wrong."""
 
     def paint(axes: Axes) -> None:
-        bars = axes.bar(range(len(shares)), [100 * share for share in shares], color=SERIES[0])
+        bars = axes.bar(range(len(shares)), [100 * share for share in shares], color=CURVES[0])
         axes.bar_label(bars, [f"{100 * share:.1f}" for share in shares], fontsize=8.5)
         axes.set_xticks(range(len(shares)))
         axes.set(xlabel="number of heads that are wrong", ylabel="test images, %")
@@ -38,15 +38,15 @@ def stress_curve(levels: Sequence[Line], judged: int, caption: str) -> Chart:
             [100 * number(level[f"accuracy{end}"]) for level in levels]
             for end in ("", "_low", "_high")
         )
-        axes.vlines(groups, lows, highs, color=SERIES[0])
-        axes.plot(groups, values, color=SERIES[0], marker="o")
+        axes.vlines(groups, lows, highs, color=CURVES[0])
+        axes.plot(groups, values, color=CURVES[0], marker="o")
         if judged:
             axes.plot(
                 [groups[judged]],
                 [values[judged]],
                 marker="*",
                 markersize=15,
-                color=SERIES[1],
+                color=CURVES[1],
                 linestyle="none",
                 label="level that is judged",
             )

@@ -10,14 +10,14 @@ import numpy as np
 from ....scores.predictions import Floats
 from ..calibration import ClassRows
 from ..formulas import CalibrationLine
-from .canvas import DASHES, MARKS, QUIET, SERIES, Chart, draw, label
+from .canvas import CURVE_MARKS, CURVES, DASHES, QUIET, Chart, draw, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Corner = Literal["lower right", "lower left", "upper left"]
 
-MOST_CLASSES = len(SERIES)
+MOST_CLASSES = len(CURVES)
 """Most classes with a curve of their own."""
 
 MOST_POINTS_DRAWN = 200
@@ -47,7 +47,7 @@ def precision_recall(classes: Sequence[ClassRows], caption: str) -> Chart:
             precision, recall, _ = precision_recall_curve(rows.outcomes, rows.probabilities)
             axes.plot(*_thinned(recall, precision), **_style(number), label=label(rows.name))
             share = float(rows.outcomes.mean())
-            axes.axhline(share, color=SERIES[number], linestyle=":", linewidth=1)
+            axes.axhline(share, color=CURVES[number], linestyle=":", linewidth=1)
         _square(axes, "found (recall)", "right among the found (precision)", corner="lower left")
 
     return draw("Precision-recall curve", caption, paint, height=4.2)
@@ -68,14 +68,14 @@ def reliability(
             line = lines[rows.name]
             slope = f", slope {line.slope[0]:.2f}" if line else ""
             name = f"{label(rows.name)}{slope}"
-            axes.plot(means, shares, marker=MARKS[number], **_style(number), label=name)
+            axes.plot(means, shares, marker=CURVE_MARKS[number], **_style(number), label=name)
         _square(axes, "probability of the class", "share of the class", corner="upper left")
 
     return draw("Reliability curve", caption, paint, height=4.2)
 
 
 def _style(number: int) -> dict[str, Any]:
-    return {"color": SERIES[number], "linestyle": DASHES[number]}
+    return {"color": CURVES[number], "linestyle": DASHES[number]}
 
 
 def _square(axes: Axes, x: str, y: str, corner: Corner = "lower right") -> None:

@@ -11,7 +11,7 @@ from ....scores.grades import grade_rank
 from ..choice import BASELINE, IMAGE_CONTROLS, Choice
 from ..findings.outcome import head_name
 from ..study import Row
-from .canvas import QUIET, SERIES, Chart, draw, label
+from .canvas import CURVES, QUIET, Chart, draw, label
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -21,10 +21,10 @@ MOST_ROWS = 30
 
 # By `grade_rank`: mark, colour, and True for a filled mark.
 _MARKS = (
-    ("o", SERIES[2], True, "patients parted"),
-    ("s", SERIES[0], True, "pictures parted"),
+    ("o", CURVES[2], True, "patients parted"),
+    ("s", CURVES[0], True, "pictures parted"),
     ("D", QUIET, False, "relatives unknown"),
-    ("X", SERIES[1], False, "leaking"),
+    ("X", CURVES[1], False, "leaking"),
 )
 
 

@@ -10,7 +10,7 @@ from .....data.output.terminal import number
 from ..calibration import ClassRows
 from ..formulas import net_benefit, predictive_values
 from ..study import Row
-from .canvas import PANEL, QUIET, SERIES, Chart, draw, label
+from .canvas import CURVES, PANEL, QUIET, Chart, draw, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,8 +26,8 @@ def decision_curve(rows: ClassRows, caption: str) -> Chart:
     share = float(rows.outcomes.mean())
 
     def paint(axes: Axes) -> None:
-        axes.plot(THRESHOLDS, benefit, color=SERIES[0], label="the head")
-        axes.plot(THRESHOLDS, everybody, color=SERIES[1], linestyle="--", label="act on all")
+        axes.plot(THRESHOLDS, benefit, color=CURVES[0], label="the head")
+        axes.plot(THRESHOLDS, everybody, color=CURVES[1], linestyle="--", label="act on all")
         axes.axhline(0, color=QUIET, linestyle=":", label="act on none")
         # Acting on all loses without bound near 1, which would squeeze everything else.
         axes.set(xlim=(0, 1), ylim=(-0.25 * share - 0.02, share + 0.03))
@@ -56,8 +56,8 @@ def prevalence_chart(row: Row, caption: str, prefix: str = "") -> Chart:
         for place, (name, dashes) in enumerate((("PPV", "-"), ("NPV", "--"))):
             axes.fill_between(prevalence, low[place], high[place], color=PANEL, linewidth=0)
             for edge in (low[place], high[place]):
-                axes.plot(prevalence, edge, color=SERIES[place], linewidth=0.6, linestyle=":")
-            axes.plot(prevalence, middle[place], color=SERIES[place], linestyle=dashes, label=name)
+                axes.plot(prevalence, edge, color=CURVES[place], linewidth=0.6, linestyle=":")
+            axes.plot(prevalence, middle[place], color=CURVES[place], linestyle=dashes, label=name)
         axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share of right answers")
         axes.set_xlabel(f"share of {label(row['positive'])} among the images")
         axes.legend(loc="lower center")

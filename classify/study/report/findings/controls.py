@@ -7,13 +7,13 @@ from ....board.choices import is_control
 from ..choice import BASELINE, Choice, is_candidate
 from ..numbers import share_text
 from ..study import Row, Study
-from .outcome import Evidence, Outcome, head_name, row_source
+from .outcome import Evidence, RuleOutcome, head_name, row_source
 
 CHANCE = 0.5
 """Area under the ROC curve of a guess."""
 
 
-def control_beats_chance(study: Study, choice: Choice) -> Outcome:
+def control_beats_chance(study: Study, choice: Choice) -> RuleOutcome:
     """Look for heads that predict shuffled labels."""
     controls = [row for row in study.rows if is_control(row)]
     evidence = [
@@ -26,10 +26,10 @@ def control_beats_chance(study: Study, choice: Choice) -> Outcome:
         if number(row["roc_auc_low"]) > CHANCE
     ]
     command = "freezeframe fit-classifier training.h5 --control shuffled-labels"
-    return Outcome(evidence, "" if controls else command)
+    return RuleOutcome(evidence, "" if controls else command)
 
 
-def worse_than_majority(study: Study, choice: Choice) -> Outcome:
+def worse_than_majority(study: Study, choice: Choice) -> RuleOutcome:
     """Look for heads that are right less often than the commonest class is."""
     baselines = {
         _question(row): row for row in study.rows if row["head"] == BASELINE and not is_control(row)
@@ -44,7 +44,7 @@ def worse_than_majority(study: Study, choice: Choice) -> Outcome:
             )
             evidence.append(Evidence(text, row_source(row)))
     command = f"freezeframe fit-classifier training.h5 --model {BASELINE}"
-    return Outcome(evidence, "" if baselines else command)
+    return RuleOutcome(evidence, "" if baselines else command)
 
 
 def _question(row: Row) -> tuple[str, str, str]:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from ....runs.warning_file import WARNINGS_NAME
 from ..choice import BASELINE, Choice, is_candidate
 from ..study import Row, Study
-from .outcome import Evidence, Outcome, head_name, row_source
+from .outcome import Evidence, RuleOutcome, head_name, row_source
 
 _FIT = "freezeframe fit-classifier training.h5"
 
 
-def collapsed_network(study: Study, choice: Choice) -> Outcome:
+def collapsed_network(study: Study, choice: Choice) -> RuleOutcome:
     """Look for heads that predict one class, on training images or on all test images."""
     evidence = list(_warned(study, "collapsed-network"))
     seen = bool(evidence)
@@ -28,13 +28,13 @@ def collapsed_network(study: Study, choice: Choice) -> Outcome:
                 f"{row['n_test']} test images"
             )
             evidence.append(Evidence(text, row_source(row)))
-    return Outcome(evidence, "" if seen else _FIT)
+    return RuleOutcome(evidence, "" if seen else _FIT)
 
 
-def edge_of_search(study: Study, choice: Choice) -> Outcome:
+def edge_of_search(study: Study, choice: Choice) -> RuleOutcome:
     """Look for hyper-parameters whose best value is the least or the greatest one tried."""
     seen = any(study.warnings(row) is not None for row in _runs(study))
-    return Outcome(list(_warned(study, "edge-of-search")), "" if seen else _FIT)
+    return RuleOutcome(list(_warned(study, "edge-of-search")), "" if seen else _FIT)
 
 
 def _warned(study: Study, code: str) -> Iterator[Evidence]:

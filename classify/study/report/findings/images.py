@@ -17,7 +17,7 @@ from ..choice import IMAGE_CONTROLS, Choice
 from ..numbers import share_text
 from ..study import EXPLORED, PAIRS, Row, Study
 from ..tables import Line
-from .outcome import Evidence, Outcome, row_source
+from .outcome import Evidence, RuleOutcome, row_source
 
 SAME_GROUP = "same group"
 """Level of a pair in audit.csv that shares a patient or a given group, and no picture."""
@@ -29,7 +29,7 @@ _AUDIT = "freezeframe audit FOLDER --output audit"
 _EXPLORE = "freezeframe explore FOLDER --output explore"
 
 
-def copies_across_splits(study: Study, choice: Choice) -> Outcome:
+def copies_across_splits(study: Study, choice: Choice) -> RuleOutcome:
     """Look for copies and near-duplicates on two sides of a split, or in two sets."""
     pairs = _leaks(study, lambda level: level != SAME_GROUP)
     evidence = []
@@ -45,7 +45,7 @@ def copies_across_splits(study: Study, choice: Choice) -> Outcome:
     return _with_headline(study, choice, evidence)
 
 
-def patient_on_both_sides(study: Study, choice: Choice) -> Outcome:
+def patient_on_both_sides(study: Study, choice: Choice) -> RuleOutcome:
     """Look for patients, or groups of the list, on two sides of a split."""
     pairs = _leaks(study, lambda level: level == SAME_GROUP)
     evidence = []
@@ -60,7 +60,7 @@ def patient_on_both_sides(study: Study, choice: Choice) -> Outcome:
     return _with_headline(study, choice, evidence)
 
 
-def _with_headline(study: Study, choice: Choice, evidence: list[Evidence]) -> Outcome:
+def _with_headline(study: Study, choice: Choice, evidence: list[Evidence]) -> RuleOutcome:
     """Add to the evidence whether the row of the first sentence is concerned."""
     elsewhere = leak_count(choice.row) == (0, False)
     if evidence and elsewhere:
@@ -69,7 +69,7 @@ def _with_headline(study: Study, choice: Choice, evidence: list[Evidence]) -> Ou
             f"{choice.row['n_test']} test images has a known relative in training"
         )
         evidence = [*evidence, Evidence(text, row_source(choice.row))]
-    return Outcome(evidence, "" if study.pairs is not None else _AUDIT, elsewhere)
+    return RuleOutcome(evidence, "" if study.pairs is not None else _AUDIT, elsewhere)
 
 
 def _leaks(study: Study, chosen: Callable[[str], bool]) -> list[Line]:
@@ -104,21 +104,21 @@ def _relatives_text(evaluation: Evaluation, related: NDArray[np.bool_]) -> str:
     )
 
 
-def two_labels(study: Study, choice: Choice) -> Outcome:
+def two_labels(study: Study, choice: Choice) -> RuleOutcome:
     """Look for pictures that have two labels."""
     pairs = [pair for pair in study.pairs or [] if pair["conflict"] == "yes"]
     if not pairs:
-        return Outcome((), "" if study.pairs is not None else _AUDIT)
+        return RuleOutcome((), "" if study.pairs is not None else _AUDIT)
     n = len({pair["picture"] for pair in pairs})
     first = pairs[0]
     text = (
         f"{counted(n, 'picture')} {'has' if n == 1 else 'have'} two labels; first "
         f"{first['path_a']} ({first['label_a']}) and {first['path_b']} ({first['label_b']})"
     )
-    return Outcome([Evidence(text, f"{PAIRS}: lines with conflict = yes")])
+    return RuleOutcome([Evidence(text, f"{PAIRS}: lines with conflict = yes")])
 
 
-def shortcut(study: Study, choice: Choice) -> Outcome:
+def shortcut(study: Study, choice: Choice) -> RuleOutcome:
     """Look for traits of files that give a class away: size, format, mode or border."""
     controls = [row for row in study.rows if row["head"] in IMAGE_CONTROLS and not is_control(row)]
     evidence = [
@@ -132,7 +132,7 @@ def shortcut(study: Study, choice: Choice) -> Outcome:
     ]
     evidence += [Evidence(text, f"{EXPLORED}: all readable files") for text in _hints(study)]
     looked = bool(controls) or study.images is not None
-    return Outcome(evidence, "" if looked else _EXPLORE)
+    return RuleOutcome(evidence, "" if looked else _EXPLORE)
 
 
 def _chance(row: Row) -> float:

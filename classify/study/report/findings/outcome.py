@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..choice import Choice
-from ..study import LEADERBOARD, Row, Study
+from ..study import LEADERBOARD_NAME, Row, Study
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RuleOutcome:
     """The result of a rule.
 
     Attributes:
@@ -37,7 +37,7 @@ class Outcome:
     elsewhere: bool = False
 
 
-Rule = Callable[[Study, Choice], Outcome]
+Rule = Callable[[Study, Choice], RuleOutcome]
 """A function that looks for one kind of finding."""
 
 
@@ -67,7 +67,7 @@ class Finding:
     """A kind of finding with the outcome of its rule: it is present, absent, or unknown."""
 
     kind: FindingKind
-    outcome: Outcome
+    outcome: RuleOutcome
 
     @property
     def evidence(self) -> Sequence[Evidence]:
@@ -96,7 +96,7 @@ class Finding:
 
 def row_source(row: Row) -> str:
     """Name a row of the leaderboard as the source of a number."""
-    return f"{LEADERBOARD}: {row['run_id']} on {row['test_set']}, {row['split']}"
+    return f"{LEADERBOARD_NAME}: {row['run_id']} on {row['test_set']}, {row['split']}"
 
 
 def head_name(row: Row) -> str:

@@ -19,7 +19,7 @@ from ..choice import Choice, is_candidate
 from ..numbers import points_text, share_text
 from ..study import Row, Study
 from ..tables import Line
-from .outcome import Evidence, Outcome, head_name, row_source
+from .outcome import Evidence, RuleOutcome, head_name, row_source
 
 LEAST_GROUPS_TO_VALIDATE = 100
 """Fewer independent images of a class are too few (Collins 2016)."""
@@ -31,7 +31,7 @@ WRONG_INTERCEPT = 0.25
 """An intercept beyond this, in logits, moves a probability of 50 % by 6 points."""
 
 
-def few_independent_images(study: Study, choice: Choice) -> Outcome:
+def few_independent_images(study: Study, choice: Choice) -> RuleOutcome:
     """Look for classes with too few independent test images."""
     row = choice.row
     evaluation = study.evaluation(row)
@@ -48,21 +48,21 @@ def few_independent_images(study: Study, choice: Choice) -> Outcome:
         }
         enough = min(counts.values()) >= LEAST_GROUPS_TO_VALIDATE
     if enough:
-        return Outcome()
+        return RuleOutcome()
     sizes = ", ".join(f"{name} {n}" for name, n in counts.items())
     text = (
         f"independent test images (images of one group count once): {sizes}; a validation needs "
         f"{LEAST_GROUPS_TO_VALIDATE} of each class. The accuracy may be anywhere in "
         f"{share_text(row, 'accuracy')}"
     )
-    return Outcome([Evidence(text, row_source(row))])
+    return RuleOutcome([Evidence(text, row_source(row))])
 
 
-def miscalibrated(study: Study, choice: Choice) -> Outcome:
+def miscalibrated(study: Study, choice: Choice) -> RuleOutcome:
     """Look for probabilities that are not the shares that they claim to be."""
     evaluation = study.evaluation(choice.row)
     if evaluation is None:
-        return Outcome((), "freezeframe fit-classifier training.h5")
+        return RuleOutcome((), "freezeframe fit-classifier training.h5")
     evidence = []
     for name, line in class_lines(evaluation).items():
         if line is None:
@@ -77,10 +77,10 @@ def miscalibrated(study: Study, choice: Choice) -> Outcome:
                 f"1; intercept {shift:+.2f} [{least:+.2f}, {most:+.2f}], should be 0"
             )
             evidence.append(Evidence(text, f"runs/{choice.row['run_id']}/predictions.csv"))
-    return Outcome(evidence)
+    return RuleOutcome(evidence)
 
 
-def seeds_disagree(study: Study, choice: Choice) -> Outcome:
+def seeds_disagree(study: Study, choice: Choice) -> RuleOutcome:
     """Look for rows that differ in their seed alone, and in their scores by more than chance."""
     rows_of: dict[tuple[str, ...], dict[str, Row]] = {}
     for row in filter(is_candidate, study.rows):
@@ -88,7 +88,7 @@ def seeds_disagree(study: Study, choice: Choice) -> Outcome:
     repeated = [list(rows.values()) for rows in rows_of.values() if len(rows) > 1]
     command = f"freezeframe fit-classifier training.h5 --model {choice.row['head']} --seed 1"
     evidence = list(filter(None, map(_disagreement, repeated)))
-    return Outcome(evidence, "" if repeated else command)
+    return RuleOutcome(evidence, "" if repeated else command)
 
 
 def _but_seed(row: Row) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ def _disagreement(rows: Sequence[Row]) -> Evidence | None:
     return Evidence(text, f"{row_source(least)}; {row_source(most)}")
 
 
-def stress_falls(study: Study, choice: Choice) -> Outcome:
+def stress_falls(study: Study, choice: Choice) -> RuleOutcome:
     """Look for scores that fall when similar images are kept on one side."""
     evidence = []
     looked = False
@@ -131,7 +131,7 @@ def stress_falls(study: Study, choice: Choice) -> Outcome:
             source = f"runs/{row['run_id']}/{STRESS_NAME}: levels 0 and {judged}"
             evidence.append(Evidence(text, source))
     command = f"freezeframe fit-classifier training.h5 --model {choice.row['head']} --stress"
-    return Outcome(evidence, "" if looked else command)
+    return RuleOutcome(evidence, "" if looked else command)
 
 
 def judged_level(levels: Sequence[Line]) -> int:
