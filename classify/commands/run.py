@@ -198,10 +198,7 @@ def _steps(settings: StudySettings, folder: Path) -> tuple[list[Step], dict[Path
     if settings.quick:
         training, *tests = _few(settings, [training, *tests], folder)
     sets = {source.path: image_files(source.path) for source in (training, *tests)}
-    # Until the report is a command, a study ends with its tables.
-    with_report = Path(__file__).with_name("report.py").exists()
-    steps = study_steps(settings, training, tests, folder, with_report=with_report)
-    return steps, sets
+    return study_steps(settings, training, tests, folder), sets
 
 
 def _few(

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ...data.output.csv import csv_line
 from ...data.output.files import write_whole
+from ...data.output.terminal import percent
 from ..runs.leaderboard import read_rows
 from ..runs.prediction_file import read_predictions
+from .report.tables import read_table
 
 MOST_RUNS_COMPARED = 5
 """Heads that are compared with each other, the most accurate ones, beside `majority`."""
 
 MOST_EXPLAINED = 8
 MISTAKES_FILE = "mistakes.csv"
+MISTAKE_COLUMNS = ("path", "label", "predicted", "probability")
+
+PICTURES_FILE = "pictures.csv"
+MAP_PICTURE = "map/map.png"
+MAP_CAPTION = (
+    "Images with similar features are close to each other: all as points, and some as pictures, in "
+    "the plane of the first two principal components. A class that is apart may come from another "
+    "source."
+)
 
 
 def compared_runs(folder: Path, boards: Sequence[str]) -> list[str] | None:
@@ -55,13 +69,48 @@ def mistakes_explained(folder: Path, board: str, source: Path, head: str) -> lis
     if not worst:
         return None
     root = source if source.is_dir() else source.parent
-    lines = [csv_line(("path", "label", "predicted", "probability"))]
+    lines = [csv_line(MISTAKE_COLUMNS)]
     for image in worst:
         label, answer = (evaluation.classes[of[image]] for of in (predictions.y, predicted))
         share = f"{proba[image, predicted[image]]:.6f}"
-        lines.append(csv_line((str(root / evaluation.paths[image]), label, answer, share)))
+        # A list may name its images by a way through other folders.
+        path = os.path.normpath(root / evaluation.paths[image])
+        lines.append(csv_line((path, label, answer, share)))
     write_whole(folder / MISTAKES_FILE, "".join(lines))
     return [f"runs/{run.name}", MISTAKES_FILE]
+
+
+def list_pictures(folder: Path) -> list[str]:
+    """List the pictures of earlier steps for the report, in `pictures.csv`; no more arguments.
+
+    Args:
+        folder: folder of the study.
+    """
+    lines = [csv_line(("kind", "path", "caption")), *_mistake_lines(folder)]
+    if (folder / MAP_PICTURE).exists():
+        lines.append(csv_line(("map", MAP_PICTURE, MAP_CAPTION)))
+    write_whole(folder / PICTURES_FILE, "".join(lines))
+    return []
+
+
+def _mistake_lines(folder: Path) -> Iterator[str]:
+    """Yield a line for each explained mistake, the surest one first."""
+    explained = folder / "explain" / "explanations.json"
+    if not ((folder / MISTAKES_FILE).exists() and explained.exists()):
+        return
+    pictures: dict[str, str] = {}
+    # A damaged file has no pictures to show; explain writes it again.
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        images = json.loads(explained.read_text())["images"]
+        pictures = {image["path"]: image["picture"] for image in images if "picture" in image}
+    for line in read_table(folder / MISTAKES_FILE, MISTAKE_COLUMNS, ["probability"]):
+        if picture := pictures.get(line["path"]):
+            share = percent(float(line["probability"]))
+            caption = (
+                f"{Path(line['path']).name}: {line['label']}, called {line['predicted']} with "
+                f"{share} %; right: what speaks for that, and what against it"
+            )
+            yield csv_line(("mistake", f"explain/{picture}", caption))
 
 
 def _rows_of(board: Path) -> list[dict[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .late import compared_runs, mistakes_explained
+from .late import compared_runs, list_pictures, mistakes_explained
 from .settings import StudySettings
 from .sources import StudyImages
 from .step import Step
@@ -22,8 +22,6 @@ def study_steps(
     training: StudyImages,
     tests: Sequence[StudyImages],
     folder: Path,
-    *,
-    with_report: bool,
 ) -> list[Step]:
     """Return the steps of a study.
 
@@ -32,7 +30,6 @@ def study_steps(
         training: the images to train on.
         tests: the image sets to test on.
         folder: folder of the study.
-        with_report: True to write the report at the end.
     """
     stores = [TRAINING, *(f"test-{number}.h5" for number in range(1, len(tests) + 1))]
     fits = _fits(settings, stores)
@@ -44,6 +41,7 @@ def study_steps(
             _extract(settings, source, store)
             for source, store in zip((training, *tests), stores, strict=True)
         ),
+        _map(settings),
         *fits,
         _compare(lambda: compared_runs(folder, boards)),
         _explain(
@@ -51,9 +49,7 @@ def study_steps(
             settings,
         ),
     ]
-    if with_report:
-        steps.append(_report(settings, steps))
-    return steps
+    return [*steps, _report(settings, steps, lambda: list_pictures(folder))]
 
 
 def _explore(training: StudyImages) -> Step:
@@ -102,6 +98,18 @@ def _extract(settings: StudySettings, source: StudyImages, store: str) -> Step:
         sources=(source.path,),
         outputs=(store,),
         kind="extract",
+    )
+
+
+def _map(settings: StudySettings) -> Step:
+    return Step(
+        "map",
+        "a map of the images by their features",
+        ("store", "map", TRAINING, "--layer", settings.layers[0], "--output", "map"),
+        files=(TRAINING,),
+        outputs=("map/map.png", "map/map.csv"),
+        needs=("extract-training",),
+        kind="map",
     )
 
 
@@ -207,7 +215,9 @@ def _explain(late: Callable[[], Sequence[str] | None], settings: StudySettings) 
     )
 
 
-def _report(settings: StudySettings, steps: Sequence[Step]) -> Step:
+def _report(
+    settings: StudySettings, steps: Sequence[Step], late: Callable[[], Sequence[str] | None]
+) -> Step:
     outputs = [name for step in steps for name in step.outputs]
     return Step(
         "report",
@@ -219,6 +229,7 @@ def _report(settings: StudySettings, steps: Sequence[Step]) -> Step:
         shown=True,
         # Its exit code says which findings there are.
         always=bool(settings.strict),
+        late=late,
     )
 
 

@@ -146,7 +146,7 @@ def test_a_changed_image_repeats_what_depends_on_it_and_doubles_no_row(
     settings = StudySettings(
         model=("majority",), layer=("pixels",), backbone="pixels-16", output=str(study)
     )
-    all_steps = study_steps(settings, StudyImages(folder), [], study, with_report=False)
+    all_steps = study_steps(settings, StudyImages(folder), [], study)
     steps = [step for step in all_steps if step.name in ("extract-training", "heads-pixels")]
     assert Trial(study, steps, folder).changed() == [1, 2]
     (first,) = read_rows(study / "leaderboard.csv")

@@ -63,18 +63,20 @@ def sentence(study: MadeStudy) -> str:
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a clean study with pictures."""
     study = MadeStudy(tmp_path_factory.mktemp("study")).clean()
-    folder = study.folder / "pictures"
+    folder = study.folder / "explain"
     folder.mkdir()
     Image.new("L", (9, 9)).save(folder / "worst.png")
-    Image.new("L", (9, 9)).save(study.folder / "outside.png")
+    Image.new("L", (9, 9)).save(study.folder.parent / "outside.png")
+    (folder / "link.png").symlink_to(study.folder.parent / "outside.png")
     (folder / "text.png").write_text("no picture")
     lines = [
-        ["mistake", "worst.png", "called none, is <lesion>"],
+        ["mistake", "explain/worst.png", "called none, is <lesion>"],
+        ["mistake", "explain/link.png", ""],
         ["mistake", "../outside.png", ""],
-        ["mistake", "text.png", ""],
-        ["mistake", "missing.png", ""],
+        ["mistake", "explain/text.png", ""],
+        ["mistake", "explain/missing.png", ""],
     ]
-    study.write("pictures/pictures.csv", ["kind", "path", "caption"], lines)
+    study.write("pictures.csv", ["kind", "path", "caption"], lines)
     return page_of(study.folder)
 
 
@@ -231,7 +233,7 @@ def test_names_of_strangers_are_text(tmp_path: Path) -> None:
 def test_pictures_are_shown_by_their_kind_and_only_from_their_folder(page: str) -> None:
     assert page.count("data:image/png;base64,") == 1
     assert "called none, is &lt;lesion&gt;" in page
-    assert "3 pictures more in pictures/, or unreadable there" in page
+    assert "4 pictures cannot be shown here; pictures.csv names all" in page
 
 
 DAMAGED = {
@@ -242,7 +244,7 @@ DAMAGED = {
     "runs/2026-1-logreg/stress.csv": b"head\n",
     "runs/2026-1-logreg/warnings.csv": b"code,text\n1,2,3\n",
     "runs/2026-2-logreg/predictions.csv": b"test_id\n1\n",
-    "pictures/pictures.csv": b"kind\n",
+    "pictures.csv": b"kind\n",
 }
 
 

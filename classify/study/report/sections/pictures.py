@@ -17,7 +17,7 @@ from ..tables import Line, read_table
 from .parts import draw_html, not_run
 
 PICTURE_COLUMNS = ("kind", "path", "caption")
-"""Columns of pictures/pictures.csv that every version of it has."""
+"""Columns of pictures.csv that every version of it has."""
 
 MOST_PICTURE_BYTES = 2_500_000
 """Most bytes of pictures on the page, before they are written as text."""
@@ -25,7 +25,7 @@ MOST_PICTURE_BYTES = 2_500_000
 _TITLES = {
     "mistake": "The surest mistakes",
     "duplicate": "Copies side by side",
-    "map": "A map of the features",
+    "map": "A map of the images",
 }
 
 _SIGNATURES = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n")
@@ -101,11 +101,10 @@ def _classes(images: list[Line]) -> str:
 
 def _pictures(study: Study) -> list[str]:
     """Return the pictures that a run made, by their kind, as long as there is room."""
-    folder = study.folder / "pictures"
-    if not (folder / "pictures.csv").exists():
-        return [not_run("freezeframe run FOLDER (pictures of mistakes and copies)")]
+    if not (study.folder / "pictures.csv").exists():
+        return [not_run("freezeframe run FOLDER (pictures of mistakes, and a map of the images)")]
     try:
-        lines = read_table(folder / "pictures.csv", PICTURE_COLUMNS)
+        lines = read_table(study.folder / "pictures.csv", PICTURE_COLUMNS)
     except FreezeframeError as error:
         study.problems.append(str(error))
         return [pages.paragraph(f"pictures: {error}", quiet=True)]
@@ -115,25 +114,27 @@ def _pictures(study: Study) -> list[str]:
         figures = []
         n_missing = 0
         for line in members:
-            content = _picture(folder, line["path"], left)
+            content = _picture(study.folder, line["path"], left)
             n_missing += content is None
             if content is not None:
                 left -= len(content)
                 figures.append(pages.figure(content, line["caption"], line["caption"]))
-        parts += [pages.heading(_TITLES.get(kind, kind), level=3), pages.gallery(figures)]
+        wide = kind == "map"
+        shown = "".join(figures) if wide else pages.gallery(figures)
+        parts += [pages.heading(_TITLES.get(kind, kind), level=3), shown]
         if n_missing:
-            text = f"{counted(n_missing, 'picture')} more in pictures/, or unreadable there"
+            text = f"{counted(n_missing, 'picture')} cannot be shown here; pictures.csv names all"
             parts.append(pages.paragraph(text, quiet=True))
     return parts
 
 
 def _picture(folder: Path, name: str, most: int) -> bytes | None:
     """Return the bytes of a JPEG or PNG file; None if it is none, is elsewhere or is too large."""
-    # A name from a file must not lead out of the folder.
-    if not name or Path(name).name != name or name == "..":
-        return None
     try:
-        path = folder / name
+        path = (folder / name).resolve()
+        # A name from a file must not lead out of the folder.
+        if not path.is_relative_to(folder.resolve()):
+            return None
         content = read_regular(path) if path.stat().st_size <= most else b""
     except (OSError, ImageError, ValueError):
         return None
