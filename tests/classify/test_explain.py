@@ -658,7 +658,7 @@ def test_the_check_measures_maps_of_a_folder_with_masks(
     assert lines[0].startswith("logreg, pixels flat: refitted on 5 folds of 24 images in 24 groups")
     # A share of right images has a grade, as any score.
     assert lines[1] == "grade: pictures parted"
-    assert "pictures parted: copies and near-duplicates are on one side" in result.stderr
+    assert "pictures parted: no copy or near-duplicate is in both" in result.stderr
     cells = {line[:40].strip(): re.findall(r"-?\d[\d.e-]*", line[46:]) for line in lines[3:]}
     numbers = {name: [float(value) for value in values] for name, values in cells.items()}
     # The head is right about images that it was not fitted on, and its maps are of the square.

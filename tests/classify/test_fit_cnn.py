@@ -133,6 +133,7 @@ def test_the_whole_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "model.safetensors",
         "predictions.csv",
         "training_images.safetensors",
+        "warnings.csv",
     ]
     history = table(run / "history.csv")
     assert list(history[0]) == HISTORY

@@ -375,7 +375,7 @@ def graded(result: Result) -> str:
     """Return the grade of the last row, which the table shows, too."""
     text = str(row_of().grade)
     assert (text or "?") in result.stdout
-    assert ("pictures parted: copies and near-duplicates" in result.stderr) == (
+    assert ("pictures parted: no copy or near-duplicate is in both" in result.stderr) == (
         text == "pictures parted"
     )
     return text

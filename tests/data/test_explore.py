@@ -21,7 +21,7 @@ from PIL import Image
 
 from freezeframe.__main__ import cli
 from freezeframe.data.demo.images import PER_CLASS, make_demo_images
-from freezeframe.data.explore import plots
+from freezeframe.data.explore import report
 from freezeframe.data.explore.contact_sheet import contact_sheet, sheet_png
 from freezeframe.data.explore.image_size import side
 from freezeframe.data.explore.shortcuts import TOGETHER, find_hints, telltales
@@ -45,7 +45,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Save no plot, which takes most of the time of a report."""
-    monkeypatch.setattr(plots, "png", lambda _: sheet_png(Image.new("L", (4, 4))))
+    monkeypatch.setattr(report, "png", lambda _: sheet_png(Image.new("L", (4, 4))))
 
 
 def call(*arguments: object) -> Result:

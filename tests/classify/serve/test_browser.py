@@ -160,7 +160,9 @@ def test_a_training_picture_is_recognised(browser: Browser, place: Place) -> Non
     assert worth.startswith("If 10 in 100 have lesion, ")
     (measured,) = browser.texts(".card .measured-line")
     assert measured.startswith("Measured: sensitivity ")
-    assert measured.endswith(", on 40 unseen pictures in 38 independent groups.")
+    assert measured.endswith(
+        ", on 40 unseen pictures in 38 independent groups (grade: pictures parted)."
+    )
     browser.choose(place.images[0])
     browser.wait_for_results(2)
     (notice,) = browser.texts(".notices .notice")
