@@ -316,4 +316,6 @@ def leaderboard_table(places: Sequence[RankedRow]) -> Table:
     title = f"Leaderboard: {rows[0]['test_set']}, {rows[0]['split']}, {rows[0]['n_test']} images"
     title += f" in {rows[0]['n_test_groups']} groups" * bool(rows[0]["n_test_groups"])
     remarks = [f"= cannot be told from the best (paired test, Holm-adjusted p above {ALPHA})."]
+    if any(row.get("clean_missing") for row in rows):
+        remarks.insert(0, "*: too few clean images of some class: the score leaves its images out.")
     return Table(title, headings, cells, names=(0, 1, 2), remarks=remarks)
