@@ -86,10 +86,11 @@ def list_pictures(folder: Path) -> list[str]:
     Args:
         folder: folder of the study.
     """
-    lines = [csv_line(("kind", "path", "caption")), *_mistake_lines(folder)]
+    lines = [csv_line(("kind", "path", "caption"))]
+    # The map comes first: there may be no room for all mistakes.
     if (folder / MAP_PICTURE).exists():
         lines.append(csv_line(("map", MAP_PICTURE, MAP_CAPTION)))
-    write_whole(folder / PICTURES_FILE, "".join(lines))
+    write_whole(folder / PICTURES_FILE, "".join([*lines, *_mistake_lines(folder)]))
     return []
 
 
