@@ -212,7 +212,7 @@ class StoreWriter:
     def _mark(self, facts: Mapping[int, tuple[bytes, ...]]) -> None:
         """Write the status of rows, flush, then write the checksum that makes it count.
 
-        In the other order, a crash could not be told from a status that fell back to pending.
+        In the other order, a crash would look like a status that fell back to pending.
 
         Args:
             facts: by row number, its bytes in the columns that the checksum covers, status first.

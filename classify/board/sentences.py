@@ -59,7 +59,7 @@ def _standing_lines(ranked: Sequence[RankedRow], metric: str) -> list[str]:
     lines = []
     if "equal" in standings:
         test = f"{heading(metric)}: paired test, Holm-adjusted p above {ALPHA}"
-        lines.append(f"=  cannot be told from the best of its test set ({test})")
+        lines.append(f"=  no difference from the best of its test set is shown ({test})")
     if "untested" in standings:
         reason = "predictions are missing, or the score is not defined"
         if is_clean(metric):
@@ -145,7 +145,7 @@ def pair_title(pair: RunPair) -> str:
 def conclusion(pair: RunPair) -> str:
     """Write a pair as a sentence.
 
-    "on navoneel, logreg and xgboost cannot be told apart (accuracy, p = 0.410)"
+    "on navoneel, no difference between logreg and xgboost is shown (accuracy, p = 0.410)"
     """
     metric = heading(pair.difference.metric, pair.unit)
     where = f"on {pair.tested.test_set}"
@@ -159,6 +159,6 @@ def conclusion(pair: RunPair) -> str:
     # A sentence says "p < 0.001"; a cell of a table has no room for the p.
     p = "p < 0.001" if pair.p_holm < 0.001 else f"p = {p_text(pair.p_holm)}"
     if not pair.better:
-        return f"{where}, {pair_name} cannot be told apart ({metric}, {p})"
+        return f"{where}, no difference between {pair_name} is shown ({metric}, {p})"
     worse = pair.second if pair.better == pair.first else pair.first
     return f"{where}, {pair.better} is better than {worse} ({metric}, {p})"

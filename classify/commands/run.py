@@ -138,9 +138,9 @@ def run(config: Path | None, choice: SliceChoice, **options: Any) -> None:
     inputs have not changed is not repeated.
     """
     # Imports wait for the command, so that --help is quick.
-    from ..study.child import ended_by_signals
+    from ..study.child import Screen, ended_by_signals
     from ..study.place import open_folder, placed
-    from ..study.runner import Screen, StudyRunner, locked
+    from ..study.runner import StudyRunner, locked
     from ..study.settings import SETTINGS_FILE
 
     settings = placed(_settings(config, options | asdict(choice)))

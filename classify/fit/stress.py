@@ -26,7 +26,7 @@ from ..heads.base import Head
 from ..heads.calibration import Calibration, fit_calibration
 from ..heads.table import find_head, make_head
 from ..matrix import Folds, Matrix
-from ..runs.stress_file import GROUPS_A_FOLD, STRESS_COLUMNS, STRESS_NAME
+from ..runs.stress_file import GROUPS_A_FOLD, STRESS_COLUMNS, STRESS_NAME, judged_level
 from ..scores.intervals import proportion_interval
 from ..scores.paired_tests import Difference, compare
 from ..scores.predictions import Predictions
@@ -164,9 +164,9 @@ class StressTest:
             left = _time_left(start, number, len(splits))
             status(f"stress level {number + 1} of {len(splits)}{left}")
             levels.append(self.level(groups, folds))
-        judged = sum(level.n_groups >= GROUPS_A_FOLD * n_folds for level in levels) - 1
+        judged = judged_level([level.n_groups for level in levels], n_folds)
         grade = fold_grade(task.train)
-        return StressCurve(self._head.name, n_folds, levels, max(0, judged), grade, task.control)
+        return StressCurve(self._head.name, n_folds, levels, judged, grade, task.control)
 
 
 def _time_left(start: float, n_done: int, n_levels: int) -> str:

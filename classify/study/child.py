@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -17,6 +18,23 @@ SECONDS_TO_END = 5.0
 """Seconds that a child has to end by itself after Ctrl-C, which reaches it, too."""
 
 _CONTROL = re.compile(rb"(?:\r|\x1b\[[0-9;?]*[A-Za-z])+")
+
+
+@dataclass(frozen=True)
+class Screen:
+    """The place where a study shows what it does.
+
+    Attributes:
+        say: shows one line.
+        show: shows what a step writes on standard error, progress bars included.
+        terminal: True if `show` writes to a terminal.
+        seen: lines of steps that were shown; no line is shown twice.
+    """
+
+    say: Callable[[str], None]
+    show: Callable[[bytes], None]
+    terminal: bool = False
+    seen: set[bytes] = field(default_factory=set)
 
 
 class TerminatedError(KeyboardInterrupt):
@@ -43,10 +61,8 @@ def run_child(
     arguments: Sequence[str],
     folder: Path,
     log: Path,
+    screen: Screen,
     *,
-    show: Callable[[bytes], None],
-    seen: set[bytes],
-    terminal: bool,
     printed: Path | None = None,
     show_results: bool = False,
     lock: int | None = None,
@@ -60,9 +76,7 @@ def run_child(
         arguments: the command and its arguments.
         folder: its working folder.
         log: file that keeps what it prints.
-        show: called with what it prints on standard error, progress bars included.
-        seen: lines that were shown before, which are not shown again.
-        terminal: True if `show` writes to a terminal.
+        screen: shows what it prints on standard error.
         printed: file that takes its standard output; None for the log.
         show_results: True to show its standard output, too, and keep it in the log.
         lock: descriptor of the lock; None where the system has no locks.
@@ -70,7 +84,7 @@ def run_child(
     Raises:
         KeyboardInterrupt: the user stopped the command; the child has ended.
     """
-    reader, writer = _open_channel(terminal)
+    reader, writer = _open_channel(screen.terminal)
     command = [sys.executable, "-P", "-m", "freezeframe", *arguments]
     # Both writers of the log append, so that neither overwrites the other.
     log.write_bytes(b"")
@@ -83,9 +97,8 @@ def run_child(
             pass_fds=() if lock is None else (lock,),
         )
         os.close(writer)
-        relay = threading.Thread(
-            target=_Relay(show, words.write, seen).run, args=(reader,), daemon=True
-        )
+        shown = _Relay(screen, words.write)
+        relay = threading.Thread(target=shown.run, args=(reader,), daemon=True)
         relay.start()
         try:
             code = child.wait()
@@ -114,17 +127,14 @@ class _Relay:
     """Shows what a child writes as it comes, bars included, and keeps its lines without bars.
 
     Args:
-        show: called with the bytes to show.
+        screen: shows the bytes, and each line once.
         keep: called with each line to keep.
-        seen: lines that were shown before; no line is shown twice.
     """
 
-    def __init__(
-        self, show: Callable[[bytes], None], keep: Callable[[bytes], object], seen: set[bytes]
-    ) -> None:
-        self._show = show
+    def __init__(self, screen: Screen, keep: Callable[[bytes], object]) -> None:
+        self._show = screen.show
         self._keep = keep
-        self._seen = seen
+        self._seen = screen.seen
         self._rest = b""
         # Bytes of the rest that are shown already.
         self._shown = 0

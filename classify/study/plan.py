@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .late import compared_runs, list_pictures, mistakes_explained
@@ -59,7 +60,7 @@ def _explore(training: StudyImages) -> Step:
     return Step(
         "explore",
         "what the training images are",
-        ("explore", str(training.path), "--output", "explore", *training.options),
+        ("explore", str(training.path), "--output", "explore", *training.arguments),
         sources=(training.path,),
         outputs=("explore/index.html", "explore/explore.csv"),
         kind="explore",
@@ -69,13 +70,15 @@ def _explore(training: StudyImages) -> Step:
 def _audit(settings: StudySettings, training: StudyImages, tests: Sequence[StudyImages]) -> Step:
     against = [part for test in tests for part in ("--against", str(test.path))]
     # An option that does not fit a set has no effect on it here.
-    options = max((training.options, *(test.options for test in tests)), key=len)
+    options = {
+        name: value for images in (*tests, training) for name, value in images.options.items()
+    }
     return Step(
         "audit",
         "copies within the training images and the test sets",
         (
             *("audit", str(training.path), *against, "--output", "audit"),
-            *options,
+            *replace(training, options=options).arguments,
             *_class_options(settings),
         ),
         sources=(training.path, *(test.path for test in tests)),
@@ -96,7 +99,7 @@ def _extract(settings: StudySettings, source: StudyImages, store: str) -> Step:
             *_repeated("--layer", layers),
             *_changed(settings, "backbone", "weights", "engine"),
             *_repeated("--reuse", settings.reuse),
-            *source.options,
+            *source.arguments,
         ),
         sources=(source.path,),
         outputs=(store,),

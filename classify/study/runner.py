@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from ...data.output.locks import lock_open_file
 from ...errors import FreezeframeError
 from ..runs.leaderboard import append_rows, read_rows, remove_runs
-from .child import run_child
+from .child import Screen, run_child
 from .inputs import ImageFiles
 from .journal import STEP_DONE, STEP_FAILED, STEP_SKIPPED, StepRecord, read_journal, write_journal
 from .plan import BOARD
@@ -25,21 +24,6 @@ from .time_left import duration, n_files, time_left
 
 LEAKS = 3
 """Exit code of a command that finds what its --strict names."""
-
-
-@dataclass(frozen=True)
-class Screen:
-    """The place where a study shows what it does.
-
-    Attributes:
-        say: shows one line.
-        show: shows what a step writes on standard error, progress bars included.
-        terminal: True if `show` writes to a terminal.
-    """
-
-    say: Callable[[str], None]
-    show: Callable[[bytes], None]
-    terminal: bool = False
 
 
 @contextmanager
@@ -90,7 +74,6 @@ class StudyRunner:
         self._sets = sets
         self._screen = screen
         self._lock = lock
-        self._seen: set[bytes] = set()
         self._records = read_journal(folder)
         for name in ("fits", "logs", "runs"):
             (folder / name).mkdir(exist_ok=True)
@@ -156,9 +139,7 @@ class StudyRunner:
             step.arguments,
             self.folder,
             log,
-            show=self._screen.show,
-            seen=self._seen,
-            terminal=self._screen.terminal,
+            self._screen,
             printed=self.folder / step.printed if step.printed else None,
             show_results=step.shown,
             lock=self._lock,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +28,25 @@ class StudyImages:
 
     Attributes:
         path: its folder or list.
-        options: options of commands that say how it is read, "--layout" say.
+        options: values of the options that say how it is read, by "--layout" and so on.
+        ignore_patient_ids: True to leave PatientIDs out.
     """
 
     path: Path
-    options: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    ignore_patient_ids: bool = False
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The options as a command takes them."""
+        flag = ("--ignore-patient-ids",) * self.ignore_patient_ids
+        return (*chain.from_iterable(self.options.items()), *flag)
 
 
 def source_to_train_on(settings: StudySettings, path: Path) -> StudyImages:
     """Return the training images with all options; one that does not fit them is an error later."""
-    return StudyImages(path, _options(settings, path, bool, bool))
+    options = _options(settings, path, bool, bool)
+    return StudyImages(path, options, settings.ignore_patient_ids)
 
 
 def source_to_test_on(settings: StudySettings, path: Path) -> StudyImages:
@@ -58,7 +68,8 @@ def source_to_test_on(settings: StudySettings, path: Path) -> StudyImages:
             return False
         return any(matching_part(expression, name) for name in _names(path))
 
-    return StudyImages(path, _options(settings, path, has_column, matches))
+    options = _options(settings, path, has_column, matches)
+    return StudyImages(path, options, settings.ignore_patient_ids)
 
 
 def _names(path: Path) -> list[str]:
@@ -77,8 +88,8 @@ def _options(
     path: Path,
     has_column: Callable[[str], bool],
     matches: Callable[[str], bool],
-) -> tuple[str, ...]:
-    """Return the options with which commands read an image set.
+) -> dict[str, str]:
+    """Return the options with which commands read an image set, with their values.
 
     Args:
         settings: the settings.
@@ -94,8 +105,7 @@ def _options(
         "--axis": settings.axis if settings.axis != "axial" else "",
         "--label-from-mask": settings.label_from_mask,
     }
-    options = tuple(part for name, value in chosen.items() if value for part in (name, value))
-    return (*options, *(("--ignore-patient-ids",) if settings.ignore_patient_ids else ()))
+    return {name: value for name, value in chosen.items() if value}
 
 
 def quick_source(
@@ -126,20 +136,18 @@ def quick_source(
     # An unchanged list keeps its time, so that no step is repeated.
     if not path.is_file() or path.read_bytes() != content.encode():
         write_whole(path, content)
-    ignore = ("--ignore-patient-ids",) if settings.ignore_patient_ids else ()
     sentence = f"{len(few.images)} of {len(manifest.images)} images of {name}"
-    return StudyImages(path, ignore), sentence
+    return StudyImages(path, ignore_patient_ids=settings.ignore_patient_ids), sentence
 
 
 def _read(settings: StudySettings, source: StudyImages) -> Manifest:
     """List an image set as its options say."""
-    values = dict(zip(source.options[::2], source.options[1::2], strict=False))
     return read_manifest(
         source.path,
-        group_column=values.get("--group-column"),
-        group_regex=values.get("--group-regex"),
+        group_column=source.options.get("--group-column"),
+        group_regex=source.options.get("--group-regex"),
         read_patients=not settings.ignore_patient_ids,
-        layout=values.get("--layout"),
+        layout=source.options.get("--layout"),
         choice=SliceChoice(settings.slices, settings.axis, settings.label_from_mask or None),
     )
 

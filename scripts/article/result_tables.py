@@ -285,7 +285,7 @@ def difference_table(
     adjusted = holm([difference.p for difference in differences]).tolist()
     cells = []
     for (a, b), difference, p in zip(pairs, differences, adjusted, strict=True):
-        real = "yes" if p <= ALPHA else "cannot be told apart"
+        real = "yes" if p <= ALPHA else "not shown"
         numbers = [*difference_cells(difference), tables.p_text(difference.p), tables.p_text(p)]
         cells.append([names[a], names[b], *numbers, real])
     headings = ["A", "B", "of A, %", "of B, %", "A - B (95 %)", "p", "p (Holm)", "real"]
@@ -315,7 +315,9 @@ def leaderboard_table(places: Sequence[RankedRow]) -> Table:
     cells = list(zip(*(column.cells for column in columns), strict=True))
     title = f"Leaderboard: {rows[0]['test_set']}, {rows[0]['split']}, {rows[0]['n_test']} images"
     title += f" in {rows[0]['n_test_groups']} groups" * bool(rows[0]["n_test_groups"])
-    remarks = [f"= cannot be told from the best (paired test, Holm-adjusted p above {ALPHA})."]
+    remarks = [
+        f"= no difference from the best is shown (paired test, Holm-adjusted p above {ALPHA})."
+    ]
     if any(row.get("clean_missing") for row in rows):
         remarks.insert(0, "*: too few clean images of some class: the score leaves its images out.")
     return Table(title, headings, cells, names=(0, 1, 2), remarks=remarks)

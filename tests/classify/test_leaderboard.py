@@ -721,7 +721,10 @@ def test_ranks_within_a_test_set_and_who_cannot_be_told_from_the_best(tmp_path: 
         ["-", "?", "empty"],
     ]
     assert "98.0 (93.0-102.0)" in lines[2]
-    assert "=  cannot be told from the best of its test set (accuracy: paired test" in result.stdout
+    assert (
+        "=  no difference from the best of its test set is shown (accuracy: paired test"
+        in result.stdout
+    )
     assert "?  not tested against the best" in result.stdout
 
 

@@ -19,11 +19,11 @@ from PIL import Image
 
 from freezeframe.__main__ import cli
 from freezeframe.classify.runs.leaderboard import read_rows
-from freezeframe.classify.study.child import _Relay
+from freezeframe.classify.study.child import Screen, _Relay
 from freezeframe.classify.study.inputs import ImageFiles, image_files
 from freezeframe.classify.study.journal import STEP_DONE, StepRecord, read_journal
 from freezeframe.classify.study.plan import study_steps
-from freezeframe.classify.study.runner import Screen, StudyRunner, locked
+from freezeframe.classify.study.runner import StudyRunner, locked
 from freezeframe.classify.study.settings import StudySettings
 from freezeframe.classify.study.sources import StudyImages
 from freezeframe.classify.study.step import Step
@@ -81,7 +81,7 @@ def test_bars_are_shown_but_not_kept_and_no_line_is_shown_twice() -> None:
     os.close(writer)
     shown: list[bytes] = []
     kept: list[bytes] = []
-    _Relay(shown.append, kept.append, set()).run(reader)
+    _Relay(Screen(print, shown.append), kept.append).run(reader)
     assert b"".join(kept) == b"warning: a leak\nwarning: a leak\nend\n"
     assert b"images 2/9" in b"".join(shown)
     assert b"".join(shown).count(b"a leak") == 1

@@ -111,10 +111,10 @@ def test_options_on_patients_reach_only_test_sets_that_have_them(folder: Path) -
     listed.write_text("path,label,patient\nhealthy/00.png,healthy,p1\n")
     settings = StudySettings(group_column="patient", group_regex=r"(\d+)\.png", layout="class")
     regex = ("--group-regex", r"(\d+)\.png")
-    assert source_to_test_on(settings, listed).options == ("--group-column", "patient", *regex)
-    assert source_to_test_on(settings, folder).options == (*regex, "--layout", "class")
+    assert source_to_test_on(settings, listed).arguments == ("--group-column", "patient", *regex)
+    assert source_to_test_on(settings, folder).arguments == (*regex, "--layout", "class")
     no_match = replace(settings, group_regex="patient-(.)")
-    assert source_to_test_on(no_match, folder).options == ("--layout", "class")
+    assert source_to_test_on(no_match, folder).arguments == ("--layout", "class")
 
 
 def test_a_quick_study_takes_images_of_each_class_and_split(folder: Path) -> None:

@@ -204,7 +204,7 @@ def test_differences_are_tested_in_pairs() -> None:
         ["ridge", "cnn"],
         ["knn", "cnn"],
     ]
-    assert [cells[-1] for cells in table.rows] == ["cannot be told apart", "yes", "yes"]
+    assert [cells[-1] for cells in table.rows] == ["not shown", "yes", "yes"]
     assert table.rows[1][2:4] == ["100.0", "50.0"]
     assert table.rows[1][4].startswith("+50.0 (+")
     assert table.remarks == ["One seed.", "Test: exact McNemar."]

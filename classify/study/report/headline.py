@@ -12,7 +12,6 @@ from ...scores.clean import leak_count, leak_count_text
 from ...scores.grades import grade_rank
 from .choice import BASELINE, Choice, is_candidate
 from .findings.outcome import Evidence, head_name, row_source
-from .findings.scores import judged_level
 from .numbers import share_text
 from .study import Row, Study
 
@@ -121,7 +120,7 @@ def _stress(study: Study, row: Row) -> Iterator[Evidence]:
     ]
     for rival in (row, *same):
         levels = study.stress(rival) or []
-        judged = judged_level(levels)
+        judged = study.judged_level(rival)
         if judged:
             text = f"with look-alikes kept on one side {share_text(levels[judged], 'accuracy')}"
             source = f"runs/{rival['run_id']}/stress.csv: level {judged}"

@@ -10,10 +10,11 @@ from pathlib import Path
 from ....data.audit.report import GROUP_COLUMNS, PAIR_COLUMNS
 from ....data.explore.summary import IMAGE_COLUMNS
 from ....data.formats.regular_file import read_regular
+from ....data.output.terminal import number
 from ....errors import FreezeframeError, ImageError
 from ...board.run_folders import RunFolders
 from ...runs.leaderboard import read_rows
-from ...runs.stress_file import STRESS_COLUMNS, STRESS_NAME
+from ...runs.stress_file import STRESS_COLUMNS, STRESS_NAME, judged_level
 from ...runs.warning_file import WARNING_COLUMNS, WARNINGS_NAME
 from ...scores.evaluation import Evaluation
 from .tables import Line, read_table
@@ -104,6 +105,14 @@ class Study:
         """Return the levels of a run's stress test; None without one."""
         # Older files lack the last column.
         return self._of_run(row, STRESS_NAME, STRESS_COLUMNS[:-1], STRESS_COLUMNS[1:-1])
+
+    def judged_level(self, row: Row) -> int:
+        """Return the number of the stress level that is compared with the first; 0 without one."""
+        levels = self.stress(row)
+        if not levels:
+            return 0
+        sizes = [number(level["n_groups"]) for level in levels]
+        return judged_level(sizes, number(levels[0]["n_folds"]))
 
     def warnings(self, row: Row) -> list[Line] | None:
         """Return the warnings of a run; None for runs of older versions, which kept none."""

@@ -24,6 +24,9 @@ from freezeframe.features.store import FeatureStore
 from .conftest import Place, make_app
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from flask import Flask
     from flask.testing import FlaskClient
 
 pytest.importorskip("flask", reason="the extra serve is not installed")
@@ -103,6 +106,16 @@ def test_the_leaderboard_lists_every_run(client: FlaskClient, place: Place) -> N
     assert 'class="mark-leak"' not in page
 
 
+def app_with_rows(place: Place, folder: Path, rows: Sequence[Mapping[str, str]]) -> Flask:
+    """Make an app whose leaderboard has these rows."""
+    with (folder / "leaderboard.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    board = Leaderboard(folder / "leaderboard.csv", place.folder / "runs")
+    return make_app(place, sources=PageSources(board))
+
+
 def test_scores_by_patient_are_on_the_leaderboard_and_the_page_of_a_run(
     place: Place, tmp_path: Path
 ) -> None:
@@ -115,12 +128,7 @@ def test_scores_by_patient_are_on_the_leaderboard_and_the_page_of_a_run(
         **{f"patient_accuracy{end}": value for end, value in (("", "0.75"), ("_low", "0.5"))},
         "patient_accuracy_high": "0.875",
     }
-    with (tmp_path / "leaderboard.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    board = Leaderboard(tmp_path / "leaderboard.csv", place.folder / "runs")
-    app = make_app(place, sources=PageSources(board))
+    app = app_with_rows(place, tmp_path, rows)
     try:
         client = app.test_client()
         page = client.get("/leaderboard").text
@@ -145,12 +153,7 @@ def test_scores_by_patient_are_on_the_leaderboard_and_the_page_of_a_run(
 def test_a_leak_is_marked(place: Place, tmp_path: Path) -> None:
     rows = list(csv.DictReader((place.folder / "leaderboard.csv").open()))
     rows[0]["n_test_leaking"] = "5"
-    with (tmp_path / "leaderboard.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    board = Leaderboard(tmp_path / "leaderboard.csv", place.folder / "runs")
-    app = make_app(place, sources=PageSources(board))
+    app = app_with_rows(place, tmp_path, rows)
     try:
         page = app.test_client().get("/leaderboard").text
     finally:

@@ -23,7 +23,7 @@ QUIET = "#020202"
 GRID_LINE = "#030303"
 PANEL = "#040404"
 CURVES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-"""Colours of curves, at most as many as can be told apart."""
+"""Colours of curves; a reader could not distinguish more."""
 
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 CURVE_MARKS = ("o", "s", "^", "D", "v", "P")

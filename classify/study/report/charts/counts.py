@@ -48,7 +48,7 @@ def stress_curve(levels: Sequence[Line], judged: int, caption: str) -> Chart:
                 markersize=15,
                 color=CURVES[1],
                 linestyle="none",
-                label="level that is judged",
+                label="compared with the first",
             )
             axes.legend(loc="lower left")
         axes.set_xscale("log")

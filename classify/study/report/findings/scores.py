@@ -13,12 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from .....data.output.terminal import counted, number
-from ....runs.stress_file import GROUPS_A_FOLD, STRESS_NAME
+from ....runs.stress_file import STRESS_NAME
 from ..calibration import class_lines
 from ..choice import Choice, is_candidate
 from ..numbers import points_text, share_text
 from ..study import Row, Study
-from ..tables import Line
 from .outcome import Evidence, RuleOutcome, head_name, row_source
 
 LEAST_GROUPS_TO_VALIDATE = 100
@@ -117,7 +116,7 @@ def stress_falls(study: Study, choice: Choice) -> RuleOutcome:
     for row in {row["run_id"]: row for row in filter(is_candidate, study.rows)}.values():
         levels = study.stress(row)
         looked |= levels is not None
-        judged = judged_level(levels or [])
+        judged = study.judged_level(row)
         if not levels or not judged:
             continue
         first, last = levels[0], levels[judged]
@@ -132,13 +131,3 @@ def stress_falls(study: Study, choice: Choice) -> RuleOutcome:
             evidence.append(Evidence(text, source))
     command = f"freezeframe fit-classifier training.h5 --model {choice.row['head']} --stress"
     return RuleOutcome(evidence, "" if looked else command)
-
-
-def judged_level(levels: Sequence[Line]) -> int:
-    """Return the number of the level that says what a score depends on; 0 without one."""
-    large = [
-        place
-        for place, level in enumerate(levels)
-        if number(level["n_groups"]) >= GROUPS_A_FOLD * number(level["n_folds"])
-    ]
-    return large[-1] if large else 0

@@ -24,7 +24,6 @@ MOST_PICTURE_BYTES = 3_300_000
 
 _TITLES = {
     "mistake": "The surest mistakes",
-    "duplicate": "Copies side by side",
     "map": "A map of the images",
 }
 

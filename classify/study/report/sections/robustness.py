@@ -13,7 +13,6 @@ from ....scores.evaluation import Evaluation
 from ..charts.counts import disagreement, stress_curve
 from ..choice import Choice, is_candidate
 from ..findings.outcome import head_name
-from ..findings.scores import judged_level
 from ..numbers import share_text
 from ..study import Row, Study
 from .parts import draw_html, not_run
@@ -38,15 +37,15 @@ def _stress(study: Study, choice: Choice) -> list[str]:
         head = choice.row["head"]
         return [not_run(f"freezeframe fit-classifier training.h5 --model {head} --stress")]
     levels = study.stress(row) or []
-    judged = judged_level(levels)
+    judged = study.judged_level(row)
     caption = (
-        f"{head_name(row)}: images that look alike are kept on one side, in fewer "
-        "and fewer groups. The star is the level to judge by. Look-alikes are not patients: new "
-        "patients may score higher or lower."
+        f"{head_name(row)}: images that look alike are kept on one side, in fewer and fewer "
+        "groups. The star is the level that is compared with the first. Look-alikes are not "
+        "patients: new patients may score higher or lower."
     )
     cells = [
         (
-            f"{float(level['n_groups']):.0f}{' (judged)' if place == judged and judged else ''}",
+            f"{float(level['n_groups']):.0f}{' *' if place == judged and judged else ''}",
             f"{float(level['largest_group']):.0f}",
             share_text(level, "accuracy"),
             share_text(level, "roc_auc"),
