@@ -42,7 +42,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0;
   border-bottom: 1px solid var(--line); overflow-wrap: anywhere; max-width: 32rem; }
 th { color: var(--quiet); font-weight: 500; vertical-align: bottom; }
-th:not(.number), td:not(.number) { min-width: 4.8rem; }
+th:not(.number), td:not(.number) { min-width: 6.8em; }
 .number { text-align: right; overflow-wrap: normal; }
 td.number { white-space: nowrap; }
 figure { margin: .5rem 0 1rem; break-inside: avoid; }
@@ -74,6 +74,8 @@ code { overflow-wrap: anywhere; }
   .card dl { grid-template-columns: 1fr; gap: 0; } .card dd { margin-bottom: .4rem; }
   .lead { font-size: 1.15rem; } }
 @media print { body { max-width: none; padding: 0; font-size: 11px; }
+  th, td { padding-right: .4rem; }
+  th:not(.number), td:not(.number) { min-width: 5em; }
   h2, h3, thead { break-after: avoid; } tr, .card { break-inside: avoid; }
   .wide { overflow: visible; } nav { display: none; } pre { white-space: pre-wrap; } }
 """
