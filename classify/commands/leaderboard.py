@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...data.output.terminal import console, printable
+from ...data.output.options import check_idle
+from ...data.output.terminal import console, counted, printable
 from .options import FORMAT_OPTION, LEADERBOARD, RUNS_OPTION, parse_metric
 
 if TYPE_CHECKING:
     from ..board.ranking import RankedRow
+    from ..board.run_folders import RunFolders
 
 SHOWN_ROWS = 20
 
@@ -34,7 +36,27 @@ SHOWN_ROWS = 20
     is_flag=True,
     help=f"Show every row, not just the best {SHOWN_ROWS} of a test set.",
 )
-def leaderboard(path: Path, sort: str, output: str, runs: Path | None, everything: bool) -> None:
+@click.option(
+    "--mlflow",
+    "uri",
+    metavar="URI",
+    help="Log the runs to this MLflow server, too: parameters, scores, models, and the names of "
+    "image folders and classes. No image leaves this machine.",
+)
+@click.option(
+    "--predictions",
+    is_flag=True,
+    help="With --mlflow, log the predictions, too: they have the path and label of each image.",
+)
+def leaderboard(
+    path: Path,
+    sort: str,
+    output: str,
+    runs: Path | None,
+    everything: bool,
+    uri: str | None,
+    predictions: bool,
+) -> None:
     """Show the leaderboard: the rows of each test set, best first, and which equal the best.
 
     --sort names the metric that ranks. A paired test on their predictions compares each run with
@@ -49,8 +71,10 @@ def leaderboard(path: Path, sort: str, output: str, runs: Path | None, everythin
     from ..scores.metrics import METRIC_NAMES
 
     metric = parse_metric(sort, "--sort", (*METRIC_NAMES, *CLEAN_NAMES, *PATIENT_NAMES))
+    check_idle("predictions", uri is None, "without --mlflow")
     folders = RunFolders(runs or path.parent / "runs")
-    test_sets = rank_rows(read_rows(path), metric, folders)
+    rows = read_rows(path)
+    test_sets = rank_rows(rows, metric, folders)
     records = [ranked_record(place) for ranked in test_sets for place in ranked]
     if output == "csv":
         # CSV is UTF-8, whatever the encoding of the terminal is.
@@ -64,6 +88,25 @@ def leaderboard(path: Path, sort: str, output: str, runs: Path | None, everythin
     # Two rows of one run have the same problems.
     for problem in dict.fromkeys(folders.problems):
         click.echo(printable(f"warning: {problem}"), err=True)
+    if uri is not None:
+        _log(rows, folders, uri, predictions)
+
+
+def _log(
+    rows: Sequence[Mapping[str, str]], folders: RunFolders, uri: str, predictions: bool
+) -> None:
+    """Log the runs to MLflow, and say how many."""
+    from ..board.tracker import log_runs
+
+    logged = log_runs(rows, folders, uri, predictions=predictions)
+    earlier = f"; {len(logged.earlier)} were there before" if logged.earlier else ""
+    click.echo(
+        printable(
+            f"{counted(len(logged.new), 'run')} logged to MLflow, "
+            f"experiment {logged.experiment}{earlier}"
+        ),
+        err=True,
+    )
 
 
 def _print_by_patient(rows: Sequence[Mapping[str, str]], markdown: bool) -> None:
