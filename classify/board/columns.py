@@ -20,6 +20,9 @@ LEAST_NAME_WIDTH = 10
 GAP = 2
 """Spaces between two columns."""
 
+_OBEYED = re.compile(r"[\\|<>\[\]*`~$&]|(?<![^\W_])_|:(?=//)|(?<=www)\.", re.IGNORECASE)
+"""Letters that Markdown obeys: of emphasis, code, HTML, entities, formulas, links and cells."""
+
 
 @dataclass(frozen=True, eq=False)
 class Column:
@@ -126,5 +129,12 @@ def as_markdown(columns: Sequence[Column], rows: slice = slice(None)) -> str:
 
 
 def as_text(text: str) -> str:
-    """Escape text so that Markdown shows it and does not obey it."""
-    return re.sub(r"([\\|<>\[\]*`])", r"\\\1", printable(text))
+    r"""Escape text so that Markdown shows it and does not obey it.
+
+    A "_" within a word, as in "block5_pool", stays as it is; addresses are no links.
+
+    Examples:
+        >>> print(as_text("_a_ & [b](http://c)"), as_text("block5_pool"))
+        \_a_ \& \[b\](http\://c) block5_pool
+    """
+    return _OBEYED.sub(r"\\\g<0>", printable(text))

@@ -8,13 +8,16 @@ from typing import Any
 from ...data.groups import PATIENTS_RISK
 from ...data.output.terminal import counted
 from ..scores.clean import leak_count
-from ..scores.grades import clean_grade, has_clean, risk_lines, shown_grades
-from ..scores.metric_names import heading, is_by_patient, is_clean
+from ..scores.grades import clean_grade, has_clean, patients_lines, risk_lines, shown_grades
+from ..scores.metric_names import heading, is_by_patient, is_clean, metric_of, plain_metric
 from ..scores.roc_area import ALPHA
 from .choices import ignores_patients, is_alphabetical, is_control
-from .comparison import RunPair
+from .comparison import ALWAYS_COMPARED, RunPair
 from .ranking import RankedRow
 from .tables import is_random, p_text, positive_text
+
+_INTERVALS = {"wilson": "Wilson's score", "delong": "DeLong's variance"}
+"""Names of kinds of intervals; all others are bootstraps."""
 
 
 def title_of_test_set(ranked: Sequence[RankedRow]) -> str:
@@ -51,6 +54,26 @@ def legend(ranked: Sequence[RankedRow], metric: str) -> list[str]:
         *_grade_lines(ranked, metric),
         *_choice_lines([place.row for place in ranked]),
     ]
+
+
+def paper_legend(ranked: Sequence[RankedRow], metric: str) -> list[str]:
+    """Explain the intervals and each grade, too, as the footnotes of a paper do.
+
+    Args:
+        ranked: the rows that are shown.
+        metric: the metric that ranks them.
+    """
+    metrics = dict.fromkeys((plain_metric(metric), *ALWAYS_COMPARED))
+    kinds = [
+        f"{heading(name)}: {_INTERVALS.get(metric_of(name).interval, 'bootstrap of groups')}"
+        for name in metrics
+    ]
+    lines = [
+        "(95 %): 95 % interval; its units are groups, which are copies of a picture or images of "
+        f"a patient ({'; '.join(kinds)})"
+    ]
+    grades = {grade for place in ranked for grade in shown_grades(place.row)}
+    return [*lines, *patients_lines(grades), *legend(ranked, metric)]
 
 
 def _standing_lines(ranked: Sequence[RankedRow], metric: str) -> list[str]:

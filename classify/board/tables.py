@@ -30,6 +30,9 @@ from .ranking import RankedRow
 SHOWN_BY_PATIENT = ("accuracy", "roc_auc", "sensitivity", "specificity")
 """Metrics in the table of scores by patient."""
 
+_NOT_IN_PAPERS = {"AP", "Brier", "ECE", "fit s", "size"}
+"""Headings of columns that a table for a paper leaves out."""
+
 MARKS = {"best": "", "equal": " =", "worse": "", "untested": " ?"}
 """Marks beside the rank, by standing; `legend` explains them."""
 
@@ -55,6 +58,25 @@ def ranked_columns(ranked: Sequence[RankedRow], metric: str) -> list[Column]:
         classes = [printable(positive_text(row) or NOT_DEFINED) for row in rows]
         names.append(Column("positive", classes, name=True))
     return [Column("rank", list(map(rank_text, ranked)), name=True), *names, *numbers]
+
+
+def paper_columns(ranked: Sequence[RankedRow], metric: str) -> list[Column]:
+    """Return the columns of ranked rows that a paper needs, with the number of images and groups.
+
+    Other formats have what is left out.
+    """
+    columns = [
+        column for column in ranked_columns(ranked, metric) if column.heading not in _NOT_IN_PAPERS
+    ]
+    counts = [_count(place.row) for place in ranked]
+    names = sum(column.name for column in columns)
+    return [*columns[:names], Column("n (groups)", counts), *columns[names:]]
+
+
+def _count(row: Mapping[str, Any]) -> str:
+    """Write the number of test images, and that of their groups where it is known: "48 (46)"."""
+    groups = row.get("n_test_groups", "")
+    return f"{row['n_test']} ({groups})" if groups else str(row["n_test"] or NOT_DEFINED)
 
 
 def positive_text(row: Mapping[str, Any]) -> str:

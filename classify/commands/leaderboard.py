@@ -131,12 +131,12 @@ def _print_test_sets(
     Args:
         test_sets: from `rank_rows`.
         metric: the metric that ranks.
-        markdown: True to print Markdown.
+        markdown: True to print Markdown, with the columns and footnotes that a paper needs.
         most: number of rows of a test set to print; None: all.
     """
     from ..board.columns import Column, as_markdown, as_table, as_text, fit_columns
-    from ..board.sentences import legend, title_of_test_set
-    from ..board.tables import ranked_columns
+    from ..board.sentences import legend, paper_legend, title_of_test_set
+    from ..board.tables import paper_columns, ranked_columns
 
     screen = console()
     shown = [place for ranked in test_sets for place in ranked[:most]]
@@ -145,7 +145,7 @@ def _print_test_sets(
         click.echo("no runs yet; fit-classifier appends them")
         return
     # The columns are those of all test sets together, so that their tables align.
-    columns = ranked_columns(shown, metric)
+    columns = (paper_columns if markdown else ranked_columns)(shown, metric)
     if not markdown:
         run_ids = [printable(place.row["run_id"]) for place in shown]
         # Run ids are long and only needed for other commands: they go first where room is short.
@@ -165,5 +165,5 @@ def _print_test_sets(
             screen.print(as_table(columns, rows))
             click.echo()
         _print_by_patient([place.row for place in ranked[:most]], markdown)
-    for line in legend(shown, metric):
-        click.echo(printable(f"- {line}" if markdown else line))
+    for line in paper_legend(shown, metric) if markdown else legend(shown, metric):
+        click.echo(f"- {as_text(line)}" if markdown else printable(line))

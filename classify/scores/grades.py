@@ -23,6 +23,12 @@ def risk_lines(grades: Collection[str]) -> list[str]:
     return [f"{PICTURES_PARTED}: {PICTURES_RISK}"] if PICTURES_PARTED in grades else []
 
 
+def patients_lines(grades: Collection[str]) -> list[str]:
+    """Return the line that explains parted patients, if a grade is that one."""
+    meaning = "no test image has a relative in training, and the patient of every image is known"
+    return [f"{PATIENTS_PARTED}: {meaning}"] if PATIENTS_PARTED in grades else []
+
+
 def row_grade(row: Mapping[str, Any]) -> str:
     """Return the grade of a leaderboard row, or of the scores in a model file.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import os
@@ -17,11 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from freezeframe import FreezeframeError
 from freezeframe.__main__ import cli
+from freezeframe.classify.board.columns import as_text
 from freezeframe.classify.board.ranking import rank_rows
 from freezeframe.classify.board.run_folders import RunFolders
 from freezeframe.classify.runs import leaderboard
@@ -34,6 +37,7 @@ from freezeframe.classify.scores.metrics import METRIC_COLUMNS, METRIC_NAMES
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.data.formats.regular_file import MAX_FILE_BYTES
 from freezeframe.data.output.csv import FORMULA, csv_line, csv_lines, defuse, restore_text
+from freezeframe.data.output.terminal import printable
 
 from ..conftest import MakeStore
 
@@ -1030,14 +1034,49 @@ def test_columns_of_networks_are_empty_for_heads_on_features(tmp_path: Path) -> 
         assert "1234" not in show(tmp_path, "--format", output).stdout
 
 
-def test_markdown_is_a_table_that_shows_names(tmp_path: Path) -> None:
+def test_markdown_is_a_table_for_a_paper(tmp_path: Path) -> None:
+    parted = {"grade": "patients parted", "n_test_leaking": 0, "n_test_clean": 100}
+    add_run(tmp_path, "logreg", 2, n_test_groups=90, **parted)
+    add_run(tmp_path, "lda", 4, **parted | {"roc_auc": 0.9, "roc_auc_low": 0.8})
+    add_run(tmp_path, "knn", 6, **parted | {"roc_auc_low": 0.8, "roc_auc_high": 0.95})
+    lines = show(tmp_path, "--format", "markdown").stdout.splitlines()
+    assert lines[2] == (
+        "| rank | head | features | n (groups) | accuracy (95 %) | AUC (95 %) | sens. | spec. "
+        "| grade |"
+    )
+    assert lines[4].startswith("| 1 | logreg | block5_pool avg | 100 (90) | 98.0 (93.0-102.0) | ")
+    assert lines[4].endswith(" | patients parted |")
+    assert (
+        "- (95 %): 95 % interval; its units are groups, which are copies of a picture or images of "
+        "a patient (accuracy: Wilson's score; AUC: DeLong's variance)"
+    ) in lines
+    assert (
+        "- patients parted: no test image has a relative in training, and the patient of every "
+        "image is known"
+    ) in lines
+    by_mcc = show(tmp_path, "--format", "markdown", "--sort", "mcc").stdout
+    assert "(MCC: bootstrap of groups; accuracy: Wilson's score; AUC" in by_mcc
+
+
+def test_markdown_shows_names_and_does_not_obey_them(tmp_path: Path) -> None:
     add_run(tmp_path, "logreg", 2, test_set="a|b <img src=x>")
     lines = show(tmp_path, "--format", "markdown").stdout.splitlines()
     assert lines[0] == "**a\\|b \\<img src=x\\>, hold-out 20%: 100 images**"
-    assert lines[2].startswith("| rank | head | features | accuracy (95 %) | ")
     assert lines[3].startswith("| --- | --- | --- | ---: | ")
-    assert lines[4].startswith("| 1 | logreg | block5_pool avg | 98.0 (93.0-102.0) | ")
     assert len({line.count(" | ") for line in lines[2:5]}) == 1
+
+
+@given(st.text(alphabet="ab _*~`|<>[]()!\\&#;$:/.w\n\x1b^=+-'\"", max_size=20))
+@example("WWW.a.b http://a.b &lt; ![a](b) __a__ ~~a~~ $a$ <b> | c")
+def test_a_renderer_of_markdown_shows_any_text_as_it_is(text: str) -> None:
+    cell = as_text(f"a{text}b")
+    renderer = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    rendered = renderer.render(f"|{cell}|x|\n|-|-|")
+    shown = re.search(r"<th>(.*)</th>\n<th>x</th>", rendered)
+    assert shown is not None, rendered
+    assert html.unescape(shown[1]) == printable(f"a{text}b")
+    # Some renderers make formulas and links of these, which this one does not.
+    assert not re.search(r"(?<!\\)\$|(?<!\\)://|www\.", cell, re.IGNORECASE)
 
 
 @pytest.mark.parametrize("width", [80, 110, 210])
