@@ -6,6 +6,7 @@ import configparser
 import importlib
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,17 @@ def package_data() -> list[Path]:
 def test_every_file_is_installed() -> None:
     files = [*package_files(), *package_data()]
     assert [file for file in files if not (PACKAGE / file.relative_to(ROOT)).is_file()] == []
+
+
+def test_the_licence_and_the_page_are_installed() -> None:
+    installed = metadata.distribution("freezeframe")
+    names = {file.name for file in installed.files or ()}
+    assert "LICENSE" in names
+    assert installed.metadata["License"] == "MIT"
+    assert (
+        str(installed.metadata.get_payload()).strip()
+        == (ROOT / "README.md").read_text(encoding="utf-8").strip()
+    )
 
 
 def test_every_file_that_is_no_code_is_package_data() -> None:
