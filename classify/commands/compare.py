@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("texts", nargs=-1, required=True, metavar="RUN RUN...")
+@click.argument("texts", nargs=-1, required=True, metavar="RUN RUN...", type=click.Path())
 @click.option(
     "--leaderboard",
     "path",

@@ -66,6 +66,7 @@ def _only_one(_: click.Context, __: click.Parameter, values: tuple[str, ...]) ->
 @click.option(
     "--weights",
     metavar="imagenet|random|PATH",
+    type=click.Path(),
     help="Weights that VGG16 starts with; by default imagenet.",
 )
 @click.option(

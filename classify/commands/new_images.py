@@ -25,6 +25,7 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--weights",
         default="imagenet",
         metavar="imagenet|PATH",
+        type=click.Path(),
         show_default=True,
         help="Weights of the backbone.",
     )

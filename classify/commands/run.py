@@ -104,6 +104,7 @@ _KEYS = {"tests": "test", "models": "model", "layers": "layer", "drop_classes": 
     default="imagenet",
     show_default=True,
     metavar="imagenet|random|PATH",
+    type=click.Path(),
     help="Weights of the network.",
 )
 @click.option(

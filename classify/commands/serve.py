@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     default="imagenet",
     metavar="imagenet|PATH",
     show_default=True,
+    type=click.Path(),
     help="Weights of the backbones.",
 )
 @click.option(

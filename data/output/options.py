@@ -114,6 +114,8 @@ def volume_options(command: Command) -> Command:
     return click.option(
         "--label-from-mask",
         metavar="FOLDER[:N]",
+        # What it may be is more than a path, but shells complete it as one.
+        type=click.Path(),
         help="Label each image by the mask of its name in FOLDER: positive if at least N pixels of "
         "the mask are not zero (1 if N is left out). Else, or without a mask, it is negative.",
     )(slice_options(command))

@@ -54,6 +54,7 @@ from ...data.output.terminal import printable
     default="imagenet",
     show_default=True,
     metavar="imagenet|random|PATH",
+    type=click.Path(),
     help="Weights of the network; ImageNet's are verified against a pinned digest.",
 )
 @click.option(
