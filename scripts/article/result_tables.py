@@ -40,7 +40,7 @@ EXTRACTIONS = {
     "block5_pool": "extract-training",
     "block4_pool": "extract-block4",
 }
-"""The step of scripts/reproduce that extracted each layer."""
+"""The step of scripts/reproduce, or of its study, that extracted each layer."""
 
 NETWORK = (("seed", 0), ("epochs", 0), ("fit_seconds", 0), ("train_images_per_second", 1))
 """Columns that describe the training of a network, with their decimals."""

@@ -3,8 +3,8 @@
 usage: python scripts/article/results.py LEADERBOARD PLACE [--without-article]
 
 Both files are written to PLACE; results.md is printed too. The script reads steps.csv of
-scripts/reproduce in PLACE, and runs/ beside the leaderboard. Of a run that was repeated the last
-row counts. A run that is missing is shown as "not run", and nothing is estimated.
+scripts/reproduce in PLACE, that of its study, and runs/ beside the leaderboard. Of a run that was
+repeated the last row counts. A run that is missing is shown as "not run", and nothing is estimated.
 """
 
 from __future__ import annotations
@@ -59,21 +59,36 @@ ONE_SEED = (
     "These tests do not show what other seeds would change."
 )
 
-OTHER_PAGES = ("explore-training", "explore-tested", "audit")
-"""Folders of steps that write a page of their own."""
+OTHER_PAGES = (
+    "study/report.html",
+    "study/explore/index.html",
+    "study/audit/index.html",
+    "audit/index.html",
+)
+"""Pages that earlier steps write."""
 
 
-def read_seconds(path: Path) -> dict[str, float]:
-    """Return the seconds of the uninterrupted steps in steps.csv; {} if the file is missing."""
-    with suppress(FileNotFoundError), path.open(newline="") as file:
-        return {step: float(seconds) for step, seconds in csv.reader(file) if seconds}
-    return {}
+def read_seconds(place: Path) -> dict[str, float]:
+    """Return the seconds of the uninterrupted steps of the script and of its study.
+
+    Args:
+        place: folder of steps.csv and of the study; either may be missing.
+    """
+    seconds: dict[str, float] = {}
+    with suppress(FileNotFoundError), (place / "steps.csv").open(newline="") as file:
+        seconds = {step: float(cell) for step, cell in csv.reader(file) if cell}
+    # A study that was interrupted has steps whose seconds are those of the last call only.
+    if "study" in seconds:
+        with (place / "study" / "steps.csv").open(newline="") as file:
+            steps = {row["step"]: row["seconds"] for row in csv.DictReader(file)}
+        seconds |= {step: float(cell) for step, cell in steps.items() if cell}
+    return seconds
 
 
 def links(place: Path) -> str:
     """Return links to the pages of earlier steps."""
-    existing = [name for name in OTHER_PAGES if (place / name / "index.html").exists()]
-    anchors = [f'<a href="{name}/index.html">{name}</a>' for name in existing]
+    existing = [name for name in OTHER_PAGES if (place / name).exists()]
+    anchors = [f'<a href="{name}">{name}</a>' for name in existing]
     return f"<p>{', '.join(anchors)}</p>"
 
 
@@ -110,7 +125,7 @@ def article_results(rows: Sequence[Row], place: Path, folders: RunFolders) -> li
     return [
         article_table(rows),
         collapse_table(rows),
-        cost_table(rows, read_seconds(place / "steps.csv")),
+        cost_table(rows, read_seconds(place)),
         difference_table(f"{title}: approaches", best, [CHOSEN]),
         difference_table(f"{title}: the article's five models", models, [ONE_SEED]),
     ]

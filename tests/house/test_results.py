@@ -220,7 +220,8 @@ def test_both_files_are_written(
     full = row("cnn-simple", "pixels-250")
     cells = {name: value for name, value in full.items() if value and name != "schema"}
     append_rows(tmp_path / "leaderboard.csv", [cells | {"test_set": "a|b<i>"}])
-    (tmp_path / "steps.csv").write_text("extract-training,40\nextract-block4,\n")
+    (tmp_path / "place" / "study").mkdir(parents=True)
+    (tmp_path / "place" / "study" / "report.html").touch()
     monkeypatch.setattr(
         sys, "argv", ["results.py", str(tmp_path / "leaderboard.csv"), str(tmp_path / "place")]
     )
@@ -228,9 +229,20 @@ def test_both_files_are_written(
     text = (tmp_path / "place" / "results.md").read_text()
     assert capsys.readouterr().out == text + "\n"
     assert "## Leaderboard: a\\|b\\<i\\>, external, 20 images" in text
-    assert "<i>" not in (tmp_path / "place" / "index.html").read_text()
-    assert results.read_seconds(tmp_path / "steps.csv") == {"extract-training": 40.0}
-    assert results.read_seconds(tmp_path / "none.csv") == {}
+    page = (tmp_path / "place" / "index.html").read_text()
+    assert "<i>" not in page
+    assert '<p><a href="study/report.html">study/report.html</a></p>' in page
+
+
+def test_seconds_are_those_of_uninterrupted_steps(tmp_path: Path) -> None:
+    assert results.read_seconds(tmp_path) == {}
+    (tmp_path / "study").mkdir()
+    lines = "step,command,seconds\nextract-training,x,40.5\nexplain,x,\n"
+    (tmp_path / "study" / "steps.csv").write_text(lines)
+    (tmp_path / "steps.csv").write_text("study,\nextract-block4,7\n")
+    assert results.read_seconds(tmp_path) == {"extract-block4": 7.0}
+    (tmp_path / "steps.csv").write_text("study,90\nextract-block4,\n")
+    assert results.read_seconds(tmp_path) == {"study": 90.0, "extract-training": 40.5}
 
 
 def test_stress_and_controls_are_shown_as_their_files_and_rows_have_them(tmp_path: Path) -> None:
