@@ -160,6 +160,9 @@ class FeatureStore(RowColumns):
         It has the store's dtype. Rows that are not done hold undefined values, and no row is
         checked. The system kills a process that reads the map of a file that became shorter.
 
+        Args:
+            layer: name of the layer.
+
         Raises:
             ParameterError: the store has no such layer.
         """
@@ -168,6 +171,9 @@ class FeatureStore(RowColumns):
     def layer_extent(self, layer: str) -> Extent:
         """Return the place of a layer in the file.
 
+        Args:
+            layer: name of the layer.
+
         Raises:
             ParameterError: the store has no such layer.
         """
@@ -175,6 +181,10 @@ class FeatureStore(RowColumns):
 
     def stored_features(self, layer: str, rows: RowSelection) -> NDArray[Any]:
         """Read the features of some rows as stored, without a check.
+
+        Args:
+            layer: name of the layer.
+            rows: row numbers, or a boolean of shape (n,).
 
         Returns:
             An array of shape (n_rows, height, width, channels) in the store's dtype.
@@ -222,6 +232,11 @@ class FeatureStore(RowColumns):
 
         Each row is checked against its checksum: no score may depend on damaged features.
 
+        Args:
+            layer: name of the layer.
+            rows: row numbers, or a boolean of shape (n,).
+            pooling: as for `features`.
+
         Yields:
             Row numbers, and their features.
         """
@@ -242,13 +257,21 @@ class FeatureStore(RowColumns):
     def checksums(self, layer: str, rows: RowSelection | None = None) -> NDArray[np.str_]:
         """Read the SHA-256 of the feature bytes of all rows, or of some.
 
+        Args:
+            layer: name of the layer.
+            rows: row numbers, or a boolean of shape (n,); by default all rows.
+
         Returns:
             Hexadecimal digests of shape (n,); empty where a row is not done.
         """
         return self._file.checksums(layer, rows)
 
     def dataset(self, full_name: str) -> NDArray[Any]:
-        """Read a dataset by its full name, for example "rows/path", as stored and unchecked."""
+        """Read a dataset by its full name, for example "rows/path", as stored and unchecked.
+
+        Args:
+            full_name: as in the table of FORMAT.md.
+        """
         return self._file.dataset(full_name)
 
     @cached_property

@@ -96,7 +96,11 @@ class Predictor:
 
     @property
     def shared_engine(self) -> SharedEngine:
-        """The engine; a closed predictor has none and raises FreezeframeError."""
+        """The engine, which predictors of one backbone share.
+
+        Raises:
+            FreezeframeError: the predictor is closed.
+        """
         if self._engine is None:
             raise FreezeframeError(CLOSED)
         return self._engine
@@ -137,7 +141,11 @@ class Predictor:
         return list(self.stream(images))
 
     def stream(self, images: Iterable[ImageInput]) -> Iterator[Prediction]:
-        """Yield the predictions of `predict` one by one; only few images are in memory at once."""
+        """Yield the predictions of `predict` one by one; only few images are in memory at once.
+
+        Args:
+            images: as for `predict`.
+        """
         return self._stream(images, self.predict_decoded)
 
     def explain(
@@ -175,7 +183,12 @@ class Predictor:
     def explain_stream(
         self, images: Iterable[ImageInput], *, class_name: str | None = None
     ) -> Iterator[Explanation]:
-        """Yield the explanations of `explain` one by one; only few images are in memory at once."""
+        """Yield the explanations of `explain` one by one; only few images are in memory at once.
+
+        Args:
+            images: as for `predict`.
+            class_name: as for `explain`.
+        """
         explainer = Explainer(self.model, self._settings.network, class_name)
         return self._stream(images, partial(self._explain_batch, explainer), with_picture=True)
 

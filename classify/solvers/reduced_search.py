@@ -181,7 +181,11 @@ class ReducedSearchCV(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # ty
         return list(splitter(n_splits).split(np.empty((len(y), 0)), y, groups))
 
     def decision_function(self, X: Matrix) -> NDArray[np.float64]:
-        """Return signed distances, of shape (n_rows,) or, for more classes, (n_rows, n_classes)."""
+        """Return signed distances, of shape (n_rows,) or, for more classes, (n_rows, n_classes).
+
+        Args:
+            X: features as for `fit`, of shape (n_rows, n_features).
+        """
         check_is_fitted(self)
         # scikit-learn cannot check rows that are not read yet.
         if not isinstance(X, FeatureRows):
@@ -190,7 +194,11 @@ class ReducedSearchCV(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # ty
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def predict(self, X: Matrix) -> NDArray[Any]:
-        """Return class labels of shape (n_rows,)."""
+        """Return class labels of shape (n_rows,).
+
+        Args:
+            X: features as for `fit`, of shape (n_rows, n_features).
+        """
         scores = self.decision_function(X)
         # (n_rows,) or (n_rows, n_classes) -> (n_rows, n_outputs)
         numbers = _predicted_numbers(scores.reshape(len(scores), -1))
@@ -201,7 +209,11 @@ class ReducedSearchCV(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # ty
 
     @available_if(_is_logistic)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Matrix) -> NDArray[np.float64]:
-        """Return probabilities of shape (n_rows, n_classes); logistic regression only."""
+        """Return probabilities of shape (n_rows, n_classes); logistic regression only.
+
+        Args:
+            X: features as for `fit`, of shape (n_rows, n_features).
+        """
         from scipy.special import softmax
 
         return np.asarray(softmax(two_columns(self.decision_function(X)), axis=1))

@@ -30,12 +30,20 @@ class ReceptiveField:
     input_size: tuple[int, int]
 
     def joined(self, side: int) -> ReceptiveField:
-        """Return the field of squares of `side` x `side` cells."""
+        """Return the field of squares of `side` x `side` cells.
+
+        Args:
+            side: number of cells at each side of a square.
+        """
         size = self.size + (side - 1) * self.stride
         return ReceptiveField(size, side * self.stride, self.start, self.input_size)
 
     def edges(self, rows: int, columns: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return the edges at which cells are drawn, in pixels of the input.
+
+        Args:
+            rows: number of rows of cells.
+            columns: number of columns of cells.
 
         Returns:
             Row numbers of shape (rows + 1,), and column numbers of shape (columns + 1,). The last
@@ -50,6 +58,10 @@ class ReceptiveField:
         """Return the part of the input that a cell depends on: left, top, right, bottom.
 
         Right and bottom are exclusive. Outside the input there are zeros only.
+
+        Args:
+            row: number of the cell's row, from 0 on.
+            column: number of its column.
         """
         height, width = self.input_size
         top, left = (self.start + self.stride * place for place in (row, column))
@@ -64,6 +76,10 @@ class ReceptiveField:
         """Return the height and the width of a cell's square in pixels of an image of this size.
 
         Images are stretched to the input, so that the square becomes a rectangle.
+
+        Args:
+            height: of the image, in pixels.
+            width: of the image, in pixels.
         """
         rows, columns = self.input_size
         return self.size * height / rows, self.size * width / columns

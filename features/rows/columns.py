@@ -90,6 +90,9 @@ class RowColumns:
     def pixels_of(self, rows: Sequence[int]) -> list[str]:
         """Return `pixels` of some rows; damage to other rows does not matter.
 
+        Args:
+            rows: row numbers.
+
         Raises:
             StoreError: a digest or a thumbnail of these rows does not match its checksum.
         """
@@ -152,6 +155,9 @@ class RowColumns:
 
         Such a column of an older store says what today's format needs: unknown scopes of groups,
         and no patients.
+
+        Args:
+            rows: the rows; by default all.
         """
         columns = (
             self.paths,
