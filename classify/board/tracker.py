@@ -22,6 +22,7 @@ from ...data.output.terminal import number
 from ...errors import FreezeframeError, MissingExtraError
 from ..runs.prediction_file import BY_PATIENT_NAME, PREDICTIONS_NAME
 from ..runs.schema import COLUMNS, NUMBERS
+from ..runs.warning_file import WARNINGS_NAME
 from .run_folders import RunFolders
 
 if TYPE_CHECKING:
@@ -34,10 +35,13 @@ RUN_TAG = f"{EXPERIMENT}.run_id"
 """Tag that identifies a logged run."""
 
 LOGGED_FILES = (
-    *("model.safetensors", "history.csv", "warnings.csv", "stress.csv"),
+    *("model.safetensors", "history.csv", "stress.csv"),
     *("seeds.csv", "conformal.csv", "robustness.csv"),
 )
 """Files of a run that hold no image, no path of one and no patient."""
+
+FILES_WITH_PATHS = (PREDICTIONS_NAME, BY_PATIENT_NAME, WARNINGS_NAME)
+"""Files of a run that name images, or number patients."""
 
 LOGGED_COLUMNS = (
     *("head", "layer", "pooling", "calibration", "threshold", "data_set", "classes", "n_train"),
@@ -82,7 +86,7 @@ def log_runs(rows: Rows, folders: RunFolders, uri: str, *, predictions: bool = F
         rows: of the leaderboard, by column.
         folders: the folders of the runs; without its folder, a run has no files in MLflow.
         uri: address of a tracking server or a store, as MLflow takes it.
-        predictions: True to log the files of predictions, too, which name images.
+        predictions: True to log predictions and warnings, too, which name images.
 
     Raises:
         MissingExtraError: MLflow is not installed.
@@ -92,7 +96,7 @@ def log_runs(rows: Rows, folders: RunFolders, uri: str, *, predictions: bool = F
     runs: dict[str, list[Mapping[str, str]]] = {}
     for row in rows:
         runs.setdefault(row["run_id"], []).append(row)
-    names = (*LOGGED_FILES, *((PREDICTIONS_NAME, BY_PATIENT_NAME) if predictions else ()))
+    names = (*LOGGED_FILES, *(FILES_WITH_PATHS if predictions else ()))
     # MLflow and the libraries of its stores may raise anything.
     try:
         client = client_type(uri)

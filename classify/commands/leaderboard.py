@@ -46,7 +46,7 @@ SHOWN_ROWS = 20
 @click.option(
     "--predictions",
     is_flag=True,
-    help="With --mlflow, log the predictions, too: they have the path and label of each image.",
+    help="With --mlflow, log predictions and warnings, too: they have paths and labels of images.",
 )
 def leaderboard(
     path: Path,

@@ -72,7 +72,7 @@ def test_a_run_is_logged_once(make_store: MakeStore, place: str) -> None:
     assert run.data.metrics["fit_seconds"] == float(row["fit_seconds"])
     # Scores by patient are not defined here, and a score that is none is no number.
     assert not [name for name in run.data.metrics if "patient" in name]
-    assert files_of(place, run) == ["model.safetensors", "warnings.csv"]
+    assert files_of(place, run) == ["model.safetensors"]
     (logged,) = Path("mlflow").rglob("model.safetensors")
     (own,) = Path("runs").rglob("model.safetensors")
     assert logged.read_bytes() == own.read_bytes()
@@ -84,13 +84,15 @@ def test_no_image_and_no_patient_is_logged(make_store: MakeStore, place: str) ->
     (own,) = Path("runs").iterdir()
     # Other steps leave files there, too.
     (own / "suspects.csv").write_text("image_id\nsick/0.png\n")
+    # A copy with another label is named in a warning.
+    (own / "warnings.csv").write_text("code,text\n,first sick/0.png\n")
     (own / "seeds.csv").write_text("seed,test_id,accuracy\n0,a,0.5\n")
     secret = Path("secret").resolve()
     secret.write_text("root")
     (own / "stress.csv").symlink_to(secret)
     assert call("leaderboard", "--mlflow", place).exit_code == 0
     (run,) = logged_runs(place)
-    assert files_of(place, run) == ["model.safetensors", "seeds.csv", "warnings.csv"]
+    assert files_of(place, run) == ["model.safetensors", "seeds.csv"]
     for file in Path("mlflow").rglob("*"):
         data = file.read_bytes() if file.is_file() else b""
         assert b"Smith" not in data, file
@@ -100,7 +102,7 @@ def test_no_image_and_no_patient_is_logged(make_store: MakeStore, place: str) ->
     more = call("leaderboard", "--mlflow", "file:else", "--predictions")
     assert more.exit_code == 0
     names = {file.name for file in Path("else").rglob("*") if file.is_file()}
-    assert {"predictions.csv", "predictions_by_patient.csv"} < names
+    assert {"predictions.csv", "predictions_by_patient.csv", "warnings.csv"} < names
     assert "training_images.safetensors" not in names
 
 
