@@ -72,11 +72,13 @@ class Logged:
         experiment: name of the experiment.
         new: ids of the runs that it logged.
         earlier: ids of the runs that were logged before.
+        bare: ids of the new runs that have no folder: their scores were logged without files.
     """
 
     experiment: str
     new: Sequence[str]
     earlier: Sequence[str]
+    bare: Sequence[str]
 
 
 def log_runs(rows: Rows, folders: RunFolders, uri: str, *, predictions: bool = False) -> Logged:
@@ -84,7 +86,7 @@ def log_runs(rows: Rows, folders: RunFolders, uri: str, *, predictions: bool = F
 
     Args:
         rows: of the leaderboard, by column.
-        folders: the folders of the runs; without its folder, a run has no files in MLflow.
+        folders: the folders of the runs.
         uri: address of a tracking server or a store, as MLflow takes it.
         predictions: True to log predictions and warnings, too, which name images.
 
@@ -110,7 +112,9 @@ def log_runs(rows: Rows, folders: RunFolders, uri: str, *, predictions: bool = F
         raise
     except Exception as error:
         raise FreezeframeError(_problem(error)) from None
-    return Logged(experiment, new, [run_id for run_id in runs if run_id in finished])
+    earlier = [run_id for run_id in runs if run_id in finished]
+    bare = [run_id for run_id in new if not folders.folder(run_id).is_dir()]
+    return Logged(experiment, new, earlier, bare)
 
 
 def _mlflow_client() -> type[MlflowClient]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...data.output.options import check_idle
-from ...data.output.terminal import console, counted, printable
+from ...data.output.terminal import console, counted, first_names, printable
 from .options import FORMAT_OPTION, LEADERBOARD, RUNS_OPTION, parse_metric
 
 if TYPE_CHECKING:
@@ -107,6 +107,15 @@ def _log(
         ),
         err=True,
     )
+    if logged.bare:
+        click.echo(
+            printable(
+                f"warning: no folder in {folders.runs} of {first_names(logged.bare)}: the scores "
+                "alone were logged; if the runs are elsewhere, delete these in MLflow and "
+                "give --runs"
+            ),
+            err=True,
+        )
 
 
 def _print_by_patient(rows: Sequence[Mapping[str, str]], markdown: bool) -> None:

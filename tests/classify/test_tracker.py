@@ -138,7 +138,11 @@ def test_odd_names_and_numbers_do_no_harm(place: str, monkeypatch: pytest.Monkey
     rows[2] |= {"hyperparameters": "[1", "time": "never"}
     append_rows("leaderboard.csv", rows)
     logged = call("leaderboard", "--mlflow", place)
-    assert logged.stderr.splitlines()[-1] == "2 runs logged to MLflow, experiment heads"
+    assert logged.stderr.splitlines()[-2:] == [
+        "2 runs logged to MLflow, experiment heads",
+        "warning: no folder in runs of a'b, b: the scores alone were logged; if the runs are "
+        "elsewhere, delete these in MLflow and give --runs",
+    ]
     client = tracking.MlflowClient(place)
     experiment = client.get_experiment_by_name("heads").experiment_id
     first = client.search_runs([experiment], f'tags.`{RUN_TAG}` = "a\'b"')[0].data
