@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,15 @@ from ..scores.clean import enough, has_missing_class, have, leak_text, missing_c
 from ..scores.evaluation import Evaluation
 from ..scores.grades import risk_lines
 from ..scores.metric_names import BY_PATIENT, CLEAN, is_by_patient, metric_of, plain_metric
-from ..scores.paired_tests import Difference, compare, holm
+from ..scores.paired.paired_tests import Difference, compare, holm
 from ..scores.roc_area import ALPHA
 from ..scores.weighted_metrics import point_values
 from .choices import ignores_patients
 from .named_runs import NamedRun, names_of
 from .shared_tests import SharedTestSet
+
+MARGIN = 0.02
+"""Least difference of two shares that matters by default: two points of per cent."""
 
 ALWAYS_COMPARED = ("accuracy", "roc_auc")
 """Metrics that are compared beside the requested one."""
@@ -42,6 +46,7 @@ class RunPair:
         unknown: number of test images whose relatives in each run's training are unknown.
         difference: of a metric, first minus second.
         p_holm: its p-value, adjusted to all pairs of this test set and metric.
+        p_equivalent: the p-value of its equivalence, adjusted likewise; NaN if it is not tested.
     """
 
     tested: Evaluation
@@ -55,6 +60,7 @@ class RunPair:
     unknown: tuple[int, int]
     difference: Difference
     p_holm: float
+    p_equivalent: float = float("nan")
 
     @property
     def better(self) -> str | None:
@@ -66,9 +72,30 @@ class RunPair:
         sign = metric_of(self.difference.metric).sign
         return self.first if sign * self.difference.difference > 0 else self.second
 
+    @property
+    def equivalent(self) -> bool | None:
+        """True if the difference is shown to be below the margin; None if that is not tested."""
+        return None if math.isnan(self.p_equivalent) else self.p_equivalent <= ALPHA
+
+    @property
+    def outcome(self) -> Literal["better", "worse", "equivalent", "not shown", "untested"]:
+        """What is shown about the first run against the second.
+
+        "not shown" is neither a difference nor equivalence: there are too few images to say. A
+        difference that is shown counts more than its size.
+        """
+        if self.better:
+            return "better" if self.better == self.first else "worse"
+        if self.equivalent:
+            return "equivalent"
+        return "untested" if self.better is None else "not shown"
+
 
 def compare_runs(
-    runs: Sequence[NamedRun], shared: Sequence[SharedTestSet], metric: str
+    runs: Sequence[NamedRun],
+    shared: Sequence[SharedTestSet],
+    metric: str,
+    margin: float = MARGIN,
 ) -> list[RunPair]:
     """Compare all pairs of runs on each test set.
 
@@ -80,21 +107,22 @@ def compare_runs(
         runs: two or more.
         shared: from `shared_test_sets`.
         metric: one of `METRIC_NAMES`.
+        margin: least difference of two shares that matters, as a share.
     """
     metrics = [metric, *(name for name in ALWAYS_COMPARED if name != metric)]
     pairs: list[RunPair] = []
     for test_set in shared:
         order = _order(test_set.images, metric)
         for name in metrics:
-            pairs += _pairs(runs, test_set, name, order)
+            pairs += _pairs(runs, test_set, name, order, margin=margin)
         clean = _clean_for_all(test_set.images)
         # Without leaks the clean comparison would repeat the first one.
         if not clean.all() and enough(test_set.images[0].predictions, clean):
-            pairs += _pairs(runs, test_set, CLEAN + metric, order, clean)
+            pairs += _pairs(runs, test_set, CLEAN + metric, order, clean, margin=margin)
         if patients := test_set.paired_patients:
             clean = _clean_for_all(patients)
             if clean.any():
-                pairs += _pairs(runs, test_set, BY_PATIENT + metric, order, clean)
+                pairs += _pairs(runs, test_set, BY_PATIENT + metric, order, clean, margin=margin)
     return pairs
 
 
@@ -129,6 +157,8 @@ def _pairs(
     metric: str,
     order: Sequence[int],
     rows: NDArray[np.bool_] | None = None,
+    *,
+    margin: float,
 ) -> list[RunPair]:
     """Compare all pairs of runs on one test set in one metric.
 
@@ -138,6 +168,7 @@ def _pairs(
         metric: its name, a clean one or one by patient too.
         order: numbers of the runs; the first of a pair comes first.
         rows: True for the rows to compare on; None: all.
+        margin: see `compare_runs`.
     """
     evaluations = test_set.patients if is_by_patient(metric) else test_set.images
     # Rows, classes and groups as in the first evaluation, so that the rows are paired.
@@ -149,11 +180,16 @@ def _pairs(
     unknown = [int(evaluation.unknown.sum()) for evaluation in evaluations]
     pairs = list(combinations(order, 2))
     differences = [
-        replace(compare(predictions[a], predictions[b], plain_metric(metric)), metric=metric)
+        replace(
+            compare(predictions[a], predictions[b], plain_metric(metric), margin=margin),
+            metric=metric,
+        )
         for a, b in pairs
     ]
     # Each metric of a test set is a family of tests of its own.
     adjusted = holm([difference.p for difference in differences]).tolist()
+    tested = [difference.equivalence for difference in differences]
+    equivalent = holm([test.p if test else float("nan") for test in tested]).tolist()
     return [
         RunPair(
             tested=test_set.images[0],
@@ -167,8 +203,11 @@ def _pairs(
             unknown=(unknown[a], unknown[b]),
             difference=difference,
             p_holm=p,
+            p_equivalent=p_equivalent,
         )
-        for (a, b), difference, p in zip(pairs, differences, adjusted, strict=True)
+        for (a, b), difference, p, p_equivalent in zip(
+            pairs, differences, adjusted, equivalent, strict=True
+        )
     ]
 
 

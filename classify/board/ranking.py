@@ -12,7 +12,7 @@ from ...errors import FreezeframeError
 from ..scores.clean import enough
 from ..scores.evaluation import Evaluation
 from ..scores.metric_names import is_by_patient, is_clean, metric_of, plain_metric
-from ..scores.paired_tests import compare, holm
+from ..scores.paired.paired_tests import compare, holm
 from ..scores.roc_area import ALPHA
 from .run_folders import RunFolders
 

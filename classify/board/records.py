@@ -59,6 +59,21 @@ def pair_record(pair: RunPair) -> dict[str, Any]:
         "positive": pair.tested.positive,
         "first_grade": pair.grades[0],
         "second_grade": pair.grades[1],
+        "outcome": pair.outcome,
+        **_equivalence_record(pair),
+    }
+
+
+def _equivalence_record(pair: RunPair) -> dict[str, Any]:
+    """Return the columns of the tests against a margin; None where they are not defined."""
+    tested = pair.difference.equivalence
+    return {
+        "margin": tested.margin if tested else None,
+        "low_90": _finite_or_none(tested.low) if tested else None,
+        "high_90": _finite_or_none(tested.high) if tested else None,
+        "p_equivalent": _finite_or_none(tested.p) if tested else None,
+        "p_equivalent_holm": _finite_or_none(pair.p_equivalent),
+        "equivalent": pair.equivalent,
     }
 
 

@@ -14,7 +14,7 @@ from ..scores.roc_area import ALPHA
 from .choices import ignores_patients, is_alphabetical, is_control
 from .comparison import ALWAYS_COMPARED, RunPair
 from .ranking import RankedRow
-from .tables import is_random, p_text, positive_text
+from .tables import interval_text, is_random, margin_text, p_text, positive_text
 
 _INTERVALS = {"wilson": "Wilson's score", "delong": "DeLong's variance"}
 """Names of kinds of intervals; all others are bootstraps."""
@@ -82,7 +82,10 @@ def _standing_lines(ranked: Sequence[RankedRow], metric: str) -> list[str]:
     lines = []
     if "equal" in standings:
         test = f"{heading(metric)}: paired test, Holm-adjusted p above {ALPHA}"
-        lines.append(f"=  no difference from the best of its test set is shown ({test})")
+        lines.append(
+            f"=  no difference from the best of its test set is shown ({test}), which is not "
+            "equality; compare tests if they are equivalent"
+        )
     if "untested" in standings:
         reason = "predictions are missing, or the score is not defined"
         if is_clean(metric):
@@ -180,8 +183,21 @@ def conclusion(pair: RunPair) -> str:
     if pair.better is None:
         return f"{where}, {pair_name} cannot be compared: {metric} has no test there"
     # A sentence says "p < 0.001"; a cell of a table has no room for the p.
-    p = "p < 0.001" if pair.p_holm < 0.001 else f"p = {p_text(pair.p_holm)}"
-    if not pair.better:
-        return f"{where}, no difference between {pair_name} is shown ({metric}, {p})"
-    worse = pair.second if pair.better == pair.first else pair.first
-    return f"{where}, {pair.better} is better than {worse} ({metric}, {p})"
+    p = f"p = {p_text(pair.p_holm)}".replace("= <", "< ")
+    tested = pair.difference.equivalence
+    within = margin_text(tested.margin) if tested else ""
+    if pair.better:
+        worse = pair.second if pair.better == pair.first else pair.first
+        # A difference may be certain, and too small to matter.
+        small = f", by less than {within}" * bool(pair.equivalent)
+        return f"{where}, {pair.better} is better than {worse}{small} ({metric}, {p})"
+    if tested and pair.equivalent:
+        p = f"p = {p_text(pair.p_equivalent)}".replace("= <", "< ")
+        interval = f"90 % interval {interval_text(pair.difference.metric, tested.low, tested.high)}"
+        return f"{where}, {pair_name} are equivalent within {within} ({metric}, {interval}, {p})"
+    text = f"{where}, no difference between {pair_name} is shown"
+    if pair.equivalent is False:
+        text += (
+            f", nor are they shown to be equivalent within {within}: too few {pair.unit}s to say"
+        )
+    return f"{text} ({metric}, {p})"

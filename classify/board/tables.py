@@ -21,7 +21,7 @@ from ..scores.metric_names import (
     metric_of,
 )
 from ..scores.metrics import SHOWN_METRICS
-from ..scores.paired_tests import Difference
+from ..scores.paired.paired_tests import Difference
 from .choices import combination_of, ignores_patients, is_alphabetical
 from .columns import Column
 from .comparison import ALWAYS_COMPARED, RunPair
@@ -195,7 +195,7 @@ def patient_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
 
 
 def pair_columns(pairs: Sequence[RunPair]) -> list[Column]:
-    """Return columns of pairs: both scores, their difference, and p before and after adjustment."""
+    """Return columns of pairs: scores, difference, p before and after adjustment, and outcome."""
     firsts = [metric_text(pair.difference.metric, pair.difference.first) for pair in pairs]
     seconds = [metric_text(pair.difference.metric, pair.difference.second) for pair in pairs]
     columns = [
@@ -219,17 +219,32 @@ def pair_columns(pairs: Sequence[RunPair]) -> list[Column]:
     return [
         *columns,
         Column("p (Holm)" if adjusted else "p", [p_text(pair.p_holm) for pair in pairs]),
+        Column("A is", [pair.outcome for pair in pairs], keep=5, name=True),
         Column("test", [pair.difference.test for pair in pairs], keep=0, name=True),
     ]
 
 
 def _difference(difference: Difference) -> str:
     """Write a difference in the metric's own unit: +0.4 (-0.9 to +1.7)."""
-    value, low, high = (
-        _signed(metric_text(difference.metric, end))
-        for end in (difference.difference, difference.low, difference.high)
-    )
-    return value if NOT_DEFINED in (low, high) else f"{value} ({low} to {high})"
+    value = _signed(metric_text(difference.metric, difference.difference))
+    interval = interval_text(difference.metric, difference.low, difference.high)
+    return value if NOT_DEFINED in interval.split() else f"{value} ({interval})"
+
+
+def interval_text(metric: str, *ends: float) -> str:
+    """Write a difference, or the ends of its interval, in the metric's unit: -0.9 to +1.7."""
+    return " to ".join(_signed(metric_text(metric, end)) for end in ends)
+
+
+def margin_text(share: float) -> str:
+    """Write a difference of two shares in points of per cent: "2 points", "1 point".
+
+    Examples:
+        >>> margin_text(0.02), margin_text(0.01), margin_text(0.005)
+        ('2 points', '1 point', '0.5 points')
+    """
+    text = f"{100 * share:.6g}"
+    return f"{text} point" if text == "1" else f"{text} points"
 
 
 def _signed(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...data.output.options import Number
 from ...data.output.terminal import console, printable
 from ...errors import ParameterError
 from .options import FORMAT_OPTION, LEADERBOARD, RUNS_OPTION, parse_metric
@@ -33,15 +34,30 @@ if TYPE_CHECKING:
     show_default=True,
     help="Metric that decides; accuracy and AUC are always shown.",
 )
+@click.option(
+    "--margin",
+    default=2.0,
+    show_default=True,
+    metavar="POINTS",
+    type=Number(0, 100, min_open=True),
+    help="Least difference that matters, in points of per cent: runs are equivalent if theirs is "
+    "shown to be smaller. Choose it before you look at the scores.",
+)
 @FORMAT_OPTION
 def compare(
-    texts: tuple[str, ...], path: Path, runs: Path | None, metric: str, output: str
+    texts: tuple[str, ...],
+    path: Path,
+    runs: Path | None,
+    metric: str,
+    margin: float,
+    output: str,
 ) -> None:
     """Test whether one run is better than another, on the images that both were tested on.
 
     RUN is a run's folder, a file of predictions, a run id of the leaderboard, or the beginning of
     one. All pairs are tested: accuracy by McNemar's exact test, the AUC by DeLong's, other metrics
-    by a paired bootstrap. The p-values are adjusted to the number of pairs (Holm). Where test
+    by a paired bootstrap. The p-values are adjusted to the number of pairs (Holm). Two one-sided
+    tests ask if runs are equivalent: a difference that is not shown is no equality. Where test
     images have relatives among the training images, the metric is compared without them, too.
     Where the runs have scores by patient, it is compared by patient.
     """
@@ -57,7 +73,7 @@ def compare(
         raise ParameterError(f"a comparison needs two runs, got only {texts[0]}; name another run")
     named = find_runs(texts, path, runs or path.parent / "runs")
     shared = shared_test_sets(named)
-    pairs = compare_runs(named, shared, metric)
+    pairs = compare_runs(named, shared, metric, margin / 100)
     records = [pair_record(pair) for pair in pairs]
     if output == "csv":
         # CSV is UTF-8, whatever the encoding of the terminal is.

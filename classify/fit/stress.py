@@ -28,7 +28,7 @@ from ..heads.table import find_head, make_head
 from ..matrix import Folds, Matrix
 from ..runs.stress_file import GROUPS_A_FOLD, STRESS_COLUMNS, STRESS_NAME, judged_level
 from ..scores.intervals import proportion_interval
-from ..scores.paired_tests import Difference, compare
+from ..scores.paired.paired_tests import Difference, compare
 from ..scores.predictions import Predictions
 from ..scores.roc_area import area_interval
 from ..scores.weighted_metrics import point_values

@@ -30,7 +30,7 @@ from freezeframe.classify.board.ranking import RankedRow
 from freezeframe.classify.heads.architectures import ARCHITECTURES
 from freezeframe.classify.scores.clean import leak_count, leak_count_text
 from freezeframe.classify.scores.evaluation import Evaluation
-from freezeframe.classify.scores.paired_tests import compare, holm
+from freezeframe.classify.scores.paired.paired_tests import compare, holm
 from freezeframe.classify.scores.roc_area import ALPHA
 from freezeframe.data.output import html as pages
 from freezeframe.data.output.terminal import percent

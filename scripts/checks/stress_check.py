@@ -26,7 +26,7 @@ from freezeframe import FeatureStore
 from freezeframe.classify.fit.part_features import PartFeatures
 from freezeframe.classify.fit.search import FitOptions
 from freezeframe.classify.fit.stress import StressCurve, StressLevel, StressTest
-from freezeframe.classify.scores.paired_tests import compare
+from freezeframe.classify.scores.paired.paired_tests import compare
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.task.task import Task, make_task
 from freezeframe.data.demo.drawing import draw_slice

@@ -9,6 +9,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from freezeframe.classify.runs.leaderboard import append_rows, read_rows
 from freezeframe.classify.runs.prediction_file import read_predictions, write_predictions
 from freezeframe.classify.scores.evaluation import Evaluation
 from freezeframe.classify.scores.metrics import METRIC_NAMES
+from freezeframe.classify.scores.paired.paired_tests import holm
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.scores.weighted_metrics import point_values
 from freezeframe.data.output.csv import csv_lines, restore_text
@@ -379,8 +381,8 @@ def test_two_runs_and_a_bad_one(tmp_path: Path) -> None:
         [second, "knn"],
     ]
     assert re.fullmatch(
-        rf"on navoneel, no difference between {first} and {second} is shown "
-        r"\(accuracy, p = [01]\.\d+\)",
+        rf"on navoneel, no difference between {first} and {second} is shown, nor are they shown to "
+        r"be equivalent within 2 points: too few images to say \(accuracy, p = [01]\.\d+\)",
         lines[12],
     )
     assert lines[13] == f"on navoneel, {first} is better than knn (accuracy, p < 0.001)"
@@ -647,7 +649,7 @@ def test_every_shared_test_set_is_compared_in_every_format(tmp_path: Path) -> No
     assert {row["test_set"] for row in rows} == {"navoneel", "'=edureka|x"}
     markdown = compare(*ids, "--format", "markdown").stdout.splitlines()
     assert markdown[2].startswith(
-        "| metric | A | B | of A | of B | grade | A - B (95 %) | p | p (Holm) | test |"
+        "| metric | A | B | of A | of B | grade | A - B (95 %) | p | p (Holm) | A is | test |"
     )
     assert sum(line.startswith("| accuracy |") for line in markdown) == 6
     assert "- on =edureka\\|x, " in "\n".join(markdown)
@@ -678,3 +680,107 @@ def test_a_hostile_file_does_no_harm(tmp_path: Path) -> None:
     )
     for output in ("table", "markdown", "json"):
         assert "\x1b" not in compare(svm, mlp, "--format", output).output
+
+
+def outcomes(a: Evaluation, b: Evaluation, *arguments: str) -> dict[str, dict[str, Any]]:
+    """Return the compared metrics of two runs in one folder of their own, by name."""
+    ids = [
+        add(head, tested, number=place) for place, (head, tested) in enumerate([("a", a), ("b", b)])
+    ]
+    result = compare(*ids, *arguments, "--format", "json")
+    assert result.exit_code == 0, result.output
+    return {record["metric"]: record for record in json.loads(result.stdout)}
+
+
+def differing(n: int, n_wrong: int) -> Evaluation:
+    """Return the first n images of a set, of which so many are wrong."""
+    base = evaluation(0, n=n, noise=0.01)
+    wrong = np.arange(n) < n_wrong
+    proba = np.where(
+        wrong[None, :, None], base.predictions.proba[:, :, ::-1], base.predictions.proba
+    )
+    predictions = Predictions.of(
+        base.predictions.y, proba, groups=np.arange(n), positive=base.predictions.positive
+    )
+    return replace(base, predictions=predictions)
+
+
+def test_each_pair_has_one_of_four_outcomes() -> None:
+    """A difference that is not shown is no equality: that is shown, or there are too few images."""
+    for n, wrong, outcome, equivalent, sentence in (
+        (600, 60, "better", False, "a is better than b (accuracy, p < 0.001)"),
+        (
+            600,
+            2,
+            "equivalent",
+            True,
+            "a and b are equivalent within 2 points (accuracy, 90 % interval",
+        ),
+        (60, 2, "not shown", False, "no difference between a and b is shown, nor are they shown"),
+        (
+            1200,
+            9,
+            "better",
+            True,
+            "a is better than b, by less than 2 points (accuracy, p = 0.004)",
+        ),
+    ):
+        record = outcomes(differing(n, 0), differing(n, wrong))["accuracy"]
+        assert (record["outcome"], record["equivalent"]) == (outcome, equivalent)
+        assert record["conclusion"].startswith(f"on navoneel, {sentence}")
+        assert record["margin"] == 0.02
+        within = record["low_90"] > -0.02 and record["high_90"] < 0.02
+        assert within == (record["p_equivalent"] < 0.05) == equivalent
+        shutil.rmtree("runs")
+        Path("leaderboard.csv").unlink()
+
+
+def test_the_first_run_may_be_the_worse_one_in_another_metric() -> None:
+    a, b = differing(600, 0), differing(600, 60)
+    # b answers wrongly and ranks rightly, a the other way round.
+    ranked = np.clip(a.predictions.proba[:, :, ::-1] * 0.01, 0, 1)
+    a = replace(
+        a, predictions=replace(a.predictions, proba=ranked / ranked.sum(axis=2, keepdims=True))
+    )
+    records = outcomes(
+        a, replace(b, predictions=replace(b.predictions, proba=differing(600, 0).predictions.proba))
+    )
+    assert (records["accuracy"]["outcome"], records["roc_auc"]["outcome"]) == ("better", "worse")
+
+
+def test_the_margin_decides_about_equivalence() -> None:
+    def outcome(margin: str) -> str:
+        records = outcomes(differing(600, 0), differing(600, 2), "--margin", margin)
+        shutil.rmtree("runs")
+        Path("leaderboard.csv").unlink()
+        return str(records["accuracy"]["outcome"])
+
+    assert [outcome(margin) for margin in ("0.5", "1", "2")] == [
+        "not shown",
+        "equivalent",
+        "equivalent",
+    ]
+    fails("--margin", 2, "a", "b", "--margin", "0")
+
+
+def test_p_values_of_equivalence_are_adjusted_to_the_number_of_pairs() -> None:
+    """One pair is equivalent alone, and not among three."""
+    runs = [differing(n, wrong) for n, wrong in ((300, 0), (300, 1), (300, 3))]
+    ids = [
+        add(head, tested, number=place)
+        for place, (head, tested) in enumerate(zip("abc", runs, strict=True))
+    ]
+    records = json.loads(compare(*ids, "--format", "json").stdout)
+    p = [record["p_equivalent"] for record in records if record["metric"] == "accuracy"]
+    adjusted = [record["p_equivalent_holm"] for record in records if record["metric"] == "accuracy"]
+    assert adjusted == pytest.approx(holm(p).tolist())
+    assert adjusted != p
+    for record in records:
+        assert record["equivalent"] == (record["p_equivalent_holm"] <= 0.05)
+
+
+def test_a_metric_without_points_has_no_margin() -> None:
+    record = outcomes(differing(60, 0), differing(60, 1), "--metric", "brier")["brier"]
+    names = ("margin", "low_90", "high_90", "p_equivalent", "p_equivalent_holm", "equivalent")
+    assert [record[name] for name in names] == [None] * 6
+    assert "equivalent" not in record["conclusion"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from freezeframe import ParameterError
 from freezeframe.classify.scores.metrics import METRIC_NAMES
-from freezeframe.classify.scores.paired_tests import Difference, compare, holm, sign_flip_p
+from freezeframe.classify.scores.paired.paired_tests import Difference, compare, holm, sign_flip_p
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.scores.weighted_metrics import point_values
 

@@ -337,7 +337,7 @@ from pathlib import Path
 import numpy as np
 from freezeframe.classify.board import tables
 from freezeframe.classify.runs import leaderboard, schema
-from freezeframe.classify.scores.paired_tests import compare
+from freezeframe.classify.scores.paired.paired_tests import compare
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.scores.score import score
 folder, *paths = map(Path, sys.argv[1:])

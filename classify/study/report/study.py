@@ -26,8 +26,16 @@ LEADERBOARD_NAME = "leaderboard.csv"
 EXPLORED = "explore/explore.csv"
 PAIRS = "audit/audit.csv"
 GROUPS = "audit/groups.csv"
+COMPARISONS = "compare.csv"
 STEPS_NAME = "steps.csv"
 SETTINGS = "run.toml"
+
+COMPARED_NUMBERS = ("difference", "low", "high", "margin", "low_90", "high_90")
+COMPARED_COLUMNS = (
+    *("test_id", "test_set", "split", "metric", "first_run", "second_run", "outcome", "equivalent"),
+    *COMPARED_NUMBERS,
+)
+"""Columns of compare.csv that a report reads; files of earlier versions lack some of them."""
 
 STEP_COLUMNS = ("step", "command", "started", "seconds", "status")
 
@@ -81,6 +89,11 @@ class Study:
     def groups(self) -> list[Line] | None:
         """The lines of groups.csv, one for each image; None without an audit."""
         return self._table(GROUPS, GROUP_COLUMNS)
+
+    @cached_property
+    def comparisons(self) -> list[Line] | None:
+        """The lines of compare.csv, one for each pair of runs; None without a comparison."""
+        return self._table(COMPARISONS, COMPARED_COLUMNS, COMPARED_NUMBERS)
 
     @cached_property
     def steps(self) -> list[Line] | None:

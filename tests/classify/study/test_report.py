@@ -20,6 +20,7 @@ from freezeframe.classify.runs.stress_file import STRESS_COLUMNS
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.study.report.choice import choose_row
 from freezeframe.classify.study.report.headline import make_headline
+from freezeframe.classify.study.report.sections.equivalence import equivalence_section
 from freezeframe.classify.study.report.sections.performance import performance_section
 from freezeframe.classify.study.report.sections.robustness import robustness_section
 from freezeframe.classify.study.report.study import Study
@@ -317,3 +318,30 @@ def test_images_that_all_heads_get_wrong_are_named(study: MadeStudy) -> None:
     text = text_of("".join(robustness_section(read, choose_row(read))))
     assert "number of the 3 heads that are wrong about them" in text
     assert "Wrong for all 3 heads" in text
+
+
+def test_the_page_says_which_heads_are_as_good_as_the_best(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    nearly = np.where(np.arange(N) % 150 == 0, 1 - SURE, SURE)
+    worse = np.where(np.arange(N) % 4 == 0, 1 - SURE, SURE)
+    unsure = np.where(np.arange(N) % 40 == 0, 1 - SURE, SURE)
+    made = {"ridge": SURE, "lda": nearly, "knn": worse, "svm": unsure}
+    ids = [study.add(head, predictions(p)) for head, p in made.items()]
+    missing = equivalence_section(Study.read(tmp_path))
+    assert "not run: freezeframe compare RUN RUN" in missing[-1]
+    places = ["--leaderboard", str(tmp_path / "leaderboard.csv"), "--margin", "4"]
+    done = CliRunner().invoke(cli, ["compare", *ids, *places, "--format", "csv"])
+    assert done.exit_code == 0, done.output
+    (tmp_path / "compare.csv").write_bytes(done.stdout_bytes)
+    text = text_of("".join(equivalence_section(Study.read(tmp_path))))
+    assert (
+        "demo, 5-fold: the best of those compared is ridge (block5_pool). Against it, worse: knn "
+        "(block5_pool); equivalent within 4 points: lda (block5_pool); too few images to say: svm "
+        "(block5_pool). "
+    ) in text
+    assert "a difference of less than 4 points" in text
+    # Intervals are of the head minus the best, as the difference is.
+    row = re.search(r"knn \(block5_pool\) (\S+) (\S+) to (\S+) (\S+) to (\S+) worse", text)
+    assert row
+    difference, low, high, low_90, high_90 = map(float, row.groups())
+    assert low < low_90 < difference < high_90 < high < 0

@@ -13,6 +13,7 @@ from ..charts.forest import forest
 from ..choice import Choice
 from ..findings.outcome import head_name
 from ..study import Study
+from .equivalence import equivalence_section
 from .parts import show
 
 MOST_TEST_SETS = 8
@@ -30,7 +31,7 @@ def leaderboard_section(study: Study, choice: Choice) -> list[str]:
     if len(test_sets) > MOST_TEST_SETS:
         n = len(test_sets) - MOST_TEST_SETS
         parts.append(pages.paragraph(f"{n} more test sets are in leaderboard.csv."))
-    return parts
+    return parts + equivalence_section(study)
 
 
 def _test_set(ranked: Sequence[RankedRow], choice: Choice) -> list[str]:

@@ -1,0 +1,72 @@
+"""Heads against the best one of each test set: worse, equivalent, or too few images to say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from .....data.output import html as pages
+from .....data.output.terminal import number
+from ....board.tables import interval_text, margin_text
+from ..findings.outcome import head_name
+from ..study import Study
+from ..tables import Line
+from .parts import not_run
+
+_METRIC = "accuracy"
+_WORDS = {
+    "better": "worse",
+    "worse": "better",
+    "equivalent": "equivalent",
+    "not shown": "too few images to say",
+    "untested": "not tested",
+}
+"""What the outcome of the best head against another one says about the other one."""
+
+
+def equivalence_section(study: Study) -> list[str]:
+    """Return, for each test set that runs were compared on, how they are to the best of them."""
+    title = pages.heading("Which heads are as good as the best?", level=3)
+    if study.comparisons is None:
+        return [title, not_run("freezeframe compare RUN RUN --format csv > compare.csv")]
+    pairs = [pair for pair in study.comparisons if pair["metric"] == _METRIC]
+    names = {row["run_id"]: head_name(row) for row in study.rows}
+    parts = [title]
+    for _, members in groupby(pairs, key=lambda pair: pair["test_id"]):
+        parts += _test_set(list(members), names)
+    return parts
+
+
+def _test_set(pairs: Sequence[Line], names: dict[str, str]) -> list[str]:
+    """Return a sentence and a table about the pairs of one test set, the best run's first."""
+    # The best run comes first in its pairs, and the first pair is one of these.
+    best = pairs[0]["first_run"]
+    against = [pair for pair in pairs if pair["first_run"] == best]
+    margin = margin_text(number(pairs[0]["margin"]))
+    groups: dict[str, list[str]] = {}
+    rows = []
+    for pair in against:
+        name = names.get(pair["second_run"], pair["second_run"])
+        word = _WORDS.get(pair["outcome"], pair["outcome"])
+        small = f", by less than {margin}" * (word == "worse" and pair["equivalent"] == "yes")
+        groups.setdefault(word, []).append(name)
+        ends = [
+            interval_text(_METRIC, -number(pair[high]), -number(pair[low]))
+            for low, high in (("low", "high"), ("low_90", "high_90"))
+        ]
+        difference = interval_text(_METRIC, -number(pair["difference"]))
+        rows.append((name, difference, *ends, word + small))
+    headings = ("head", "minus the best, points", "95 % interval", "90 % interval", "it is")
+    said = [
+        f"{word}{f' within {margin}' * (word == 'equivalent')}: {', '.join(groups[word])}"
+        for word in _WORDS.values()
+        if word in groups
+    ]
+    text = (
+        f"{pairs[0]['test_set']}, {pairs[0]['split']}: the best of those compared is "
+        f"{names.get(best, best)}. Against it, {'; '.join(said)}. Equivalent is what two one-sided "
+        f"tests show: a difference of less than {margin}, whose 90 % interval is within them. A "
+        "difference that is not shown is no equality. Both are adjusted to the number of pairs "
+        "(Holm), and images of one group count as one."
+    )
+    return [pages.paragraph(text), pages.table(headings, rows, numbers=(1, 2, 3))]
