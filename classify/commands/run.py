@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from ...data.output.files import write_whole
 from ...data.output.options import (
     Integer,
+    Number,
     class_options,
     group_options,
     layout_option,
@@ -122,6 +123,14 @@ _KEYS = {"tests": "test", "models": "model", "layers": "layer", "drop_classes": 
     help="Store of the same provenance to copy features from. Repeat the option for more stores.",
 )
 @click.option(
+    "--margin",
+    default=2.0,
+    show_default=True,
+    metavar="POINTS",
+    type=Number(0, 100, min_open=True),
+    help="Least difference between heads that matters, in points of per cent; see compare.",
+)
+@click.option(
     "--strict",
     default="",
     metavar="CODE,...",
@@ -184,7 +193,7 @@ def _plain(value: Any) -> Any:
     """Return a value as TOML has it: paths are texts, nothing is an empty text."""
     if isinstance(value, tuple):
         return tuple(map(str, value))
-    return value if isinstance(value, bool | int) else str(value or "")
+    return value if isinstance(value, bool | int | float) else str(value or "")
 
 
 def _steps(settings: StudySettings, folder: Path) -> tuple[list[Step], dict[Path, ImageFiles]]:

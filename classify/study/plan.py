@@ -47,7 +47,7 @@ def study_steps(
         ),
         _map(settings),
         *fits,
-        _compare(lambda: compared_runs(folder, boards)),
+        _compare(settings, lambda: compared_runs(folder, boards)),
         _explain(
             lambda: mistakes_explained(folder, boards[0], training.path, CHECKED_HEAD),
             settings,
@@ -200,11 +200,11 @@ def _fit(
     )
 
 
-def _compare(late: Callable[[], Sequence[str] | None]) -> Step:
+def _compare(settings: StudySettings, late: Callable[[], Sequence[str] | None]) -> Step:
     return Step(
         "compare",
-        "is the best head better than the next",
-        ("compare", "--format", "csv"),
+        "is the best head better than the next, or are they equivalent",
+        ("compare", "--format", "csv", *_changed(settings, "margin")),
         files=(BOARD,),
         outputs=("compare.csv",),
         kind="compare",

@@ -23,7 +23,13 @@ QUICK_IMAGES = 100
 
 QUICK_HEADS = ("logreg", "xgboost", "majority")
 
-_KIND_NAMES = {bool: "true or false", int: "a whole number", str: "a text", list: "a list of texts"}
+_KIND_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    list: "a list of texts",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class StudySettings:
         weights: its weights.
         engine: what computes the features.
         reuse: stores to copy features from.
+        margin: least difference between heads that matters, in points of per cent.
         strict: codes of findings that end with exit code 3.
     """
 
@@ -76,6 +83,7 @@ class StudySettings:
     weights: str = "imagenet"
     engine: str = "auto"
     reuse: tuple[str, ...] = ()
+    margin: float = 2.0
     strict: str = ""
 
     @property
@@ -127,6 +135,9 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def _checked(path: Path, key: str, value: Any, kind: type) -> Any:
     """Return a value of the right type; lists become tuples."""
+    # TOML writes a whole number without a point.
+    if kind is float and type(value) is int:
+        return float(value)
     # For Python, true is a number.
     right = type(value) is kind
     if kind is list and right:

@@ -12,8 +12,9 @@ from click.testing import CliRunner, Result
 from freezeframe import ParameterError
 from freezeframe.__main__ import cli
 from freezeframe.classify.study.inputs import image_files
+from freezeframe.classify.study.plan import study_steps
 from freezeframe.classify.study.settings import StudySettings, read_settings
-from freezeframe.classify.study.sources import few_images, source_to_test_on
+from freezeframe.classify.study.sources import StudyImages, few_images, source_to_test_on
 from freezeframe.data.manifest import read_manifest
 
 
@@ -130,3 +131,21 @@ def test_an_impossible_class_option_ends_the_command_before_its_steps(folder: Pa
     result = call(folder, "--classes", "a")
     assert result.exit_code == 2
     assert "--classes must be OLD=NEW" in result.stderr
+
+
+def test_a_margin_is_a_number_with_or_without_a_point(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    for text, margin in (("3", 3.0), ("0.5", 0.5)):
+        path.write_text(f"margin = {text}")
+        assert read_settings(path) == {"margin": margin}
+        (step,) = (
+            step
+            for step in study_steps(
+                StudySettings(margin=margin), StudyImages(tmp_path), [], tmp_path
+            )
+            if step.name == "compare"
+        )
+        assert step.arguments == ("compare", "--format", "csv", "--margin", f"{margin}")
+    path.write_text("margin = true")
+    with pytest.raises(ParameterError, match="margin must be a number, got True"):
+        read_settings(path)

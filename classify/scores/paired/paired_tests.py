@@ -17,7 +17,6 @@ from ..roc_area import ALPHA, Area, area_under_curve, hanley_variance
 from ..weighted_metrics import WeightedMetrics, point_values
 from .scatter import Equivalence, NormalScatter, ResampledScatter, Scatter, equivalence
 
-
 NO_SCATTER = 1e-9
 """Least width of an interval that is not that of two heads that rank all images alike."""
 

@@ -335,13 +335,13 @@ def test_the_page_says_which_heads_are_as_good_as_the_best(tmp_path: Path) -> No
     (tmp_path / "compare.csv").write_bytes(done.stdout_bytes)
     text = text_of("".join(equivalence_section(Study.read(tmp_path))))
     assert (
-        "demo, 5-fold: the best of those compared is ridge (block5_pool). Against it, worse: knn "
-        "(block5_pool); equivalent within 4 points: lda (block5_pool); too few images to say: svm "
-        "(block5_pool). "
+        "demo, 5-fold: the best of those compared is ridge on block5_pool. Against it, worse: knn "
+        "on block5_pool; equivalent within 4 points: lda on block5_pool; too few images to say: "
+        "svm on block5_pool. "
     ) in text
     assert "a difference of less than 4 points" in text
     # Intervals are of the head minus the best, as the difference is.
-    row = re.search(r"knn \(block5_pool\) (\S+) (\S+) to (\S+) (\S+) to (\S+) worse", text)
+    row = re.search(r"knn on block5_pool (\S+) (\S+) to (\S+) (\S+) to (\S+) worse", text)
     assert row
     difference, low, high, low_90, high_90 = map(float, row.groups())
     assert low < low_90 < difference < high_90 < high < 0
