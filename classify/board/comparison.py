@@ -79,7 +79,7 @@ class RunPair:
 
     @property
     def outcome(self) -> Literal["better", "worse", "equivalent", "not shown", "untested"]:
-        """What is shown about the first run against the second.
+        """Outcome of the first run against the second.
 
         "not shown" is neither a difference nor equivalence: there are too few images to say. A
         difference that is shown counts more than its size.

@@ -1,1 +1,1 @@
-"""Paired comparisons of two heads on the same rows: is one better, or are they equivalent?"""
+"""Paired comparisons of two heads on the same rows: differences and equivalence."""

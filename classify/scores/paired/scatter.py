@@ -13,7 +13,7 @@ from ..roc_area import ALPHA, Interval
 
 
 class Scatter(Protocol):
-    """How an estimated difference scatters around the true one."""
+    """Scatter of an estimated difference around the true one."""
 
     @property
     def center(self) -> float:

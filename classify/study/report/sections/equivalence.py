@@ -21,7 +21,7 @@ _WORDS = {
     "not shown": "too few images to say",
     "untested": "not tested",
 }
-"""What the outcome of the best head against another one says about the other one."""
+"""Words for the other head, by the outcome of the best one against it."""
 
 
 def equivalence_section(study: Study) -> list[str]:
@@ -57,14 +57,15 @@ def _test_set(pairs: Sequence[Line], names: dict[str, str]) -> list[str]:
         difference = interval_text(_METRIC, -number(pair["difference"]))
         rows.append((name, difference, *ends, word + small))
     headings = ("head", "minus the best, points", "95 % interval", "90 % interval", "it is")
-    said = [
+    clauses = [
         f"{word}{f' within {margin}' * (word == 'equivalent')}: {', '.join(groups[word])}"
         for word in _WORDS.values()
         if word in groups
     ]
+    against_it = "; ".join(clauses)
     text = (
         f"{pairs[0]['test_set']}, {pairs[0]['split']}: the best of those compared is "
-        f"{names.get(best, best)}. Against it, {'; '.join(said)}. Equivalent is what two one-sided "
+        f"{names.get(best, best)}. Against it, {against_it}. Equivalent is what two one-sided "
         f"tests show: a difference of less than {margin}, whose 90 % interval is within them. A "
         "difference that is not shown is no equality. Both are adjusted to the number of pairs "
         "(Holm), and images of one group count as one."
