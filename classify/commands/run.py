@@ -18,7 +18,6 @@ from ...data.output.options import (
     class_options,
     group_options,
     layout_option,
-    parse_classes,
     volume_options,
 )
 from ...data.output.slice_choice import SliceChoice
@@ -154,8 +153,6 @@ def run(config: Path | None, choice: SliceChoice, **options: Any) -> None:
     from ..study.settings import SETTINGS_FILE
 
     settings = placed(_settings(config, options | asdict(choice)))
-    # A mistake in an option ends the command before its first step.
-    parse_classes(settings.classes)
     folder = open_folder(settings)
     with ended_by_signals(), locked(folder) as lock:
         write_whole(folder / SETTINGS_FILE, settings.to_toml())
@@ -198,17 +195,25 @@ def _plain(value: Any) -> Any:
 
 def _steps(settings: StudySettings, folder: Path) -> tuple[list[Step], dict[Path, ImageFiles]]:
     """Look at the image sets; return the steps of the study and the files of each set."""
+    from ..study.class_names import name_classes
     from ..study.inputs import image_files
     from ..study.place import source_folder
     from ..study.plan import study_steps
+    from ..study.settings import SETTINGS_FILE
     from ..study.sources import source_to_test_on, source_to_train_on
 
     training = source_to_train_on(settings, source_folder(settings))
     tests = [source_to_test_on(settings, Path(path)) for path in settings.test]
+    # A mistake in a class ends the command before its first step.
+    named = name_classes(settings, training, tests)
+    for sentence in named.sentences:
+        _say(sentence)
+    settings = named.settings
+    write_whole(folder / SETTINGS_FILE, settings.to_toml())
     if settings.quick:
         training, *tests = _few(settings, [training, *tests], folder)
     sets = {source.path: image_files(source.path) for source in (training, *tests)}
-    return study_steps(settings, training, tests, folder), sets
+    return study_steps(settings, training, tests, folder, named.trained), sets
 
 
 def _few(

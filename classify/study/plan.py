@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ...data.output.options import class_text, parse_classes
 from .late import compared_runs, list_pictures, mistakes_explained
 from .settings import StudySettings
 from .sources import StudyImages
@@ -26,6 +27,7 @@ def study_steps(
     training: StudyImages,
     tests: Sequence[StudyImages],
     folder: Path,
+    trained: Collection[str] = (),
 ) -> list[Step]:
     """Return the steps of a study.
 
@@ -34,9 +36,12 @@ def study_steps(
         training: the images to train on.
         tests: the image sets to test on.
         folder: folder of the study.
+        trained: classes of the training images, by their names in the files; needed with `tests`.
     """
     stores = [TRAINING, *(f"test-{number}.h5" for number in range(1, len(tests) + 1))]
-    fits = _fits(settings, stores)
+    own = _of_classes(settings, trained) if tests else settings
+    deepest, *others = _head_fits(settings, stores)
+    fits = [deepest, *_checks(own, stores[0]), *others]
     boards = [step.leaderboard for step in fits if step.kind.startswith("heads")]
     steps = [
         _explore(training),
@@ -119,11 +124,11 @@ def _map(settings: StudySettings) -> Step:
     )
 
 
-def _fits(settings: StudySettings, stores: Sequence[str]) -> list[Step]:
-    """Return the fits on the deepest layer, what its score is worth, and the other layers."""
+def _head_fits(settings: StudySettings, stores: Sequence[str]) -> list[Step]:
+    """Return the fits of all heads, on the deepest layer first."""
     tests = _repeated("--test", stores[1:])
     held_out = (*tests, "--hold-out") if tests else ()
-    heads = [
+    return [
         _fit(
             settings,
             f"heads-{layer}",
@@ -134,6 +139,10 @@ def _fits(settings: StudySettings, stores: Sequence[str]) -> list[Step]:
         )
         for layer in settings.layers
     ]
+
+
+def _checks(settings: StudySettings, store: str) -> list[Step]:
+    """Return the fits on the training images alone that show what a score is worth."""
     checks = {
         "random-split": (
             "what a random split would claim",
@@ -148,18 +157,20 @@ def _fits(settings: StudySettings, stores: Sequence[str]) -> list[Step]:
             ("--model", CHECKED_HEAD, "--cv", "5", "--stress"),
         ),
     }
-    checked = [
-        _fit(
-            settings,
-            name,
-            title,
-            settings.layers[0],
-            options,
-            stores[:1],
-        )
+    return [
+        _fit(settings, name, title, settings.layers[0], options, [store])
         for name, (title, options) in checks.items()
     ]
-    return [*heads[:1], *checked, *heads[1:]]
+
+
+def _of_classes(settings: StudySettings, classes: Collection[str]) -> StudySettings:
+    """Return the settings without options on classes that the images do not have."""
+    renamed = parse_classes(settings.classes).items()
+    return replace(
+        settings,
+        classes=tuple(class_text(old, new) for old, new in renamed if old in classes),
+        drop_class=tuple(name for name in settings.drop_class if name in classes),
+    )
 
 
 def _fit(

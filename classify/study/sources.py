@@ -127,7 +127,7 @@ def quick_source(
     Raises:
         ManifestError: the images cannot be listed.
     """
-    manifest = _read(settings, source)
+    manifest = read_images(settings, source)
     few = few_images(manifest, QUICK_IMAGES)
     groups = join_groups([image.group for image in few.images])
     split = Split(np.array([image.split for image in few.images]), np.zeros(len(groups), dtype=int))
@@ -140,8 +140,12 @@ def quick_source(
     return StudyImages(path, ignore_patient_ids=settings.ignore_patient_ids), sentence
 
 
-def _read(settings: StudySettings, source: StudyImages) -> Manifest:
-    """List an image set as its options say."""
+def read_images(settings: StudySettings, source: StudyImages) -> Manifest:
+    """List the images of a set as its options say.
+
+    Raises:
+        ManifestError: the images cannot be listed.
+    """
     return read_manifest(
         source.path,
         group_column=source.options.get("--group-column"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,22 +101,14 @@ def all_relatives(
     # Chains may lead through rows that are in no part, so all rows of the stores take part.
     wholes = list({id(part.store): part.whole or part for part in (train, *tests)}.values())
     places = _Places(wholes)
-    sha256s = np.concatenate([whole.sha256s for whole in wholes]).tolist()
-    pixels = np.concatenate([whole.pixels for whole in wholes]).tolist()
-    # Equal bytes decode to equal pixels, so a copy by either is a copy.
-    copies = join_groups(sha256s, pixels)
-    near = [key for number, whole in enumerate(wholes) for key in _near_keys(number, whole)]
-    pictures = join_groups(copies.tolist(), near)
-    if len(wholes) > 1:
-        pictures = _compare_stores(wholes, copies, pictures, progress)
-    related = join_groups(pictures.tolist(), *_name_keys(wholes))
+    kin = _Kin.of_stores(wholes, progress)
     # The weakest relation comes first, so that stronger ones replace it.
     groups_by_level = {
-        UNKNOWN: _maybe_related(wholes, related),
-        "group": related,
-        "near": pictures,
-        "pixels": copies,
-        "bytes": join_groups(sha256s),
+        UNKNOWN: _maybe_related(wholes, kin.related),
+        "group": kin.related,
+        "near": kin.pictures,
+        "pixels": kin.copies,
+        "bytes": join_groups(_sha256s(wholes)),
     }
     results = []
     for test in tests:
@@ -124,10 +116,75 @@ def all_relatives(
         for level, groups in groups_by_level.items():
             levels[np.isin(groups[places.of(test)], groups[places.of(train)])] = level
         contradicted = _contradicted(
-            pictures[places.of(test)], test.labels, pictures[places.of(train)], train.labels
+            kin.pictures[places.of(test)],
+            test.labels,
+            kin.pictures[places.of(train)],
+            train.labels,
         )
         results.append(PartRelatives(levels, contradicted))
     return results
+
+
+def linked_by(part: Part, others: Sequence[Part], progress: Progress | None = None) -> Part:
+    """Return a part whose chains may lead through rows of other stores, too.
+
+    Example: A and B are in the part's store, and X is in another one. X is nearly the same picture
+    as A and as B. Then A and B are one group, so that no split parts them.
+
+    Args:
+        part: rows of a store.
+        others: rows of other stores.
+        progress: called with (compared pairs, all pairs).
+    """
+    others = [other for other in others if other.store.path != part.store.path]
+    if not others:
+        return part
+    whole = part.whole or part
+    wholes = [whole, *(other.whole or other for other in others)]
+    related = _Kin.of_stores(wholes, progress).related
+    unread = np.concatenate([member.pixels for member in wholes]) == ""
+    recognised = ~np.isin(related, related[unread])
+    n_rows = len(whole.rows)
+    linked = replace(whole, chains=related[:n_rows], recognised=recognised[:n_rows])
+    return linked if part.whole is None else linked.take(np.isin(whole.rows, part.rows))
+
+
+@dataclass(frozen=True, eq=False)
+class _Kin:
+    """Groups of all rows of several stores, one store after another, each of shape (n,).
+
+    Attributes:
+        copies: rows with equal bytes or pixels are one group.
+        pictures: rows that a chain of nearly equal pictures links are one group.
+        related: rows that any chain of relations links are one group.
+    """
+
+    copies: NDArray[np.intp]
+    pictures: NDArray[np.intp]
+    related: NDArray[np.intp]
+
+    @classmethod
+    def of_stores(cls, wholes: Sequence[Part], progress: Progress | None) -> _Kin:
+        """Join the rows of several stores; pictures of different stores are compared.
+
+        Args:
+            wholes: all rows of each store.
+            progress: called with (compared pairs, all pairs).
+        """
+        pixels = np.concatenate([whole.pixels for whole in wholes]).tolist()
+        # Equal bytes decode to equal pixels, so a copy by either is a copy.
+        copies = join_groups(_sha256s(wholes), pixels)
+        near = [key for number, whole in enumerate(wholes) for key in _near_keys(number, whole)]
+        pictures = join_groups(copies.tolist(), near)
+        if len(wholes) > 1:
+            pictures = _compare_stores(wholes, copies, pictures, progress)
+        related = join_groups(pictures.tolist(), *_name_keys(wholes))
+        return cls(copies, pictures, related)
+
+
+def _sha256s(wholes: Sequence[Part]) -> list[str]:
+    """Return the digests of the files of several stores."""
+    return [str(digest) for digest in np.concatenate([whole.sha256s for whole in wholes])]
 
 
 def _contradicted(

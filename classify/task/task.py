@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from ...data.audit.class_changes import ClassChanges, dropped_text
 from ...data.groups import PATIENTS_IGNORED
-from ...data.output.terminal import Status
+from ...data.output.terminal import Progress, Status
 from ...errors import FreezeframeError, ParameterError, StoreError
 from ...features.layout import PENDING
 from ...features.rows.pooling import POOLINGS
 from ...features.store import FeatureStore
 from .part import HeldOutPart, Part
 from .positive import choose_positive
-from .relatives import near_duplicates
+from .relatives import linked_by, near_duplicates
 from .store_split import split_store
 
 COMPARABLE = (
@@ -144,19 +144,24 @@ def make_task(  # noqa: PLR0913
     with_patients = not ignore_patient_ids
     changes = ClassChanges(classes or {}, drop_classes)
     changes.check({str(label) for used in (store, *tests) for label in used.labels})
-    split = split_store(
-        _whole_part(store, changes, with_patients, status),
-        further_tests=bool(tests or n_folds) and not hold_out,
-        test_size=test_size,
-        seed=seed,
-        random=random_split,
-    )
+    whole = _whole_part(store, changes, with_patients, status)
     for test_store in tests:
         check_comparable(store, test_store, layer)
     external = [
         HeldOutPart(_whole_part(test_store, changes, with_patients, status), "external")
         for test_store in tests
     ]
+    if hold_out or n_folds:
+        # Images that a test set links stay on one side, or the split would leak by its own rules.
+        parts = [test.part for test in external]
+        whole = linked_by(whole, parts, _progress(status, "all stores"))
+    split = split_store(
+        whole,
+        further_tests=bool(tests or n_folds) and not hold_out,
+        test_size=test_size,
+        seed=seed,
+        random=random_split,
+    )
     held_out = (*split.tests, *external)
     _check_classes(split.train, held_out)
     positive_class, positive_by = choose_positive(_classes_of(split.train), positive)
@@ -239,14 +244,10 @@ def _whole_part(
     # Renaming comes first: everything after it compares classes by name.
     labels = changes.rename(old_labels)
 
-    def progress(finished: int, total: int) -> None:
-        if status is not None:
-            status(f"{store.path.name}: comparing pictures: {finished} of {total} pairs")
-
     whole = Part.of_store(
         store,
         np.array(labels, dtype=str),
-        near_duplicates(store, progress)[rows],
+        near_duplicates(store, _progress(status, store.path.name))[rows],
         with_patients=with_patients,
     )
     left_out = changes.n_dropped(old_labels)
@@ -258,6 +259,21 @@ def _whole_part(
         )
     # Images that are left out still link others: a chain may lead through them.
     return whole.take(changes.keeps(old_labels))
+
+
+def _progress(status: Status | None, name: str) -> Progress:
+    """Return what shows the pairs of pictures that were compared.
+
+    Args:
+        status: called with a line; None shows nothing.
+        name: the stores that are compared.
+    """
+
+    def progress(finished: int, total: int) -> None:
+        if status is not None:
+            status(f"{name}: comparing pictures: {finished} of {total} pairs")
+
+    return progress
 
 
 def _classes_of(part: Part) -> list[str]:

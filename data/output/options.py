@@ -213,6 +213,24 @@ def parse_classes(texts: Sequence[str]) -> dict[str, str]:
     return renamed
 
 
+def class_text(old: str, new: str) -> str:
+    """Write a new name of a class as `parse_classes` reads it.
+
+    Examples:
+        >>> class_text("yes", "tumor")
+        'yes=tumor'
+        >>> class_text("mass, large", "tumor")
+        '"mass, large"=tumor'
+    """
+    return f"{_quoted(old)}={_quoted(new)}"
+
+
+def _quoted(name: str) -> str:
+    """Put a name in quotes if it needs them."""
+    plain = not set(name) & set(',="') and name == name.strip()
+    return name if plain else '"' + name.replace('"', '""') + '"'
+
+
 def _unquoted(name: str) -> str:
     name = name.strip()
     return name[1:-1].replace('""', '"') if name.startswith('"') else name

@@ -72,18 +72,6 @@ class ReceptiveField:
             min(height, top + self.size),
         )
 
-    def in_image(self, height: int, width: int) -> tuple[float, float]:
-        """Return the height and the width of a cell's square in pixels of an image of this size.
-
-        Images are stretched to the input, so that the square becomes a rectangle.
-
-        Args:
-            height: of the image, in pixels.
-            width: of the image, in pixels.
-        """
-        rows, columns = self.input_size
-        return self.size * height / rows, self.size * width / columns
-
 
 def receptive_field(backbone: Backbone, layer: str) -> ReceptiveField:
     """Compute the receptive field of a layer from the backbone's table of layers.

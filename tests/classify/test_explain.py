@@ -229,7 +229,6 @@ def test_receptive_fields_of_vgg16() -> None:
     pixels = receptive_field(find_backbone("pixels-32"), "pixels")
     assert pixels == ReceptiveField(1, 1, 0, (32, 32))
     assert pixels.joined(4) == ReceptiveField(4, 4, 0, (32, 32))
-    assert receptive_field(vgg16, "block3_pool").in_image(256, 112) == (44 * 256 / 224, 22)
 
 
 @pytest.mark.parametrize(
@@ -557,10 +556,12 @@ def test_long_texts_stay_inside_the_picture() -> None:
     assert (pixels[:, -3:] == 255).all()
 
 
-def test_a_cell_of_a_thin_image_sees_at_least_a_pixel() -> None:
-    seen = ReceptiveField(1, 1, 0, (8, 8))
-    text = Explanation("a.png", receptive_field=seen, size=(3, 3000)).field_text
-    assert text.endswith("1 x 375 of the 3 x 3000 of this image.")
+def test_what_a_cell_sees_is_a_share_of_every_image() -> None:
+    seen = ReceptiveField(212, 32, -90, (224, 448))
+    sizes = ((3, 9), (9, 9))
+    texts = {Explanation("", receptive_field=seen, size=size).field_text for size in sizes}
+    (text,) = texts
+    assert text.endswith("input: 95 % of an image's height, 47 % of its width.")
 
 
 def test_a_report_keeps_no_pictures(

@@ -469,6 +469,28 @@ def test_leaks_are_in_the_leaderboard_the_predictions_and_the_model(
     ]
 
 
+@pytest.mark.parametrize("options", [{"hold_out": True}, {"n_folds": 3}], ids=str)
+@pytest.mark.parametrize("dropped", [(), ("odd",)])
+def test_images_that_a_test_set_links_stay_on_one_side(
+    make_store: MakeStore, options: dict[str, Any], dropped: tuple[str, ...]
+) -> None:
+    """Two training images are unlike, but a test set has both of them as one patient's."""
+    labels = [dropped[0] if dropped else "sick", *TWO[:24]]
+    train = FeatureStore(make_store("a.h5", labels, **recognised(pictures(25))))
+    patients = [f"p{number // 4}" for number in range(24)]
+    copies = recognised(pictures(24, 1))
+    test = FeatureStore(make_store("b.h5", TWO[:24], patients=patients, **copies))
+    task = make_task(train, tests=[test], drop_classes=dropped, seed=3, **options)
+    parts = [task.train, *(held_out.part for held_out in task.tests[:-1])]
+    assert len(parts) == 1 + ("hold_out" in options)
+    # Four training images in a row are of one patient of the test set; the first is of none.
+    patients_of = [{(row - 1) // 4 for row in part.rows.tolist()} for part in parts]
+    assert [len(set(part.groups.tolist())) for part in parts] == list(map(len, patients_of))
+    assert sum(map(len, patients_of)) == 6 + (not dropped)
+    for part in parts[1:]:
+        assert set(relatives(part, task.train)) == {""}
+
+
 def test_too_few_clean_images_are_not_scored(
     leaking: Callable[[int], Path],
 ) -> None:

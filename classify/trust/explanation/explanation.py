@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ....data.output.terminal import rounded_percent
 from ....extract.backbones.receptive_field import ReceptiveField
 from ..guards.doubts import doubts, doubts_record
 from ..guards.familiarity import Familiarity
@@ -87,12 +88,10 @@ class Explanation:
         if seen is None:
             return ""
         height, width = seen.input_size
-        # A cell of a small or thin image is less than a pixel high or wide.
-        rows, columns = (max(1, round(length)) for length in seen.in_image(*self.size))
+        rows, columns = (rounded_percent(min(1, seen.size / length)) for length in (height, width))
         text = (
             f"A cell sees up to {seen.size} x {seen.size} of the {height} x {width} pixels of the "
-            f"network's input (height x width), {rows} x {columns} of the {self.size[0]} x "
-            f"{self.size[1]} of this image."
+            f"network's input: {rows} of an image's height, {columns} of its width."
         )
         # From half the input on, a cell's colour says little about the place that it is drawn at.
         if 2 * seen.size > max(height, width):
