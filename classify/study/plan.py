@@ -108,7 +108,7 @@ def _extract(settings: StudySettings, source: StudyImages, store: str) -> Step:
         ),
         sources=(source.path,),
         outputs=(store,),
-        kind="extract",
+        kind="copy" if settings.reuse else "extract",
     )
 
 

@@ -58,17 +58,24 @@ def start(*arguments: object, folder: Path) -> subprocess.Popen[str]:
 # Time left.
 
 
-def test_time_left_is_never_invented() -> None:
-    steps = [Step(name, "", (), (Path("a"),), kind=name[0]) for name in ("e1", "e2", "fit")]
-    sets = {Path("a"): ImageFiles("", 200)}
-    assert time_left(steps, steps, {}, sets) == "unknown yet"
-    done = StepRecord("e1", "", "", "30", STEP_DONE, "", "100")
-    assert time_left(steps[1:2], steps, {"e1": done}, sets) == "about 60 s"
-    text = "about 60 s and 1 step of unknown length"
-    assert time_left(steps[1:], steps, {"e1": done}, sets) == text
-    assert time_left(steps[1:], steps, {"e1": replace(done, status="failed")}, sets) == (
-        "unknown yet"
-    )
+def test_time_left_is_that_of_earlier_steps_or_a_guess_that_is_called_one() -> None:
+    kinds = ["audit", "audit", "extract", "map", "new"]
+    steps = [Step(f"s{n}", "", (), (Path("a"),), kind=kind) for n, kind in enumerate(kinds)]
+    sets = {Path("a"): ImageFiles("", 2000)}
+    assert time_left(steps[4:], steps, {}, sets) == "unknown yet"
+    # The usual times: 3 + 2 x 3 s twice, 3 + 2 x 64 and 3 + 2 x 1.
+    usual = "roughly 3 min and 1 step of unknown length"
+    assert time_left(steps, steps, {}, sets) == usual
+    assert time_left(steps[3:4], steps, {}, sets) == "roughly 5 s"
+    # A step of a kind that was run takes as long per file.
+    done = StepRecord("s0", "", "", "30", STEP_DONE, "", "1000")
+    records = {"s0": done, "s2": replace(done, step="s2", seconds="335")}
+    assert time_left(steps[1:2], steps, records, sets) == "about 60 s"
+    # This machine took 30 and 335 s for what usually takes 6 and 67: all is five times as slow.
+    assert time_left(steps[3:4], steps, records, sets) == "roughly 25 s"
+    assert time_left(steps[1:4], steps, records, sets) == "roughly 13 min"
+    failed = {"s0": replace(done, status="failed")}
+    assert time_left(steps[3:4], steps, failed, sets) == "roughly 5 s"
 
 
 # What a step writes.
@@ -239,6 +246,13 @@ def test_a_killed_run_continues_to_its_end(tmp_path: Path, folder: Path) -> None
     _, errors = again.communicate(timeout=60)
     assert again.returncode == 0
     assert "(left:" not in errors
+    # A finding that must not be is exit code 3, as for a leak; all other steps are current.
+    code = "few-independent-images"
+    strict = start("--config", study / "run.toml", "--strict", code, folder=tmp_path)
+    _, errors = strict.communicate(timeout=60)
+    assert strict.returncode == 3
+    assert errors.count("(left:") == 1
+    assert f"--strict: the report has findings that it names; see {study / 'report.html'}" in errors
 
 
 def test_a_quick_study_says_what_it_takes(
