@@ -82,11 +82,6 @@ if TYPE_CHECKING:
     help="Hold out images at random, whatever their splits and relatives, as most people do: "
     "the score shows what leaks add.",
 )
-@click.option(
-    "--hold-out",
-    is_flag=True,
-    help="With --test, hold out a part of STORE, too, unless it has a test split.",
-)
 @patient_option
 @scoring_options
 def fit_classifier(
@@ -121,9 +116,8 @@ def fit_classifier(
     from ..fit.search import FitOptions
     from ..heads.table import HEADS
 
-    check_scoring(options["n_folds"], options["n_repeats"])
+    check_scoring(options, tests)
     check_idle("random_split", bool(tests or options["n_folds"]), "with --test or --cv")
-    check_idle("hold_out", not tests, "without --test")
     names = _head_names(models)
     fit_options = FitOptions(search, parse_parameters(parameters), calibrate, sensitivity)
     # A wrong name must fail before the command reads any store.

@@ -171,7 +171,7 @@ def fit_cnn(
     from ..heads.architectures import find_architecture
     from ..task.task import make_task
 
-    check_scoring(options["n_folds"], options["n_repeats"])
+    check_scoring(options, tests)
     only_stores = all(path.is_file() and begins_as_store(path) for path in (source, *tests))
     for name in ("stores", "max_failed"):
         check_idle(name, only_stores, "on stores, which have their features already")

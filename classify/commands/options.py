@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,12 @@ _OPTIONS = (
         metavar="N",
         type=Integer(1),
         help="Repeat cross-validation N times, with other folds each time.",
+    ),
+    click.option(
+        "--hold-out",
+        is_flag=True,
+        help="With --test, hold out a part of the training images, too, unless they have a test "
+        "split.",
     ),
     click.option(
         "--test-size",
@@ -125,9 +131,11 @@ def test_option(
     )
 
 
-def check_scoring(n_folds: int, n_repeats: int) -> None:
-    """Raise ParameterError if --repeats is set without --cv."""
-    check_idle("n_repeats", n_repeats > 1 and not n_folds, "without --cv")
+def check_scoring(options: Mapping[str, Any], tests: Sequence[Path]) -> None:
+    """Raise ParameterError if --repeats is set without --cv, or --hold-out without --test."""
+    idle = options["n_repeats"] > 1 and not options["n_folds"]
+    check_idle("n_repeats", idle, "without --cv")
+    check_idle("hold_out", not tests, "without --test")
 
 
 def check_hold_out(task: Task) -> None:

@@ -24,6 +24,9 @@ N_TESTED = 253
 LEAKING = "external"
 """Split of a run that is tested on the other set, copies of training images included."""
 
+RANDOM_LIST = "random.csv"
+"""List that runs as the article are trained on: a random fifth of it validates."""
+
 LEAK_FREE = "hold-out"
 """Split of a run that is tested on a part of the training set without relatives in training."""
 
@@ -73,6 +76,11 @@ def layer(row: Row) -> str:
     return "pixels" if row["layer"].startswith("pixels") else row["layer"]
 
 
+def is_as_article(row: Row) -> bool:
+    """Return True if a run was trained and tested as the article's models."""
+    return row["split"] == LEAKING and row["data_set"] == RANDOM_LIST
+
+
 def of_arch(rows: Iterable[Row], arch: str) -> list[Row]:
     """Return the rows of one of the article's models, trained for all epochs.
 
@@ -89,7 +97,11 @@ def of_arch(rows: Iterable[Row], arch: str) -> list[Row]:
 
 def first_seed(rows: Iterable[Row], split: str) -> Row | None:
     """Return the last row of the lowest seed whose split begins with a word."""
-    matching = [row for row in rows if row["split"].startswith(split)]
+    matching = [
+        row
+        for row in rows
+        if (is_as_article(row) if split == LEAKING else row["split"].startswith(split))
+    ]
     return min(reversed(matching), key=lambda row: int(row["seed"]), default=None)
 
 

@@ -19,6 +19,7 @@ from article_rows import (
     Row,
     approaches,
     first_seed,
+    is_as_article,
     layer,
     of_arch,
     parameter,
@@ -168,7 +169,7 @@ def collapse_table(rows: Sequence[Row]) -> Table:
 
     Logistic regression on the same layer is beside it.
     """
-    tested = [row for row in rows if row["layer"] == "block3_pool" and row["split"] == LEAKING]
+    tested = [row for row in rows if row["layer"] == "block3_pool" and is_as_article(row)]
     name = ARCHITECTURES["vgg16-block3"].head
     heads = [row for row in tested if row["head"] == name and parameter(row, "keep") == "last"]
     heads.sort(key=lambda row: (parameter(row, "scale"), int(row["seed"])))

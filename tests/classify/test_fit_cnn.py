@@ -333,6 +333,17 @@ def test_another_folder_is_tested_on_and_its_leaks_are_reported(
     assert int(row["epochs"]) <= 4
     assert len(list(Path("stores").glob("clinic-*-pixels-16.h5"))) == 1
     check_predictions(run_folder(), clinic)
+    # A part of the training images is held out, too, and it is that of the heads.
+    both = ["--test", clinic, *renamed, "--hold-out", "--allow-leaks", "--epochs", "1"]
+    assert fit(folder, *both).exit_code == 0
+    stores = [next(Path("stores").glob(f"{name}-*-pixels-16.h5")) for name in ("scans", "clinic")]
+    head = [stores[0], "--test", stores[1], *renamed, "--hold-out", "--allow-leaks"]
+    assert call("fit-classifier", *head, "--model", "majority").exit_code == 0
+    rows = read_rows("leaderboard.csv")[1:]
+    assert [row["split"] for row in rows] == ["hold-out 20%", "external"] * 2
+    assert rows[0]["test_id"] == rows[2]["test_id"]
+    idle = fit(folder, "--hold-out")
+    assert idle.stderr == "error: --hold-out: has no effect without --test; leave it out\n"
 
 
 def test_three_classes_and_cross_validation(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def row(
             "head": head,
             "layer": layer,
             "split": split,
+            "data_set": "random.csv",
             "test_id": split,
             "seed": "0",
             "run_id": f"{head}-{layer}",
@@ -99,6 +100,18 @@ def test_the_last_of_two_equal_runs_counts() -> None:
     assert [newest["accuracy"] for newest in article_rows.newest(rows)] == ["0.6"]
     assert article_rows.first_seed(rows, "external")["accuracy"] == "0.6"
     assert article_rows.first_seed(rows, "hold-out") is None
+
+
+def test_a_run_of_the_study_is_not_one_as_the_article() -> None:
+    rows = [
+        row("logreg", "block5_pool", accuracy=0.7),
+        row("logreg", "block5_pool", accuracy=0.6, data_set="edureka4600"),
+    ]
+    assert article_rows.first_seed(rows, "external")["accuracy"] == "0.7"
+    held_out = row("logreg", "block5_pool", "hold-out 20%", data_set="edureka4600")
+    assert article_rows.first_seed([*rows, held_out], "hold-out") == held_out
+    head = row("dense-128-64-32", "block3_pool", scale="0", data_set="edureka4600")
+    assert len(result_tables.collapse_table([head]).rows) == 1
 
 
 def test_raw_features_come_first_then_scaled_ones_by_seed() -> None:
