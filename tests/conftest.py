@@ -85,9 +85,27 @@ def _libraries_are_no_garbage() -> Iterator[None]:
     Each training of a network collects garbage, which would look at a million of their objects.
     """
     yield
-    if "keras" in sys.modules and not gc.get_freeze_count():
-        gc.collect()
-        gc.freeze()
+    if "keras" in sys.modules:
+        freeze_once()
+
+
+@cache
+def freeze_once() -> None:
+    """Freeze what is alive; to count the frozen objects after each test takes 40 ms."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files_need_no_flush() -> Iterator[None]:
+    """Leave out the flushes to the disk of this process: no test cuts the power.
+
+    They take 10 ms each, and there are some ten thousand. Tests of their order, and of disks that
+    are full, set their own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda number: os.fstat(number) and None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -346,6 +346,7 @@ def test_another_folder_is_tested_on_and_its_leaks_are_reported(
     assert idle.stderr == "error: --hold-out: has no effect without --test; leave it out\n"
 
 
+@pytest.mark.slow
 def test_three_classes_and_cross_validation(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for number, label in enumerate(("red", "green", "blue")):

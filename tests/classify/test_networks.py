@@ -420,6 +420,7 @@ def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
     return extract_features(read_manifest(root / "list.csv"), root / "f.h5", settings).store
 
 
+@pytest.mark.slow
 def test_block5_on_cached_features_trains_as_the_network_with_the_rest_frozen(
     cached: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,6 +145,7 @@ def test_cross_validation_computes_each_image_once(
     assert sum(counts) == 23
 
 
+@pytest.mark.slow
 def test_processes_share_the_cache(folder: Path, tmp_path: Path) -> None:
     files = np.array([str(file) for file in sorted(folder.glob("*/*.png"))])
     labels = [Path(file).parent.name for file in files]
@@ -338,6 +339,7 @@ def test_a_join_that_fails_loses_nothing(
     assert [len(store) for store in stores(tmp_path / "a.h5")] == [30]
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_its_finished_images(
     folder: Path, tmp_path: Path, counts: Counts
 ) -> None:

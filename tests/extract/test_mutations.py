@@ -49,9 +49,9 @@ def refused(data: bytes) -> str:
 
 
 def test_mutated_files_are_done_or_failed_with_a_reason(tmp_path: Path) -> None:
-    results = mutation.check(tmp_path, 150, seed=1, large=False)
+    results = mutation.check(tmp_path, 60, seed=1, large=False)
     assert results.wrong == [], results.run.output
-    assert len(results.outcomes) == 150
+    assert len(results.outcomes) == 60
 
 
 @pytest.mark.slow

@@ -573,7 +573,7 @@ def wait_for_rows(path: Path, count: int) -> None:
     ("engine", "number"),
     [
         ("mnn", signal.SIGINT),
-        ("mnn", signal.SIGTERM),
+        pytest.param("mnn", signal.SIGTERM, marks=pytest.mark.slow),
         # A process with TensorFlow takes twice as long.
         pytest.param("keras", signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param("keras", signal.SIGINT, marks=pytest.mark.slow),
