@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...data.groups import PATIENTS_RISK
-from ...data.output.terminal import counted
+from ...data.output.terminal import NOT_DEFINED, counted
 from ..scores.clean import leak_count
 from ..scores.grades import clean_grade, has_clean, patients_lines, risk_lines, shown_grades
 from ..scores.metric_names import heading, is_by_patient, is_clean, metric_of, plain_metric
@@ -14,7 +14,7 @@ from ..scores.roc_area import ALPHA
 from .choices import ignores_patients, is_alphabetical, is_control
 from .comparison import ALWAYS_COMPARED, RunPair
 from .ranking import RankedRow
-from .tables import interval_text, is_random, margin_text, p_text, positive_text
+from .tables import interval_text, is_random, margin_text, p_text, positive_text, seeds_text
 
 _INTERVALS = {"wilson": "Wilson's score", "delong": "DeLong's variance"}
 """Names of kinds of intervals; all others are bootstraps."""
@@ -53,6 +53,17 @@ def legend(ranked: Sequence[RankedRow], metric: str) -> list[str]:
         *_standing_lines(ranked, metric),
         *_grade_lines(ranked, metric),
         *_choice_lines([place.row for place in ranked]),
+        *seed_lines(place.row for place in ranked),
+    ]
+
+
+def seed_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Explain the accuracy over seeds, if a row has one."""
+    if all(seeds_text(row) == NOT_DEFINED for row in rows):
+        return []
+    return [
+        "accuracy over seeds: mean (lowest-highest) of all seeds, on the same splits and folds; "
+        'all other scores are those of the first seed; "-": one seed, or a head that draws nothing'
     ]
 
 

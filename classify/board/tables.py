@@ -127,6 +127,7 @@ def row_columns(
             numbers.append(column)
     numbers += [
         _grade_column(rows),
+        *_seed_columns(rows),
         Column("fit s", [decimals(row["fit_seconds"], 1) for row in rows], keep=5),
         Column("size", [_size(row.get("model_bytes", "")) for row in rows], keep=0),
     ]
@@ -166,6 +167,22 @@ def _grade_column(rows: Sequence[Mapping[str, Any]]) -> Column:
     """Return the grades: "leaking: 7 of 253", or "leaking" where room is short."""
     narrow = Column("grade", [row_grade(row) or "?" for row in rows])
     return Column("grade", [grade_text(row) for row in rows], keep=20, instead=narrow)
+
+
+def _seed_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """Return the accuracy over seeds, "95.1 (94.2-95.8) of 3", if a row has more than one seed."""
+    cells = list(map(seeds_text, rows))
+    if set(cells) <= {NOT_DEFINED}:
+        return []
+    return [Column("accuracy over seeds", cells, keep=10)]
+
+
+def seeds_text(row: Mapping[str, Any]) -> str:
+    """Write mean, lowest and highest accuracy over seeds, and their number; "-" for one seed."""
+    ends = [percent(row.get(f"seeds_accuracy_{end}", "")) for end in ("mean", "lowest", "highest")]
+    if NOT_DEFINED in ends:
+        return NOT_DEFINED
+    return f"{ends[0]} ({ends[1]}-{ends[2]}) of {row['n_seeds']}"
 
 
 def patient_columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:

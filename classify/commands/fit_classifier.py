@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...data.output.options import Number, check_idle, parse_classes, patient_option
+from ...data.output.options import Integer, Number, check_idle, parse_classes, patient_option
 from ...data.output.terminal import message_console
 from .head_results import fit_and_print, log_line, parse_parameters
 from .options import check_hold_out, check_scoring, scoring_options, test_option
@@ -65,6 +65,17 @@ if TYPE_CHECKING:
     help="Choose the threshold so that this share of the positive class is found.",
 )
 @click.option(
+    "--seeds",
+    "n_seeds",
+    default=1,
+    show_default=True,
+    type=Integer(1, 1000),
+    metavar="N",
+    help="Fit each head that draws (networks, xgboost, extra-trees) with N seeds, from --seed on. "
+    "Splits and folds stay the same. The row is that of the first seed; the accuracies of all "
+    "stand beside it.",
+)
+@click.option(
     "--stress",
     is_flag=True,
     help="Cross-validate each head also while more and more similar images are kept together; "
@@ -93,6 +104,7 @@ def fit_classifier(
     parameters: tuple[str, ...],
     calibrate: bool,
     sensitivity: float | None,
+    n_seeds: int,
     stress: bool,
     control: str | None,
     leaderboard: Path,
@@ -119,7 +131,7 @@ def fit_classifier(
     check_scoring(options, tests)
     check_idle("random_split", bool(tests or options["n_folds"]), "with --test or --cv")
     names = _head_names(models)
-    fit_options = FitOptions(search, parse_parameters(parameters), calibrate, sensitivity)
+    fit_options = FitOptions(search, parse_parameters(parameters), calibrate, sensitivity, n_seeds)
     # A wrong name must fail before the command reads any store.
     fit_options.check(names)
     renamed = parse_classes(classes)

@@ -19,7 +19,7 @@ from ...errors import (
     ParameterError,
 )
 from ..board.columns import as_table, fit_columns
-from ..board.sentences import clean_lines
+from ..board.sentences import clean_lines, seed_lines
 from ..board.tables import fitted_columns, patient_columns
 from ..scores.grades import grade_text, risk_lines
 from .stress_results import print_stress
@@ -198,7 +198,7 @@ def _print_runs(runs: list[Run], positive_by: str, curves: list[StressCurve] | N
         screen.print(as_table(fit_columns(by_patient, screen.width)))
     # The levels of a stress test may have a grade that no row has.
     risks = risk_lines({curve.grade for curve in curves or ()})
-    for line in dict.fromkeys([*clean_lines(rows, "accuracy"), *risks]):
+    for line in dict.fromkeys([*clean_lines(rows, "accuracy"), *risks, *seed_lines(rows)]):
         click.echo(printable(line), err=True)
     for curve in curves or ():
         print_stress(curve)

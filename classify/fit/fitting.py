@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,9 +11,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ...data.output.terminal import Status
 from ...errors import FreezeframeError, ParameterError
@@ -24,22 +20,19 @@ from ..heads.base import Head
 from ..heads.networks.checkpoints import remove_checkpoints
 from ..heads.networks.context import TrainingContext
 from ..heads.table import make_head
-from ..matrix import Folds, Matrix, take
 from ..runs.leaderboard import check_leaderboard
 from ..runs.model_file import FittedHead
-from ..runs.part_result import PartResult
-from ..runs.row import Costs, leaderboard_row
+from ..runs.row import leaderboard_row
 from ..runs.run import Run, check_writable, write_run
+from ..runs.tables.run_tables import RunTables
+from ..runs.tables.seeds import SeedScores, seed_scores
 from ..runs.training_file import TrainingImagesFile
 from ..task.task import Task
 from ..trust.explanation.background import Background, make_background, scale_images
 from ..trust.guards.familiarity import LEAST_IMAGES, MOST_IMAGES, FeatureDistribution
 from ..trust.guards.training_images import TrainingImages
-from .combination import CombinationChoice
-from .evaluators import FitRows, FoldEvaluator, HeldOutEvaluator, finite_probabilities
-from .image_facts import facts_note
-from .part_features import PartFeatures
-from .search import FitOptions, fit_head, inner_folds, note_edges
+from .scored_head import HeadScorer, ScoredHead
+from .search import FitOptions
 from .stress import StressCurve, StressTest, write_stress
 from .warnings import control_findings, leak_reasons, task_warnings
 
@@ -87,13 +80,7 @@ class HeadFitter:
         self._log = log or _ignore
         self._checkpoint_seconds = checkpoint_seconds
         self._weights = weights
-        self._train = PartFeatures(task.train, task.layer)
-        self._y = np.searchsorted(task.classes, task.train.labels)
-        # All heads are chosen by the same folds, so that their scores can be compared.
-        self._folds = inner_folds(task.train.labels, task.train.groups, task.validation, task.seed)
-        self._combinations = CombinationChoice(task, self.options.sensitivity)
-        self._by_folds = FoldEvaluator(task)
-        self._by_tests = HeldOutEvaluator(task)
+        self._scorer = HeadScorer(task, self.options)
         self._task_warnings: list[str] | None = None
 
     def fit(self, name: str, status: Status | None = None) -> Run:
@@ -117,32 +104,15 @@ class HeadFitter:
         pooling = kind.judges or self.task.pooling or kind.pooling
         checkpoints: set[Path] = set()
         context = self._context(status, checkpoints.add)
-        self._by_tests.find_relatives(status)
-        status("reading features")
-        X, reduction = self._train.for_head(kind.reducible, pooling)
-        status("fitting")
-        fit_rows = self._fit_rows(name, context)
-        start = time.perf_counter()
-        head, n_searched = fit_rows(X, self._y, self._folds)
-        note_edges(head, X, self.options)
-        # A new image has features, but no reduction: the model must predict from features.
-        if reduction is not None:
-            head.to_features(reduction)
-        # A file of a head that predicts nothing could not be loaded again.
-        finite_probabilities(head, take(self._train.matrix(pooling), np.arange(1)))
-        # A training that continued after a kill took time in earlier processes, too.
-        seconds = time.perf_counter() - start + head.record.earlier_seconds
-        head.notes += self._facts_notes(kind.judges)
-        combination = self._combinations.choose(head, np.arange(len(self._y)))
-        test_results, milliseconds = self._by_tests.evaluate(head, pooling, combination)
-        # Folds fit on the reduced matrix, too: its rows keep their inner products.
-        fold_results = self._by_folds.evaluate(
-            fit_rows, self._combinations.choose, X, self._y, head, status
-        )
-        reduce_seconds = self._train.reduce_seconds.get(pooling, 0.0) if kind.reducible else 0.0
-        epochs, rate = _epochs_and_speed(head)
-        costs = Costs(n_searched, reduce_seconds, seconds, milliseconds, epochs, rate)
-        run = self._write(head, pooling, [*fold_results, *test_results], costs)
+        score = partial(self._scorer.score, kind, pooling, context)
+        scored = score(self.task.seed, status)
+        seeds = seed_scores(scored.seed, scored.results) if kind.draws else []
+        for seed in self._further_seeds(kind):
+            # Only the scores are kept: some heads are large.
+            further = score(seed, partial(_with_seed, status, seed))
+            seeds += seed_scores(seed, further.results)
+            scored.head.notes += [f"with seed {seed}: {note}" for note in further.head.notes]
+        run = self._write(scored, pooling, seeds)
         # The run holds the outcome of the training; its checkpoints are not needed any more.
         remove_checkpoints(checkpoints)
         return run
@@ -161,7 +131,7 @@ class HeadFitter:
         """
         name = run.row.head
         with _errors_of(name):
-            test = StressTest(self.task, name, self.options, self._train)
+            test = StressTest(self.task, name, self.options, self._scorer.train)
             curve = test.curve(status or _ignore)
             write_stress(run.folder, curve)
         return curve
@@ -191,64 +161,36 @@ class HeadFitter:
             on_checkpoint=on_checkpoint,
         )
 
-    def _fit_rows(self, name: str, context: TrainingContext) -> FitRows:
-        """Return a function that fits the head on some rows."""
-        classes = self.task.classes
-        positive = self.task.positive_number
-        judge = self._combinations.needs_judged(name)
-
-        def fit_rows(X: Matrix, y: NDArray[np.intp], folds: Folds) -> tuple[Head, int]:
-            return fit_head(
-                name,
-                X,
-                y,
-                len(classes),
-                folds,
-                self.options,
-                positive=positive,
-                seed=self.task.seed,
-                context=context,
-                judge=judge,
-            )
-
-        return fit_rows
+    def _further_seeds(self, kind: Head) -> range:
+        """Return the seeds beside the first; none for a head that draws nothing."""
+        first = self.task.seed
+        return range(first + 1, first + (self.options.n_seeds if kind.draws else 1))
 
     @cached_property
     def _images(self) -> TrainingImagesFile:
         """The training images, which all runs share."""
         return TrainingImagesFile(TrainingImages.of_part(self.task.train, self.task.classes))
 
-    def _facts_notes(self, judges: str) -> list[str]:
-        """Say which images a control knows too little about."""
-        if not judges:
-            return []
-        parts = [self.task.train, *(test.part for test in self.task.tests)]
-        features = [self._train, *self._by_tests.features]
-        notes = [
-            facts_note(judges, np.asarray(own.matrix(judges)), part)
-            for own, part in zip(features, parts, strict=True)
-        ]
-        return list(filter(None, notes))
-
     def _background(self, head: Head, pooling: str) -> Background | None:
         """Return what explanations of the head are compared with; None for controls."""
         if head.judges:
             return None
         layer = self.task.layer
-        maps = self._train.maps(scale_images(head, layer, pooling))
-        return make_background(head, layer, pooling, maps, self._train.mean_map())
+        maps = self._scorer.train.maps(scale_images(head, layer, pooling))
+        return make_background(head, layer, pooling, maps, self._scorer.train.mean_map())
 
     @cached_property
     def _distribution(self) -> FeatureDistribution | None:
         """The distribution of the training features, which all runs share."""
         # Pixels do not tell scans from photographs; too few images have no distribution.
         backbone = find_backbone(self.task.train.store.provenance["backbone"])
-        if not backbone.tensors or len(self._y) < LEAST_IMAGES:
+        if not backbone.tensors or len(self.task.train.rows) < LEAST_IMAGES:
             return None
-        return FeatureDistribution.fit(*self._train.guard_features(MOST_IMAGES))
+        return FeatureDistribution.fit(*self._scorer.train.guard_features(MOST_IMAGES))
 
-    def _write(self, head: Head, pooling: str, results: Sequence[PartResult], costs: Costs) -> Run:
+    def _write(self, scored: ScoredHead, pooling: str, seeds: Sequence[SeedScores]) -> Run:
         """Write the run's folder and its rows."""
+        head, results = scored.head, scored.results
         now = datetime.now(UTC)
         store = self.task.train.store
         # A head on shuffled labels must not pass for one to predict with.
@@ -267,17 +209,21 @@ class HeadFitter:
             background=self._background(head, pooling),
         )
         # The model file keeps its own scores, so that it can be judged without the leaderboard.
-        rows = [leaderboard_row(self.task, model, result, costs, now) for result in results]
+        rows = [
+            leaderboard_row(self.task, model, result, scored.costs, now, seeds)
+            for result in results
+        ]
         model = replace(model, scores=[row.summary() for row in rows])
         folder = self.runs / model.run_id
         # Copies are compared once for all heads.
         if self._task_warnings is None:
-            self._task_warnings = task_warnings(self.task, self._by_tests.relations)
+            self._task_warnings = task_warnings(self.task, self._scorer.tests.relations)
         texts = [*leak_reasons(self.task, results), *self._task_warnings, *head.notes]
         # Two test sets of one store give the same warning, each fold may leave the same note.
         texts = list(dict.fromkeys(texts))
         coded = [(head.record.codes.get(text, ""), text) for text in texts]
-        rows = write_run(folder, model, results, rows, self.leaderboard, self._images, coded)
+        tables = RunTables(coded, seeds)
+        rows = write_run(folder, model, results, rows, self.leaderboard, self._images, tables)
         return Run(rows, folder, texts, control_findings(self.task, rows))
 
 
@@ -338,11 +284,6 @@ def _ignore(text: str) -> None:
     """Take a line of text and do nothing."""
 
 
-def _epochs_and_speed(head: Head) -> tuple[int | None, float | None]:
-    """Return a network's epochs and its speed in images per second; None for other heads."""
-    seconds = sum(epoch["seconds"] for epoch in head.record.history)
-    # Heads that are no networks have no epochs.
-    if not seconds:
-        return None, None
-    images = sum(epoch["seconds"] * epoch["images_per_second"] for epoch in head.record.history)
-    return len(head.record.history), images / seconds
+def _with_seed(status: Status, seed: int, text: str) -> None:
+    """Report a line about a fit with a further seed."""
+    status(f"seed {seed}: {text}")

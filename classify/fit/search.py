@@ -34,6 +34,7 @@ class FitOptions:
         calibrate: True to calibrate probabilities on images that were not fitted on.
         sensitivity: share of the positive images that the threshold must find; None keeps the
             likeliest class.
+        n_seeds: number of seeds that heads which draw are fitted with; the first is the task's.
 
     Raises:
         ParameterError: a value is impossible.
@@ -43,6 +44,7 @@ class FitOptions:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     calibrate: bool = False
     sensitivity: float | None = None
+    n_seeds: int = 1
 
     def __post_init__(self) -> None:
         if self.search not in SEARCHES:
@@ -51,6 +53,8 @@ class FitOptions:
             )
         if self.sensitivity is not None and not 0 < self.sensitivity <= 1:
             raise ParameterError(f"sensitivity must be between 0 and 1, got {self.sensitivity}")
+        if self.n_seeds < 1:
+            raise ParameterError(f"n_seeds must be 1 or more, got {self.n_seeds}")
 
     def fixed_for(self, name: str) -> dict[str, Any]:
         """Return the fixed hyper-parameters of one head; its own override those for all heads."""

@@ -58,8 +58,8 @@ class Head(ABC):
     head that was saved and loaded therefore predicts exactly what the fitted one did.
 
     A subclass states its traits as class attributes: `name`, `pooling`, `reducible`, `margins`,
-    `proper`, `judges`, `layers`, `defaults`, `limits`, `choices` and `spaces`. They are documented
-    here only.
+    `proper`, `draws`, `judges`, `layers`, `defaults`, `limits`, `choices` and `spaces`. They are
+    documented here only.
 
     Args:
         parameters: hyper-parameters that differ from `defaults`.
@@ -74,6 +74,8 @@ class Head(ABC):
             must be calibrated.
         proper: True if the head minimises the log loss. Its candidates are compared by their own
             probabilities, those of other heads after calibration.
+        draws: True if the seed decides a part of the fit. Another seed gives any other head the
+            very same bits.
         judges: what the head sees in place of features, a key of `IMAGE_FACTS` in
             `classify.fit.image_facts`; "" for heads that see features. Such a head is a control: it
             is scored and predicts no new image.
@@ -98,6 +100,7 @@ class Head(ABC):
     reducible: ClassVar[bool] = False
     margins: ClassVar[bool] = False
     proper: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
     judges: ClassVar[str] = ""
     layers: ClassVar[tuple[str, ...]] = ()
     defaults: ClassVar[Parameters] = {}

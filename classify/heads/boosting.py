@@ -41,6 +41,7 @@ class XGBoost(Head):
     """
 
     name = "xgboost"
+    draws = True
     pooling = "avg"
     proper = True
     defaults: ClassVar[Parameters] = {

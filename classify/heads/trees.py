@@ -248,6 +248,7 @@ class ExtraTrees(Head):
     """
 
     name = "extra-trees"
+    draws = True
     pooling = "avg"
     defaults: ClassVar[Parameters] = {
         "n_estimators": 200,

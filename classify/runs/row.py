@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cached_property
@@ -24,6 +24,7 @@ from ..task.grade import grade, parted
 from ..task.task import Task
 from .model_file import FittedHead
 from .part_result import PartResult
+from .tables.seeds import SeedScores, seed_cells
 
 SUMMARY = (
     "test_set",
@@ -107,6 +108,10 @@ class LeaderboardRow(Mapping[str, Any]):
     clean_recalls: str
     patient_unit: str
     n_test_patients: int | None
+    n_seeds: int
+    seeds_accuracy_mean: float
+    seeds_accuracy_lowest: float
+    seeds_accuracy_highest: float
     store_fingerprint: str
     test_fingerprint: str
     weights: str
@@ -141,7 +146,12 @@ class LeaderboardRow(Mapping[str, Any]):
 
 
 def leaderboard_row(
-    task: Task, model: FittedHead, result: PartResult, costs: Costs, time: datetime
+    task: Task,
+    model: FittedHead,
+    result: PartResult,
+    costs: Costs,
+    time: datetime,
+    seeds: Sequence[SeedScores] = (),
 ) -> LeaderboardRow:
     """Fill the row of one test set.
 
@@ -151,6 +161,7 @@ def leaderboard_row(
         result: its predictions of the test set.
         costs: what the run took.
         time: when it ended.
+        seeds: scores of each seed on each test set; none for a head that draws nothing.
     """
     head = model.head
     # Cross-validation tests on the training part; other results have a part of their own.
@@ -189,6 +200,7 @@ def leaderboard_row(
         clean_recalls=_json_of(result.clean_recalls),
         patient_unit=result.by_patient.unit if result.by_patient.scored else "",
         n_test_patients=result.by_patient.n_scored or None,
+        **seed_cells(seeds, evaluation.test_id),
         store_fingerprint=model.training_fingerprint,
         test_fingerprint=part.store.fingerprint,
         weights=model.provenance.get("weights_source", ""),

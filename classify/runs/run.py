@@ -17,8 +17,8 @@ from .model_file import FittedHead, save_model
 from .part_result import PartResult
 from .prediction_file import BY_PATIENT_NAME, PREDICTIONS_NAME, write_predictions
 from .row import LeaderboardRow
+from .tables.run_tables import RunTables
 from .training_file import TrainingImagesFile
-from .warning_file import write_warnings
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def write_run(
     rows: Sequence[LeaderboardRow],
     leaderboard: Path,
     images: TrainingImagesFile,
-    warnings: Sequence[tuple[str, str]] = (),
+    tables: RunTables | None = None,
 ) -> list[LeaderboardRow]:
     """Write a run's folder, then append its rows: every row has its model and its predictions.
 
@@ -71,7 +71,7 @@ def write_run(
         rows: its rows; they do not hold the size of the model file yet.
         leaderboard: the CSV file to append to.
         images: the training images; the model has the digest of this file.
-        warnings: reasons to doubt the scores, see `write_warnings`.
+        tables: further files; by default a table of no warnings.
 
     Returns:
         The rows as appended, with the size of the model file.
@@ -88,7 +88,7 @@ def write_run(
         by_patient = [result.by_patient.evaluation for result in results]
         if patients := [evaluation for evaluation in by_patient if evaluation is not None]:
             write_predictions(folder / BY_PATIENT_NAME, patients)
-        write_warnings(folder, warnings)
+        (tables or RunTables()).write(folder)
         _write_history(folder / "history.csv", model.head.record.history)
         # A power cut must not leave rows whose model is empty.
         flush_tree(folder)

@@ -19,7 +19,7 @@ from freezeframe.classify.heads.table import FOR_ANY_LAYER
 from freezeframe.classify.runs.leaderboard import read_rows
 from freezeframe.classify.runs.model_file import load_model
 from freezeframe.classify.runs.prediction_file import read_predictions
-from freezeframe.classify.runs.schema import COLUMNS
+from freezeframe.classify.runs.schema import COLUMNS, SCHEMA
 from freezeframe.classify.scores.metrics import METRIC_COLUMNS
 from freezeframe.classify.scores.score import score
 from freezeframe.classify.task.relatives import UNKNOWN, relatives
@@ -301,7 +301,7 @@ def test_a_run_writes_a_row_a_model_and_predictions(make_store: MakeStore, tmp_p
     assert set(run.row) == set(COLUMNS) - {"schema"}
     assert (run.row.n_test, run.row["n_test"]) == (8, 8)
     assert (row["schema"], row["head"], row["layer"], row["pooling"]) == (
-        "6",
+        str(SCHEMA),
         "majority",
         "block5_pool",
         "avg",

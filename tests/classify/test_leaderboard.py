@@ -47,6 +47,7 @@ GOLDEN_3 = GOLDEN.with_name("leaderboard-v3.csv")
 GOLDEN_4 = GOLDEN.with_name("leaderboard-v4.csv")
 GOLDEN_5 = GOLDEN.with_name("leaderboard-v5.csv")
 GOLDEN_6 = GOLDEN.with_name("leaderboard-v6.csv")
+GOLDEN_7 = GOLDEN.with_name("leaderboard-v7.csv")
 ALL_GOLDEN = sorted(
     GOLDEN.parent.glob("leaderboard-v*.csv"), key=lambda path: int(path.stem.partition("-v")[2])
 )
@@ -136,7 +137,7 @@ def test_files_that_are_no_leaderboard_are_not_touched(tmp_path: Path) -> None:
     for content in ("a,b\n1,2\n", "schema,run_id", ",".join(COLUMNS[:-1]) + "\n", "\x00\xff"):
         path.write_bytes(content.encode("latin-1"))
         with pytest.raises(
-            FreezeframeError, match="not a leaderboard of schema 1 to 6, nothing was written"
+            FreezeframeError, match="not a leaderboard of schema 1 to 7, nothing was written"
         ):
             append_rows(path, [some_row("x")])
         assert path.read_bytes() == content.encode("latin-1")
@@ -311,6 +312,17 @@ def test_a_leaderboard_of_schema_6_is_read_for_ever(tmp_path: Path) -> None:
     assert json.loads(rows[4]["clean_recalls"])["c"] == [0.2, 0.056682, 0.509838, 10]
 
 
+def test_a_leaderboard_of_schema_7_is_read_for_ever() -> None:
+    rows = read_rows(GOLDEN_7)
+    names = ("n_seeds", *(f"seeds_accuracy_{end}" for end in ("mean", "lowest", "highest")))
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        ("3", "0.583333", "0.562500", "0.625000"),
+        ("0", "", "", ""),
+    ]
+    # Rows of schema 6 do not know their seeds.
+    assert {row["n_seeds"] for row in read_rows(GOLDEN_6)} == {""}
+
+
 def test_every_schema_has_literal_columns_and_a_golden_file() -> None:
     """A schema that was released never changes: a new column takes the next number."""
     assert set(COLUMNS_BY_SCHEMA) >= set(range(1, SCHEMA))
@@ -413,7 +425,8 @@ def test_a_new_metric_is_a_row_and_a_formula_and_leaves_every_old_file_readable(
 
 
 @pytest.mark.parametrize(
-    ("golden", "schema"), [(GOLDEN, 1), (GOLDEN_2, 2), (GOLDEN_3, 3), (GOLDEN_4, 4), (GOLDEN_5, 5)]
+    ("golden", "schema"),
+    [(GOLDEN, 1), (GOLDEN_2, 2), (GOLDEN_3, 3), (GOLDEN_4, 4), (GOLDEN_5, 5), (GOLDEN_6, 6)],
 )
 def test_appending_to_an_older_schema_keeps_the_old_file(
     tmp_path: Path, golden: Path, schema: int

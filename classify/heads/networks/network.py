@@ -59,6 +59,7 @@ class Network(Head):
     """
 
     proper = True
+    draws = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         "epochs": (1, 10_000),
         "batch_size": (1, 100_000),

@@ -82,13 +82,53 @@ TRIGGERS: dict[str, list[Callable[[MadeStudy], object]]] = {
     ],
     "few-independent-images": [lambda study: study.add("logreg", predictions(groups=FORTY))],
     "miscalibrated": [lambda study: study.add("logreg", predictions(EXTREME))],
-    "seeds-disagree": [lambda study: study.add("ridge", seed=0) and _other_seed(study)],
+    "seeds-disagree": [
+        lambda study: study.add("ridge", seed=0) and _other_seed(study),
+        lambda study: _seeds(study, 0.041),
+    ],
     "stress-falls": [lambda study: study.stress(study.add("ridge"), SURE, HALF)],
 }
 
 
 def _other_seed(study: MadeStudy) -> str:
     return study.add("ridge", predictions(HALF), seed=1)
+
+
+def _seeds(study: MadeStudy, width: float, **cells: object) -> str:
+    """Add a head whose accuracies with 3 seeds are this far apart; half an interval is 0.04."""
+    ends = {"seeds_accuracy_lowest": 0.8 - width, "seeds_accuracy_highest": 0.8}
+    return study.add("xgboost", n_seeds=3, seeds_accuracy_mean=0.79, **ends, **cells)
+
+
+def test_seeds_agree_within_half_of_the_interval_and_within_a_point(study: MadeStudy) -> None:
+    _seeds(study, 0.039)
+    # A narrow interval does not make a tiny range matter.
+    _seeds(study, 0.009, test_id="other", accuracy_low=0.799, accuracy_high=0.8)
+    # Another test set has other images, which may explain another score.
+    study.add("ridge", test_id="first")
+    study.add("ridge", predictions(HALF), seed=1, test_id="second")
+    assert codes(study) == set()
+
+
+def test_seeds_that_disagree_are_named_with_their_numbers(study: MadeStudy) -> None:
+    run_id = _seeds(study, 0.05)
+    (evidence,) = outcomes(study)["seeds-disagree"].evidence
+    assert evidence.text.startswith(
+        "xgboost on block5_pool: accuracy from 75.0 to 80.0 % with 3 seeds on the same images, "
+        "5.0 points apart; half of its 95 % interval, "
+    )
+    assert evidence.text.endswith(" is 4.0 points")
+    assert evidence.source == f"runs/{run_id}/seeds.csv"
+
+
+def test_seeds_are_looked_for_in_heads_that_draw(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    study.add("logreg", n_seeds=0)
+    assert outcomes(study)["seeds-disagree"].result == "not found"
+    study.add("xgboost", n_seeds=1)
+    assert outcomes(study)["seeds-disagree"].result == (
+        "not looked for; needs: freezeframe fit-classifier training.h5 --model xgboost --seeds 3"
+    )
 
 
 def test_every_finding_has_a_trigger() -> None:

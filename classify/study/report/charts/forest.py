@@ -69,6 +69,18 @@ def forest(rows: Sequence[Row], choice: Choice, title: str) -> Chart:
 def _paint_row(axes: Axes, place: int, row: Row) -> None:
     value, low, high = (100 * number(row[f"accuracy{end}"]) for end in ("", "_low", "_high"))
     mark, colour, filled, name = _MARKS[grade_rank(row)]
+    ends = [100 * number(row[f"seeds_accuracy_{end}"]) for end in ("lowest", "highest")]
+    if not math.isnan(sum(ends)):
+        axes.plot(
+            ends,
+            [place, place],
+            marker="|",
+            color=QUIET,
+            linestyle="none",
+            markersize=12,
+            markeredgewidth=2,
+            label="lowest and highest seed",
+        )
     if not math.isnan(low + high):
         axes.plot([low, high], [place, place], color=colour, solid_capstyle="butt")
     axes.plot(

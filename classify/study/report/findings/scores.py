@@ -1,24 +1,27 @@
 """Findings on scores: too few images, wrong probabilities, other seeds, look-alikes apart.
 
 References:
+    Bouthillier X and others (2021): Accounting for variance in machine learning benchmarks. MLSys.
     Collins GS, Ogundimu EO, Altman DG (2016): Sample size considerations for the external
     validation of a multivariable prognostic model: a resampling study. Statistics in Medicine 35,
     214-226: at least 100 events and 100 non-events.
+    Tippett LHC (1925): On the extreme individuals and the range of samples taken from a normal
+    population. Biometrika 17, 364-387.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from .....data.output.terminal import counted, number
+from .....data.output.terminal import counted, number, percent
 from ....runs.stress_file import STRESS_NAME
+from ....runs.tables.seeds import SEEDS_NAME
 from ..calibration import class_lines
 from ..choice import Choice, is_candidate
 from ..numbers import points_text, share_text
 from ..study import Row, Study
 from .outcome import Evidence, RuleOutcome, head_name, row_source
+from .seed_range import SeedRange
 
 LEAST_GROUPS_TO_VALIDATE = 100
 """Fewer independent images of a class are too few (Collins 2016)."""
@@ -80,33 +83,44 @@ def miscalibrated(study: Study, choice: Choice) -> RuleOutcome:
 
 
 def seeds_disagree(study: Study, choice: Choice) -> RuleOutcome:
-    """Look for rows that differ in their seed alone, and in their scores by more than chance."""
+    """Look for heads whose accuracy depends on the seed by more than on the test images.
+
+    All seeds of a head are scored on the same test images, which therefore do not explain the range
+    from the lowest to the highest accuracy. It is a finding if it is more than `LEAST_SEED_RANGE`
+    and more than half of the width of the 95 % interval. The interval accounts for the test images
+    alone, and this half is 1.96 standard errors. Three seeds have a range of 1.69 standard
+    deviations on average (Tippett 1925). So the seed adds more variance to the score than the
+    interval shows. More seeds have a larger range, and are found sooner (Bouthillier 2021).
+    """
     rows_of: dict[tuple[str, ...], dict[str, Row]] = {}
     for row in filter(is_candidate, study.rows):
         rows_of.setdefault(_but_seed(row), {})[row["seed"]] = row
-    repeated = [list(rows.values()) for rows in rows_of.values() if len(rows) > 1]
-    command = f"freezeframe fit-classifier training.h5 --model {choice.row['head']} --seed 1"
-    evidence = list(filter(None, map(_disagreement, repeated)))
-    return RuleOutcome(evidence, "" if repeated else command)
+    ranges = [SeedRange.of(list(rows.values())) for rows in rows_of.values()]
+    evidence = [_seed_evidence(seeds) for seeds in ranges if seeds.disagrees]
+    # Heads that draw nothing have no seeds to disagree.
+    drawing = [seeds for seeds in ranges if seeds.row["n_seeds"] != "0"]
+    if not drawing or any(seeds.n > 1 for seeds in drawing):
+        return RuleOutcome(evidence)
+    heads = [seeds.row["head"] for seeds in drawing]
+    head = choice.row["head"] if choice.row["head"] in heads else heads[0]
+    return RuleOutcome((), f"freezeframe fit-classifier training.h5 --model {head} --seeds 3")
 
 
 def _but_seed(row: Row) -> tuple[str, ...]:
-    names = ("head", "layer", "pooling", "calibration", "data_set", "test_set", "split", "n_test")
+    names = ("head", "layer", "pooling", "calibration", "data_set", "test_id", "split", "n_test")
     return tuple(row[name] for name in names)
 
 
-def _disagreement(rows: Sequence[Row]) -> Evidence | None:
-    """Return the two rows that differ most, if one is outside of the interval of the other."""
-    ordered = sorted(rows, key=lambda row: number(row["accuracy"]))
-    least, most = ordered[0], ordered[-1]
-    apart = number(most["accuracy"]) > number(least["accuracy_high"])
-    if not apart and not number(least["accuracy"]) < number(most["accuracy_low"]):
-        return None
+def _seed_evidence(seeds: SeedRange) -> Evidence:
+    row = seeds.row
     text = (
-        f"{head_name(least)}: accuracy {share_text(least, 'accuracy')} with seed {least['seed']}, "
-        f"{share_text(most, 'accuracy')} with seed {most['seed']}"
+        f"{head_name(row)}: accuracy from {percent(seeds.lowest)} to {percent(seeds.highest)} % "
+        f"with {seeds.n} seeds on the same images, {points_text(seeds.width)} apart; half of its "
+        f"95 % interval, {share_text(row, 'accuracy')}, is {points_text(seeds.half_interval)}"
     )
-    return Evidence(text, f"{row_source(least)}; {row_source(most)}")
+    own = number(row["n_seeds"]) > 1
+    source = f"runs/{row['run_id']}/{SEEDS_NAME}" if own else row_source(row)
+    return Evidence(text, source)
 
 
 def stress_falls(study: Study, choice: Choice) -> RuleOutcome:

@@ -108,8 +108,10 @@ _KINDS = (
         "seeds-disagree",
         False,
         "Another seed gives another score",
-        "The seed draws splits and starts. A result that depends on it is partly luck.",
-        "Report the mean and the range over seeds, or score with --cv 5 --repeats 5.",
+        "The seed decides the start of a head and what it draws, not what can be learnt. The "
+        "interval of a score does not account for it: the result is partly luck.",
+        "Report the mean and the range over seeds (--seeds 5), or take a head that draws nothing, "
+        "logreg for example.",
         seeds_disagree,
     ),
     FindingKind(

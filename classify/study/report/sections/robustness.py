@@ -16,16 +16,18 @@ from ..findings.outcome import head_name
 from ..numbers import share_text
 from ..study import Row, Study
 from .parts import draw_html, not_run
+from .seeds import seeds_part
 
 MOST_HARD_IMAGES = 10
 """Most images in the table of those that every head gets wrong."""
 
 
 def robustness_section(study: Study, choice: Choice) -> list[str]:
-    """Return the stress test, and how many heads are wrong about each image."""
+    """Return the stress test, the seeds, and how many heads are wrong about each image."""
     return [
         pages.heading("How robust is it?", anchor="robust"),
         *_stress(study, choice),
+        *seeds_part(study, choice),
         *_disagreement(study, choice),
     ]
 
