@@ -17,7 +17,7 @@ from ..conftest import REPOSITORY
 PAGES = sorted(
     path
     for path in REPOSITORY.rglob("*.md")
-    if not any(part.startswith(".") or part in ("demo", "build") for part in path.parts)
+    if not any(part.startswith(".") or part in ("build", "demo", "studies") for part in path.parts)
 )
 STORE_COMMANDS = ("info", "verify", "map", "export", "restore", "merge", "diff")
 

@@ -23,7 +23,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 PAGES = [
     path
     for path in [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/**/*.md")]
-    if path.relative_to(ROOT).parts[0] not in ("build", "demo")
+    if path.relative_to(ROOT).parts[0] not in ("build", "demo", "studies")
 ]
 WITH_CODE = [*package_files(), *SCRIPTS]
 
