@@ -31,6 +31,10 @@ def report(study: Path, run: str | None, strict: str) -> None:
     findings that make the number doubtful, each with a code, its evidence and what to do. What
     other commands left in the folder is shown, too: explore/, audit/, runs/, pictures/, steps.csv.
     What is missing is named with the command that makes it. report/findings.csv has the findings.
+
+    report/claim.md, report/tripod.md and report/model_card.md answer checklists of journals and a
+    model card as far as the files of STUDY do, with their sources; TODO(author) marks the rest. A
+    file that you have changed stays: new answers go beside it, into claim.new.md say.
     """
     from ..study.report.findings.table import FINDINGS
     from ..study.report.report import write_report_of
@@ -49,6 +53,8 @@ def report(study: Path, run: str | None, strict: str) -> None:
         click.echo(printable(f"{finding.severity}: {kind.title} ({kind.code})"))
     for problem in written.problems:
         click.echo(printable(f"warning: {problem}"), err=True)
+    for document in written.documents:
+        click.echo(printable(f"{document.path}: {document.summary}"), err=True)
     click.echo(printable(f"report: {written.page}"), err=True)
     present = [finding.kind.code for finding in written.findings if finding.kind.code in codes]
     if present:

@@ -30,10 +30,10 @@ COMPARISONS = "compare.csv"
 STEPS_NAME = "steps.csv"
 SETTINGS = "run.toml"
 
-COMPARED_NUMBERS = ("difference", "low", "high", "margin", "low_90", "high_90")
+COMPARED_NUMBERS = ("difference", "low", "high", "p_holm", "margin", "low_90", "high_90")
 COMPARED_COLUMNS = (
     *("test_id", "test_set", "split", "metric", "first_run", "second_run", "outcome", "equivalent"),
-    *COMPARED_NUMBERS,
+    *("test", *COMPARED_NUMBERS),
 )
 """Columns of compare.csv that a report reads; files of earlier versions lack some of them."""
 

@@ -77,6 +77,10 @@ def provenance_section(study: Study, choice: Choice) -> list[str]:
     parts = [
         pages.heading("Provenance", anchor="provenance"),
         pages.table(("", "of the run in the first sentence"), facts),
+        pages.paragraph(
+            "Beside this page: report/claim.md (CLAIM 2024), report/tripod.md (TRIPOD+AI) and "
+            "report/model_card.md answer what the files of the study know, with their sources."
+        ),
     ]
     if study.settings:
         parts += [

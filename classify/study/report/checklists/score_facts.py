@@ -1,0 +1,275 @@
+"""Facts on scores: of the chosen head, beside it, under stress, and where it is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from .....data.output.terminal import counted, decimals, percent
+from ....board.choices import is_control
+from ....scores.clean import leak_count
+from ....scores.metric_names import BY_PATIENT, CLEAN, plain_metric
+from ..findings.outcome import Evidence
+from ..findings.table import FINDING_COLUMNS, FINDINGS
+from ..study import COMPARED, COMPARED_KEY, STEPS_NAME, Row
+from .citation import Citation, FileLine, code, is_defined
+from .facts import EXTERNAL, Facts, row_line
+from .image_facts import MOST_NAMES
+
+FINDINGS_FILE = "report/findings.csv"
+
+SUMMARY = ("accuracy", "sensitivity", "specificity", "roc_auc")
+ANSWERS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "ppv", "npv")
+PROBABILITIES = ("roc_auc", "average_precision", "log_loss", "brier", "ece")
+MOST_ROWS = 6
+"""Most rows of the leaderboard, or lines of compare.csv, that one fact is about."""
+
+_WORDS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "ppv": "positive predictive value",
+    "npv": "negative predictive value",
+    "roc_auc": "area under the ROC curve",
+    "average_precision": "average precision",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "ece": "calibration error (ECE)",
+}
+
+
+def summary(facts: Facts) -> Iterator[Evidence]:
+    """State the scores of an abstract."""
+    yield from _scores(facts, SUMMARY)
+
+
+def accuracy(facts: Facts) -> Iterator[Evidence]:
+    """State the accuracy alone."""
+    yield from _scores(facts, ("accuracy",))
+
+
+def answers(facts: Facts) -> Iterator[Evidence]:
+    """State the scores of the head's answers."""
+    yield from _scores(facts, ANSWERS)
+
+
+def probabilities(facts: Facts) -> Iterator[Evidence]:
+    """State the scores of the head's probabilities: discrimination and calibration."""
+    yield from _scores(facts, PROBABILITIES)
+
+
+def _scores(facts: Facts, names: Sequence[str]) -> Iterator[Evidence]:
+    """State scores of the chosen row: on the clean images where others leak."""
+    row, cite = facts.row, Citation()
+    count, more = leak_count(row.cells)
+    prefix = CLEAN if count and is_defined(row, f"{CLEAN}accuracy") else ""
+    listed = _listed(cite, row, [f"{prefix}{name}" for name in names])
+    if not listed:
+        return
+    if prefix:
+        where = f"On the {cite.plain(row, 'n_test_clean')} test images without a known relative "
+        where += "in training"
+    elif count:
+        where = "On all test images, of which some have a relative in training, so that this says "
+        where += "nothing about new images"
+    else:
+        where = "On the test images" + ", whose relatives in training are unknown" * more
+    means = "" if row.has("positive") else " Scores of a class are means over the classes."
+    yield cite.evidence(f"{where}: {listed}; 95 % intervals.{means}")
+
+
+def _listed(cite: Citation, line: FileLine, names: Sequence[str]) -> str:
+    """Write scores with their words: "accuracy 77 % [61, 88], Brier score 0.158 [...]"."""
+    return ", ".join(
+        f"{_WORDS[plain_metric(name)]} {cite.metric(line, name)}"
+        for name in names
+        if is_defined(line, name)
+    )
+
+
+def by_patient(facts: Facts) -> Iterator[Evidence]:
+    """State the scores by patient."""
+    row, cite = facts.row, Citation()
+    listed = _listed(cite, row, [f"{BY_PATIENT}{name}" for name in (*ANSWERS, "roc_auc")])
+    if listed and row.has("patient_unit"):
+        yield cite.evidence(
+            f"With one observation for each {cite.name(row, 'patient_unit')}: {listed}."
+        )
+
+
+def baseline(facts: Facts) -> Iterator[Evidence]:
+    """State the score of the commonest class on the same images."""
+    if facts.baseline and is_defined(row_line(facts.baseline), "accuracy"):
+        line, cite = row_line(facts.baseline), Citation()
+        yield cite.evidence(
+            "Always naming the commonest class, on the same images: accuracy "
+            f"{cite.metric(line, 'accuracy')}."
+        )
+
+
+def internal(facts: Facts) -> Iterator[Evidence]:
+    """State the accuracy of the chosen head on parts of the set that it was trained on."""
+    rows = [row for row in facts.same_head if row["split"] != EXTERNAL]
+    yield from _by_test_set(rows)
+
+
+def external(facts: Facts) -> Iterator[Evidence]:
+    """State the accuracy of the chosen head on other sets."""
+    rows = [row for row in facts.same_head if row["split"] == EXTERNAL]
+    yield from _by_test_set(rows)
+
+
+def _by_test_set(rows: Sequence[Row]) -> Iterator[Evidence]:
+    defined = [row for row in rows if is_defined(row_line(row), "accuracy")]
+    for row in defined[:MOST_ROWS]:
+        line, cite = row_line(row), Citation()
+        grade = f" (grade {cite.name(line, 'grade')})" if line.has("grade") else ""
+        clean = ""
+        if leak_count(row)[0] and is_defined(line, f"{CLEAN}accuracy"):
+            clean = (
+                f"; {cite.metric(line, f'{CLEAN}accuracy')} on the "
+                f"{cite.plain(line, 'n_test_clean')} images without a known relative in training"
+            )
+        n = f"{cite.plain(line, 'n_test')} images of " if line.has("n_test") else ""
+        yield cite.evidence(
+            f"On {n}{cite.name(line, 'test_set')}, {cite.name(line, 'split')}: accuracy "
+            f"{cite.metric(line, 'accuracy')}{clean}{grade}."
+        )
+
+
+def shuffled(facts: Facts) -> Iterator[Evidence]:
+    """State what a head learns from shuffled labels."""
+    for row in filter(is_control, facts.study.rows):
+        line, cite = row_line(row), Citation()
+        if is_defined(line, "roc_auc"):
+            yield cite.evidence(
+                f"Control, {cite.name(line, 'head')} fitted on shuffled labels "
+                f"({cite.name(line, 'split')}): area under the ROC curve "
+                f"{cite.metric(line, 'roc_auc')}; a guess has 50 %."
+            )
+            return
+
+
+def stress(facts: Facts) -> Iterator[Evidence]:
+    """State how the score falls when images that look alike are kept on one side."""
+    for row in facts.same_head:
+        levels, judged = facts.study.stress(row), facts.study.judged_level(row)
+        if not levels or not judged:
+            continue
+        cite = Citation()
+        file = f"runs/{row['run_id']}/stress.csv"
+        first, last = (
+            FileLine(file, {"level": level["level"]}, level)
+            for level in (levels[0], levels[judged])
+        )
+        yield cite.evidence(
+            f"Stress test, {cite.plain(first, 'n_folds')} folds: accuracy "
+            f"{cite.metric(first, 'accuracy')} in {_whole(cite, first)} groups, "
+            f"{cite.metric(last, 'accuracy')} when images that look alike are kept together in "
+            f"{_whole(cite, last)} groups."
+        )
+        return
+
+
+def _whole(cite: Citation, level: FileLine) -> str:
+    """Write the number of groups of a stress level; it is a mean over repeats."""
+    return decimals(cite.plain(level, "n_groups"), 0)
+
+
+def comparisons(facts: Facts) -> Iterator[Evidence]:
+    """State the differences between the chosen head and others."""
+    run, test_id = (facts.choice.row[name] for name in ("run_id", "test_id"))
+    rows = {row["run_id"]: row_line(row) for row in facts.same_images}
+    pairs = [
+        line
+        for line in facts.study.comparisons or []
+        if run in (line["first_run"], line["second_run"])
+        and line["first_run"] in rows
+        and line["second_run"] in rows
+        and (line["test_id"], line["metric"]) == (test_id, "accuracy")
+        and line["difference"]
+        and line["p_holm"]
+    ]
+    for pair in pairs[:MOST_ROWS]:
+        cite = Citation()
+        line = FileLine(COMPARED, {name: pair[name] for name in COMPARED_KEY}, pair)
+        first, second = (
+            f"{cite.name(rows[pair[name]], 'head')} ({cite.name(rows[pair[name]], 'layer')})"
+            for name in ("first_run", "second_run")
+        )
+        difference, low, high = (
+            percent(cite.plain(line, name)) for name in ("difference", "low", "high")
+        )
+        yield cite.evidence(
+            f"Accuracy of {first} less that of {second}: {difference} points [{low}, {high}], p = "
+            f"{decimals(cite.plain(line, 'p_holm'), 3)} after Holm ({cite.name(line, 'test')})."
+        )
+
+
+def heads_compared(facts: Facts) -> Iterator[Evidence]:
+    """State how many heads were scored on the same images."""
+    row, cite = facts.row, Citation()
+    if not facts.choice.row["test_id"]:
+        return
+    names = {line["head"] for line in facts.study.rows if line["test_id"] == row.cells["test_id"]}
+    key = {"test_id": row.cells["test_id"]}
+    n = cite.counted("leaderboard.csv", key, "distinct head", len(names))
+    yield cite.evidence(
+        f"{counted(n, 'head')} (with baselines and controls) {'is' if n == 1 else 'are'} scored on "
+        "the same test images."
+    )
+
+
+def confusion(facts: Facts) -> Iterator[Evidence]:
+    """State how many test images of each class are called another."""
+    evaluation = facts.study.evaluation(facts.choice.row)
+    if evaluation is None:
+        return
+    predictions, cite = evaluation.predictions, Citation()
+    n = len(evaluation.classes)
+    numbers = predictions.y * n + predictions.predicted[0]
+    counts = np.bincount(numbers, minlength=n * n).reshape(n, n)
+    np.fill_diagonal(counts, 0)
+    parts = []
+    for cell in np.argsort(-counts.ravel(), kind="stable")[:MOST_NAMES]:
+        label, answer = (evaluation.classes[place] for place in divmod(int(cell), n))
+        # Of two classes, none wrong is a result, too.
+        if counts.flat[cell] or (n == 2 and label != answer):
+            key = {"test_id": evaluation.test_id, "repeat": "1"}
+            key |= {"label": label, "predicted": answer}
+            wrong = cite.counted(facts.predictions_file, key, "lines", int(counts.flat[cell]))
+            parts.append(f"{code(label)} called {code(answer)} {wrong}")
+    if parts:
+        more = ", and rarer ones" * (int(np.count_nonzero(counts)) > MOST_NAMES)
+        yield cite.evidence(f"Mistakes on the test images: {', '.join(parts)}{more}.")
+
+
+def explained(facts: Facts) -> Iterator[Evidence]:
+    """State that the surest mistakes were explained by maps."""
+    for step in facts.study.steps or []:
+        if (step["step"], step["status"]) == ("explain", "done"):
+            line, cite = FileLine(STEPS_NAME, {"step": "explain"}, step), Citation()
+            yield cite.evidence(
+                "Maps of evidence of the surest mistakes are in the folder `explain/` (step "
+                f"{cite.name(line, 'status')})."
+            )
+
+
+def weaknesses(facts: Facts) -> Iterator[Evidence]:
+    """State what the report found."""
+    for finding in facts.findings:
+        kind, cite = finding.kind, Citation()
+        cells = dict.fromkeys(FINDING_COLUMNS, "")
+        cells |= {"title": kind.title, "severity": finding.severity}
+        line = FileLine(FINDINGS_FILE, {"code": kind.code}, cells)
+        yield cite.evidence(f"{cite.plain(line, 'title')} ({cite.plain(line, 'severity')}).")
+
+
+def few_images(facts: Facts) -> Iterator[Evidence]:
+    """State the finding that there are too few independent images, if it is one."""
+    few = FINDINGS["few-independent-images"]
+    for statement, finding in zip(weaknesses(facts), facts.findings, strict=True):
+        if finding.kind is few:
+            yield statement
