@@ -100,17 +100,20 @@ class Citation:
 
     def evidence(self, text: str) -> Evidence:
         """Return the text with the source of every value that was read for it."""
-        sources = (
-            f"{place}: {', '.join(f'{column}={cell}' for column, cell in cells.items())}"
-            for place, cells in self._places.items()
-        )
+        sources = []
+        for place, cells in self._places.items():
+            listed = ", ".join(f"{column}={cell}" for column, cell in cells.items())
+            sources.append(f"{place}: {listed}" if listed else place)
         return Evidence(text, "; ".join(sources))
 
     def _note(self, file: str, key: Mapping[str, str], column: str, cell: str) -> None:
         place = ", ".join(
             [file_name(file), *(f"{name}={_cited(cell)}" for name, cell in key.items())]
         )
-        self._places.setdefault(place, {})[column] = _cited(cell)
+        cells = self._places.setdefault(place, {})
+        # The cells that find the line are named already.
+        if key.get(column) != cell:
+            cells[column] = _cited(cell)
 
 
 def is_defined(line: FileLine, name: str) -> bool:

@@ -157,7 +157,7 @@ _EVALUATION = (
         "28",
         "Measures of performance",
         "say why these measures, and which one counts most.",
-        (scores.answers, scores.probabilities),
+        (scores.measures,),
     ),
     Item(
         "29",
@@ -170,7 +170,7 @@ _EVALUATION = (
         "Robustness",
         "test it: fit-classifier --stress has look-alikes on one side, --control shuffled-labels "
         "a control.",
-        (scores.stress, scores.shuffled),
+        (scores.stress, scores.controls),
         whole=True,
     ),
     Item(
@@ -235,7 +235,7 @@ _DISCUSSION = (
         "Limitations",
         "discuss each finding of the report that is listed here, and what no file knows: how the "
         "images were chosen, and for whom the result holds.",
-        (scores.weaknesses, images.disjoint),
+        (scores.weaknesses, images.disjoint, scores.controls),
     ),
     Item("41", "Meaning for practice", "say what would change in practice, and what is missing."),
 )
@@ -260,7 +260,7 @@ CLAIM = Checklist(
     "CLAIM 2024: artificial intelligence in medical imaging, 44 items",
     "The numbers follow Tejani et al., Radiology: Artificial Intelligence 2024, 6(4):e240300. They "
     "were read in copies of its list, not in the journal: check them against the journal. The "
-    "names of the items are ours.",
+    "names of the items are ours. This is a draft, and does not replace the journal's form.",
     (
         ("Title, abstract, introduction", _FRONT),
         ("Methods: study design", _DESIGN),

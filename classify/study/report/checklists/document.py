@@ -19,6 +19,7 @@ from .....errors import ImageError
 from .answer import Answer, Checklist, answer_item, counts
 from .claim import CLAIM
 from .facts import Facts
+from .head_facts import fitted
 from .model_card import MODEL_CARD
 from .tripod import TRIPOD
 
@@ -133,12 +134,10 @@ def _markdown(
     facts: Facts,
 ) -> str:
     """Return the text of a document without the line of its mark."""
-    from .head_facts import fitted
-
     lines = [
         f"# {checklist.title}",
         f"**{summary}.**",
-        f"{checklist.remark} It is a draft of answers, and no replacement of the journal's form.",
+        checklist.remark,
         _READING,
         _EDITING.format(new=f"`{new_name}`"),
         "The run that the answers are about:",

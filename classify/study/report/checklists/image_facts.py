@@ -10,10 +10,11 @@ import numpy as np
 from .....data.output.terminal import counted
 from ....scores.clean import leak_count
 from ....scores.grades import grade_rank
+from ....scores.metric_names import CLEAN
 from ..findings.outcome import Evidence
 from ..study import EXPLORED, GROUPS, PAIRS
 from ..tables import Line
-from .citation import Citation, code
+from .citation import Citation, code, is_defined
 from .facts import Facts, json_cell
 
 MOST_NAMES = 12
@@ -65,12 +66,12 @@ def formats(facts: Facts) -> Iterator[Evidence]:
         return
     for column in ("format", "mode"):
         cite = Citation()
-        counts = _counts(cite, EXPLORED, images, {}, column)
+        counts = _counts(cite, EXPLORED, images, {"reason": ""}, column)
         yield cite.evidence(f"Readable files by {column}: {counts}.")
     sizes = Counter((line["height"], line["width"]) for line in images)
     (height, width), _ = sizes.most_common(1)[0]
     cite = Citation()
-    n = cite.count(EXPLORED, images, {"height": height, "width": width})
+    n = cite.count(EXPLORED, images, {"reason": "", "height": height, "width": width})
     yield cite.evidence(
         f"Commonest size, height by width: {code(height)} by {code(width)} pixels ({n} files)."
     )
@@ -110,7 +111,9 @@ def classes_of_files(facts: Facts) -> Iterator[Evidence]:
     readable = [line for line in images or [] if not line["reason"]]
     if readable:
         counts = _counts(cite, EXPLORED, readable, {"reason": ""}, "label")
-        yield cite.evidence(f"Readable files of the exploration by class: {counts}.")
+        yield cite.evidence(
+            f"All readable files of the exploration, of whatever part, by class: {counts}."
+        )
 
 
 def classes_tested(facts: Facts) -> Iterator[Evidence]:
@@ -188,10 +191,15 @@ def disjoint(facts: Facts) -> Iterator[Evidence]:
     count, more = leak_count(row.cells)
     if count and row.has("n_test"):
         column = "n_test_leaking" if row.has("n_test_leaking") else "n_test_in_train"
+        clean = (
+            f" Scores are also there for the {cite.plain(row, 'n_test_clean')} others."
+            if is_defined(row, f"{CLEAN}accuracy")
+            else ""
+        )
         yield cite.evidence(
             f"They are not disjoint: {cite.plain(row, column)} of {cite.plain(row, 'n_test')} "
             "test images have a known relative in training (a copy, a near-duplicate, or an image "
-            "of the same group or patient)."
+            f"of the same group or patient).{clean}"
         )
         return
     level = _LEVELS.get(grade_rank(row.cells))

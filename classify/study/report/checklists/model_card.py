@@ -49,7 +49,7 @@ _FACTORS = (
         "3.2",
         "Factors of the evaluation",
         "say which of them were looked at.",
-        (images.formats, images.patients),
+        (scores.controls, images.patients),
     ),
 )
 _METRICS = (
@@ -57,7 +57,7 @@ _METRICS = (
         "4.1",
         "Measures",
         "say why these measures.",
-        (scores.answers, scores.probabilities),
+        (scores.measures,),
     ),
     Item("4.2", "Thresholds", "say why this threshold.", (head.output,)),
     Item(
@@ -112,7 +112,7 @@ _RESULTS = (
         "7.4",
         "Robustness and mistakes",
         "test it: fit-classifier --stress.",
-        (scores.stress, scores.shuffled, scores.confusion),
+        (scores.stress, scores.controls, scores.confusion),
         whole=True,
     ),
 )

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .....data.output.terminal import counted, decimals, percent
+from .....data.output.terminal import counted, decimals, number, percent
 from ....board.choices import is_control
+from ....board.tables import p_text
 from ....scores.clean import leak_count
 from ....scores.metric_names import BY_PATIENT, CLEAN, plain_metric
+from ..choice import IMAGE_CONTROLS
 from ..findings.outcome import Evidence
 from ..findings.table import FINDING_COLUMNS, FINDINGS
 from ..study import COMPARED, COMPARED_KEY, STEPS_NAME, Row
@@ -89,6 +91,17 @@ def _listed(cite: Citation, line: FileLine, names: Sequence[str]) -> str:
     )
 
 
+def measures(facts: Facts) -> Iterator[Evidence]:
+    """State which scores there are."""
+    row, cite = facts.row, Citation()
+    names = [name for name in (*ANSWERS, *PROBABILITIES) if is_defined(row, name)]
+    for name in names:
+        cite.plain(row, name)
+    if names:
+        words = ", ".join(_WORDS[name] for name in names)
+        yield cite.evidence(f"Measures with 95 % intervals in the leaderboard: {words}.")
+
+
 def by_patient(facts: Facts) -> Iterator[Evidence]:
     """State the scores by patient."""
     row, cite = facts.row, Citation()
@@ -139,8 +152,16 @@ def _by_test_set(rows: Sequence[Row]) -> Iterator[Evidence]:
         )
 
 
-def shuffled(facts: Facts) -> Iterator[Evidence]:
-    """State what a head learns from shuffled labels."""
+def controls(facts: Facts) -> Iterator[Evidence]:
+    """State what heads score that must score nothing: shuffled labels, no content of the image."""
+    for row in facts.same_images:
+        line, cite = row_line(row), Citation()
+        if row["head"] in IMAGE_CONTROLS and is_defined(line, "balanced_accuracy"):
+            yield cite.evidence(
+                f"Control, {cite.name(line, 'head')} on the same images, which sees size and "
+                "format of the file or the border of the image alone: balanced accuracy "
+                f"{cite.metric(line, 'balanced_accuracy')}."
+            )
     for row in filter(is_control, facts.study.rows):
         line, cite = row_line(row), Citation()
         if is_defined(line, "roc_auc"):
@@ -149,7 +170,7 @@ def shuffled(facts: Facts) -> Iterator[Evidence]:
                 f"({cite.name(line, 'split')}): area under the ROC curve "
                 f"{cite.metric(line, 'roc_auc')}; a guess has 50 %."
             )
-            return
+            break
 
 
 def stress(facts: Facts) -> Iterator[Evidence]:
@@ -203,8 +224,8 @@ def comparisons(facts: Facts) -> Iterator[Evidence]:
             percent(cite.plain(line, name)) for name in ("difference", "low", "high")
         )
         yield cite.evidence(
-            f"Accuracy of {first} less that of {second}: {difference} points [{low}, {high}], p = "
-            f"{decimals(cite.plain(line, 'p_holm'), 3)} after Holm ({cite.name(line, 'test')})."
+            f"Accuracy of {first} less that of {second}: {difference} points [{low}, {high}], p "
+            f"{p_text(number(cite.plain(line, 'p_holm')))} after Holm ({cite.name(line, 'test')})."
         )
 
 
@@ -243,7 +264,7 @@ def confusion(facts: Facts) -> Iterator[Evidence]:
             parts.append(f"{code(label)} called {code(answer)} {wrong}")
     if parts:
         more = ", and rarer ones" * (int(np.count_nonzero(counts)) > MOST_NAMES)
-        yield cite.evidence(f"Mistakes on the test images: {', '.join(parts)}{more}.")
+        yield cite.evidence(f"Mistakes on all test images: {', '.join(parts)}{more}.")
 
 
 def explained(facts: Facts) -> Iterator[Evidence]:

@@ -58,7 +58,7 @@ _DATA = (
     Item(
         "9a",
         "Choice of predictors",
-        "say why these features: a frozen network computes them, and nobody chose among them.",
+        "say why this network and this layer, and whether somebody chose among the features.",
         (head.backbone, head.technology),
     ),
     Item(
@@ -109,14 +109,14 @@ _ANALYSIS = (
     Item(
         "12d",
         "Differences between clusters",
-        "say how differences between centres or countries were measured, or that it is one.",
+        "say how differences between centres were measured, or that there is one centre.",
         (scores.external,),
     ),
     Item(
         "12e",
         "Measures of performance",
         "say why these measures and plots; report.html has the plots.",
-        (scores.answers, scores.probabilities, scores.comparisons),
+        (scores.measures, scores.comparisons),
     ),
     Item(
         "12f", "Updating after evaluation", "say whether the model was changed by its evaluation."
@@ -189,8 +189,8 @@ _RESULTS = (
     Item(
         "20c",
         "Development against evaluation",
-        "compare age, sex and disease of the two sets.",
-        (images.classes_of_files, images.classes_tested),
+        "add the classes of the training part, and compare age, sex and disease of both.",
+        (images.data_sets, images.classes_tested),
     ),
     Item(
         "21",
@@ -202,7 +202,10 @@ _RESULTS = (
         "22",
         "The full model",
         "say where the fitted head can be had, and on which terms.",
-        (head.backbone, head.weights, head.hyperparameters, head.output, head.model_file),
+        (
+            *(head.backbone, head.technology, head.weights),
+            *(head.hyperparameters, head.output, head.model_file),
+        ),
     ),
     Item(
         "23a",
@@ -225,7 +228,7 @@ _DISCUSSION = (
         "Limitations",
         "discuss each finding of the report that is listed here, and what no file knows: how the "
         "images were chosen, and for whom the result holds.",
-        (scores.weaknesses, images.disjoint, scores.stress),
+        (scores.weaknesses, images.disjoint, scores.stress, scores.controls),
     ),
     Item("27a", "Poor or missing input", "say what a user does with an image that is poor or odd."),
     Item("27b", "Handling by users", "say what users must do, and what they must know."),
@@ -236,7 +239,8 @@ TRIPOD = Checklist(
     "tripod.md",
     "TRIPOD+AI 2024: prediction models, 27 items in 52 parts",
     "The numbers follow Collins et al., BMJ 2024, 385:e078378. They were read in copies of its "
-    "list, not in the journal: check them against the journal. The names of the items are ours.",
+    "list, not in the journal: check them against the journal. The names of the items are ours. "
+    "This is a draft, and does not replace the journal's form.",
     (
         ("Title, abstract, introduction", _FRONT),
         ("Methods: data, outcome, predictors", _DATA),
