@@ -36,6 +36,8 @@ def report(study: Path, run: str | None, strict: str) -> None:
     model card as far as the files of STUDY do, with their sources; TODO(author) marks the rest. A
     file that you have changed stays: new answers go beside it, into claim.new.md say.
     """
+    from ..study.checklists.document import write_documents
+    from ..study.checklists.facts import Facts
     from ..study.report.findings.table import FINDINGS
     from ..study.report.report import write_report_of
 
@@ -51,9 +53,12 @@ def report(study: Path, run: str | None, strict: str) -> None:
     for finding in written.findings:
         kind = finding.kind
         click.echo(printable(f"{finding.severity}: {kind.title} ({kind.code})"))
-    for problem in written.problems:
+    facts = Facts(written.study, written.choice, written.findings)
+    documents = write_documents(study / "report", facts)
+    changed = [document.problem for document in documents if document.problem]
+    for problem in [*written.problems, *changed]:
         click.echo(printable(f"warning: {problem}"), err=True)
-    for document in written.documents:
+    for document in documents:
         click.echo(printable(f"{document.path}: {document.summary}"), err=True)
     click.echo(printable(f"report: {written.page}"), err=True)
     present = [finding.kind.code for finding in written.findings if finding.kind.code in codes]

@@ -1,4 +1,4 @@
-"""The files of a report: the page, the findings as CSV, and checklists in markdown."""
+"""The files of a report: the page, and the findings as CSV."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....data.output.reports import ReportFolder
-from .checklists.document import Document, write_documents
-from .checklists.facts import Facts
-from .choice import choose_row
+from .choice import Choice, choose_row
 from .findings.outcome import Finding
 from .findings.table import FINDING_COLUMNS, findings_csv, look_for_findings
 from .headline import make_headline
@@ -28,19 +26,24 @@ class WrittenReport:
         page: path of the page.
         sentence: the first sentence.
         findings: the findings, serious ones first.
-        documents: the checklists and the model card.
-        problems: one line for each file that could not be used.
+        study: the study.
+        choice: the row that the report is about.
     """
 
     page: Path
     sentence: str
     findings: Sequence[Finding]
-    documents: Sequence[Document]
-    problems: Sequence[str]
+    study: Study
+    choice: Choice
+
+    @property
+    def problems(self) -> list[str]:
+        """One line for each file that could not be used until now."""
+        return list(dict.fromkeys([*self.study.problems, *self.study.runs.problems]))
 
 
 def write_report_of(folder: Path, *, run: str | None = None) -> WrittenReport:
-    """Write the report of a study into its folder: `report.html`, and tables in `report/`.
+    """Write the report of a study into its folder: `report.html` and `report/findings.csv`.
 
     Nothing but CSV files, `run.toml` and small pictures of the folder is read.
 
@@ -62,11 +65,8 @@ def write_report_of(folder: Path, *, run: str | None = None) -> WrittenReport:
     results = look_for_findings(study, choice)
     findings = [result for result in results if result.evidence]
     headline = make_headline(study, choice)
-    tables.write(FINDINGS_NAME, findings_csv(findings))
-    documents = write_documents(tables.path, Facts(study, choice, findings))
     text = report_page(study, choice, headline, results)
-    # The page is last: if it exists, the files beside it are complete.
+    tables.write(FINDINGS_NAME, findings_csv(findings))
+    # The page is last: if it exists, the table beside it is complete.
     page = place.write(PAGE_NAME, text)
-    changed = [document.problem for document in documents if document.problem]
-    problems = list(dict.fromkeys([*study.problems, *study.runs.problems, *changed]))
-    return WrittenReport(page, headline.sentence, findings, documents, problems)
+    return WrittenReport(page, headline.sentence, findings, study, choice)

@@ -12,12 +12,12 @@ from click.testing import CliRunner, Result
 
 from freezeframe.__main__ import cli
 from freezeframe.classify.scores.predictions import Predictions
-from freezeframe.classify.study.report.checklists.document import (
+from freezeframe.classify.study.checklists.document import (
     CHECKLISTS,
     Document,
     write_documents,
 )
-from freezeframe.classify.study.report.checklists.facts import Facts
+from freezeframe.classify.study.checklists.facts import Facts
 from freezeframe.classify.study.report.choice import choose_row
 from freezeframe.classify.study.report.findings.table import findings_csv, look_for_findings
 from freezeframe.classify.study.report.study import Study
@@ -82,12 +82,11 @@ def full(folder: Path) -> MadeStudy:
     related = ["bytes" if place < 70 else "" for place in range(N)]
     study.add("logreg", relatives=related, test_id="random", split="random 20%", n_test_leaking=70)
     study.stress("chosen", SURE, SURE, 1 - SURE, 1 - SURE, 1 - SURE)
-    compared = ["test_id", "metric", "first_run", "second_run", "difference", "low", "high"]
-    pairs = [
-        [test_id, metric, "chosen", "2026-3-majority", "0.25", "0.125", "0.375", p, "signs"]
-        for test_id, metric, p in (("test", "accuracy", "1e-9"), ("test", "roc_auc", "0.5"))
-    ]
-    study.write("compare.csv", [*compared, "p_holm", "test"], pairs)
+    runs = ["chosen", "2026-2-logreg", "2026-3-majority"]
+    places = ["--leaderboard", str(folder / "leaderboard.csv"), "--margin", "2"]
+    done = CliRunner().invoke(cli, ["compare", *runs, *places, "--format", "csv"])
+    assert done.exit_code == 0, done.output
+    (folder / "compare.csv").write_bytes(done.stdout_bytes)
     steps = [["explain", "freezeframe explain", "", "7.0", "done"]]
     study.write("steps.csv", ["step", "command", "started", "seconds", "status"], steps)
     (folder / "run.toml").write_text('backbone = "vgg16"\nquick = false\nseed = 0\nmodel = ["a"]\n')
@@ -179,7 +178,7 @@ def test_a_checker_that_sees_no_lie_proves_nothing(complete: Path) -> None:
         ("run_id=`chosen`", "run_id=`absent`"),
         ("run.toml: backbone=`vgg16`", "run.toml: backbone=`vgg19`"),
         ("explore/explore.csv, reason", "explore/explore.csv, path"),
-        ("points [12.5, 37.5]", "points [12.5, 37.6]"),
+        ("margin of 2.0 points: `better`", "margin of 2.1 points: `better`"),
     ):
         assert true in text, true
         assert wrong_statements(text.replace(true, false), complete), false

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..findings.outcome import Evidence
+from ..report.findings.outcome import Evidence
 from .citation import Citation
 from .facts import Facts, json_cell
 

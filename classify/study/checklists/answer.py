@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ..findings.outcome import Evidence
+from ..report.findings.outcome import Evidence
 from .facts import Facts
 
 Fact = Callable[[Facts], Iterator[Evidence]]
@@ -65,9 +65,9 @@ class Answer:
 
 def answer_item(item: Item, facts: Facts) -> Answer:
     """Answer an item; it is for the author where a fact is unknown, or the facts are a part."""
-    known = [list(fact(facts)) for fact in item.facts]
-    is_answered = item.whole and all(known)
-    evidence = [statement for statements in known for statement in statements]
+    by_fact = [list(fact(facts)) for fact in item.facts]
+    is_answered = item.whole and all(by_fact)
+    evidence = [statement for statements in by_fact for statement in statements]
     return Answer(item, evidence, "" if is_answered else item.todo)
 
 

@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .....data.output.terminal import number, printable
-from ....scores.metric_names import metric_of
-from ....scores.metrics import columns_of
-from ..findings.outcome import Evidence
-from ..numbers import share_text
-from ..tables import Line
+from ....data.output.terminal import number, printable
+from ...scores.metric_names import metric_of
+from ...scores.metrics import columns_of
+from ..report.findings.outcome import Evidence
+from ..report.numbers import share_text
+from ..report.tables import Line
 
 MOST_LETTERS = 300
 """Most letters of a cell that a citation repeats; a longer one ends with `CUT`."""
@@ -93,9 +93,9 @@ class Citation:
             )
         return self.counted(file, key, LINES, len(chosen))
 
-    def counted(self, file: str, key: Mapping[str, str], what: str, n: int) -> int:
+    def counted(self, file: str, key: Mapping[str, str], column: str, n: int) -> int:
         """Note a count that was made before, and return it."""
-        self._note(file, key, what, str(n))
+        self._note(file, key, column, str(n))
         return n
 
     def evidence(self, text: str) -> Evidence:

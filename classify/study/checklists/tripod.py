@@ -158,17 +158,21 @@ _OPEN = (
         "say where the protocol is, or that there was none.",
         (head.repeat,),
     ),
-    Item("18d", "Registration", "give the register and number, or say that there is none."),
+    Item(
+        "18d",
+        "Registration",
+        "give the register and number, or say that the study was not registered.",
+    ),
     Item(
         "18e",
         "Sharing of data",
-        "say where the images can be had, and on which terms.",
+        "say where the images are available, and on which terms.",
         (images.fingerprints,),
     ),
     Item(
         "18f",
         "Sharing of code",
-        "say where the code can be had, and on which terms.",
+        "say where the code is available, and on which terms.",
         (head.software, head.repeat),
     ),
     Item("19", "Patients and public", "say how they took part in the study, or that none did."),
@@ -201,7 +205,7 @@ _RESULTS = (
     Item(
         "22",
         "The full model",
-        "say where the fitted head can be had, and on which terms.",
+        "say where the fitted head is available, and on which terms.",
         (
             *(head.backbone, head.technology, head.weights),
             *(head.hyperparameters, head.output, head.model_file),

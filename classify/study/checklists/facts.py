@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from ....board.choices import is_control
-from ....runs.prediction_file import PREDICTIONS_NAME
-from ..choice import BASELINE, Choice, is_candidate
-from ..findings.outcome import Finding, head_name
-from ..study import LEADERBOARD_NAME, SETTINGS, Row, Study
+from ...board.choices import is_control
+from ...runs.prediction_file import PREDICTIONS_NAME
+from ..report.choice import BASELINE, Choice, is_candidate
+from ..report.findings.outcome import Finding, head_name
+from ..report.study import LEADERBOARD_NAME, SETTINGS, Row, Study
 from .citation import FileLine
 
 EXTERNAL = "external"
@@ -48,14 +48,14 @@ class Facts:
     def same_head(self) -> list[Row]:
         """Rows of the chosen row's head, layer and pooling, the chosen one first."""
         chosen = self.choice.row
-        others = [
+        beside = [
             row
             for row in filter(is_candidate, self.study.rows)
             if head_name(row) == head_name(chosen)
             and row["pooling"] == chosen["pooling"]
             and row is not chosen
         ]
-        return [chosen, *others]
+        return [chosen, *beside]
 
     @cached_property
     def same_images(self) -> list[Row]:

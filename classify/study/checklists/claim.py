@@ -193,7 +193,11 @@ _EVALUATION = (
         (scores.external,),
         whole=True,
     ),
-    Item("34", "Registration of a trial", "give the register and number, or say that it is none."),
+    Item(
+        "34",
+        "Registration of a trial",
+        "give the register and number, or say that the study is no trial.",
+    ),
 )
 _RESULTS = (
     Item(
@@ -249,7 +253,7 @@ _OTHER = (
     Item(
         "43",
         "Availability",
-        "say where code, fitted head and images can be had, and on which terms.",
+        "say where code, fitted head and images are available, and on which terms.",
         (head.software, head.model_file),
     ),
     Item("44", "Funding", "name who paid, and what they decided."),

@@ -35,7 +35,7 @@ _DETAILS = (
         (head.hyperparameters, head.seed),
         whole=True,
     ),
-    Item("1.5", "Files", "say where it can be had.", (head.model_file,)),
+    Item("1.5", "Files", "say where it is available.", (head.model_file,)),
     Item("1.6", "Licence and citation", "give the licence, and how to cite it."),
 )
 _USE = (

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .....data.formats.regular_file import read_regular
-from .....data.output.reports import ReportFolder
-from .....data.output.terminal import counted
-from .....errors import ImageError
+from ....data.formats.regular_file import read_regular
+from ....data.output.reports import ReportFolder
+from ....data.output.terminal import counted
+from ....errors import ImageError
 from .answer import Answer, Checklist, answer_item, counts
 from .claim import CLAIM
 from .facts import Facts

@@ -6,25 +6,27 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .....data.output.terminal import counted, decimals, number, percent
-from ....board.choices import is_control
-from ....board.tables import p_text
-from ....scores.clean import leak_count
-from ....scores.metric_names import BY_PATIENT, CLEAN, plain_metric
-from ..choice import IMAGE_CONTROLS
-from ..findings.outcome import Evidence
-from ..findings.table import FINDING_COLUMNS, FINDINGS
-from ..study import COMPARED, COMPARED_KEY, STEPS_NAME, Row
+from ....data.output.terminal import counted, decimals, number, percent
+from ...board.choices import is_control
+from ...board.tables import p_text
+from ...scores.clean import leak_count
+from ...scores.metric_names import BY_PATIENT, CLEAN, plain_metric
+from ..report.choice import IMAGE_CONTROLS
+from ..report.findings.outcome import Evidence
+from ..report.findings.table import FINDING_COLUMNS, FINDINGS
+from ..report.study import COMPARISONS, STEPS_NAME, Row
+from ..report.tables import Line
 from .citation import Citation, FileLine, code, is_defined
 from .facts import EXTERNAL, Facts, row_line
 from .image_facts import MOST_NAMES
 
 FINDINGS_FILE = "report/findings.csv"
+COMPARED_KEY = ("test_id", "metric", "first_run", "second_run")
 
-SUMMARY = ("accuracy", "sensitivity", "specificity", "roc_auc")
+ABSTRACT_SCORES = ("accuracy", "sensitivity", "specificity", "roc_auc")
 ANSWERS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "ppv", "npv")
 PROBABILITIES = ("roc_auc", "average_precision", "log_loss", "brier", "ece")
-MOST_ROWS = 6
+MOST_LISTED = 6
 """Most rows of the leaderboard, or lines of compare.csv, that one fact is about."""
 
 _WORDS = {
@@ -44,7 +46,7 @@ _WORDS = {
 
 def summary(facts: Facts) -> Iterator[Evidence]:
     """State the scores of an abstract."""
-    yield from _scores(facts, SUMMARY)
+    yield from _scores(facts, ABSTRACT_SCORES)
 
 
 def accuracy(facts: Facts) -> Iterator[Evidence]:
@@ -136,7 +138,7 @@ def external(facts: Facts) -> Iterator[Evidence]:
 
 def _by_test_set(rows: Sequence[Row]) -> Iterator[Evidence]:
     defined = [row for row in rows if is_defined(row_line(row), "accuracy")]
-    for row in defined[:MOST_ROWS]:
+    for row in defined[:MOST_LISTED]:
         line, cite = row_line(row), Citation()
         grade = f" (grade {cite.name(line, 'grade')})" if line.has("grade") else ""
         clean = ""
@@ -200,7 +202,7 @@ def _whole(cite: Citation, level: FileLine) -> str:
 
 
 def comparisons(facts: Facts) -> Iterator[Evidence]:
-    """State the differences between the chosen head and others."""
+    """State the differences between the chosen head and others on the same images."""
     run, test_id = (facts.choice.row[name] for name in ("run_id", "test_id"))
     rows = {row["run_id"]: row_line(row) for row in facts.same_images}
     pairs = [
@@ -213,20 +215,29 @@ def comparisons(facts: Facts) -> Iterator[Evidence]:
         and line["difference"]
         and line["p_holm"]
     ]
-    for pair in pairs[:MOST_ROWS]:
-        cite = Citation()
-        line = FileLine(COMPARED, {name: pair[name] for name in COMPARED_KEY}, pair)
-        first, second = (
-            f"{cite.name(rows[pair[name]], 'head')} ({cite.name(rows[pair[name]], 'layer')})"
-            for name in ("first_run", "second_run")
-        )
-        difference, low, high = (
-            percent(cite.plain(line, name)) for name in ("difference", "low", "high")
-        )
-        yield cite.evidence(
-            f"Accuracy of {first} less that of {second}: {difference} points [{low}, {high}], p "
-            f"{p_text(number(cite.plain(line, 'p_holm')))} after Holm ({cite.name(line, 'test')})."
-        )
+    for pair in pairs[:MOST_LISTED]:
+        yield _comparison(pair, rows[pair["first_run"]], rows[pair["second_run"]])
+
+
+def _comparison(pair: Line, *rows: FileLine) -> Evidence:
+    """State the difference of a pair of runs, whose rows follow, and what it shows."""
+    cite = Citation()
+    line = FileLine(COMPARISONS, {name: pair[name] for name in COMPARED_KEY}, pair)
+    first, second = (f"{cite.name(row, 'head')} ({cite.name(row, 'layer')})" for row in rows)
+    difference, low, high = (
+        percent(cite.plain(line, name)) for name in ("difference", "low", "high")
+    )
+    p = p_text(number(cite.plain(line, "p_holm")))
+    margin = (
+        f" Outcome for the first, with a margin of {percent(cite.plain(line, 'margin'))} points: "
+        f"{cite.name(line, 'outcome')}."
+        if line.has("margin", "outcome")
+        else ""
+    )
+    return cite.evidence(
+        f"Accuracy of {first} less that of {second}: {difference} points [{low}, {high}], p {p} "
+        f"after Holm (test: {cite.name(line, 'test')}).{margin}"
+    )
 
 
 def heads_compared(facts: Facts) -> Iterator[Evidence]:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .....data.output.terminal import counted
-from ....scores.clean import leak_count
-from ....scores.grades import grade_rank
-from ....scores.metric_names import CLEAN
-from ..findings.outcome import Evidence
-from ..study import EXPLORED, GROUPS, PAIRS
-from ..tables import Line
+from ....data.output.terminal import counted
+from ...scores.clean import leak_count
+from ...scores.grades import grade_rank
+from ...scores.metric_names import CLEAN
+from ..report.findings.outcome import Evidence
+from ..report.study import EXPLORED, GROUPS, PAIRS
+from ..report.tables import Line
 from .citation import Citation, code, is_defined
 from .facts import Facts, json_cell
 
