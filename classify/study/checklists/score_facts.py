@@ -26,7 +26,7 @@ COMPARED_KEY = ("test_id", "metric", "first_run", "second_run")
 ABSTRACT_SCORES = ("accuracy", "sensitivity", "specificity", "roc_auc")
 ANSWERS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "ppv", "npv")
 PROBABILITIES = ("roc_auc", "average_precision", "log_loss", "brier", "ece")
-MOST_LISTED = 6
+MOST_STATED = 6
 """Most rows of the leaderboard, or lines of compare.csv, that one fact is about."""
 
 _WORDS = {
@@ -138,7 +138,7 @@ def external(facts: Facts) -> Iterator[Evidence]:
 
 def _by_test_set(rows: Sequence[Row]) -> Iterator[Evidence]:
     defined = [row for row in rows if is_defined(row_line(row), "accuracy")]
-    for row in defined[:MOST_LISTED]:
+    for row in defined[:MOST_STATED]:
         line, cite = row_line(row), Citation()
         grade = f" (grade {cite.name(line, 'grade')})" if line.has("grade") else ""
         clean = ""
@@ -215,7 +215,7 @@ def comparisons(facts: Facts) -> Iterator[Evidence]:
         and line["difference"]
         and line["p_holm"]
     ]
-    for pair in pairs[:MOST_LISTED]:
+    for pair in pairs[:MOST_STATED]:
         yield _comparison(pair, rows[pair["first_run"]], rows[pair["second_run"]])
 
 
