@@ -15,6 +15,8 @@ from ...errors import ParameterError
 from .new_images import check_engine, check_readable, engine_options, named_images
 
 if TYPE_CHECKING:
+    from ..prediction.neighbours import TrainingPictures
+    from ..prediction.predictor import Predictor
     from ..runs.model_file import FittedHead
     from ..trust.explanation.explanation import Explanation
 
@@ -32,6 +34,14 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     type=click.Path(path_type=Path),
     help="Folder for the pictures, explanations.npz and explanations.json.",
+)
+@click.option(
+    "--nearest",
+    "store",
+    metavar="STORE",
+    type=click.Path(path_type=Path),
+    help="Also name the training pictures with the most similar features, from the feature store "
+    "that MODEL was fitted on.",
 )
 @click.option(
     "--class",
@@ -57,6 +67,7 @@ def explain(
     model: Path,
     sources: tuple[Path, ...],
     output: Path | None,
+    store: Path | None,
     class_name: str | None,
     check: Path | None,
     masks: Path | None,
@@ -76,7 +87,7 @@ def explain(
     fits of fit-classifier, and up to a second for each image; a status line shows how far it is.
     """
     if check is not None:
-        _check_alone(sources, output, class_name)
+        _check_alone(sources, output, store, class_name)
         from .map_results import check_and_print
 
         check_and_print(model, check, choice, masks, weights=weights, engine=engine)
@@ -89,44 +100,78 @@ def explain(
         raise ParameterError("no image is named; name images, a folder or a list, or --check STORE")
     if output is None:
         raise ParameterError("--output: no folder is named for the pictures; add --output FOLDER")
-    _explain(model, sources, choice, output, class_name, weights=weights, engine=engine)
+    from ..prediction.predictor import Predictor
+
+    predictor = Predictor(model, weights=weights, engine=engine)
+    _explain(predictor, sources, choice, output, class_name, _nearest(store, model, predictor))
 
 
-def _check_alone(sources: tuple[Path, ...], output: Path | None, class_name: str | None) -> None:
+def _check_alone(
+    sources: tuple[Path, ...], output: Path | None, store: Path | None, class_name: str | None
+) -> None:
     """Raise ParameterError if --check is given with what it does not use."""
-    idle = {"images": sources, "--output": output, "--class": class_name}
+    idle = {"images": sources, "--output": output, "--nearest": store, "--class": class_name}
     for name, value in idle.items():
         if value:
             raise ParameterError(f"{name}: no effect with --check; leave it out")
 
 
+def _nearest(store: Path | None, model: Path, predictor: Predictor) -> TrainingPictures | None:
+    """Read the training pictures of a model from the store that it was fitted on."""
+    if store is None:
+        return None
+    from ...features.store import FeatureStore
+    from ..prediction.model_place import find_model
+    from ..prediction.neighbours import training_pictures
+    from ..runs.prediction_file import held_out_paths
+
+    # The predictions of a fit are beside its model.
+    held_out = held_out_paths(find_model(model).parent)
+    (pictures,) = training_pictures(
+        FeatureStore(store), [predictor.model], lambda _: held_out
+    ).values()
+    return pictures
+
+
 def _explain(
-    model: Path,
+    predictor: Predictor,
     sources: tuple[Path, ...],
     choice: SliceChoice,
     output: Path,
     class_name: str | None,
-    *,
-    weights: str,
-    engine: str,
+    pictures: TrainingPictures | None,
 ) -> None:
     """Write the report of some images, and print a line for each."""
-    from ..prediction.predictor import Predictor
     from ..trust.explanation.report import ExplanationReport
 
     report = ExplanationReport(output)
     report.check(sources)
-    with Predictor(model, weights=weights, engine=engine) as predictor:
+    with predictor:
         check_engine(predictor)
         images = named_images(sources, choice)
         for explanation in predictor.explain_stream(images, class_name=class_name):
-            report.add(explanation)
+            report.add(explanation, _nearest_record(explanation, pictures))
     readable = [row for row in report.rows if not row[0].error]
     report.finish(_about(predictor.model, readable))
     if readable:
         _print_table(readable)
     errors = [(explanation.path, explanation.error) for explanation, _ in report.rows]
     check_readable([row for row in errors if row[1]], len(images))
+
+
+def _nearest_record(
+    explanation: Explanation, pictures: TrainingPictures | None
+) -> dict[str, Any] | None:
+    """Return the nearest training pictures as JSON has them; None where there are none."""
+    if pictures is None or explanation.features is None:
+        return None
+    nearest = pictures.nearest_of_all(explanation.features)
+    return {
+        "nearest": [
+            {"path": picture.path, "label": picture.label, "similarity": picture.similarity}
+            for picture in nearest
+        ]
+    }
 
 
 def _about(model: FittedHead, readable: list[tuple[Explanation, str]]) -> dict[str, Any]:

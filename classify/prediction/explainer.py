@@ -84,6 +84,7 @@ class Explainer:
             layer=model.layer,
             scale=self._background.scale,
             receptive_field=self._field.joined(result.side),
+            features=pool(features[np.newaxis], model.pooling)[0],
             familiarity=model.familiarity(features[np.newaxis]),
         )
 

@@ -41,6 +41,7 @@ from ...errors import FreezeframeError, ImageError
 from ..scores.evaluation import Evaluation
 from ..scores.predictions import Predictions
 from ..task.relatives import LEVELS, UNKNOWN
+from ..task.store_split import HOLD_OUT, RANDOM
 from ..task.units import GROUP, PATIENT
 
 PREDICTIONS_NAME = "predictions.csv"
@@ -142,6 +143,24 @@ def read_predictions(
         raise FreezeframeError(f"{path}: cannot be read as predictions ({error})") from None
     table = _PredictionTable(path, lines, by_patient=name == BY_PATIENT_NAME)
     return {test_id: table.evaluation(test_id, rows) for test_id, rows in table.rows_of.items()}
+
+
+def held_out_paths(folder: Path) -> frozenset[str]:
+    """Return the paths of the images of its store that a run held out of its training.
+
+    They are known by its predictions: without them, no image is held out.
+
+    Args:
+        folder: folder of the run.
+
+    Raises:
+        FreezeframeError: the predictions are damaged.
+    """
+    if not (folder / PREDICTIONS_NAME).is_file():
+        return frozenset()
+    evaluations = read_predictions(folder).values()
+    splits = [item for item in evaluations if item.split.startswith((HOLD_OUT, RANDOM))]
+    return frozenset(str(path) for item in splits for path in item.paths)
 
 
 class _PredictionTable:

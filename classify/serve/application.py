@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from flask import Flask, Response, g, redirect, request
 from jinja2 import DictLoader
 
+from ..prediction.neighbours import TrainingPictures, training_pictures
 from ..prediction.predictor import Predictor
 from ..scores.grades import PICTURES_RISK
 from .api import api_blueprint
@@ -18,9 +19,8 @@ from .gate.limits import ServerLimits
 from .gate.problems import handle_errors
 from .gate.tokens import Access
 from .gate.uploads import MemoryRequest
-from .neighbours import TrainingPictures
 from .pages import PageSources, pages_blueprint
-from .service import Service, training_pictures
+from .service import Service
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,8 @@ def _training_pictures(config: ServerConfig) -> dict[str, TrainingPictures]:
         return {}
     board = sources.leaderboard
     held_out = board.held_out if board else lambda _: frozenset()
-    return training_pictures(sources.store, config.predictors, held_out)
+    heads = [predictor.model for predictor in config.predictors]
+    return training_pictures(sources.store, heads, held_out)
 
 
 def close_app(app: Flask) -> None:

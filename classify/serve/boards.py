@@ -14,12 +14,11 @@ from ..board.run_folders import RunFolders
 from ..board.sentences import legend, title_of_test_set
 from ..board.tables import SHOWN_BY_PATIENT, metric_text, metric_with_interval, rank_text
 from ..runs.leaderboard import read_rows
-from ..runs.prediction_file import PREDICTIONS_NAME, read_predictions
+from ..runs.prediction_file import held_out_paths
 from ..scores.clean import leak_count
 from ..scores.evaluation import Evaluation
 from ..scores.grades import clean_grade, grade_text
 from ..scores.metric_names import BY_PATIENT, is_clean
-from ..task.store_split import HOLD_OUT
 
 RANKED_BY = "accuracy"
 SHOWN = {
@@ -135,16 +134,8 @@ class Leaderboard:
             return self._boards
 
     def held_out(self, run_id: str) -> frozenset[str]:
-        """Return the paths of the images that a run held out of its training.
-
-        They are known by its predictions: without them, no image is held out.
-        """
-        folder = self._runs / run_id
-        if not (folder / PREDICTIONS_NAME).is_file():
-            return frozenset()
-        evaluations = read_predictions(folder).values()
-        splits = [item for item in evaluations if item.split.startswith(HOLD_OUT)]
-        return frozenset(str(path) for item in splits for path in item.paths)
+        """Return the paths of the images that a run held out of its training."""
+        return held_out_paths(self._runs / run_id)
 
     def evaluation(self, run_id: str, test_id: str) -> tuple[BoardRow, Evaluation | None] | None:
         """Return a row and its predictions; None if the leaderboard has no such row.

@@ -293,7 +293,8 @@ def _schemas() -> dict[str, Schema]:
     predictions = {"type": "array", "items": _ref("Prediction")}
     problem = _object(type=_TEXT, title=_TEXT, status={"type": "integer"}, detail=_TEXT)
     problem["properties"]["predictions"] = predictions
-    neighbour = _object(path=_TEXT, similarity={"type": "number"}, thumbnail=_TEXT)
+    similarity = {"type": "number"}
+    neighbour = _object(path=_TEXT, label=_TEXT, similarity=similarity, thumbnail=_TEXT)
     by_class = {
         "type": "object",
         "additionalProperties": {"type": "array", "items": neighbour},

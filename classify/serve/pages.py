@@ -17,11 +17,11 @@ from ...data.output.terminal import printable
 from ...data.output.version import VERSION
 from ...errors import ParameterError
 from ...features.store import FeatureStore
+from ..prediction.neighbours import png_address
 from .assets import TYPES, examples, static_files
 from .boards import SHOWN, Leaderboard
 from .cards import last_name, model_record
 from .curves import class_curves, confident_mistakes, confusion_matrix, svg_path
-from .neighbours import png_address
 
 _REPORT = re.compile(rb'<meta name="generator" content="freezeframe (explore|audit)">')
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)

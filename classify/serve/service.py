@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from ...errors import ImageError, ParameterError
-from ...features.store import FeatureStore
+from ..prediction.neighbours import Neighbour, TrainingPictures
 from ..prediction.prediction import Prediction
 from ..prediction.predictor import Predictor, share_engines
 from ..prediction.shared_engine import SharedEngine
@@ -20,7 +20,6 @@ from .batches import BatchQueue
 from .decoders.pool import DecoderPool
 from .gate.limits import BusyError, ServerLimits
 from .gate.uploads import Upload
-from .neighbours import Neighbour, TrainingPictures
 
 Answer = TypeVar("Answer")
 
@@ -175,7 +174,8 @@ class Service:
         if prediction.error:
             raise ImageError(prediction.error)
         assert model.pictures is not None
-        return model.pictures.nearest(prediction)
+        assert prediction.features is not None
+        return model.pictures.nearest(prediction.features)
 
     def explain(
         self,
@@ -231,30 +231,3 @@ class Service:
         """
         with self.admission.admit(1, self.limits.decode_seconds / self.limits.waiting):
             return self.decoders.picture(upload.content)
-
-
-def training_pictures(
-    store: FeatureStore,
-    predictors: Sequence[Predictor],
-    held_out: Callable[[str], frozenset[str]],
-) -> dict[str, TrainingPictures]:
-    """Return the pictures of a store by the names of the models that were fitted on it.
-
-    Args:
-        store: the store.
-        predictors: the models.
-        held_out: function from a run to the paths of images that it held out.
-
-    Raises:
-        ParameterError: no model was.
-        StoreError: the store is damaged.
-    """
-    fingerprint = store.fingerprint
-    heads = [predictor.model for predictor in predictors]
-    fitted = [head for head in heads if head.training_fingerprint == fingerprint]
-    if not fitted:
-        raise ParameterError(
-            f"--store {store.path}: none of the models was fitted on it; "
-            "give the store of a model, or leave the option out"
-        )
-    return {head.run_id: TrainingPictures(store, head, held_out(head.run_id)) for head in fitted}

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...data.output.csv import csv_line
 from ...data.output.files import write_whole
-from ...data.output.terminal import percent
 from ..runs.leaderboard import read_rows
 from ..runs.prediction_file import read_predictions
-from .report.tables import read_table
 
 MOST_RUNS_COMPARED = 5
 """Heads that are compared with each other, the most accurate ones, beside `majority`."""
@@ -21,14 +17,6 @@ MOST_RUNS_COMPARED = 5
 MOST_EXPLAINED = 8
 MISTAKES_FILE = "mistakes.csv"
 MISTAKE_COLUMNS = ("path", "label", "predicted", "probability")
-
-PICTURES_FILE = "pictures.csv"
-MAP_PICTURE = "map/map.png"
-MAP_CAPTION = (
-    "Images with similar features are close to each other: all as points, and some as pictures, in "
-    "the plane of the first two principal components. A class that is apart may come from another "
-    "source."
-)
 
 
 def compared_runs(folder: Path, boards: Sequence[str]) -> list[str] | None:
@@ -57,15 +45,23 @@ def mistakes_explained(folder: Path, board: str, source: Path, head: str) -> lis
         source: the folder or list of the training images, of which the test set is a part.
         head: name of the head.
     """
-    rows = [row for row in _rows_of(folder / board) if row["head"] == head]
-    if not rows or rows[0]["split"] == "external":
+    rows = [
+        row
+        for row in _rows_of(folder / board)
+        if row["head"] == head and row["split"] != "external"
+    ]
+    if not rows:
         return None
     run = folder / "runs" / rows[0]["run_id"]
     evaluation = read_predictions(run)[rows[0]["test_id"]]
     predictions = evaluation.predictions
     proba, predicted = predictions.proba[0], predictions.predicted[0]
     wrong = (predicted != predictions.y).nonzero()[0]
-    worst = sorted(wrong, key=lambda image: proba[image, predictions.y[image]])[:MOST_EXPLAINED]
+    surest: dict[int, int] = {}
+    for image in sorted(wrong, key=lambda image: proba[image, predictions.y[image]]):
+        # One of each group: copies of a picture would fill the page.
+        surest.setdefault(int(predictions.groups[image]), int(image))
+    worst = list(surest.values())[:MOST_EXPLAINED]
     if not worst:
         return None
     root = source if source.is_dir() else source.parent
@@ -78,40 +74,6 @@ def mistakes_explained(folder: Path, board: str, source: Path, head: str) -> lis
         lines.append(csv_line((path, label, answer, share)))
     write_whole(folder / MISTAKES_FILE, "".join(lines))
     return [f"runs/{run.name}", MISTAKES_FILE]
-
-
-def list_pictures(folder: Path) -> list[str]:
-    """List the pictures of earlier steps for the report, in `pictures.csv`; no more arguments.
-
-    Args:
-        folder: folder of the study.
-    """
-    lines = [csv_line(("kind", "path", "caption"))]
-    # The map comes first: there may be no room for all mistakes.
-    if (folder / MAP_PICTURE).exists():
-        lines.append(csv_line(("map", MAP_PICTURE, MAP_CAPTION)))
-    write_whole(folder / PICTURES_FILE, "".join([*lines, *_mistake_lines(folder)]))
-    return []
-
-
-def _mistake_lines(folder: Path) -> Iterator[str]:
-    """Yield a line for each explained mistake, the surest one first."""
-    explained = folder / "explain" / "explanations.json"
-    if not ((folder / MISTAKES_FILE).exists() and explained.exists()):
-        return
-    pictures: dict[str, str] = {}
-    # A damaged file has no pictures to show; explain writes it again.
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        images = json.loads(explained.read_text())["images"]
-        pictures = {image["path"]: image["picture"] for image in images if "picture" in image}
-    for line in read_table(folder / MISTAKES_FILE, MISTAKE_COLUMNS, ["probability"]):
-        if picture := pictures.get(line["path"]):
-            share = percent(float(line["probability"]))
-            caption = (
-                f"{Path(line['path']).name}: {line['label']}, called {line['predicted']} with "
-                f"{share} %; right: what speaks for that, and what against it"
-            )
-            yield csv_line(("mistake", f"explain/{picture}", caption))
 
 
 def _rows_of(board: Path) -> list[dict[str, str]]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...data.output.options import class_text, parse_classes
-from .late import compared_runs, list_pictures, mistakes_explained
+from .late import compared_runs, mistakes_explained
+from .pictures import list_pictures
 from .settings import StudySettings
 from .sources import StudyImages
 from .step import Step
@@ -58,7 +59,8 @@ def study_steps(
             settings,
         ),
     ]
-    return [*steps, _report(settings, steps, lambda: list_pictures(folder))]
+    sources = [training.path, *(test.path for test in tests)]
+    return [*steps, _report(settings, steps, lambda: list_pictures(folder, sources))]
 
 
 def _explore(training: StudyImages) -> Step:
@@ -230,8 +232,8 @@ def _explain(late: Callable[[], Sequence[str] | None], settings: StudySettings) 
     return Step(
         "explain",
         "what the worst mistakes were decided by",
-        ("explain", "--output", "explain", *weights),
-        files=(BOARD,),
+        ("explain", "--output", "explain", "--nearest", TRAINING, *weights),
+        files=(BOARD, TRAINING),
         outputs=("explain/explanations.json",),
         kind="explain",
         late=late,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from ..output.reports import ReportFolder
 from .audit import Audit
 from .findings import NO_LEAKS, headlines, remarks
 from .image_pairs import FEATURES, GROUP, LEVEL_NAMES, NEAR, ImagePair
+from .small_picture import jpeg, small_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -198,9 +198,7 @@ def _side_by_side(audit: Audit, pair: ImagePair) -> bytes:
         small = _small_image(audit, row, symmetry)
         left = column * (_PICTURE_SIDE + _PICTURE_GAP) + (_PICTURE_SIDE - small.width) // 2
         both.paste(small, (left, (_PICTURE_SIDE - small.height) // 2))
-    file = BytesIO()
-    both.save(file, "JPEG", quality=85)
-    return file.getvalue()
+    return jpeg(both)
 
 
 def _small_image(audit: Audit, row: int, symmetry: int) -> Image.Image:
@@ -213,20 +211,13 @@ def _small_image(audit: Audit, row: int, symmetry: int) -> Image.Image:
     from ..formats.image_file import open_image
 
     images, place = audit.place_of(row)
-    small = (
-        Image.fromarray(images.thumbnails[place])
-        .convert("RGB")
-        .resize((_PICTURE_SIDE, _PICTURE_SIDE))
-    )
+    thumbnail = Image.fromarray(images.thumbnails[place])
+    pixels = np.asarray(thumbnail.resize((_PICTURE_SIDE, _PICTURE_SIDE)))
     if images.root is not None:
         # A report without one picture is better than no report.
         with suppress(FreezeframeError, OSError):
             opened = open_image(images.root / images.paths[place])
             # The file may have been replaced after the audit.
             if opened.sha256 == images.sha256s[place]:
-                small = Image.fromarray(opened.pixels())
-    small.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
-    quarters, mirrored = divmod(symmetry, 2)
-    # Pillow turns counter-clockwise, too, as the symmetries do.
-    small = small.rotate(90 * quarters, expand=True)
-    return small.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else small
+                pixels = opened.pixels()
+    return small_picture(pixels, _PICTURE_SIDE, symmetry)

@@ -49,6 +49,10 @@ figure { margin: .5rem 0 1rem; break-inside: avoid; }
 figure img { max-width: 100%; height: auto; }
 figcaption { color: var(--quiet); font-size: .9em; overflow-wrap: anywhere; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, 330px); gap: .3rem 1.2rem; }
+.strip { break-inside: avoid; margin: .8rem 0; }
+.strip p { font-weight: 600; overflow-wrap: anywhere; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, 152px); gap: 0 .9rem; }
+.tiles figure { margin: .3rem 0; } .tiles img { display: block; }
 .lead { font-size: 1.3rem; line-height: 1.4; margin: .8rem 0; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr));
   gap: 0 2rem; align-items: start; }
@@ -72,11 +76,13 @@ pre { background: var(--panel); padding: .5rem .8rem; overflow-x: auto; font-siz
 code { overflow-wrap: anywhere; }
 @media (max-width: 500px) { body { padding: .5rem .8rem 2rem; }
   .card dl { grid-template-columns: 1fr; gap: 0; } .card dd { margin-bottom: .4rem; }
-  .lead { font-size: 1.15rem; } }
+  .lead { font-size: 1.15rem; }
+  .tiles { grid-template-columns: repeat(auto-fill, 104px); } }
 @media print { body { max-width: none; padding: 0; font-size: 11px; }
   th, td { padding-right: .4rem; }
   th:not(.number), td:not(.number) { min-width: 5em; }
   h2, h3, thead { break-after: avoid; } tr, .card { break-inside: avoid; }
+  details::details-content { content-visibility: visible; }
   .wide { overflow: visible; } nav { display: none; } pre { white-space: pre-wrap; } }
 """
 
@@ -272,6 +278,12 @@ def figure(content: bytes, alt: str, caption: str = "") -> str:
     kind = "jpeg" if content.startswith(b"\xff\xd8") else "png"
     source = f"data:image/{kind};base64,{b64encode(content).decode()}"
     return f'<figure><img alt="{escape(alt)}" src="{source}">{below}</figure>'
+
+
+def tiles(title: str, figures: Iterable[str]) -> str:
+    """Return very small figures beside each other, with a title above that they share."""
+    shown = f'<div class="tiles">{"".join(figures)}</div>'
+    return f'<div class="strip"><p>{escape(title)}</p>{shown}</div>'
 
 
 def gallery(figures: Iterable[str]) -> str:

@@ -28,6 +28,7 @@ from freezeframe.classify.heads.networks.finetuned import FineTunedAll, FineTune
 from freezeframe.classify.heads.networks.network import Network
 from freezeframe.classify.heads.table import make_head
 from freezeframe.classify.runs.model_file import FittedHead, load_model, save_model
+from freezeframe.classify.runs.prediction_file import read_predictions
 from freezeframe.classify.task.control import shuffled_labels
 from freezeframe.classify.task.task import make_task
 from freezeframe.classify.trust.explanation.background import Background
@@ -45,6 +46,7 @@ from freezeframe.extract.engines.keras import KerasEngine, import_keras
 from freezeframe.extract.extraction import extract_features
 from freezeframe.extract.settings import Settings
 from freezeframe.features.rows.pooling import pool
+from freezeframe.features.store import FeatureStore
 
 from .small_networks import new, pictures
 
@@ -460,11 +462,13 @@ def test_the_command_writes_pictures_arrays_and_numbers(
     assert result.exit_code == 1
     assert "error: 1 of 3 images could not be read" in result.stderr
     assert "pixels: A cell sees up to 1 x 1 of the 8 x 8 pixels" in result.stderr
-    names = ["00-2.png", "00.png", "explanations.json", "explanations.npz"]
+    pictures = ["00-2-map.png", "00-2.png", "00-map.png", "00.png"]
+    names = [*pictures, "explanations.json", "explanations.npz"]
     assert sorted(path.name for path in out.iterdir()) == names
-    for name in names[:2]:
+    for name in pictures:
         with Image.open(out / name) as picture:
-            assert picture.width > 800
+            # The map without words is of the size of the image.
+            assert picture.size == (20, 16) if "map" in name else picture.width > 800
     numbers = json.loads((out / "explanations.json").read_text())
     left, unread, right = numbers["images"]
     assert unread == {"path": str(broken), "error": unread["error"]}
@@ -481,6 +485,57 @@ def test_the_command_writes_pictures_arrays_and_numbers(
         assert total == pytest.approx(image["logit"], abs=1e-5)
         assert image["completeness_error"] < 1e-5
         assert f"{image['logit']:.3f}" in result.stdout
+
+
+def test_the_nearest_training_pictures_are_named(
+    models: dict[str, Path], scans: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    store = scans.parent / "a.h5"
+    run = models["logreg"].parent
+    (evaluation,) = read_predictions(run).values()
+    place = evaluation.predictions.y.tolist().index(1)
+    image = scans / evaluation.paths[place]
+    result = explain(run, image, "--nearest", store, "--output", out)
+    assert result.exit_code == 0, result.output
+    (record,) = numbers_of(out)["images"]
+    assert record["map"] == f"{image.stem}-map.png"
+    # By the definition: the cosine of the angle between the features.
+    opened = FeatureStore(store)
+    pixels = np.asarray(opened.memmap("pixels"))
+    rows = pixels.reshape(len(pixels), -1).astype(float)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    paths = opened.paths.tolist()
+    cosines = rows @ rows[paths.index(evaluation.paths[place])]
+    # An image that was held out was not trained on.
+    trained = [number for number, path in enumerate(paths) if path not in evaluation.paths]
+    nearest = sorted(trained, key=lambda number: -cosines[number])[:3]
+    assert [near["path"] for near in record["nearest"]] == [paths[number] for number in nearest]
+    assert {near["label"] for near in record["nearest"]} == {"right"}
+    similarities = [near["similarity"] for near in record["nearest"]]
+    np.testing.assert_allclose(similarities, cosines[nearest], atol=1e-6)
+
+    other = tmp_path / "other.h5"
+    chosen = Settings(layers=("pixels",), backbone="pixels-16")
+    extract_features(read_manifest(scans), other, chosen)
+    result = explain(run, image, "--nearest", other, "--output", out)
+    assert result.exit_code == 2
+    assert result.stderr.endswith(
+        f"{other}: no model was fitted on this store; give the store of a model, or leave the "
+        "option out\n"
+    )
+
+
+def test_the_map_of_one_image_does_not_replace_another_image(
+    models: dict[str, Path], scans: Path, tmp_path: Path
+) -> None:
+    for name in ("a-map.png", "a.png"):
+        (tmp_path / name).write_bytes((scans / "left" / "00.png").read_bytes())
+    out = tmp_path / "out"
+    explain(models["logreg"], tmp_path / "a-map.png", tmp_path / "a.png", "--output", out)
+    first, second = numbers_of(out)["images"]
+    names = [record[key] for record in (first, second) for key in ("picture", "map")]
+    assert len({*names}) == len([*out.glob("*.png")]) == 4
 
 
 def test_the_command_replaces_its_own_files_only(
@@ -569,14 +624,15 @@ def test_a_report_keeps_no_pictures(
 ) -> None:
     """Those of 5,000 images would take 4 GB."""
     monkeypatch.setattr(Explanation, "overlay", lambda _: b"")
+    monkeypatch.setattr(Explanation, "map_picture", lambda _: b"")
     report = ExplanationReport(tmp_path / "out")
     with Predictor(models["logreg"]) as predictor:
         (explanation,) = predictor.explain([scans / "left" / "00.png"])
-    picture = weakref.ref(explanation.picture)
+    arrays = [weakref.ref(explanation.picture), weakref.ref(explanation.features)]
     report.add(explanation)
-    assert picture() is not None
+    assert all(array() is not None for array in arrays)
     del explanation
-    assert picture() is None
+    assert all(array() is None for array in arrays)
 
 
 def test_hostile_names_reach_neither_the_terminal_nor_other_folders(
@@ -588,7 +644,8 @@ def test_hostile_names_reach_neither_the_terminal_nor_other_folders(
     assert result.exit_code == 0
     assert "\x1b" not in result.output
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["a_31m_x_1.png", "explanations.json", "explanations.npz"]
+    assert names[:2] == ["a_31m_x_1-map.png", "a_31m_x_1.png"]
+    assert names[2:] == ["explanations.json", "explanations.npz"]
     numbers = json.loads((tmp_path / "out" / "explanations.json").read_text())
     assert numbers["images"][0]["path"] == str(odd)
     assert numbers["method"] == "occlusion"
@@ -706,6 +763,7 @@ def test_the_check_takes_the_chosen_slices_of_volumes(
         (["--check", "{store}", "--slices", "content"], "--slices: has no effect on stores"),
         ([], "no image is named; name images"),
         (["a.png", "--check", "."], "images: no effect with --check"),
+        (["--check", ".", "--nearest", "a.h5"], "--nearest: no effect with --check"),
         (["--check", ".", "--output", "out"], "--output: no effect with --check"),
     ],
 )

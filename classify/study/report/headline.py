@@ -13,7 +13,7 @@ from ...scores.grades import grade_rank
 from .choice import BASELINE, Choice, is_candidate
 from .findings.outcome import Evidence, head_name, row_source
 from .numbers import share_text
-from .study import Row, Study
+from .study import GROUPS, Row, Study
 
 _PATIENTS = {
     0: "no patient was trained on and tested",
@@ -40,9 +40,9 @@ def make_headline(study: Study, choice: Choice) -> Headline:
     """Write the first sentence about the chosen row."""
     row = choice.row
     clauses = [_score(row), *_by_patient(row), *_claimed(study, row), *_stress(study, row)]
-    beside = list(_baseline(study, row))
+    # The least that a score must beat is part of the finding, and so is a test set that is known.
+    beside = [*_known_tests(study), *_baseline(study, row)]
     sentence = "; ".join(clause.text for clause in clauses) + "."
-    # The least that a score must beat is part of the finding.
     sentence += "".join(f" {clause.text}." for clause in beside)
     return Headline(sentence, [*clauses, *beside])
 
@@ -97,18 +97,37 @@ def _claimed(study: Study, row: Row) -> Iterator[Evidence]:
         and rival["test_id"] != row["test_id"]
         and all(rival[name] == row[name] for name in names)
     ]
-    # A split of the same images comes first, then the largest test set.
-    leaking.sort(
-        key=lambda rival: (rival["data_set"] != row["data_set"], -int(rival["n_test"] or 0))
-    )
+    # A random split comes first, as articles use it; then the largest test set.
+    leaking.sort(key=lambda rival: (not _is_random(rival), -int(rival["n_test"] or 0)))
     for rival in leaking[:1]:
         count = leak_count_text(*leak_count(rival))
-        which = "a random split" if "random" in rival["split"].lower() else "another test set"
+        which = "a random split" if _is_random(rival) else f"the test set {rival['test_set']}"
         text = (
-            f"{which}, in which {count} of {rival['n_test']} pictures have a relative in "
-            f"training, would have claimed {share_text(rival, 'accuracy')}"
+            f"{which} would have claimed {share_text(rival, 'accuracy')} ({count} of its "
+            f"{rival['n_test']} pictures have a relative in training)"
         )
         yield Evidence(text, row_source(rival))
+
+
+def _is_random(row: Row) -> bool:
+    return row["split"].startswith("random")
+
+
+def _known_tests(study: Study) -> Iterator[Evidence]:
+    """Write how many pictures of each further image set the first one has, too."""
+    sets: dict[str, list[str]] = {}
+    for line in study.groups or []:
+        sets.setdefault(line["set"], []).append(line["picture"])
+    first, *further = sets or [""]
+    for name in further:
+        trained = set(sets[first])
+        n = sum(picture in trained for picture in sets[name])
+        if n:
+            text = (
+                f"{n} of the {len(sets[name])} pictures of {name} {'is' if n == 1 else 'are'} in "
+                f"{first}, too: a test on {name} is no test on new pictures"
+            )
+            yield Evidence(text, f"{GROUPS}: pictures in both sets")
 
 
 def _stress(study: Study, row: Row) -> Iterator[Evidence]:

@@ -10,7 +10,7 @@ from .findings.outcome import Finding
 from .headline import Headline
 from .sections.leaderboard import leaderboard_section
 from .sections.performance import performance_section
-from .sections.pictures import images_section
+from .sections.pictures import images_section, mistakes_section
 from .sections.records import cost_section, provenance_section
 from .sections.robustness import robustness_section
 from .sections.summary import findings_section, first_section
@@ -20,6 +20,7 @@ _CONTENTS = (
     ("findings", "Can I believe it?"),
     ("heads", "All heads"),
     ("detail", "The head in detail"),
+    ("mistakes", "Mistakes"),
     ("robust", "How robust is it?"),
     ("images", "The images"),
     ("cost", "Cost"),
@@ -47,6 +48,7 @@ def report_page(
         *findings_section(results),
         *leaderboard_section(study, choice),
         *performance_section(study, choice),
+        *mistakes_section(study),
         *robustness_section(study, choice),
         *images_section(study, choice),
         *cost_section(study, choice),

@@ -28,6 +28,7 @@ PAIRS = "audit/audit.csv"
 GROUPS = "audit/groups.csv"
 COMPARISONS = "compare.csv"
 STEPS_NAME = "steps.csv"
+PICTURES_NAME = "pictures.csv"
 SETTINGS = "run.toml"
 
 COMPARED_NUMBERS = ("difference", "low", "high", "p_holm", "margin", "low_90", "high_90")
@@ -37,6 +38,7 @@ COMPARED_COLUMNS = (
 )
 """Columns of compare.csv that a report reads; files of earlier versions lack some of them."""
 
+PICTURE_COLUMNS = ("kind", "title", "path", "caption")
 STEP_COLUMNS = ("step", "command", "started", "seconds", "status")
 
 _MOST_SETTINGS = 20_000
@@ -99,6 +101,11 @@ class Study:
     def steps(self) -> list[Line] | None:
         """The steps that filled the folder; None where no `run` did."""
         return self._table(STEPS_NAME, STEP_COLUMNS, ("seconds",))
+
+    @cached_property
+    def pictures(self) -> list[Line] | None:
+        """The small pictures that `run` made; None where no `run` did."""
+        return self._table(PICTURES_NAME, PICTURE_COLUMNS)
 
     @cached_property
     def settings(self) -> str:

@@ -23,6 +23,9 @@ FOR_CLASS = (253, 150, 40)
 AGAINST_CLASS = (150, 120, 235)
 """Red, green, blue of cells that speak against it: a purple that is visible on black."""
 
+MAP_SIDE = 320
+"""Most pixels of the longer side of a map over the image without words."""
+
 MOST_OPAQUE = 0.75
 """Opacity of a cell over the image whose contribution reaches the scale."""
 
@@ -125,6 +128,24 @@ def _draw_alone(
         fontsize=8,
         color=_MAP_TEXT_COLOUR,
     )
+
+
+def map_picture(cell_map: CellMap, picture: NDArray[np.uint8]) -> bytes:
+    """Return a PNG file of the map over the image, without words, `MAP_SIDE` pixels at most.
+
+    Args:
+        cell_map: the map.
+        picture: uint8 RGB of the image.
+    """
+    from PIL import Image
+
+    image = Image.fromarray(picture).convert("RGBA")
+    cells = Image.fromarray(cell_map.pixels()).resize(image.size, Image.Resampling.NEAREST)
+    both = Image.alpha_composite(image, cells).convert("RGB")
+    both.thumbnail((MAP_SIDE, MAP_SIDE))
+    file = BytesIO()
+    both.save(file, "PNG")
+    return file.getvalue()
 
 
 def short_name(name: str) -> str:

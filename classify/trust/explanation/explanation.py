@@ -14,7 +14,7 @@ from ..guards.doubts import doubts, doubts_record
 from ..guards.familiarity import Familiarity
 from ..guards.training_lookup import TrainingCopy
 from .contributions import OCCLUSION
-from .drawing import CellMap, overlay, short_name
+from .drawing import CellMap, map_picture, overlay, short_name
 
 ROUNDING = 5e-4
 """Error of a sum from which it would show in a text of three decimals."""
@@ -46,6 +46,8 @@ class Explanation:
         receptive_field: the part of the backbone's input that each cell depends on.
         size: height and width of the image in its own pixels.
         picture: uint8 RGB of the image, made smaller if it is large; None if it was not read.
+        features: float32 of shape (n_features,), pooled, as the head takes them; None if the image
+            was not read, or if they were not kept.
         error: why the image could not be read; "" if it could.
         familiarity: how like the training images the image is; None if that is not known.
         training_copy: the training image that the image is a copy of, if there is one; None if it
@@ -65,6 +67,7 @@ class Explanation:
     receptive_field: ReceptiveField | None = None
     size: tuple[int, int] = (0, 0)
     picture: NDArray[np.uint8] | None = field(default=None, repr=False)
+    features: NDArray[np.float32] | None = field(default=None, repr=False)
     error: str = ""
     familiarity: Familiarity | None = None
     training_copy: TrainingCopy | None = None
@@ -116,12 +119,10 @@ class Explanation:
             ValueError: the image could not be read, or its picture was not kept.
         """
         cell_map = self._cell_map()
-        if self.picture is None:
-            raise ValueError(f"{self.path}: the picture was not kept")
         name = short_name(self.class_name)
         return overlay(
             cell_map,
-            self.picture,
+            self._kept_picture(),
             self.size,
             title=f"{name}: {self.probability:.1%}, logit {self.logit:.2f}",
             class_name=name,
@@ -134,6 +135,19 @@ class Explanation:
                 ]
             ),
         )
+
+    def map_picture(self) -> bytes:
+        """Return a PNG file of the map over the image, without words, `MAP_SIDE` pixels at most.
+
+        Raises:
+            ValueError: the image could not be read, or its picture was not kept.
+        """
+        return map_picture(self._cell_map(), self._kept_picture())
+
+    def _kept_picture(self) -> NDArray[np.uint8]:
+        if self.picture is None:
+            raise ValueError(f"{self.path}: the picture was not kept")
+        return self.picture
 
     def _cell_map(self) -> CellMap:
         if self.contributions is None or self.receptive_field is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path, PurePath
@@ -35,6 +35,7 @@ class ExplanationReport:
     def __init__(self, folder: Path) -> None:
         self._folder = ReportFolder(folder, "explain", {})
         self._pictures: set[str] = set()
+        self._records: list[dict[str, Any]] = []
         self.rows: list[tuple[Explanation, str]] = []
 
     def check(self, sources: Sequence[Path]) -> None:
@@ -45,8 +46,12 @@ class ExplanationReport:
         """
         self._folder.check([ARRAYS_FILE, NUMBERS_FILE], sources)
 
-    def add(self, explanation: Explanation) -> None:
-        """Write the picture of an image; nothing is written for an image that was not read.
+    def add(self, explanation: Explanation, more: Mapping[str, Any] | None = None) -> None:
+        """Write the pictures of an image; nothing is written for an image that was not read.
+
+        Args:
+            explanation: the explanation.
+            more: further entries about the image for the file of numbers.
 
         Raises:
             ParameterError, FreezeframeError: see `ReportFolder.write`.
@@ -55,8 +60,11 @@ class ExplanationReport:
         if not explanation.error:
             name = self._new_name(explanation.path)
             self._folder.write(name, explanation.overlay())
+            self._folder.write(map_name(name), explanation.map_picture())
         # The picture is written: without it thousands of explanations fit into memory.
-        self.rows.append((replace(explanation, picture=None), name))
+        explanation = replace(explanation, picture=None, features=None)
+        self.rows.append((explanation, name))
+        self._records.append(_record(explanation, name) | dict(more or {}))
 
     def _new_name(self, path: str) -> str:
         """Return a file name for an image, unlike those of all images before."""
@@ -64,10 +72,11 @@ class ExplanationReport:
         stem = re.sub(r"[^\w\-]+", "_", PurePath(path).stem)[:_MOST_OF_A_STEM].strip("_") or "image"
         name = f"{stem}.png"
         number = 1
-        while name.casefold() in self._pictures:
+        # An image may be named as the map of another one is.
+        while self._pictures & {name.casefold(), map_name(name).casefold()}:
             number += 1
             name = f"{stem}-{number}.png"
-        self._pictures.add(name.casefold())
+        self._pictures |= {name.casefold(), map_name(name).casefold()}
         return name
 
     def finish(self, about: dict[str, Any]) -> None:
@@ -79,9 +88,8 @@ class ExplanationReport:
         Raises:
             ParameterError, FreezeframeError: see `ReportFolder.write`.
         """
-        images = [_record(explanation, name) for explanation, name in self.rows]
         # The name of the command comes first: by it the next report recognises the file.
-        text = json_text({"written_by": self._folder.name, **about, "images": images})
+        text = json_text({"written_by": self._folder.name, **about, "images": self._records})
         self._folder.write(NUMBERS_FILE, text + "\n")
         self._folder.write(ARRAYS_FILE, self._arrays())
 
@@ -104,6 +112,16 @@ class ExplanationReport:
         return file.getvalue()
 
 
+def map_name(picture: str) -> str:
+    """Return the file name of the map without words beside a picture.
+
+    Examples:
+        >>> map_name("scan.png")
+        'scan-map.png'
+    """
+    return f"{picture.removesuffix('.png')}-map.png"
+
+
 def _record(explanation: Explanation, picture: str) -> dict[str, Any]:
     """Return the numbers of one image as JSON has them."""
     if explanation.contributions is None:
@@ -111,6 +129,7 @@ def _record(explanation: Explanation, picture: str) -> dict[str, Any]:
     return {
         "path": explanation.path,
         "picture": picture,
+        "map": map_name(picture),
         "label": explanation.label,
         "class": explanation.class_name,
         "probability": explanation.probability,

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 pytest.importorskip("flask", reason="the extra serve is not installed")
 
+from freezeframe.classify.prediction.neighbours import TrainingPictures
 from freezeframe.classify.serve.boards import Leaderboard
 from freezeframe.classify.serve.gate.uploads import Upload
-from freezeframe.classify.serve.neighbours import TrainingPictures
 
 PNG = {"content_type": "image/png"}
 
@@ -240,7 +240,7 @@ def test_held_out_images_are_no_training_pictures(
     with Predictor(run) as predictor:
         for path in sorted(evaluation.paths)[:3]:
             (prediction,) = predictor.predict([place.folder / "scans" / path])
-            nearest = pictures.nearest(prediction)
+            nearest = pictures.nearest(prediction.features)
             assert path not in [near.path for group in nearest.values() for near in group]
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from freezeframe.classify.scores.evaluation import Evaluation
+from freezeframe.classify.scores.predictions import Predictions
+from freezeframe.classify.study.report.calibration import class_rows
 from freezeframe.classify.study.report.formulas import (
     calibration_line,
     net_benefit,
@@ -89,3 +92,26 @@ def test_predictive_values_are_shares_of_counted_images() -> None:
     assert (ppv[1], npv[1]) == (0, 1)
     # Without false alarms nobody healthy is called ill.
     assert np.isnan(predictive_values(0.9, 1.0, np.array([0.0]))[0][0])
+
+
+def test_each_class_has_its_own_probabilities_in_each_repeat() -> None:
+    y = np.array([0, 1, 2, 0])
+    groups = np.array([5, 6, 7, 5])
+    # The share of the right class, in the first and in the second repeat.
+    proba = np.stack([np.where(np.eye(3)[y] == 1, p, (1 - p) / 2) for p in (0.5, 0.7)])
+    evaluation = Evaluation(
+        "t",
+        "set",
+        "2-fold",
+        ("a", "b", "c"),
+        list("wxyz"),
+        [""] * 4,
+        Predictions.of(y, proba, groups=groups),
+        np.array([""] * 4),
+    )
+    for number, rows in enumerate(class_rows(evaluation)):
+        assert rows.name == "abc"[number]
+        assert rows.outcomes.tolist() == [*(y == number), *(y == number)]
+        assert rows.groups.tolist() == [*groups, *groups]
+        assert rows.probabilities[rows.outcomes].min() == 0.5
+        assert rows.probabilities[~rows.outcomes].max() == 0.25

@@ -19,12 +19,10 @@ from freezeframe.classify.runs.leaderboard import append_rows
 from freezeframe.classify.runs.stress_file import STRESS_COLUMNS
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.study.report.choice import choose_row
-from freezeframe.classify.study.report.headline import make_headline
 from freezeframe.classify.study.report.sections.equivalence import equivalence_section
 from freezeframe.classify.study.report.sections.performance import performance_section
 from freezeframe.classify.study.report.sections.robustness import robustness_section
-from freezeframe.classify.study.report.study import Study
-from freezeframe.errors import ParameterError
+from freezeframe.classify.study.report.study import PICTURE_COLUMNS, Study
 
 from .studies import SHUFFLED, SURE, MadeStudy, N, predictions
 
@@ -54,12 +52,6 @@ def page_of(folder: Path) -> str:
     return (folder / "report.html").read_text()
 
 
-def sentence(study: MadeStudy) -> str:
-    """Return the first sentence of a report."""
-    read = Study.read(study.folder)
-    return make_headline(read, choose_row(read)).sentence
-
-
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a clean study with pictures."""
@@ -71,13 +63,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     (folder / "link.png").symlink_to(study.folder.parent / "outside.png")
     (folder / "text.png").write_text("no picture")
     lines = [
-        ["mistake", "explain/worst.png", "called none, is <lesion>"],
-        ["mistake", "explain/link.png", ""],
-        ["mistake", "../outside.png", ""],
-        ["mistake", "explain/text.png", ""],
-        ["mistake", "explain/missing.png", ""],
+        ["pair", "1. Two labels", "explain/worst.png", "none"],
+        ["pair", "1. Two labels", "explain/worst.png", "lesion"],
+        ["mistake", "1. a.png, is <lesion>", "explain/worst.png", "the image"],
+        ["mistake", "1. a.png, is <lesion>", "explain/link.png", ""],
+        ["mistake", "1. a.png, is <lesion>", "../outside.png", ""],
+        ["mistake", "2. b.png", "explain/text.png", ""],
+        ["mistake", "2. b.png", "explain/missing.png", ""],
     ]
-    study.write("pictures.csv", ["kind", "path", "caption"], lines)
+    study.write("pictures.csv", PICTURE_COLUMNS, lines)
     return page_of(study.folder)
 
 
@@ -113,65 +107,6 @@ def test_the_drawings_follow_the_colours_of_the_page(page: str) -> None:
         }
     labels = re.findall(r'role="img" aria-label="([^"]+)"', page)
     assert len(labels) == len(set(labels)) == len(drawings)
-
-
-def test_the_first_sentence_has_numbers_of_rows(study: MadeStudy) -> None:
-    study.add("logreg", accuracy=0.921, accuracy_low=0.861, accuracy_high=0.958)
-    relatives = ["bytes" if place < 70 else "" for place in range(N)]
-    study.add("logreg", accuracy=0.985, split="random 20%", relatives=relatives, test_id="random")
-    study.write(
-        f"runs/2026-{study.n_runs - 1}-logreg/stress.csv",
-        STRESS_COLUMNS,
-        [
-            ["logreg", "5", "0", "300", "1", "0.92", "0.86", "0.95", "0.9", "0.8", "0.95", ""],
-            ["logreg", "5", "1", "20", "9", "0.81", "0.72", "0.93", "0.9", "0.8", "0.95", ""],
-        ],
-    )
-    text = sentence(study)
-    assert text.startswith(
-        "92 % [86, 96] right on pictures not trained on; patients unknown; a random split, in "
-        "which 70 of 300 pictures have a relative in training, would have claimed 98.5 % "
-    )
-    assert "; with look-alikes kept on one side 81 % [72, 93]. Always naming" in text
-
-
-def test_a_score_without_clean_images_is_no_finding(tmp_path: Path) -> None:
-    study = MadeStudy(tmp_path)
-    study.add("logreg", relatives=["bytes"] * N)
-    assert sentence(study).startswith(
-        "nothing is known about pictures not trained on: 300 of 300 test pictures have a relative"
-    )
-
-
-def test_the_row_is_not_chosen_by_its_score(tmp_path: Path) -> None:
-    study = MadeStudy(tmp_path)
-    study.add("logreg", accuracy=0.7, layer="block10_pool")
-    study.add("logreg", accuracy=0.9, layer="block9_pool")
-    study.add("knn", accuracy=0.95)
-    read = Study.read(tmp_path)
-    choice = choose_row(read)
-    assert choice.row["layer"] == "block10_pool"
-    assert "logreg is the default head and block10_pool the deepest layer" in choice.reason
-    assert choose_row(read, "2026-3").row["head"] == "knn"
-    for run, problem in (("2026", "begins 3 run ids"), ("none", "is no run of the leaderboard")):
-        with pytest.raises(ParameterError, match=problem):
-            choose_row(read, run)
-
-
-def test_a_row_that_was_chosen_by_its_score_is_called_so(tmp_path: Path) -> None:
-    study = MadeStudy(tmp_path)
-    study.add("knn", accuracy=0.95)
-    study.add("ridge", accuracy=0.9)
-    choice = choose_row(Study.read(tmp_path))
-    assert choice.row["head"] == "knn"
-    assert "best accuracy of 2 rows, so the images that test it also chose it" in choice.reason
-
-
-def test_a_better_grade_counts_more_than_a_larger_test_set(tmp_path: Path) -> None:
-    study = MadeStudy(tmp_path)
-    study.add("logreg", run_id="one", test_id="a", n_test=100, grade="patients parted")
-    study.add("logreg", run_id="two", test_id="b", n_test=900)
-    assert "; no patient was trained on and tested." in sentence(study)
 
 
 @pytest.mark.usefixtures("no_page")
@@ -232,8 +167,14 @@ def test_names_of_strangers_are_text(tmp_path: Path) -> None:
 
 
 def test_pictures_are_shown_by_their_kind_and_only_from_their_folder(page: str) -> None:
-    assert page.count("data:image/png;base64,") == 1
-    assert "called none, is &lt;lesion&gt;" in page
+    assert page.count("data:image/png;base64,") == 3
+    # Pictures of one title are beside each other, and each says what it shows.
+    strips = re.findall(r'<div class="strip"><p>(.*?)</p>(.*?)</div></div>', page, flags=re.DOTALL)
+    assert [(title, content.count("<img")) for title, content in strips] == [
+        ("1. a.png, is &lt;lesion&gt;", 1),
+        ("1. Two labels", 2),
+    ]
+    assert 'alt="1. a.png, is &lt;lesion&gt;: the image"' in page
     assert "4 pictures cannot be shown here; pictures.csv names all" in page
 
 

@@ -14,14 +14,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.ticker import NullLocator
 
+MOST_LABELLED_BARS = 12
+
 
 def disagreement(shares: Sequence[float], caption: str) -> Chart:
     """Draw the share of test images that 0, 1, 2, ... heads get wrong."""
 
     def paint(axes: Axes) -> None:
         bars = axes.bar(range(len(shares)), [100 * share for share in shares], color=CURVES[0])
-        axes.bar_label(bars, [f"{100 * share:.1f}" for share in shares], fontsize=8.5)
-        axes.set_xticks(range(len(shares)))
+        # The texts of many bars would overlap.
+        if len(shares) <= MOST_LABELLED_BARS:
+            axes.bar_label(bars, [f"{100 * share:.1f}" for share in shares], fontsize=8.5)
+        step = 1 + len(shares) // (MOST_LABELLED_BARS + 1)
+        axes.set_xticks(range(0, len(shares), step))
         axes.set(xlabel="number of heads that are wrong", ylabel="test images, %")
         axes.grid(axis="x", visible=False)
         axes.margins(y=0.12)

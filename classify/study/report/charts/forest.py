@@ -28,18 +28,26 @@ _MARKS = (
 )
 
 
-def forest(rows: Sequence[Row], choice: Choice, title: str) -> Chart:
-    """Draw the rows of one test set, in their order from above.
+def forest(
+    rows: Sequence[Row], choice: Choice, title: str, names: Sequence[str] | None = None
+) -> Chart:
+    """Draw rows in their order from above.
 
     Args:
-        rows: of one test set, the best first.
+        rows: of the leaderboard.
         choice: its row is drawn in bold.
-        title: name of the test set.
+        title: title of the drawing.
+        names: name of each row; None takes its head.
     """
-    shown = [row for row in rows if not math.isnan(number(row["accuracy"]))][:MOST_ROWS]
     # A name is shorter without the layer that all rows have.
-    n_layers = len({row["layer"] for row in shown if row["head"] not in IMAGE_CONTROLS})
-    names = [label(row["head"] if n_layers < 2 else head_name(row)) for row in shown]
+    n_layers = len({row["layer"] for row in rows if row["head"] not in IMAGE_CONTROLS})
+    heads = [row["head"] if n_layers < 2 else head_name(row) for row in rows]
+    named = [
+        (row, label(name))
+        for row, name in zip(rows, names or heads, strict=True)
+        if not math.isnan(number(row["accuracy"]))
+    ]
+    shown = [row for row, _ in named][:MOST_ROWS]
     caption = (
         "Accuracy in per cent with its 95 % interval; the row of the first sentence is bold. The "
         f"dotted line is the commonest class ({BASELINE}). The table has the numbers."
@@ -54,7 +62,7 @@ def forest(rows: Sequence[Row], choice: Choice, title: str) -> Chart:
         ends = [100 * number(row["accuracy_low"] or row["accuracy"]) for row in shown]
         # The best possible accuracy is always in view.
         axes.set_xlim(min(ends, default=0) - 4, 102)
-        axes.set_yticks(range(len(shown)), names)
+        axes.set_yticks(range(len(shown)), [name for _, name in named][:MOST_ROWS])
         for text, row in zip(axes.get_yticklabels(), shown, strict=True):
             text.set_fontweight("bold" if row is choice.row else "normal")
         axes.tick_params(left=False)
@@ -63,7 +71,7 @@ def forest(rows: Sequence[Row], choice: Choice, title: str) -> Chart:
         axes.legend(*_legend(axes), loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2)
 
     height = 1.2 + 0.27 * max(2, len(shown))
-    return draw(f"Accuracy on {title}", caption, paint, height=height)
+    return draw(title, caption, paint, height=height)
 
 
 def _paint_row(axes: Axes, place: int, row: Row) -> None:

@@ -120,7 +120,9 @@ def two_labels(study: Study, choice: Choice) -> RuleOutcome:
 
 def shortcut(study: Study, choice: Choice) -> RuleOutcome:
     """Look for traits of files that give a class away: size, format, mode or border."""
-    controls = [row for row in study.rows if row["head"] in IMAGE_CONTROLS and not is_control(row)]
+    rows = [row for row in study.rows if row["head"] in IMAGE_CONTROLS and not is_control(row)]
+    # They see no features: with each layer they are the same again.
+    controls = {(row["head"], row["test_id"], row["split"]): row for row in rows}.values()
     evidence = [
         Evidence(
             f"{row['head']}, which sees no content, has a balanced accuracy of "

@@ -47,7 +47,9 @@ def performance_section(study: Study, choice: Choice) -> list[str]:
     lines = class_lines(evaluation)
     if shown:
         parts.append(show([*_ranking(row, shown), _reliability(shown, lines)]))
-    parts += [_calibration_table(lines), *_use(row, shown, evaluation), *_confusion(evaluation)]
+    # One line is a sentence of the caption.
+    parts += [_calibration_table(lines)] if len(lines) > 1 else []
+    parts += [*_use(row, shown, evaluation), *_confusion(evaluation)]
     return parts
 
 
@@ -75,16 +77,27 @@ def _reliability(classes: list[ClassRows], lines: dict[str, CalibrationLine | No
         lines,
         "Of the images with a probability of 0.8, is the share 0.8? On the dotted line "
         "it is. Below the line, probabilities are too high. A slope below 1: they are too extreme. "
-        "Bins without images have no mark.",
+        f"Bins without images have no mark.{_calibration_sentence(lines)}",
     )
 
 
+def _calibration_sentence(lines: dict[str, CalibrationLine | None]) -> str:
+    """Return the numbers of one line as a sentence; "" for several, which have a table."""
+    if len(lines) > 1:
+        return ""
+    (line,) = lines.values()
+    cells = _calibration_cells(line)
+    return f" Calibration intercept {cells[0]} (right: 0), slope {cells[1]} (right: 1)."
+
+
+def _calibration_cells(line: CalibrationLine | None) -> tuple[str, ...]:
+    ends = [line.intercept, line.slope] if line else []
+    cells = tuple(f"{value:.2f} [{low:.2f}, {high:.2f}]" for value, low, high in ends)
+    return cells or ("not defined", "not defined")
+
+
 def _calibration_table(lines: dict[str, CalibrationLine | None]) -> str:
-    rows = []
-    for name, line in lines.items():
-        ends = [line.intercept, line.slope] if line else []
-        cells = [f"{value:.2f} [{low:.2f}, {high:.2f}]" for value, low, high in ends]
-        rows.append((name, *(cells or ("not defined", "not defined"))))
+    rows = [(name, *_calibration_cells(line)) for name, line in lines.items()]
     headings = ("class", "calibration intercept (right: 0)", "calibration slope (right: 1)")
     return pages.table(headings, rows, numbers=(1, 2))
 

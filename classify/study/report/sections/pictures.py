@@ -9,23 +9,15 @@ from pathlib import Path
 from .....data.formats.regular_file import read_regular
 from .....data.output import html as pages
 from .....data.output.terminal import counted
-from .....errors import FreezeframeError, ImageError
+from .....errors import ImageError
 from ..charts.counts import flow
 from ..choice import Choice
 from ..study import Study
-from ..tables import Line, read_table
+from ..tables import Line
 from .parts import draw_html, not_run
-
-PICTURE_COLUMNS = ("kind", "path", "caption")
-"""Columns of pictures.csv that every version of it has."""
 
 MOST_PICTURE_BYTES = 3_300_000
 """Most bytes of pictures on the page. As text they take a third more, and a page at most 5 MB."""
-
-_TITLES = {
-    "mistake": "The surest mistakes",
-    "map": "A map of the images",
-}
 
 _SIGNATURES = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n")
 
@@ -38,7 +30,45 @@ def images_section(study: Study, choice: Choice) -> list[str]:
     else:
         beside.append(_classes(study.images))
     heading = pages.heading("The images", anchor="images")
-    return [heading, pages.columns(beside), *_pictures(study)]
+    parts = [heading, pages.columns(beside)]
+    pictures = pictures_of(study)
+    if pictures is None:
+        return [*parts, not_run("freezeframe run FOLDER (copies side by side, and a map)")]
+    if "pair" in pictures:
+        parts += [
+            pages.heading("Copies side by side", level=3, anchor="copies"),
+            pages.paragraph(
+                "Pairs of images that show the same picture, the most serious first; "
+                "audit/index.html shows more, audit/audit.csv lists all."
+            ),
+            pages.gallery(pictures["pair"]),
+        ]
+    if "map" in pictures:
+        parts += [pages.heading("A map of the images", level=3, anchor="map"), *pictures["map"]]
+    return parts
+
+
+def mistakes_section(study: Study) -> list[str]:
+    """Return the surest mistakes: each image with its map and its nearest training pictures."""
+    heading = pages.heading("The surest mistakes", anchor="mistakes")
+    pictures = pictures_of(study)
+    if pictures is None or "mistake" not in pictures:
+        return [heading, not_run("freezeframe run FOLDER (pictures of the mistakes)")]
+    return [
+        heading,
+        pages.paragraph(
+            "Test images that the head is wrong about, the surest first. Beside each one: the map "
+            "of what spoke for and against the answer; then the three training pictures with the "
+            "most similar features (1.00: alike in all). Where these have the class of the answer, "
+            "look at what they share with the image. Where they show the same, look at the labels."
+        ),
+        pages.paragraph(
+            "A cell of the map reacts to more of the picture than it covers, so the map does not "
+            "show where a finding is; the pictures in explain/ say how much.",
+            quiet=True,
+        ),
+        *pictures["mistake"],
+    ]
 
 
 def _flow(study: Study, choice: Choice) -> list[str]:
@@ -98,32 +128,33 @@ def _classes(images: list[Line]) -> str:
     return pages.table(headings, rows, numbers=(1, 2, 3))
 
 
-def _pictures(study: Study) -> list[str]:
-    """Return the pictures that a run made, by their kind, as long as there is room."""
-    if not (study.folder / "pictures.csv").exists():
-        return [not_run("freezeframe run FOLDER (pictures of mistakes, and a map of the images)")]
-    try:
-        lines = read_table(study.folder / "pictures.csv", PICTURE_COLUMNS)
-    except FreezeframeError as error:
-        study.problems.append(str(error))
-        return [pages.paragraph(f"pictures: {error}", quiet=True)]
+def pictures_of(study: Study) -> dict[str, list[str]] | None:
+    """Return the pictures that `run` made, by their kind, as long as there is room.
+
+    Pictures of one title are beside each other. None if there is no list of pictures.
+    """
+    lines = study.pictures
+    if lines is None:
+        return None
     left = MOST_PICTURE_BYTES
-    parts = []
-    for kind, members in groupby(lines, key=lambda line: line["kind"]):
+    parts: dict[str, list[str]] = {}
+    n_missing: Counter[str] = Counter()
+    for (kind, title), members in groupby(lines, key=lambda line: (line["kind"], line["title"])):
         figures = []
-        n_missing = 0
         for line in members:
             content = _picture(study.folder, line["path"], left)
-            n_missing += content is None
+            n_missing[kind] += content is None
             if content is not None:
                 left -= len(content)
-                figures.append(pages.figure(content, line["caption"], line["caption"]))
-        wide = kind == "map"
-        shown = "".join(figures) if wide else pages.gallery(figures)
-        parts += [pages.heading(_TITLES.get(kind, kind), level=3), shown]
-        if n_missing:
-            text = f"{counted(n_missing, 'picture')} cannot be shown here; pictures.csv names all"
-            parts.append(pages.paragraph(text, quiet=True))
+                alt = f"{title}: {line['caption']}" if title else line["caption"]
+                figures.append(pages.figure(content, alt, line["caption"]))
+        if figures:
+            shown = pages.tiles(title, figures) if title else "".join(figures)
+            parts.setdefault(kind, []).append(shown)
+    for kind, n in n_missing.items():
+        if n:
+            text = f"{counted(n, 'picture')} cannot be shown here; pictures.csv names all"
+            parts.setdefault(kind, []).append(pages.paragraph(text, quiet=True))
     return parts
 
 

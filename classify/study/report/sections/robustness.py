@@ -22,6 +22,9 @@ MOST_HARD_IMAGES = 10
 """Most images in the table of those that every head gets wrong."""
 
 
+MOST_NAMED_HEADS = 6
+
+
 def robustness_section(study: Study, choice: Choice) -> list[str]:
     """Return the stress test, the seeds, and how many heads are wrong about each image."""
     return [
@@ -62,26 +65,41 @@ def _stress(study: Study, choice: Choice) -> list[str]:
 
 def _disagreement(study: Study, choice: Choice) -> list[str]:
     """Return the share of images by the number of heads that are wrong about them."""
-    same = [
-        row
-        for row in filter(is_candidate, study.rows)
-        if row["test_id"] == choice.row["test_id"] and row["split"] == choice.row["split"]
-    ]
-    reference = study.evaluation(choice.row)
-    # One row for each head and layer: a head that was fitted again counts once.
-    rows = list({head_name(row): row for row in same}.values())
+    rows = _shared_test(study, choice)
+    reference = study.evaluation(rows[-1]) if rows else None
     if reference is None or len(rows) < 2:
         return [not_run("freezeframe fit-classifier training.h5 --model all (two heads or more)")]
     wrong, names = _wrong(study, rows, reference)
     counts = wrong.sum(axis=0)
     shares = np.bincount(counts, minlength=len(names) + 1) / len(counts)
+    where = f"{rows[-1]['test_set']}, {rows[-1]['split']}"
     caption = (
-        f"Test images by the number of the {len(names)} heads that are wrong about them: "
-        f"{100 * shares[0]:.1f} % are right for all, {100 * shares[-1]:.1f} % are wrong for all. "
-        f"Look at these first: hard images, or wrong labels. Heads: {', '.join(names)}."
+        f"Test images of {where} by the number of the {len(names)} heads that are wrong about "
+        f"them: {100 * shares[0]:.1f} % are right for all, {100 * shares[-1]:.1f} % are wrong for "
+        f"all. Look at these first: hard images, or wrong labels.{_head_list(names)}"
     )
     drawing = draw_html(disagreement(shares.tolist(), caption))
     return [pages.columns([drawing, *_hard_images(counts, names, reference)])]
+
+
+def _head_list(names: Sequence[str]) -> str:
+    """Name a few heads; many of them are in the table of all heads."""
+    return f" Heads: {', '.join(names)}." if len(names) <= MOST_NAMED_HEADS else ""
+
+
+def _shared_test(study: Study, choice: Choice) -> list[Row]:
+    """Return the rows of the test set on which most heads are scored, the chosen head last."""
+    tests: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in filter(is_candidate, study.rows):
+        # One row for each head and layer: a head that was fitted again counts once.
+        tests.setdefault((row["test_id"], row["split"]), {})[head_name(row)] = row
+    name = head_name(choice.row)
+    own = (choice.row["test_id"], choice.row["split"])
+    # The test set of the first sentence, if several heads have it.
+    several = [rows for key, rows in tests.items() if key == own and len(rows) > 1]
+    several = several or sorted((rows for rows in tests.values() if name in rows), key=len)[-1:]
+    rows = [row for members in several for row in members.values()]
+    return sorted(rows, key=lambda row: head_name(row) == name)
 
 
 def _wrong(

@@ -53,11 +53,27 @@ def findings_section(results: Sequence[Finding]) -> list[str]:
         pages.heading("Can I believe it, and what should I do?", anchor="findings"),
         pages.paragraph(verdict),
         *map(_box, findings),
-        pages.heading("All that a report looks for", level=3),
-        pages.table(
-            ("", "result", "code"),
-            [(result.kind.title, result.result, result.kind.code) for result in results],
+        *_all_results(results),
+    ]
+
+
+def _all_results(results: Sequence[Finding]) -> list[str]:
+    """Return what could not be looked for, and a table of all that a report looks for."""
+    unknown = [result for result in results if not result.evidence and result.outcome.missing]
+    n_found = sum(bool(result.evidence) for result in results)
+    n_absent = len(results) - n_found - len(unknown)
+    summary = f"All {len(results)} that a report looks for: {n_found} found, {n_absent} not found"
+    summary += f", {len(unknown)} not looked for" if unknown else ""
+    rows = [(result.kind.title, result.result, result.kind.code) for result in results]
+    return [
+        *(
+            pages.paragraph(
+                f"Not looked for: {result.kind.title.lower()}. It needs: {result.outcome.missing}",
+                quiet=True,
+            )
+            for result in unknown
         ),
+        pages.folded(summary, [pages.table(("", "result", "code"), rows)]),
     ]
 
 
