@@ -82,17 +82,17 @@ def name_classes(
     changes.check({name for manifest in manifests for name in manifest.classes})
     trained, *held_out = manifests
     names = _kept_classes(changes, trained)
-    known = set(names.values())
+    trained_names = set(names.values())
     matches: dict[str, ClassMatch] = {}
     sentences = []
     for test in held_out:
         pairs = _kept_classes(changes, test).items()
-        unknown = {old for old, new in pairs if new not in known} - set(matches)
+        unknown = {old for old, new in pairs if new not in trained_names} - set(matches)
         for match in match_classes(trained, test, unknown):
             sentences.append(_sentence(test, match, names[match.trained]))
             matches[match.name] = match
         if missing := sorted(unknown - set(matches)):
-            raise ParameterError(_no_match(test, missing[0], known))
+            raise ParameterError(_no_match(test, missing[0], trained_names))
     renamed = [class_text(match.name, names[match.trained]) for match in matches.values()]
     settings = replace(settings, classes=(*settings.classes, *renamed))
     return NamedClasses(settings, frozenset(trained.classes), sentences)

@@ -41,8 +41,8 @@ def study_steps(
     """
     stores = [TRAINING, *(f"test-{number}.h5" for number in range(1, len(tests) + 1))]
     own = _of_classes(settings, trained) if tests else settings
-    deepest, *others = _head_fits(settings, stores)
-    fits = [deepest, *_checks(own, stores[0]), *others]
+    deepest, *shallower = _head_fits(settings, stores)
+    fits = [deepest, *_checks(own, stores[0]), *shallower]
     boards = [step.leaderboard for step in fits if step.kind.startswith("heads")]
     steps = [
         _explore(training),
@@ -249,7 +249,7 @@ def _report(
         "the page about all of it",
         ("report", ".", *_changed(settings, "strict")),
         files=(BOARD, *outputs),
-        outputs=("report.html",),
+        outputs=("report.html", "report/claim.md", "report/tripod.md", "report/model_card.md"),
         kind="report",
         shown=True,
         # Its exit code says which findings there are.

@@ -10,7 +10,7 @@ from .inputs import ImageFiles
 from .journal import STEP_DONE, StepRecord
 from .step import Step
 
-START_SECONDS = 3.0
+STEP_START_SECONDS = 3.0
 """Seconds that a step takes whatever the number of images."""
 
 USUAL_SECONDS = {
@@ -88,7 +88,7 @@ def _was_run(record: StepRecord | None) -> bool:
 
 def _usual(kind: str, n_images: float) -> float:
     """Return the seconds that a kind of step usually takes."""
-    return START_SECONDS + USUAL_SECONDS[kind] * n_images / 1000
+    return STEP_START_SECONDS + USUAL_SECONDS[kind] * n_images / 1000
 
 
 def _pace(done: Sequence[Step], records: Mapping[str, StepRecord]) -> float:

@@ -125,7 +125,7 @@ def all_relatives(
     return results
 
 
-def linked_by(part: Part, others: Sequence[Part], progress: Progress | None = None) -> Part:
+def linked_by(part: Part, tests: Sequence[Part], progress: Progress | None = None) -> Part:
     """Return a part whose chains may lead through rows of other stores, too.
 
     Example: A and B are in the part's store, and X is in another one. X is nearly the same picture
@@ -133,14 +133,14 @@ def linked_by(part: Part, others: Sequence[Part], progress: Progress | None = No
 
     Args:
         part: rows of a store.
-        others: rows of other stores.
+        tests: rows of other stores.
         progress: called with (compared pairs, all pairs).
     """
-    others = [other for other in others if other.store.path != part.store.path]
-    if not others:
+    linking = [test for test in tests if test.store.path != part.store.path]
+    if not linking:
         return part
     whole = part.whole or part
-    wholes = [whole, *(other.whole or other for other in others)]
+    wholes = [whole, *(test.whole or test for test in linking)]
     related = _Kin.of_stores(wholes, progress).related
     unread = np.concatenate([member.pixels for member in wholes]) == ""
     recognised = ~np.isin(related, related[unread])

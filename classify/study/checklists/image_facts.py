@@ -188,7 +188,7 @@ def parts(facts: Facts) -> Iterator[Evidence]:
 def disjoint(facts: Facts) -> Iterator[Evidence]:
     """State on which level training and test images are disjoint; nothing if it is unknown."""
     row, cite = facts.row, Citation()
-    count, more = leak_count(row.cells)
+    count, _ = leak_count(row.cells)
     if count and row.has("n_test"):
         column = "n_test_leaking" if row.has("n_test_leaking") else "n_test_in_train"
         clean = (
@@ -204,7 +204,7 @@ def disjoint(facts: Facts) -> Iterator[Evidence]:
         return
     level = _LEVELS.get(grade_rank(row.cells))
     # Rows of older versions have no grade.
-    if more or level is None or not row.has("grade", "n_test"):
+    if level is None or not row.has("grade", "n_test"):
         return
     yield cite.evidence(
         f"{level} (grade {cite.name(row, 'grade')}; {cite.plain(row, 'n_test_leaking')} of "

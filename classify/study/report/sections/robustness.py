@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .....data.output import html as pages
+from .....data.output.terminal import decimals
 from .....errors import FreezeframeError
 from ....scores.evaluation import Evaluation
 from ..charts.counts import disagreement, stress_curve
@@ -50,8 +51,8 @@ def _stress(study: Study, choice: Choice) -> list[str]:
     )
     cells = [
         (
-            f"{float(level['n_groups']):.0f}{' *' if place == judged and judged else ''}",
-            f"{float(level['largest_group']):.0f}",
+            f"{decimals(level['n_groups'], 0)}{' *' if place == judged and judged else ''}",
+            decimals(level["largest_group"], 0),
             share_text(level, "accuracy"),
             share_text(level, "roc_auc"),
         )
