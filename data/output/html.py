@@ -207,7 +207,8 @@ def columns(parts: Iterable[str]) -> str:
 
 def code_block(text: str) -> str:
     """Return text as lines of a program or a settings file."""
-    return f"<pre>{chr(10).join(map(escape, text.splitlines()))}</pre>"
+    # Long lines are scrolled; without a mouse, too.
+    return f'<pre tabindex="0">{chr(10).join(map(escape, text.splitlines()))}</pre>'
 
 
 def folded(summary: str, parts: Iterable[str]) -> str:

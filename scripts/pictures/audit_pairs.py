@@ -1,4 +1,4 @@
-"""Draw the picture of README: pairs that `freezeframe audit` finds between two sets of demo images.
+"""Draw the picture of data/README: pairs that `freezeframe audit` finds in two sets of images.
 
 The first set is a demo set. The second set looks new: its images are other drawings, but four of
 them are edited images of the first set. The picture shows the pairs that the audit reports.

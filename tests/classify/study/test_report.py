@@ -86,6 +86,9 @@ def test_the_page_holds_all_it_needs(page: str) -> None:
     assert "http" not in page.replace("http-equiv", "")
     assert "<script" not in page
     assert "default-src 'none'" in page
+    # What can be scrolled can be reached by the keyboard.
+    assert page.count("<pre") == page.count('<pre tabindex="0">')
+    assert "report/claim.md" in page
     # A reference leads to a place of the page itself.
     targets = re.findall(r'href="([^"]*)"|url\(([^)]*)\)', page)
     assert len(targets) > 20
