@@ -33,6 +33,7 @@ COMMANDS = {
     "leaderboard": ".classify.commands.leaderboard:leaderboard",
     "compare": ".classify.commands.compare:compare",
     "predict": ".classify.commands.predict:predict",
+    "robustness": ".classify.commands.robustness:robustness",
     "explain": ".classify.commands.explain:explain",
     "report": ".classify.commands.report:report",
     "serve": ".classify.commands.serve:serve",

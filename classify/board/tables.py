@@ -228,7 +228,7 @@ def pair_columns(pairs: Sequence[RunPair]) -> list[Column]:
     # Most runs of a test set have one grade, which is written once.
     grades = [" and ".join(dict.fromkeys(pair.grades)) for pair in pairs]
     columns.append(Column("grade", grades, keep=3))
-    columns.append(Column("A - B (95 %)", [_difference(pair.difference) for pair in pairs]))
+    columns.append(Column("A - B (95 %)", [difference_text(pair.difference) for pair in pairs]))
     # A single pair needs no adjustment.
     adjusted = len({(pair.first, pair.second) for pair in pairs}) > 1
     if adjusted:
@@ -241,7 +241,7 @@ def pair_columns(pairs: Sequence[RunPair]) -> list[Column]:
     ]
 
 
-def _difference(difference: Difference) -> str:
+def difference_text(difference: Difference) -> str:
     """Write a difference in the metric's own unit: +0.4 (-0.9 to +1.7)."""
     value = _signed(metric_text(difference.metric, difference.difference))
     interval = interval_text(difference.metric, difference.low, difference.high)

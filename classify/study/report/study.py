@@ -14,6 +14,7 @@ from ....data.output.terminal import number
 from ....errors import FreezeframeError, ImageError
 from ...board.run_folders import RunFolders
 from ...runs.leaderboard import read_rows
+from ...runs.robustness import ROBUSTNESS_COLUMNS, ROBUSTNESS_NAME
 from ...runs.stress_file import STRESS_COLUMNS, STRESS_NAME, judged_level
 from ...runs.warning_file import WARNING_COLUMNS, WARNINGS_NAME
 from ...scores.evaluation import Evaluation
@@ -125,6 +126,10 @@ class Study:
         """Return the levels of a run's stress test; None without one."""
         # Older files lack the last column.
         return self._of_run(row, STRESS_NAME, STRESS_COLUMNS[:-1], STRESS_COLUMNS[1:-1])
+
+    def robustness(self, row: Row) -> list[Line] | None:
+        """Return what edits do to a run's answers, the unedited images first; None without it."""
+        return self._of_run(row, ROBUSTNESS_NAME, ROBUSTNESS_COLUMNS, ROBUSTNESS_COLUMNS[2:])
 
     def judged_level(self, row: Row) -> int:
         """Return the number of the stress level that is compared with the first; 0 without one."""

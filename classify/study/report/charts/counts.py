@@ -1,4 +1,4 @@
-"""Counts as drawings: heads that are wrong, levels of a stress test, the flow of images."""
+"""Drawings of counts and changes: wrong heads, stress levels, edits of files, flow of images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .....data.output.terminal import number
 from ..tables import Line
-from .canvas import CURVES, INK, PANEL, QUIET, Chart, draw
+from .canvas import CURVES, INK, PANEL, QUIET, Chart, draw, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +32,29 @@ def disagreement(shares: Sequence[float], caption: str) -> Chart:
         axes.margins(y=0.12)
 
     return draw("Heads that are wrong about an image", caption, paint)
+
+
+def edit_changes(lines: Sequence[Line], caption: str) -> Chart:
+    """Draw the change of the accuracy by each edit of the files, with its interval."""
+
+    def paint(axes: Axes) -> None:
+        places = range(len(lines))
+        values, lows, highs = (
+            [100 * number(line[name]) for line in lines]
+            for name in ("accuracy_change", "lower", "upper")
+        )
+        axes.axvline(0, color=QUIET, linestyle=":")
+        axes.hlines(places, lows, highs, color=CURVES[0])
+        axes.plot(values, places, color=CURVES[0], marker="o", linestyle="none")
+        names = [label(f"{line['edit']} {line['strength']}".strip()) for line in lines]
+        axes.set_yticks(places, names)
+        axes.set_ylim(len(lines) - 0.4, -0.6)
+        axes.tick_params(left=False)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("change of accuracy, points (95 % interval)")
+
+    height = 1 + 0.22 * max(3, len(lines))
+    return draw("Accuracy after edits of the files", caption, paint, height=height)
 
 
 def stress_curve(levels: Sequence[Line], judged: int, caption: str) -> Chart:

@@ -1,4 +1,4 @@
-"""Robustness: how far scores depend on look-alikes, and where heads disagree."""
+"""Robustness: how far scores depend on look-alikes and on files, and where heads disagree."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .....data.output import html as pages
-from .....data.output.terminal import decimals
+from .....data.output.terminal import decimals, number, percent
 from .....errors import FreezeframeError
+from ....board.tables import interval_text
 from ....scores.evaluation import Evaluation
-from ..charts.counts import disagreement, stress_curve
+from ..charts.counts import disagreement, edit_changes, stress_curve
 from ..choice import Choice, is_candidate
 from ..findings.outcome import head_name
 from ..numbers import share_text
 from ..study import Row, Study
+from ..tables import Line
 from .parts import draw_html, not_run
 from .seeds import seeds_part
 
@@ -27,10 +29,11 @@ MOST_NAMED_HEADS = 6
 
 
 def robustness_section(study: Study, choice: Choice) -> list[str]:
-    """Return the stress test, the seeds, and how many heads are wrong about each image."""
+    """Return the stress test, edits, seeds, and how many heads are wrong about each image."""
     return [
         pages.heading("How robust is it?", anchor="robust"),
         *_stress(study, choice),
+        *_edits(study, choice),
         *seeds_part(study, choice),
         *_disagreement(study, choice),
     ]
@@ -62,6 +65,43 @@ def _stress(study: Study, choice: Choice) -> list[str]:
     table = pages.table(headings, cells, numbers=range(4))
     drawing = draw_html(stress_curve(levels, judged, caption))
     return [pages.columns([drawing, table])]
+
+
+def _edits(study: Study, choice: Choice) -> list[str]:
+    """Return what edits of the files do to accuracy and answers."""
+    title = pages.heading("How much does the answer depend on how the file was saved?", level=3)
+    rows = [choice.row, *(row for row in study.rows if head_name(row) == head_name(choice.row))]
+    row = next((row for row in rows if study.robustness(row)), None)
+    if row is None:
+        return [title, not_run(f"freezeframe robustness runs/{choice.row['run_id']} FOLDER")]
+    unedited, *edits = study.robustness(row) or []
+    exact = number(unedited["changed_answers"]) == 0
+    caption = (
+        f"{head_name(row)}: change of the accuracy when {unedited['n_images']} test images without "
+        "a relative in training are edited, in points, with paired 95 % intervals. Without an edit "
+        f"{percent(unedited['accuracy'])} % are right; the files, read again, "
+        f"{'give the very same answers' if exact else 'give other answers for some images'} as in "
+        "the test. An interval that reaches 0 shows no change."
+    )
+    cells = [
+        (
+            ", ".join(filter(None, (line["edit"], line["strength"]))),
+            percent(line["accuracy"]),
+            _points(line),
+            percent(line["changed_answers"]),
+        )
+        for line in edits
+    ]
+    headings = ("edit", "accuracy, %", "change (95 %), points", "answers changed, %")
+    table = pages.table(headings, cells, numbers=range(1, 4))
+    return [title, pages.columns([draw_html(edit_changes(edits, caption)), table])]
+
+
+def _points(line: Line) -> str:
+    """Write the change of the accuracy with its interval, in points."""
+    ends = [interval_text("accuracy", number(line["accuracy_change"]))]
+    ends.append(interval_text("accuracy", number(line["lower"]), number(line["upper"])))
+    return f"{ends[0]} ({ends[1]})"
 
 
 def _disagreement(study: Study, choice: Choice) -> list[str]:
