@@ -59,9 +59,9 @@ def robustness(
     from ..runs.prediction_file import read_predictions
     from ..runs.robustness import check_held_out, choose_images, edit_scores, write_robustness
 
-    evaluation, there = _found(list(read_predictions(run).values()), source)
+    evaluation, readable = _test_set_in(list(read_predictions(run).values()), source)
     check_held_out(evaluation)
-    rows = choose_images(evaluation, there, n_images, seed)
+    rows = choose_images(evaluation, readable, n_images, seed)
     if not len(rows):
         raise FreezeframeError(
             f"{run}: every test image of {evaluation.test_set} has a relative in training, or it "
@@ -85,7 +85,9 @@ def robustness(
     click.echo(printable(f"written: {path}"))
 
 
-def _found(evaluations: Sequence[Evaluation], source: Path) -> tuple[Evaluation, NDArray[np.bool_]]:
+def _test_set_in(
+    evaluations: Sequence[Evaluation], source: Path
+) -> tuple[Evaluation, NDArray[np.bool_]]:
     """Return the test set that a folder or list has most images of, and which images are there."""
     import numpy as np
 

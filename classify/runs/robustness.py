@@ -38,7 +38,7 @@ UNEDITED = Edit("none", "", lambda pixels: pixels)
 
 @dataclass(frozen=True)
 class EditScore:
-    """What an edit does to the answers about some images.
+    """Effect of an edit on the answers about some images.
 
     Attributes:
         edit: the edit.
@@ -66,7 +66,7 @@ def check_held_out(evaluation: Evaluation) -> None:
 
 
 def choose_images(
-    evaluation: Evaluation, there: NDArray[np.bool_], n: int, seed: int
+    evaluation: Evaluation, readable: NDArray[np.bool_], n: int, seed: int
 ) -> NDArray[np.intp]:
     """Choose test images without a known relative in training, each class by its share.
 
@@ -74,7 +74,7 @@ def choose_images(
 
     Args:
         evaluation: of the test set.
-        there: True for images that can be read, of shape (n_rows,).
+        readable: True for images that can be read, of shape (n_rows,).
         n: most images.
         seed: of the choice.
 
@@ -83,7 +83,7 @@ def choose_images(
     """
     rng = np.random.default_rng(seed)
     y, groups = evaluation.predictions.y, evaluation.predictions.groups
-    usable = rng.permutation(np.flatnonzero(there & evaluation.clean))
+    usable = rng.permutation(np.flatnonzero(readable & evaluation.clean))
     seen: dict[int, int] = {}
     turn = np.empty(len(usable), dtype=np.intp)
     for place, group in enumerate(groups[usable].tolist()):

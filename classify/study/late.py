@@ -76,5 +76,21 @@ def mistakes_explained(folder: Path, board: str, source: Path, head: str) -> lis
     return [f"runs/{run.name}", MISTAKES_FILE]
 
 
+def held_out_run(folder: Path, board: str, source: Path, head: str) -> list[str] | None:
+    """Return the run of a head that was tested on a part of the training images, and their place.
+
+    Args:
+        folder: folder of the study.
+        board: leaderboard of the fit.
+        source: the folder or list of the training images.
+        head: name of the head.
+    """
+    for row in _rows_of(folder / board):
+        # Without images that have no relative in training there is nothing to measure.
+        if row["head"] == head and row["split"] != "external" and int(row["n_test_clean"] or 0):
+            return [f"runs/{row['run_id']}", str(source)]
+    return None
+
+
 def _rows_of(board: Path) -> list[dict[str, str]]:
     return read_rows(board) if board.exists() else []

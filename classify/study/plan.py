@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...data.output.options import class_text, parse_classes
-from .late import compared_runs, mistakes_explained
+from .late import compared_runs, held_out_run, mistakes_explained
 from .pictures import list_pictures
 from .settings import StudySettings
 from .sources import StudyImages
@@ -19,6 +19,9 @@ CHECKED_HEAD = "logreg"
 
 CONTROL_HEAD = "lda"
 """Head on shuffled labels: they cannot be separated, and `CHECKED_HEAD` would converge for long."""
+
+EDITED_IMAGES = 40
+"""Images that the robustness is measured on: 480 pictures for the network, half a minute."""
 
 TRAINING = "training.h5"
 
@@ -56,6 +59,10 @@ def study_steps(
         _compare(settings, lambda: compared_runs(folder, boards)),
         _explain(
             lambda: mistakes_explained(folder, boards[0], training.path, CHECKED_HEAD),
+            settings,
+        ),
+        _robustness(
+            lambda: held_out_run(folder, boards[0], training.path, CHECKED_HEAD),
             settings,
         ),
     ]
@@ -236,6 +243,21 @@ def _explain(late: Callable[[], Sequence[str] | None], settings: StudySettings) 
         files=(BOARD, TRAINING),
         outputs=("explain/explanations.json",),
         kind="explain",
+        late=late,
+    )
+
+
+def _robustness(late: Callable[[], Sequence[str] | None], settings: StudySettings) -> Step:
+    # Models of random weights name them themselves.
+    weights = _changed(settings, "weights") if settings.weights != "random" else ()
+    return Step(
+        "robustness",
+        "do answers depend on how a file was saved",
+        ("robustness", "--images", str(EDITED_IMAGES), *weights),
+        files=(BOARD,),
+        # The results are in the folder of the run, whose name is not known yet.
+        outputs=("logs/robustness.txt",),
+        kind="robustness",
         late=late,
     )
 

@@ -26,6 +26,7 @@ USUAL_SECONDS = {
     "stress": 20.0,
     "compare": 1.0,
     "explain": 2.0,
+    "robustness": 7.0,
     "report": 1.0,
 }
 """Seconds for a thousand images, by kind of step: 4600 images on two cores of a Xeon, 2.8 GHz."""

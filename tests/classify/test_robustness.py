@@ -31,10 +31,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("robust")
     make_demo_images(place / "images", per_class=30)
     pixels = ["--backbone", "pixels-32", "--layer", "pixels", "--engine", "none"]
-    kept = ["--leaderboard", place / "l.csv", "--runs", place / "runs"]
+    results = ["--leaderboard", place / "l.csv", "--runs", place / "runs"]
     for arguments in (
         ["extract-features", place / "images", "--output", place / "a.h5", *pixels],
-        ["fit-classifier", place / "a.h5", "--test-size", "0.5", *kept],
+        ["fit-classifier", place / "a.h5", "--test-size", "0.5", *results],
     ):
         done = call(*arguments)
         assert done.exit_code == 0, done.output
@@ -121,8 +121,8 @@ def made_evaluation() -> Evaluation:
 
 def test_images_are_chosen_by_class_and_group_and_without_relatives() -> None:
     evaluation = made_evaluation()
-    there = np.arange(90) != 1
-    rows = choose_images(evaluation, there, 30, 0)
+    readable = np.arange(90) != 1
+    rows = choose_images(evaluation, readable, 30, 0)
     assert len(rows) == 30
     assert evaluation.clean[rows].all()
     assert 1 not in rows
@@ -130,11 +130,11 @@ def test_images_are_chosen_by_class_and_group_and_without_relatives() -> None:
     # There are 20 groups of one class and 10 of the other: each gives one image.
     assert len(set(evaluation.predictions.groups[rows].tolist())) == 30
     assert rows.tolist() == sorted(rows.tolist())
-    assert choose_images(evaluation, there, 30, 0).tolist() == rows.tolist()
-    assert choose_images(evaluation, there, 30, 1).tolist() != rows.tolist()
-    everything = choose_images(evaluation, there, 1000, 0)
-    assert everything.tolist() == np.flatnonzero(there & evaluation.clean).tolist()
-    few = choose_images(evaluation, there, 2, 0)
+    assert choose_images(evaluation, readable, 30, 0).tolist() == rows.tolist()
+    assert choose_images(evaluation, readable, 30, 1).tolist() != rows.tolist()
+    everything = choose_images(evaluation, readable, 1000, 0)
+    assert everything.tolist() == np.flatnonzero(readable & evaluation.clean).tolist()
+    few = choose_images(evaluation, readable, 2, 0)
     assert sorted(evaluation.predictions.y[few].tolist()) == [0, 1]
     unknown = replace(evaluation, relatives=np.full(90, "unknown"))
     assert choose_images(unknown, there, 30, 0).size == 0
@@ -159,12 +159,12 @@ def test_other_images_are_refused(place: Path, tmp_path: Path) -> None:
     done = call("robustness", run, empty)
     assert f"{empty}: has no test image of the run (images)" in str(done.exception)
     # Files of the same names that hold other pictures are not scored in their place.
-    other = tmp_path / "other"
+    elsewhere = tmp_path / "elsewhere"
     (evaluation,) = read_predictions(run).values()
     for path in evaluation.paths:
-        (other / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (9, 9), 7).save(other / path, "PNG")
-    done = call("robustness", run, other)
+        (elsewhere / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (9, 9), 7).save(elsewhere / path, "PNG")
+    done = call("robustness", run, elsewhere)
     assert done.exit_code == 1
     assert "is not the file that the run was tested on" in str(done.exception)
 
