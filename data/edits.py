@@ -53,7 +53,8 @@ def brighter(pixels: Pixels, factor: float) -> Pixels:
         >>> brighter(np.array([[[10, 100, 250]]], np.uint8), 1.2).tolist()
         [[[12, 120, 255]]]
     """
-    return np.clip(np.rint(pixels * factor), 0, 255).astype(np.uint8)
+    values: Pixels = np.clip(np.rint(pixels * factor), 0, 255).astype(np.uint8)
+    return values
 
 
 def cropped(pixels: Pixels, share: float) -> Pixels:

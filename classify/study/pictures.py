@@ -1,4 +1,4 @@
-"""The small pictures of a report: mistakes with their nearest training pictures, and copies."""
+"""The small pictures of a report: mistakes with their nearest images, copies, and suspects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from ...data.output.files import write_whole
 from ...data.output.terminal import percent
 from ...errors import FreezeframeError
 from .late import MISTAKE_COLUMNS, MISTAKES_FILE
-from .report.study import PICTURE_COLUMNS, PICTURES_NAME
+from .report.choice import choose_row
+from .report.findings.suspects import find_suspects
+from .report.sections.labels import MOST_SUSPECTS
+from .report.study import PICTURE_COLUMNS, PICTURES_NAME, Study
 from .report.tables import Line, read_table
 
 MAP_PICTURE = "map/map.png"
@@ -77,11 +80,29 @@ def list_pictures(folder: Path, sources: Sequence[Path]) -> list[str]:
     pictures = PictureList(folder)
     _add_pairs(pictures, roots)
     _add_mistakes(pictures, roots[0])
+    _add_suspects(pictures, roots[0])
     # The map is last: it is the largest, and there may be no room for it.
     if (folder / MAP_PICTURE).exists():
         pictures.lines.append(csv_line(("map", "", MAP_PICTURE, MAP_CAPTION)))
     write_whole(folder / PICTURES_NAME, "".join(pictures.lines))
     return []
+
+
+def _add_suspects(pictures: PictureList, root: Path) -> None:
+    """Add the images with the most doubtful labels."""
+    try:
+        study = Study.read(pictures.folder)
+        _, suspects = find_suspects(study, choose_row(study))
+    except FreezeframeError:
+        # Without a leaderboard or a score, the report itself says so.
+        return
+    for rank, suspect in enumerate(suspects[:MOST_SUSPECTS], start=1):
+        caption = (
+            f"{rank}. {suspect.label}: {100 * suspect.probability:.2g} %; likeliest "
+            f"{suspect.likeliest} ({Path(suspect.path).name})"
+        )
+        path = Path(os.path.normpath(root / suspect.path))
+        pictures.add("suspect", "The labels with the least probability", path, caption)
 
 
 def _add_mistakes(pictures: PictureList, root: Path) -> None:

@@ -137,7 +137,7 @@ def test_images_are_chosen_by_class_and_group_and_without_relatives() -> None:
     few = choose_images(evaluation, readable, 2, 0)
     assert sorted(evaluation.predictions.y[few].tolist()) == [0, 1]
     unknown = replace(evaluation, relatives=np.full(90, "unknown"))
-    assert choose_images(unknown, there, 30, 0).size == 0
+    assert choose_images(unknown, readable, 30, 0).size == 0
 
 
 def test_a_cross_validated_run_is_refused(place: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_cross_validated_run_is_refused(place: Path) -> None:
     (run,) = runs.glob("*-logreg-*")
     done = call("robustness", run, place / "images")
     assert done.exit_code == 1
-    assert "images, 3-fold: the folds' heads are not kept" in str(done.exception)
+    assert "images, 3-fold: the folds' heads are not kept" in done.stderr
     assert not (run / "robustness.csv").exists()
 
 
@@ -157,7 +157,7 @@ def test_other_images_are_refused(place: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     done = call("robustness", run, empty)
-    assert f"{empty}: has no test image of the run (images)" in str(done.exception)
+    assert f"{empty}: has no test image of the run (images)" in done.stderr
     # Files of the same names that hold other pictures are not scored in their place.
     elsewhere = tmp_path / "elsewhere"
     (evaluation,) = read_predictions(run).values()
@@ -166,7 +166,7 @@ def test_other_images_are_refused(place: Path, tmp_path: Path) -> None:
         Image.new("L", (9, 9), 7).save(elsewhere / path, "PNG")
     done = call("robustness", run, elsewhere)
     assert done.exit_code == 1
-    assert "is not the file that the run was tested on" in str(done.exception)
+    assert "is not the file that the run was tested on" in done.stderr
 
 
 def test_images_that_leak_are_not_scored(place: Path, tmp_path: Path) -> None:
@@ -183,4 +183,4 @@ def test_images_that_leak_are_not_scored(place: Path, tmp_path: Path) -> None:
         line[column] = "near" + "\n" * line[column].endswith("\n")
     path.write_text(header + "".join(",".join(line) for line in cells))
     done = call("robustness", copy, place / "images")
-    assert "every test image of images has a relative in training" in str(done.exception)
+    assert "every test image of images has a relative in training" in done.stderr

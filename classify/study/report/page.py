@@ -8,6 +8,7 @@ from ....data.output import html as pages
 from .choice import Choice
 from .findings.outcome import Finding
 from .headline import Headline
+from .sections.labels import labels_section
 from .sections.leaderboard import leaderboard_section
 from .sections.performance import performance_section
 from .sections.pictures import images_section, mistakes_section
@@ -51,6 +52,7 @@ def report_page(
         *mistakes_section(study),
         *robustness_section(study, choice),
         *images_section(study, choice),
+        *labels_section(study, choice),
         *cost_section(study, choice),
         # Last: it has the problems of all files that the sections read.
         *provenance_section(study, choice),

@@ -9,6 +9,7 @@ from pathlib import Path
 from ....data.output.reports import ReportFolder
 from .choice import Choice, choose_row
 from .findings.outcome import Finding
+from .findings.suspects import SUSPECT_COLUMNS, SUSPECTS_NAME, find_suspects, suspects_csv
 from .findings.table import FINDING_COLUMNS, findings_csv, look_for_findings
 from .headline import make_headline
 from .page import report_page
@@ -43,7 +44,7 @@ class WrittenReport:
 
 
 def write_report_of(folder: Path, *, run: str | None = None) -> WrittenReport:
-    """Write the report of a study into its folder: `report.html` and `report/findings.csv`.
+    """Write the report of a study: `report.html`, `report/findings.csv`, `report/suspects.csv`.
 
     Nothing but CSV files, `run.toml` and small pictures of the folder is read.
 
@@ -59,14 +60,16 @@ def write_report_of(folder: Path, *, run: str | None = None) -> WrittenReport:
     study = Study.read(folder)
     choice = choose_row(study, run)
     place = ReportFolder(folder, "report", {})
-    tables = ReportFolder(folder / "report", "report", {FINDINGS_NAME: FINDING_COLUMNS})
+    headers = {FINDINGS_NAME: FINDING_COLUMNS, SUSPECTS_NAME: SUSPECT_COLUMNS}
+    tables = ReportFolder(folder / "report", "report", headers)
     place.check([PAGE_NAME], [])
-    tables.check([FINDINGS_NAME], [])
+    tables.check(headers, [])
     results = look_for_findings(study, choice)
     findings = [result for result in results if result.evidence]
     headline = make_headline(study, choice)
     text = report_page(study, choice, headline, results)
     tables.write(FINDINGS_NAME, findings_csv(findings))
+    tables.write(SUSPECTS_NAME, suspects_csv(find_suspects(study, choice)[1]))
     # The page is last: if it exists, the table beside it is complete.
     page = place.write(PAGE_NAME, text)
     return WrittenReport(page, headline.sentence, findings, study, choice)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from freezeframe.__main__ import cli
 from freezeframe.classify.runs.leaderboard import append_rows
+from freezeframe.classify.runs.robustness import ROBUSTNESS_COLUMNS
 from freezeframe.classify.runs.stress_file import STRESS_COLUMNS
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.study.report.choice import choose_row
@@ -289,3 +290,26 @@ def test_the_page_says_which_heads_are_as_good_as_the_best(tmp_path: Path) -> No
     assert row
     difference, low, high, low_90, high_90 = map(float, row.groups())
     assert low < low_90 < difference < high_90 < high < 0
+
+
+def test_the_page_shows_what_edits_of_the_files_do(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    run_id = study.add("logreg")
+    read = Study.read(tmp_path)
+    missing = "".join(robustness_section(read, choose_row(read)))
+    assert f"not run: freezeframe robustness runs/{run_id} FOLDER" in missing
+    lines = [
+        ["none", "", "40", "0.950000", "0.000000", "-0.040000", "0.040000", "0.000000"],
+        ["JPEG", "quality 25", "40", "0.875000", "-0.075000", "-0.160000", "0.010000", "0.100000"],
+    ]
+    study.write(f"runs/{run_id}/robustness.csv", ROBUSTNESS_COLUMNS, lines)
+    read = Study.read(tmp_path)
+    text = text_of("".join(robustness_section(read, choose_row(read))))
+    assert "JPEG, quality 25 87.5 -7.5 (-16.0 to +1.0) 10.0" in text
+    assert "when 40 test images without a relative in training are edited" in text
+    assert "Without an edit 95.0 % are right; the files, read again, give the very same" in text
+    lines[0][-1] = "0.025000"
+    study.write(f"runs/{run_id}/robustness.csv", ROBUSTNESS_COLUMNS, lines)
+    read = Study.read(tmp_path)
+    text = text_of("".join(robustness_section(read, choose_row(read))))
+    assert "read again, give other answers for some images" in text
