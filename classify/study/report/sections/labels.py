@@ -7,8 +7,8 @@ from .....data.output.terminal import counted
 from ..choice import Choice
 from ..findings.outcome import head_name
 from ..findings.suspects import SUSPECTS_NAME, find_suspects
-from .pictures import pictures_of
 from ..study import Study
+from .pictures import pictures_of
 
 MOST_SUSPECTS = 12
 """Most images in the table; suspects.csv has all."""
