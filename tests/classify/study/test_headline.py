@@ -13,7 +13,7 @@ from freezeframe.classify.study.report.study import Study
 from freezeframe.data.audit.report import GROUP_COLUMNS
 from freezeframe.errors import ParameterError
 
-from .studies import MadeStudy, N
+from .studies import TRUTH, MadeStudy, N
 
 
 @pytest.fixture
@@ -48,6 +48,11 @@ def test_the_first_sentence_has_numbers_of_rows(study: MadeStudy) -> None:
         " (70 of its 300 pictures have a relative in training); with look-alikes kept on one side "
         "81 % [72, 93]. Always naming"
     ) in text
+    # 49 % is said of all images to be lesions: the share of the other class is right.
+    none = 100 * TRUTH.mean()
+    assert text.endswith(
+        f"Always naming the commonest class gets {none:.0f} % [{none - 4:.0f}, {none + 4:.0f}]."
+    )
 
 
 def test_a_test_set_that_is_known_is_in_the_first_sentence(study: MadeStudy) -> None:
@@ -109,6 +114,13 @@ def test_a_row_that_was_chosen_by_its_score_is_called_so(tmp_path: Path) -> None
     choice = choose_row(Study.read(tmp_path))
     assert choice.row["head"] == "knn"
     assert "best accuracy of 2 rows, so the images that test it also chose it" in choice.reason
+
+
+def test_of_one_grade_the_largest_test_set_counts(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    for n in (100, 300, 200):
+        study.add("logreg", test_id=str(n), n_test=n)
+    assert choose_row(Study.read(tmp_path)).row["n_test"] == "300"
 
 
 def test_a_better_grade_counts_more_than_a_larger_test_set(tmp_path: Path) -> None:
