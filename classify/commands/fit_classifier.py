@@ -76,6 +76,15 @@ if TYPE_CHECKING:
     "stand beside it.",
 )
 @click.option(
+    "--error-rate",
+    default=0.1,
+    show_default=True,
+    type=Number(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Say 'cannot say' about new images where needed, so that at most this share of them gets "
+    "a wrong answer.",
+)
+@click.option(
     "--stress",
     is_flag=True,
     help="Cross-validate each head also while more and more similar images are kept together; "
@@ -105,6 +114,7 @@ def fit_classifier(
     calibrate: bool,
     sensitivity: float | None,
     n_seeds: int,
+    error_rate: float,
     stress: bool,
     control: str | None,
     leaderboard: Path,
@@ -131,7 +141,9 @@ def fit_classifier(
     check_scoring(options, tests)
     check_idle("random_split", bool(tests or options["n_folds"]), "with --test or --cv")
     names = _head_names(models)
-    fit_options = FitOptions(search, parse_parameters(parameters), calibrate, sensitivity, n_seeds)
+    fit_options = FitOptions(
+        search, parse_parameters(parameters), calibrate, sensitivity, n_seeds, error_rate
+    )
     # A wrong name must fail before the command reads any store.
     fit_options.check(names)
     renamed = parse_classes(classes)

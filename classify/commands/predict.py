@@ -62,6 +62,7 @@ def predict(
     MODEL is runs/RUN/model.safetensors, or the folder runs/RUN. Of a FOLDER, all images below it
     are predicted, sorted by path; of a CSV, those of its column path, in order.
     """
+    from ..prediction.notes import set_notes
     from ..prediction.predictor import Predictor
 
     check_idle("unfamiliar", output != "table", f"with --format {output}, which has all answers")
@@ -75,6 +76,10 @@ def predict(
     classes = predictor.model.classes
     if output == "table":
         _print_table(predictions, classes, unfamiliar)
+        rule = predictor.model.head.conformal
+        readable = [prediction for prediction in predictions if not prediction.error]
+        for line in set_notes(readable, rule.error_rate if rule and not rule.problem else None):
+            click.echo(line)
     elif output == "csv":
         _print_csv(predictions, classes)
     else:
@@ -96,7 +101,13 @@ def _print_table(predictions: list[Prediction], classes: tuple[str, ...], unfami
         classes: names of the classes.
         unfamiliar: True to show answers about images that are unlike the training images.
     """
-    from ..prediction.notes import answer_marks, answer_notes, is_unfamiliar
+    from ..prediction.notes import (
+        CANNOT_SAY,
+        answer_marks,
+        answer_notes,
+        is_unfamiliar,
+        set_text,
+    )
 
     rows = table("image", "label")
     # Paths are long and may wrap; labels and numbers do not.
@@ -104,11 +115,15 @@ def _print_table(predictions: list[Prediction], classes: tuple[str, ...], unfami
     for name in classes:
         rows.add_column(f"p({printable(name)})", justify="right", no_wrap=True)
     readable = [prediction for prediction in predictions if not prediction.error]
-    notes = [answer_marks(prediction) for prediction in readable]
+    notes = [
+        ", ".join(filter(None, (set_text(prediction), answer_marks(prediction))))
+        for prediction in readable
+    ]
     if any(notes):
         rows.add_column("note", no_wrap=False)
     for prediction, note in zip(readable, notes, strict=True):
-        answer = [prediction.label, *(f"{prediction.probabilities[name]:.3f}" for name in classes)]
+        label = CANNOT_SAY if prediction.cannot_say else prediction.label
+        answer = [label, *(f"{prediction.probabilities[name]:.3f}" for name in classes)]
         if not unfamiliar and is_unfamiliar(prediction):
             answer = [NOT_DEFINED] * len(answer)
         cells = [prediction.path, *answer, note] if any(notes) else [prediction.path, *answer]
@@ -123,19 +138,25 @@ def _print_csv(predictions: list[Prediction], classes: tuple[str, ...]) -> None:
     """Print all images; unreadable ones have a reason in place of probabilities."""
     # Six decimals, as in the leaderboard; JSON has all digits.
     shares = [f"p_{name}" for name in classes]
+    sets = ["cannot_say", "prediction_set"]
     guards = ["known", "known_path", "known_label", "familiar", "distance_percentile"]
-    lines = [csv_line(["path", "label", *shares, *guards, "error"])]
+    lines = [csv_line(["path", "label", *shares, *sets, *guards, "error"])]
     for prediction in predictions:
         if prediction.error:
             shares = [""] * len(classes)
         else:
             shares = [f"{prediction.probabilities[name]:.6f}" for name in classes]
+        # A head without an error rate has empty cells.
+        sets = [""] * 2
+        if prediction.prediction_set is not None and not prediction.error:
+            answer = "yes" if prediction.cannot_say else "no"
+            sets = [answer, json_text(list(prediction.prediction_set), indent=None)]
         # An image that was not looked up has empty cells.
         copy = prediction.training_copy
         guards = [copy.level, copy.path, copy.label] if copy else [""] * 3
         like = prediction.familiarity
         guards += ["yes" if like.familiar else "no", f"{like.percentile:.2f}"] if like else ["", ""]
-        cells = [prediction.path, prediction.label, *shares, *guards, prediction.error]
+        cells = [prediction.path, prediction.label, *shares, *sets, *guards, prediction.error]
         lines.append(csv_line(cells))
     # CSV is UTF-8, whatever the encoding of the terminal is.
     click.echo("".join(lines).encode(), nl=False)

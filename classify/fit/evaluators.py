@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,11 @@ from .part_features import PartFeatures
 from .patients import PatientProbabilities
 from .search import inner_folds
 
-FitRows = Callable[[Matrix, NDArray[np.intp], Folds], tuple[Head, int]]
-"""Called with features, class numbers and folds; returns a head and the number of candidates."""
+FitRows = Callable[[Matrix, NDArray[np.intp], Folds, NDArray[np.intp]], tuple[Head, int]]
+"""Called with features, class numbers, folds, and the numbers of these rows in the training part.
+
+Returns a head and the number of candidates.
+"""
 
 Combine = Callable[[Head, NDArray[np.intp]], Combination]
 """Called with a head and the numbers of the training rows that it was fitted on."""
@@ -42,6 +46,20 @@ def finite_probabilities(head: Head, X: Matrix) -> NDArray[np.float64]:
             "give other hyper-parameters with --param, or another layer"
         )
     return proba
+
+
+def prediction_sets(head: Head, proba: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return the classes in each row's prediction set; all of them if the head claims nothing.
+
+    Args:
+        head: the head.
+        proba: its probabilities, of shape (n_rows, n_classes).
+
+    Returns:
+        An array of that shape.
+    """
+    sets = head.conformal.sets(proba) if head.conformal else None
+    return np.ones(proba.shape, np.bool_) if sets is None else sets
 
 
 class HeldOutEvaluator:
@@ -101,17 +119,16 @@ class HeldOutEvaluator:
             # Unlike cross-validation, a test set has one repeat.
             patients = PatientProbabilities(test.part, self._task, 1)
             patients.add(0, np.arange(len(proba)), proba, combination)
-            results.append(
-                part_result(
-                    self._task,
-                    test.part,
-                    test.split,
-                    proba[None],
-                    predicted[None],
-                    relations.levels,
-                    patients.combined(combination),
-                )
+            result = part_result(
+                self._task,
+                test.part,
+                test.split,
+                proba[None],
+                predicted[None],
+                relations.levels,
+                patients.combined(combination),
             )
+            results.append(replace(result, in_sets=prediction_sets(head, proba)[None]))
         return results, 1000 * seconds / n if n else float("nan")
 
 
@@ -160,6 +177,7 @@ class FoldEvaluator:
         train = task.train
         proba = np.empty((len(self._repeats), len(y), len(task.classes)))
         predicted = np.empty(proba.shape[:2], dtype=np.intp)
+        in_sets = np.empty(proba.shape, dtype=np.bool_)
         patients = PatientProbabilities(train, task, len(self._repeats))
         n_fits = len(self._repeats) * task.n_folds
         for repeat, folds in enumerate(self._repeats):
@@ -170,7 +188,7 @@ class FoldEvaluator:
                 folds_within = inner_folds(
                     train.labels[fitted], train.groups[fitted], None, task.seed
                 )
-                head, _ = fit(take(X, fitted), y[fitted], folds_within)
+                head, _ = fit(take(X, fitted), y[fitted], folds_within, fitted)
                 # A note about a fold must not read like one about the head that is kept.
                 for note in head.notes:
                     text = f"in cross-validation: {note}"
@@ -179,6 +197,7 @@ class FoldEvaluator:
                         final.record.codes[text] = head.record.codes[note]
                 proba[repeat, judged] = finite_probabilities(head, take(X, judged))
                 predicted[repeat, judged] = head.calibration.decide(proba[repeat, judged])
+                in_sets[repeat, judged] = prediction_sets(head, proba[repeat, judged])
                 # Folds cut no patient: all images of one are judged by the same head.
                 patients.add(repeat, judged, proba[repeat, judged], combine(head, fitted))
         split = f"{task.n_folds}-fold"
@@ -188,4 +207,5 @@ class FoldEvaluator:
         # Folds cut no chain of known relatives, so that only unknown ones are left.
         combined = patients.combined(combine(final, np.arange(len(y))))
         levels = unknown(train, train)
-        return [part_result(task, train, split, proba, predicted, levels, combined)]
+        result = part_result(task, train, split, proba, predicted, levels, combined)
+        return [replace(result, in_sets=in_sets)]

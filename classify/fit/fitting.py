@@ -24,6 +24,7 @@ from ..runs.leaderboard import check_leaderboard
 from ..runs.model_file import FittedHead
 from ..runs.row import leaderboard_row
 from ..runs.run import Run, check_writable, write_run
+from ..runs.tables.conformal import measure_sets
 from ..runs.tables.run_tables import RunTables
 from ..runs.tables.seeds import SeedScores, seed_scores
 from ..runs.training_file import TrainingImagesFile
@@ -218,11 +219,18 @@ class HeadFitter:
         # Copies are compared once for all heads.
         if self._task_warnings is None:
             self._task_warnings = task_warnings(self.task, self._scorer.tests.relations)
-        texts = [*leak_reasons(self.task, results), *self._task_warnings, *head.notes]
+        rule = head.conformal
+        sets = [measure_sets(result, rule) for result in results] if rule else []
+        texts = [
+            *leak_reasons(self.task, results),
+            *self._task_warnings,
+            *head.notes,
+            *(f"{head.name}: {measured.broken}" for measured in sets if measured.broken),
+        ]
         # Two test sets of one store give the same warning, each fold may leave the same note.
         texts = list(dict.fromkeys(texts))
         coded = [(head.record.codes.get(text, ""), text) for text in texts]
-        tables = RunTables(coded, seeds)
+        tables = RunTables(coded, seeds, sets)
         rows = write_run(folder, model, results, rows, self.leaderboard, self._images, tables)
         return Run(rows, folder, texts, control_findings(self.task, rows))
 

@@ -15,6 +15,7 @@ from ..matrix import Folds, Matrix, take
 from ..runs.part_result import PartResult
 from ..runs.row import Costs
 from ..task.task import Task
+from .abstention import choose_conformal, judges_rows
 from .combination import CombinationChoice
 from .evaluators import FitRows, FoldEvaluator, HeldOutEvaluator, finite_probabilities
 from .image_facts import facts_note
@@ -87,7 +88,8 @@ class HeadScorer:
         status("fitting")
         fit = self._fit_rows(kind.name, context, seed)
         start = time.perf_counter()
-        head, n_searched = fit(X, self._y, self._folds)
+        rows = np.arange(len(self._y))
+        head, n_searched = fit(X, self._y, self._folds, rows)
         note_edges(head, X, self._options)
         # A new image has features, but no reduction: the model must predict from features.
         if reduction is not None:
@@ -97,7 +99,9 @@ class HeadScorer:
         # A training that continued after a kill took time in earlier processes, too.
         seconds = time.perf_counter() - start + head.record.earlier_seconds
         head.notes += self._facts_notes(kind.judges)
-        combination = self._combinations.choose(head, np.arange(len(self._y)))
+        if head.conformal and head.conformal.problem:
+            head.notes.append(f"{head.name}: {head.conformal.problem}")
+        combination = self._combinations.choose(head, rows)
         results, milliseconds = self.tests.evaluate(head, pooling, combination)
         # Folds fit on the reduced matrix, too: its rows keep their inner products.
         folds = self._by_folds.evaluate(fit, self._combinations.choose, X, self._y, head, status)
@@ -108,10 +112,13 @@ class HeadScorer:
 
     def _fit_rows(self, name: str, context: TrainingContext, seed: int) -> FitRows:
         """Return a function that fits the head on some rows."""
-        judge = self._combinations.needs_judged(name)
+        judge = judges_rows(name) or self._combinations.needs_judged(name)
+        groups = self._task.train.groups
 
-        def fit_rows(X: Matrix, y: NDArray[np.intp], folds: Folds) -> tuple[Head, int]:
-            return fit_head(
+        def fit_rows(
+            X: Matrix, y: NDArray[np.intp], folds: Folds, rows: NDArray[np.intp]
+        ) -> tuple[Head, int]:
+            head, n_searched = fit_head(
                 name,
                 X,
                 y,
@@ -123,6 +130,9 @@ class HeadScorer:
                 context=context,
                 judge=judge,
             )
+            rate = self._options.error_rate
+            head.conformal = choose_conformal(head, X, y, groups[rows], folds, rate)
+            return head, n_searched
 
         return fit_rows
 

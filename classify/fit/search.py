@@ -34,6 +34,8 @@ class FitOptions:
         calibrate: True to calibrate probabilities on images that were not fitted on.
         sensitivity: share of the positive images that the threshold must find; None keeps the
             likeliest class.
+        error_rate: greatest share of new images whose class is not in their prediction set; other
+            answers are withheld.
         n_seeds: number of seeds that heads which draw are fitted with; the first is the task's.
 
     Raises:
@@ -45,6 +47,7 @@ class FitOptions:
     calibrate: bool = False
     sensitivity: float | None = None
     n_seeds: int = 1
+    error_rate: float = 0.1
 
     def __post_init__(self) -> None:
         if self.search not in SEARCHES:
@@ -53,6 +56,8 @@ class FitOptions:
             )
         if self.sensitivity is not None and not 0 < self.sensitivity <= 1:
             raise ParameterError(f"sensitivity must be between 0 and 1, got {self.sensitivity}")
+        if not 0 < self.error_rate < 1:
+            raise ParameterError(f"error_rate must be between 0 and 1, got {self.error_rate}")
         if self.n_seeds < 1:
             raise ParameterError(f"n_seeds must be 1 or more, got {self.n_seeds}")
 

@@ -16,6 +16,7 @@ from ...errors import ParameterError
 from ..matrix import Folds, Matrix, blocks_of, take
 from .arrays import Arrays
 from .calibration import Calibration
+from .conformal import Conformal
 
 if TYPE_CHECKING:
     from ..solvers.reduction import Reduction
@@ -88,6 +89,7 @@ class Head(ABC):
             the simplest head first.
         parameters: the hyper-parameters of this head.
         calibration: the map from scores to probabilities.
+        conformal: the rule by which the head says "cannot say"; None if none was chosen.
         notes: what the user should know about the fit.
         record: what the fit leaves beside the head.
 
@@ -113,6 +115,7 @@ class Head(ABC):
             self._check_parameter(name, value)
         self.parameters: dict[str, Any] = {**self.defaults, **parameters}
         self.calibration = Calibration()
+        self.conformal: Conformal | None = None
         self.notes: list[str] = []
         self.record = TrainingRecord()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...data.output.terminal import counted
 from ..trust.explanation.explanation import Explanation
 from ..trust.guards.familiarity import LIMIT, NOT_KNOWN
 from ..trust.guards.training_lookup import COPY_WARNING
@@ -17,6 +18,32 @@ def answer_marks(answer: Prediction | Explanation) -> str:
     """Return the reasons not to believe an answer, in few words; "" if there are none."""
     reasons = {"copy of a training image": is_copy, "unlike the training images": is_unfamiliar}
     return ", ".join(mark for mark, holds in reasons.items() if holds(answer))
+
+
+CANNOT_SAY = "cannot say"
+
+
+def set_text(prediction: Prediction) -> str:
+    """Write the classes that an image without an answer may be of; "" for an image with one."""
+    if not prediction.cannot_say:
+        return ""
+    return " or ".join(prediction.prediction_set or ()) or "no class is likely enough"
+
+
+def set_notes(predictions: Sequence[Prediction], error_rate: float | None) -> list[str]:
+    """Return the line on images without an answer, and on how often the other answers are wrong.
+
+    Args:
+        predictions: of readable images.
+        error_rate: that of the head; None if it claims none.
+    """
+    n = sum(prediction.cannot_say is True for prediction in predictions)
+    if error_rate is None or not predictions:
+        return []
+    return [
+        f"{CANNOT_SAY}: {n} of {counted(len(predictions), 'image')}; of images like the training "
+        f"images, at most {100 * error_rate:g} % get a wrong answer"
+    ]
 
 
 def is_copy(answer: Prediction | Explanation) -> bool:

@@ -29,6 +29,8 @@ class Prediction:
         familiarity: how like the training images the image is; None if that is not known.
         training_copy: the training image that the image is a copy of, if there is one; None if it
             was not looked up.
+        prediction_set: names of the classes that the image may be of, by the head's error rate;
+            None if the head claims none.
     """
 
     path: str
@@ -40,3 +42,9 @@ class Prediction:
     frames: int = 1
     familiarity: Familiarity | None = None
     training_copy: TrainingCopy | None = None
+    prediction_set: tuple[str, ...] | None = None
+
+    @property
+    def cannot_say(self) -> bool | None:
+        """True if the label alone is not the set, so that it may be another; None if unknown."""
+        return None if self.prediction_set is None else self.prediction_set != (self.label,)

@@ -279,6 +279,7 @@ class Predictor:
             # A copy, so that one prediction does not keep the features of its whole batch.
             features=features[0].copy(),
             familiarity=model.familiarity(maps),
+            prediction_set=model.prediction_set(proba),
         )
 
 

@@ -19,6 +19,7 @@ from ...extract.backbones.table import find_backbone
 from ...features.rows.pooling import pool
 from ..heads.base import Head
 from ..heads.calibration import Calibration
+from ..heads.conformal import HELD_OUT, OUT_OF_FOLD, Conformal
 from ..heads.table import find_head, make_head
 from ..trust.explanation.background import Background, restore_background
 from ..trust.guards.familiarity import Familiarity, FeatureDistribution, grid_side, guard_features
@@ -42,6 +43,9 @@ READABLE_VERSIONS = ("1", "2", "3", "4")
 
 Version 4 has optional fields; their arrays are in sections of their own, named `section:name`.
 """
+
+CONFORMAL = "conformal"
+"""Optional field: the rule of "cannot say". Files without it claim nothing."""
 
 DISTRIBUTION = "distribution"
 """Section of the arrays of `FeatureDistribution`."""
@@ -79,6 +83,20 @@ class FittedHead:
     background: Background | None = None
     distribution: FeatureDistribution | None = None
 
+    def prediction_set(self, proba: NDArray[np.float64]) -> tuple[str, ...] | None:
+        """Return the names of the classes that an image may be of, by the rule of "cannot say".
+
+        Args:
+            proba: probabilities of the image, of shape (1, n_classes).
+
+        Returns:
+            None if the head has no rule.
+        """
+        sets = self.head.conformal.sets(proba) if self.head.conformal else None
+        if sets is None:
+            return None
+        return tuple(name for name, member in zip(self.classes, sets[0], strict=True) if member)
+
     def familiarity(self, maps: NDArray[np.float32]) -> Familiarity | None:
         """Return how like the training images an image is; None if that is not known.
 
@@ -114,6 +132,7 @@ def save_model(path: str | os.PathLike[str], model: FittedHead) -> None:
         "head": head.name,
         "parameters": head.parameters,
         "calibration": asdict(head.calibration),
+        CONFORMAL: None if head.conformal is None else asdict(head.conformal),
     }
     about = json.dumps(text, sort_keys=True)
     metadata = {
@@ -208,6 +227,7 @@ def _restore_head(arrays: Mapping[str, NDArray[Any]], about: dict[str, Any]) -> 
     head = make_head(about["head"], **about["parameters"])
     head.restore(of_section("", arrays))
     head.calibration = _calibration(about.get("calibration"), len(about["classes"]))
+    head.conformal = _conformal(about.get(CONFORMAL))
     model = FittedHead(
         head=head,
         classes=tuple(about["classes"]),
@@ -267,6 +287,24 @@ def _calibration(about: Mapping[str, Any] | None, n_classes: int) -> Calibration
     if threshold is not None and n_classes != 2:
         raise ValueError("a threshold is for two classes")
     return Calibration(about["slope"], tuple(about["biases"]), threshold, about["positive"])
+
+
+def _conformal(about: Mapping[str, Any] | None) -> Conformal | None:
+    """Build the rule of "cannot say" from a file's content; None if it has none.
+
+    Raises:
+        ValueError: a number is impossible.
+    """
+    if about is None:
+        return None
+    rule = Conformal(**about)
+    shares = [rule.error_rate] + [rule.threshold] * (rule.threshold is not None)
+    # The comparison is False for NaN.
+    if any(type(share) is not float or not 0 <= share <= 1 for share in shares):
+        raise ValueError("its error rate or its threshold is no share")
+    if type(rule.n_groups) is not int or rule.source not in (OUT_OF_FOLD, HELD_OUT):
+        raise ValueError("its rule of what it cannot say is damaged")
+    return rule
 
 
 def _digest(

@@ -26,11 +26,14 @@ class PartResult:
         part: the rows that were predicted.
         evaluation: the predictions, with names of classes and images.
         by_patient: the result on the patients of the rows.
+        in_sets: True for each class in the prediction set of each row, of shape (n_repeats, n_rows,
+            n_classes), by the head that predicted the row; None if there are no sets.
     """
 
     part: Part
     evaluation: Evaluation
     by_patient: PatientResult
+    in_sets: NDArray[np.bool_] | None = None
 
     @cached_property
     def scores(self) -> dict[str, float]:

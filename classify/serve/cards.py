@@ -39,6 +39,7 @@ def model_record(model: ServedModel) -> dict[str, Any]:
         "engine": model.predictor.engine,
         "input_size": list(model.predictor.input_size),
         "provenance": {name: last_name(head.provenance.get(name)) for name in PROVENANCE},
+        "cannot_say": _promise(head),
         "guards": {
             "copies": not model.predictor.not_looked_up,
             "unfamiliar": head.distribution is not None,
@@ -47,6 +48,14 @@ def model_record(model: ServedModel) -> dict[str, Any]:
         "neighbours": model.pictures is not None,
         "scores": [score_record(scores, len(head.classes)) for scores in head.scores],
     }
+
+
+def _promise(head: FittedHead) -> dict[str, Any] | None:
+    """Return the error rate of a head that may say "cannot say"; None if it claims none."""
+    rule = head.head.conformal
+    if rule is None or rule.threshold is None:
+        return None
+    return {"error_rate": rule.error_rate, "n_groups": rule.n_groups}
 
 
 def explanation_record(explanation: Explanation) -> dict[str, Any]:

@@ -192,6 +192,23 @@ def _doubts() -> dict[str, Schema]:
     }
 
 
+def _sets() -> dict[str, Schema]:
+    """Return the properties of an answer that a head may withhold."""
+    return {
+        "cannot_say": {
+            "type": ["boolean", "null"],
+            "description": "True if `prediction_set` is not the label alone, so that the label may "
+            "well be wrong; null if the model has no error rate.",
+        },
+        "prediction_set": {
+            "type": ["array", "null"],
+            "items": _TEXT,
+            "description": "The classes that the image may be of, none or several, by the error "
+            "rate of the model; null if it has none.",
+        },
+    }
+
+
 def _prediction() -> Schema:
     """Return the answer about one image."""
     prediction = _object(
@@ -199,7 +216,7 @@ def _prediction() -> Schema:
         label=_TEXT | {"description": 'The predicted class; "" for an unreadable image.'},
         probabilities={"type": "object", "additionalProperties": _SHARE},
     )
-    prediction["properties"] |= _doubts()
+    prediction["properties"] |= _sets() | _doubts()
     prediction["properties"]["frames"] = {
         "type": "integer",
         "description": "Frames of the file, if there are several; the first one is predicted.",
@@ -260,6 +277,12 @@ def _model() -> Schema:
         engine=_TEXT,
         input_size={"type": "array", "items": {"type": "integer"}},
         provenance={"type": "object"},
+        cannot_say=_object(error_rate=_SHARE, n_groups=_COUNT)
+        | {
+            "type": ["object", "null"],
+            "description": "Greatest share of wrong answers about images like the training images, "
+            "and the number of independent images that it was calibrated by.",
+        },
         guards=_object(copies={"type": "boolean"}, unfamiliar={"type": "boolean"}),
         explains={"type": "boolean"},
         neighbours={"type": "boolean"},

@@ -70,8 +70,8 @@ export class Card {
   }
 
   #show() {
-    const { label, familiar } = this.prediction;
-    this.#find(".verdict").textContent = label;
+    const { label, familiar, cannot_say: cannotSay } = this.prediction;
+    this.#find(".verdict").textContent = cannotSay ? "cannot say" : label;
     this.#showNotices();
     showBars(this.#find(".bars"), this.prediction, this.#model.threshold);
     this.#find(".measured-line").textContent = measured(this.#model);
@@ -86,6 +86,11 @@ export class Card {
     const { known, familiar, distance_percentile: percentile, frames } = this.prediction;
     if (this.#isCopy) {
       texts.push(`The model was trained on a copy of this image: its answer proves nothing. (${known.path}, ${known.label})`);
+    }
+    if (this.prediction.cannot_say) {
+      const set = this.prediction.prediction_set.join(" or ") || "no class is likely enough";
+      const rate = Number((this.#model.cannot_say.error_rate * 100).toPrecision(6));
+      texts.push(`Cannot say: ${set}. The model answers only so that at most ${rate} % of pictures like the training pictures get a wrong answer.`);
     }
     if (familiar === false) {
       const far = `farther away than ${Math.floor(percentile)} % of these are`;
@@ -126,7 +131,7 @@ export class Card {
   // Sensitivity and specificity hold for new pictures like the test pictures, not for others.
   #showWorth() {
     const label = this.prediction?.label;
-    const holds = label && !this.#isCopy && this.prediction.familiar !== false;
+    const holds = label && !this.prediction.cannot_say && !this.#isCopy && this.prediction.familiar !== false;
     this.#find(".answer .worth").textContent = holds ? this.#page.prevalence.sentence(this.#model, label) : "";
   }
 

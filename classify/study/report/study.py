@@ -16,6 +16,7 @@ from ...board.run_folders import RunFolders
 from ...runs.leaderboard import read_rows
 from ...runs.robustness import ROBUSTNESS_COLUMNS, ROBUSTNESS_NAME
 from ...runs.stress_file import STRESS_COLUMNS, STRESS_NAME, judged_level
+from ...runs.tables.conformal import CONFORMAL_COLUMNS, CONFORMAL_NAME
 from ...runs.warning_file import WARNING_COLUMNS, WARNINGS_NAME
 from ...scores.evaluation import Evaluation
 from .tables import Line, read_table
@@ -130,6 +131,12 @@ class Study:
     def robustness(self, row: Row) -> list[Line] | None:
         """Return what edits do to a run's answers, the unedited images first; None without it."""
         return self._of_run(row, ROBUSTNESS_NAME, ROBUSTNESS_COLUMNS, ROBUSTNESS_COLUMNS[2:])
+
+    def prediction_sets(self, row: Row) -> list[Line] | None:
+        """Return the prediction sets of a run, a line for each test set; None without any."""
+        names = CONFORMAL_COLUMNS[:3]
+        numbers = [name for name in CONFORMAL_COLUMNS if name not in (*names, "calibrated_on")]
+        return self._of_run(row, CONFORMAL_NAME, CONFORMAL_COLUMNS, numbers)
 
     def judged_level(self, row: Row) -> int:
         """Return the number of the stress level that is compared with the first; 0 without one."""

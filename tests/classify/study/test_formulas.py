@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from freezeframe.classify.heads.conformal import fit_conformal
 from freezeframe.classify.scores.evaluation import Evaluation
 from freezeframe.classify.scores.predictions import Predictions
+from freezeframe.classify.scores.weighted_metrics import point_values
 from freezeframe.classify.study.report.calibration import class_rows
 from freezeframe.classify.study.report.formulas import (
     calibration_line,
@@ -14,10 +18,51 @@ from freezeframe.classify.study.report.formulas import (
     predictive_values,
 )
 
+from ...conftest import REPOSITORY
 from .studies import SURE, TRUTH, N
 
+ORACLES = json.loads((REPOSITORY / "tests" / "golden" / "oracles.json").read_text())
+"""Numbers of dcurves, MAPIE, netcal, scikit-learn and statsmodels: `scripts/checks/oracles.py`."""
+
+DATA = {name: np.array(values) for name, values in ORACLES["data"].items()}
 LESION = TRUTH == 0
 ALONE = np.arange(N)
+
+
+def test_net_benefit_is_that_of_dcurves() -> None:
+    oracle = ORACLES["net benefit"]
+    for name, p in (("head", DATA["p"]), ("act on all", np.ones(len(DATA["p"])))):
+        ours = net_benefit(DATA["outcomes"] == 1, p, np.array(oracle["thresholds"]))
+        np.testing.assert_allclose(ours, oracle[name], atol=5e-5)
+
+
+def test_the_calibration_line_is_that_of_scikit_learn_and_statsmodels() -> None:
+    oracle = ORACLES["calibration line"]
+    line = calibration_line(DATA["outcomes"] == 1, DATA["p"], np.arange(len(DATA["p"])))
+    assert line is not None
+    assert line.slope[0] == pytest.approx(oracle["slope"], abs=5e-5)
+    assert line.slope[0] == pytest.approx(oracle["slope by scikit-learn"], abs=5e-5)
+    assert line.intercept[0] == pytest.approx(oracle["intercept"], abs=5e-5)
+
+
+def test_the_calibration_error_is_that_of_netcal() -> None:
+    scores = point_values(Predictions.of(DATA["y"], DATA["proba"]), ["ece"])
+    assert scores["ece"] == pytest.approx(ORACLES["ece"]["ece"], abs=5e-5)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_prediction_sets_are_those_of_mapie(rate: float) -> None:
+    """They are defined alike where each image is its own group."""
+    oracle = ORACLES["prediction sets"][str(rate)]
+    n = ORACLES["prediction sets"]["n_calibration"]
+    proba, y = DATA["proba"], DATA["y"]
+    rule = fit_conformal(proba[:n], y[:n], np.arange(n), rate)
+    assert rule.threshold == pytest.approx(oracle["threshold"], abs=5e-5)
+    sets = rule.sets(proba[n:])
+    assert sets is not None
+    assert np.bincount(sets.sum(axis=1), minlength=4).tolist() == oracle["sizes"]
+    coverage = sets[np.arange(len(sets)), y[n:]].mean()
+    assert coverage == pytest.approx(oracle["coverage"], abs=5e-5)
 
 
 def test_net_benefit_is_the_definition_of_the_paper() -> None:

@@ -18,11 +18,14 @@ from freezeframe.__main__ import cli
 from freezeframe.classify.runs.leaderboard import append_rows
 from freezeframe.classify.runs.robustness import ROBUSTNESS_COLUMNS
 from freezeframe.classify.runs.stress_file import STRESS_COLUMNS
+from freezeframe.classify.runs.tables.conformal import CONFORMAL_COLUMNS
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.study.report.choice import choose_row
+from freezeframe.classify.study.report.sections.abstention import abstention_part
 from freezeframe.classify.study.report.sections.equivalence import equivalence_section
 from freezeframe.classify.study.report.sections.performance import performance_section
 from freezeframe.classify.study.report.sections.robustness import robustness_section
+from freezeframe.classify.study.report.sections.seeds import seeds_part
 from freezeframe.classify.study.report.study import PICTURE_COLUMNS, Study
 
 from .studies import SHUFFLED, SURE, MadeStudy, N, predictions
@@ -313,3 +316,45 @@ def test_the_page_shows_what_edits_of_the_files_do(tmp_path: Path) -> None:
     read = Study.read(tmp_path)
     text = text_of("".join(robustness_section(read, choose_row(read))))
     assert "read again, give other answers for some images" in text
+
+
+def test_the_report_says_when_the_head_cannot_say(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    run_id = study.add("logreg")
+    read = Study.read(tmp_path)
+    assert "not run" in "".join(abstention_part(read, choose_row(read)))
+
+    def parts(threshold: str, *shares: str) -> str:
+        line = ["test", "demo", "5-fold", "0.1", threshold, "40", "out of fold", "300", "60"]
+        study.write(f"runs/{run_id}/conformal.csv", CONFORMAL_COLUMNS, [[*line, *shares]])
+        read = Study.read(tmp_path)
+        return "".join(abstention_part(read, choose_row(read)))
+
+    rest = ("0.2", "0.1", "0.3", "0.05", "0.01", "0.1")
+    shown = parts("0.7", "0.91", "0.85", "0.95", *rest)
+    assert "91 % [85, 95]<" in shown
+    assert "20 % [10, 30]" in shown
+    assert "90 % of the sets should hold the class" in shown
+    assert "40 groups calibrated it, out of fold" in shown
+    # The interval does not reach 90 %: the promise is broken.
+    broken = parts("0.7", "0.80", "0.70", "0.899", *rest)
+    assert "80 % [70, 90] *" in broken
+    assert "*: fewer than 90 %" in broken
+    few = parts("", *[""] * 9)
+    assert "40 independent training images are too few to promise an error rate of 10 %" in few
+
+
+def test_the_report_shows_the_range_over_seeds(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    study.add("logreg", n_seeds=0)
+    read = Study.read(tmp_path)
+    assert "any seed gives the same scores" in "".join(seeds_part(read, choose_row(read)))
+    study.add("extra-trees", n_seeds=1)
+    read = Study.read(tmp_path)
+    assert "--model extra-trees --seeds 3" in "".join(seeds_part(read, choose_row(read)))
+    ends = {"seeds_accuracy_lowest": 0.7, "seeds_accuracy_highest": 0.8}
+    study.add("xgboost", n_seeds=3, seeds_accuracy_mean=0.76, **ends)
+    read = Study.read(tmp_path)
+    shown = "".join(seeds_part(read, choose_row(read)))
+    assert "xgboost on block5_pool" in shown
+    assert all(text in shown for text in (">76.0<", ">70.0<", ">80.0<", "10.0 points *"))

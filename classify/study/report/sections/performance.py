@@ -20,6 +20,7 @@ from ..findings.outcome import head_name
 from ..formulas import CalibrationLine, net_benefit, predictive_values
 from ..numbers import share_text
 from ..study import Row, Study
+from .abstention import abstention_part
 from .parts import not_run, show
 
 SHOWN_THRESHOLDS = (0.1, 0.2, 0.3, 0.5, 0.7)
@@ -49,7 +50,11 @@ def performance_section(study: Study, choice: Choice) -> list[str]:
         parts.append(show([*_ranking(row, shown), _reliability(shown, lines)]))
     # One line is a sentence of the caption.
     parts += [_calibration_table(lines)] if len(lines) > 1 else []
-    parts += [*_use(row, shown, evaluation), *_confusion(evaluation)]
+    parts += [
+        *abstention_part(study, choice),
+        *_use(row, shown, evaluation),
+        *_confusion(evaluation),
+    ]
     return parts
 
 
