@@ -63,10 +63,13 @@ def _single_rows(ranked: Sequence[RankedRow], choice: Choice) -> list[str]:
     """Return the rows that no other one can be compared with: other splits, and controls."""
     rows = [place.row for place in ranked]
     labels = [f"{row['head']}, {row['split']}" for row in rows]
-    names = [(row["n_test"], head_name(row), f"{row['test_set']}, {row['split']}") for row in rows]
+    # One column for both, so that the numbers have room.
+    names = [
+        (row["n_test"], f"{head_name(row)}, on {row['test_set']}, {row['split']}") for row in rows
+    ]
     return [
         show([forest(rows, choice, "Accuracy on other splits, and of controls", labels)]),
-        _table(("images", "head", "tested on"), names, ranked),
+        _table(("images", "head and test"), names, ranked),
     ]
 
 
