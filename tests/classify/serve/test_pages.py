@@ -230,7 +230,7 @@ def test_a_store_of_another_head_is_refused(place: Place, tmp_path: Path) -> Non
         shutil.copy(picture, tmp_path / "scans" / label)
     settings = Settings(layers=("pixels",), backbone="pixels-32")
     extract_features(read_manifest(tmp_path / "scans"), tmp_path / "b.h5", settings)
-    with pytest.raises(ParameterError, match="none of the models was fitted on it"):
+    with pytest.raises(ParameterError, match="no model was fitted on this store"):
         make_app(place, sources=PageSources(store=FeatureStore(tmp_path / "b.h5")))
 
 
