@@ -79,7 +79,7 @@ def predict(
         rule = predictor.model.head.conformal
         readable = [prediction for prediction in predictions if not prediction.error]
         for line in set_notes(readable, rule.error_rate if rule and not rule.problem else None):
-            click.echo(line)
+            click.echo(printable(line))
     elif output == "csv":
         _print_csv(predictions, classes)
     else:

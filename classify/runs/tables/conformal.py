@@ -34,8 +34,8 @@ from ...scores.predictions import group_numbers
 from ..part_result import PartResult
 
 CONFORMAL_NAME = "conformal.csv"
-SHARES = ("coverage", "cannot_say", "wrong")
-SHARE_COLUMNS = tuple(f"{name}{end}" for name in SHARES for end in ("", "_low", "_high"))
+SET_SHARES = ("coverage", "cannot_say", "wrong")
+SHARE_COLUMNS = tuple(f"{name}{end}" for name in SET_SHARES for end in ("", "_low", "_high"))
 CONFORMAL_COLUMNS = (
     *("test_id", "test_set", "split", "error_rate", "threshold", "n_calibration"),
     *("calibrated_on", "n_test", "n_test_groups", *SHARE_COLUMNS),
@@ -50,7 +50,7 @@ class MeasuredSets:
         conformal: the rule that made them.
         result: the result that they are part of.
         n_images, n_groups: images that count, and their groups.
-        shares: each of `SHARES` with the ends of its interval, by name; none without images.
+        shares: each of `SET_SHARES` with the ends of its interval, by name; none without images.
     """
 
     conformal: Conformal
@@ -83,7 +83,7 @@ class MeasuredSets:
         threshold = "" if rule.threshold is None else repr(rule.threshold)
         names = [of.test_id, of.test_set, of.split, f"{rule.error_rate:g}", threshold]
         counts = [str(rule.n_groups), rule.source, str(self.n_images), str(self.n_groups)]
-        shares = [f"{end:.6f}" for name in SHARES for end in self.shares.get(name, ())]
+        shares = [f"{end:.6f}" for name in SET_SHARES for end in self.shares.get(name, ())]
         return [*names, *counts, *(shares or [""] * len(SHARE_COLUMNS))]
 
 

@@ -23,6 +23,7 @@ from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.study.report.choice import choose_row
 from freezeframe.classify.study.report.sections.abstention import abstention_part
 from freezeframe.classify.study.report.sections.equivalence import equivalence_section
+from freezeframe.classify.study.report.sections.leaderboard import leaderboard_section
 from freezeframe.classify.study.report.sections.performance import performance_section
 from freezeframe.classify.study.report.sections.robustness import robustness_section
 from freezeframe.classify.study.report.sections.seeds import seeds_part
@@ -156,6 +157,26 @@ def test_many_classes_are_each_against_the_rest(tmp_path: Path) -> None:
     assert "Curves of 6 of 8 classes, those of most test images." in text
     assert "Decision curve, PPV and NPV over prevalence are left out" in text
     assert "called class h" in text
+
+
+def test_heads_that_see_no_features_are_shown_once_for_all_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`run` fits every head on each layer."""
+    monkeypatch.setattr(f"{REPORT}.sections.leaderboard.show", lambda drawings: "")
+    monkeypatch.setattr(f"{REPORT}.sections.leaderboard.forest", lambda *parts: "")
+    study = MadeStudy(tmp_path)
+    for test_id in ("new", "other"):
+        for layer in ("block3_pool", "block5_pool"):
+            study.add("ridge", layer=layer, test_id=test_id)
+            study.add("majority", layer=layer, test_id=test_id)
+            study.add("image-size", layer="image", test_id=test_id)
+    data = Study.read(tmp_path)
+    page = "".join(leaderboard_section(data, choose_row(data)))
+    names = re.findall(r"<td>((?:ridge|majority|image-size) on [^<]*)</td>", page)
+    one_test = ["image-size on image", "majority on block3_pool"]
+    one_test += ["ridge on block3_pool", "ridge on block5_pool"]
+    assert sorted(names) == sorted(one_test * 2)
 
 
 def test_names_of_strangers_are_text(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from .....data.output import html as pages
 from ....board.ranking import RankedRow, rank_rows
@@ -11,9 +11,9 @@ from ....board.tables import metric_with_interval, rank_text
 from ....scores.grades import grade_text, has_clean, risk_lines
 from ....scores.metric_names import is_clean
 from ..charts.forest import forest
-from ..choice import Choice
+from ..choice import BASELINE, IMAGE_CONTROLS, Choice
 from ..findings.outcome import head_name
-from ..study import Study
+from ..study import Row, Study
 from .equivalence import equivalence_section
 from .parts import show
 
@@ -34,7 +34,7 @@ def leaderboard_section(study: Study, choice: Choice) -> list[str]:
 
     Test sets of one row share a plot and a table.
     """
-    test_sets = rank_rows(study.rows, "accuracy", study.runs)
+    test_sets = rank_rows(_once(study.rows, choice), "accuracy", study.runs)
     test_sets.sort(key=lambda ranked: all(place.row is not choice.row for place in ranked))
     single = [ranked[0] for ranked in test_sets if len(ranked) == 1]
     several = [ranked for ranked in test_sets if len(ranked) > 1]
@@ -48,6 +48,15 @@ def leaderboard_section(study: Study, choice: Choice) -> list[str]:
     parts += _single_rows(single, choice) if single else []
     parts.append(_legend([*shown, *([place] for place in single)], choice))
     return parts + equivalence_section(study)
+
+
+def _once(rows: Sequence[Row], choice: Choice) -> list[Row]:
+    """Return the rows without repetitions of heads that see no features: any layer is the same."""
+    shown: dict[Hashable, Row] = {}
+    for row in (choice.row, *rows):
+        blind = row["head"] in (BASELINE, *IMAGE_CONTROLS)
+        shown.setdefault((row["head"], row["test_id"], row["split"]) if blind else id(row), row)
+    return list(shown.values())
 
 
 def _test_set(ranked: Sequence[RankedRow], choice: Choice) -> list[str]:
