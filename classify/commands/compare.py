@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="POINTS",
     type=Number(0, 100, min_open=True),
-    help="Least difference that matters, in points of per cent: runs are equivalent if theirs is "
-    "shown to be smaller. Choose it before you look at the scores.",
+    help="Smallest difference that matters to you, in percentage points: two runs are equivalent "
+    "only if their difference is shown to be smaller. Choose it before you look at the scores.",
 )
 @FORMAT_OPTION
 def compare(

@@ -81,8 +81,8 @@ if TYPE_CHECKING:
     show_default=True,
     type=Number(0, 1, min_open=True, max_open=True),
     metavar="SHARE",
-    help="Say 'cannot say' about new images where needed, so that at most this share of them gets "
-    "a wrong answer.",
+    help="Say 'cannot say' about new images where needed, so that at most this share of all of "
+    "them, if they are like the training images, gets a wrong answer.",
 )
 @click.option(
     "--stress",

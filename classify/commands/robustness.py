@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="N",
     type=Integer(2),
-    help="Most images, each class by its share; one of each group first.",
+    help="Largest number of images: each class by its share, one image of each group first.",
 )
 @click.option(
     "--seed",
@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 def robustness(
     run: Path, source: Path, n_images: int, seed: int, weights: str, engine: str
 ) -> None:
-    """Score test images of a run again, after edits of the files: JPEG, brightness, crop, ...
+    """Score test images of a run again after edits such as JPEG, brightness and crop.
 
+    Copies in memory are edited; no file is changed.
     RUN is a run's folder. FOLDER or CSV is where its test images are, as extract-features took
     them. Images with a relative in training are left out. The results are in robustness.csv in the
     run's folder. Runs of --cv are refused: their model was fitted on all images.
@@ -64,8 +65,8 @@ def robustness(
     rows = choose_images(evaluation, readable, n_images, seed)
     if not len(rows):
         raise FreezeframeError(
-            f"{run}: every test image of {evaluation.test_set} has a relative in training, or it "
-            "is unknown; audit names them, and fit-classifier looks for them again"
+            f"{run}: every test image of {evaluation.test_set} has a relative in training, or "
+            "may have one; see freezeframe audit for the pairs"
         )
     root = source if source.is_dir() else source.parent
     paths = [root / evaluation.paths[row] for row in rows]

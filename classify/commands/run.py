@@ -55,7 +55,7 @@ _KEYS = {"tests": "test", "models": "model", "layers": "layer", "drop_classes": 
     metavar="TOML",
     type=click.Path(path_type=Path),
     help="File with these options by name, such as the run.toml of a study. "
-    "Options of the command line come before it.",
+    "Options of the command line override it.",
 )
 @click.option(
     "--model",
@@ -73,7 +73,8 @@ _KEYS = {"tests": "test", "models": "model", "layers": "layer", "drop_classes": 
     default=("block3_pool", "block5_pool"),
     show_default=True,
     metavar="NAME",
-    help="Layer of the features, the deepest last. Repeat it for more layers.",
+    help="Layer of the features. Repeat it for more layers, the deepest last: the report is about "
+    "it.",
 )
 @click.option(
     "--seed",

@@ -1,5 +1,9 @@
 """Conformal prediction: sets of classes with a stated error rate, and answers that are withheld.
 
+From images that a head was not fitted on, a threshold is chosen. The set of a new image has each
+class whose probability reaches it. Of images like these, at most the error rate have a set without
+their class. The head answers only where the set is its answer alone.
+
 References:
     Vovk V, Gammerman A, Shafer G (2005): Algorithmic learning in a random world. Springer.
     Sadinle M, Lei J, Wasserman L (2019): Least ambiguous set-valued classifiers with bounded error

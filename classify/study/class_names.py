@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -143,13 +144,15 @@ def _sentence(test: Manifest, match: ClassMatch, trained: str) -> str:
     return printable(
         f"{test.source.name}: class {match.name} is taken as {trained}: {match.n_agreeing} of its "
         f"{counted(match.n_copies, 'file')} that the training images have, too, are of class "
-        f"{match.trained} there; use --classes to name it otherwise"
+        f"{match.trained} in training; --classes gives it another name"
     )
 
 
 def _no_match(test: Manifest, name: str, trained: Collection[str]) -> str:
+    new_name = shlex.quote(class_text(name, "CLASS"))
     return (
         f"{test.source}: class {name!r} is none of the training classes "
-        f"{', '.join(sorted(trained))}; rename it with --classes {name}=CLASS, or leave it out "
-        f"with --drop-class {name!r}"
+        f"{', '.join(sorted(trained))}, and too few files of both sets show which one it is; "
+        f"rename it with --classes {new_name}, or leave it out with --drop-class "
+        f"{shlex.quote(name)}"
     )

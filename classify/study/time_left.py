@@ -51,8 +51,8 @@ def time_left(
     """Say how long the steps that are left take.
 
     A step takes as long per file as the last of its kind. For a kind that was not run, the time is
-    a guess, and the text says so: the usual time on another machine, times what the steps that
-    were run took in proportion to theirs.
+    called a guess: the usual seconds on another machine, times the pace of this one. The pace is
+    the seconds of the finished steps, divided by their usual seconds.
 
     Args:
         to_do: the steps that are left.
@@ -79,8 +79,10 @@ def time_left(
             unknown += 1
     if unknown == len(to_do):
         return "unknown yet"
-    text = f"{'roughly' if guessed else 'about'} {duration(seconds)}"
-    return f"{text} and {counted(unknown, 'step')} of unknown length" if unknown else text
+    text = f"about {duration(seconds)}"
+    if unknown:
+        text += f" and {counted(unknown, 'step')} of unknown length"
+    return f"{text}, a guess" if guessed else text
 
 
 def _was_run(record: StepRecord | None) -> bool:

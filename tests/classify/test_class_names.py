@@ -117,7 +117,8 @@ def test_new_names_of_the_training_classes_are_used(sets: tuple[Path, Path]) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "other: class 'no' is none of the training classes sick, well; rename it with"),
+        ((), "other: class 'no' is none of the training classes sick, well, and too few files of"),
+        ((), "; rename it with --classes no=CLASS, or leave it out with --drop-class no"),
         (("--classes", "yse=sick"), "--classes: no image is labelled 'yse'"),
         (("--classes", "yes"), "--classes must be OLD=NEW"),
     ],

@@ -64,18 +64,18 @@ def test_time_left_is_that_of_earlier_steps_or_a_guess_that_is_called_one() -> N
     sets = {Path("a"): ImageFiles("", 2000)}
     assert time_left(steps[4:], steps, {}, sets) == "unknown yet"
     # The usual times: 3 + 2 x 3 s twice, 3 + 2 x 64 and 3 + 2 x 1.
-    usual = "roughly 3 min and 1 step of unknown length"
+    usual = "about 3 min and 1 step of unknown length, a guess"
     assert time_left(steps, steps, {}, sets) == usual
-    assert time_left(steps[3:4], steps, {}, sets) == "roughly 5 s"
+    assert time_left(steps[3:4], steps, {}, sets) == "about 5 s, a guess"
     # A step of a kind that was run takes as long per file.
     done = StepRecord("s0", "", "", "30", STEP_DONE, "", "1000")
     records = {"s0": done, "s2": replace(done, step="s2", seconds="335")}
     assert time_left(steps[1:2], steps, records, sets) == "about 60 s"
     # This machine took 30 and 335 s for what usually takes 6 and 67: all is five times as slow.
-    assert time_left(steps[3:4], steps, records, sets) == "roughly 25 s"
-    assert time_left(steps[1:4], steps, records, sets) == "roughly 13 min"
+    assert time_left(steps[3:4], steps, records, sets) == "about 25 s, a guess"
+    assert time_left(steps[1:4], steps, records, sets) == "about 13 min, a guess"
     failed = {"s0": replace(done, status="failed")}
-    assert time_left(steps[3:4], steps, failed, sets) == "roughly 5 s"
+    assert time_left(steps[3:4], steps, failed, sets) == "about 5 s, a guess"
 
 
 # What a step writes.

@@ -72,7 +72,7 @@ class MeasuredSets:
         return (
             f'"cannot say" on {evaluation.test_set}, {evaluation.split}: {percent(coverage)} % '
             f"({percent(low)}-{percent(high)}) of the prediction sets hold the class, and "
-            f"{percent(promised)} % are promised: these images are unlike the training images"
+            f"{percent(promised)} % are promised: the error rate does not hold for this test set"
         )
 
     @property

@@ -168,8 +168,8 @@ _EVALUATION = (
     Item(
         "30",
         "Robustness",
-        "test it: fit-classifier --stress has look-alikes on one side, --control shuffled-labels "
-        "a control.",
+        "test what is not stated here: fit-classifier --stress has look-alikes on one side, "
+        "--control shuffled-labels a control.",
         (scores.stress, scores.controls),
         whole=True,
     ),

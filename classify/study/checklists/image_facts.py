@@ -21,7 +21,8 @@ MOST_NAMES = 12
 """Most classes, formats or modes in a statement, the commonest ones."""
 
 _LEVELS = {
-    0: "By patient: the patient of every image is known, and none is on both sides",
+    0: "By patient: each image has the name of a patient or study from the author, and no name is "
+    "on both sides",
     1: "By picture: no known copy or near-duplicate is on both sides. By patient this is unknown: "
     "a patient may be on both sides",
 }

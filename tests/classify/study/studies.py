@@ -56,7 +56,7 @@ class MadeStudy:
         self.add("image-size", chance)
         split = "5-fold, shuffled labels"
         self.add("logreg", chance, test_id="shuffled", choices=SHUFFLED, split=split)
-        self.stress(run_id, SURE)
+        self.stress(run_id, SURE, SURE)
         self.explored()
         self.audited()
         return self

@@ -202,7 +202,7 @@ def test_leaking_images_are_named_and_the_scores_are_those_of_the_others(tmp_pat
 @pytest.mark.parametrize(
     ("cells", "words"),
     [
-        ({"grade": "patients parted"}, "By patient: the patient of every image is known"),
+        ({"grade": "patients parted"}, "By patient: each image has the name of a patient or study"),
         ({"grade": "pictures parted"}, "By patient this is unknown"),
         ({"grade": ""}, None),
         ({"n_test_leaking": "", "n_test_clean": ""}, None),

@@ -49,6 +49,34 @@ def study(tmp_path: Path) -> MadeStudy:
     return MadeStudy(tmp_path).clean()
 
 
+def test_too_few_groups_for_a_stress_test_are_not_called_a_good_result(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    study.stress(study.add("logreg"), SURE)
+    result = outcomes(study)["stress-falls"].result
+    assert "not looked for; needs: more independent images of demo" in result
+
+
+def test_a_head_worse_than_none_is_serious_only_in_the_first_sentence(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    study.add("majority", predictions(np.full(N, 0.49)))
+    # Every third of 24 images is wrong: the interval holds the score of no head.
+    few = np.arange(N) < 24
+    study.add("logreg", predictions(np.where(few, HALF, SURE)))
+    study.add("knn", predictions(MIRRORED))
+    result = outcomes(study)["worse-than-majority"]
+    assert not result.serious
+    knn, headline = result.evidence
+    assert "knn on block5_pool" in knn.text
+    assert "chance" not in knn.text
+    assert "The first sentence of this report is not affected" in headline.text
+    study = MadeStudy(tmp_path / "serious")
+    study.add("majority", predictions(np.full(N, 0.49)))
+    study.add("logreg", predictions(np.where(TRUTH == 0, 0.9, 0.6), groups=np.arange(N) % 9))
+    result = outcomes(study)["worse-than-majority"]
+    assert [item.text.endswith("this may be chance") for item in result.evidence] == [True]
+    assert result.serious
+
+
 def test_a_clean_study_has_no_finding_and_was_looked_at_for_all(study: MadeStudy) -> None:
     assert {code: result.result for code, result in outcomes(study).items()} == dict.fromkeys(
         FINDINGS, "not found"

@@ -34,6 +34,7 @@ def worse_than_majority(study: Study, choice: Choice) -> RuleOutcome:
     baselines = {
         _question(row): row for row in study.rows if row["head"] == BASELINE and not is_control(row)
     }
+    worse = []
     evidence = []
     for row in filter(is_candidate, study.rows):
         baseline = baselines.get(_question(row))
@@ -42,9 +43,16 @@ def worse_than_majority(study: Study, choice: Choice) -> RuleOutcome:
                 f"{head_name(row)} has an accuracy of {share_text(row, 'accuracy')}, "
                 f"{BASELINE} {share_text(baseline, 'accuracy')}"
             )
+            if number(row["accuracy_high"]) > number(baseline["accuracy"]):
+                text += "; with so few images this may be chance"
+            worse.append(row)
             evidence.append(Evidence(text, row_source(row)))
+    elsewhere = not any(row is choice.row for row in worse)
+    if worse and elsewhere:
+        text = "The first sentence of this report is not affected: it is about another row"
+        evidence.append(Evidence(text, row_source(choice.row)))
     command = f"freezeframe fit-classifier training.h5 --model {BASELINE}"
-    return RuleOutcome(evidence, "" if baselines else command)
+    return RuleOutcome(evidence, "" if baselines else command, elsewhere)
 
 
 def _question(row: Row) -> tuple[str, str, str]:

@@ -53,8 +53,9 @@ def few_independent_images(study: Study, choice: Choice) -> RuleOutcome:
         return RuleOutcome()
     sizes = ", ".join(f"{name} {n}" for name, n in counts.items())
     text = (
-        f"independent test images (images of one group count once): {sizes}; a validation needs "
-        f"{LEAST_GROUPS_TO_VALIDATE} of each class. The accuracy may be anywhere in "
+        "independent groups (one patient, or copies of one picture) with test images of a class: "
+        f"{sizes}; a validation needs {LEAST_GROUPS_TO_VALIDATE} for each class. The images of a "
+        "group do not count one by one. The accuracy may be anywhere in "
         f"{share_text(row, 'accuracy')}"
     )
     return RuleOutcome([Evidence(text, row_source(row))])
@@ -127,12 +128,18 @@ def stress_falls(study: Study, choice: Choice) -> RuleOutcome:
     """Look for scores that fall when similar images are kept on one side."""
     evidence = []
     looked = False
+    few = ""
     for row in {row["run_id"]: row for row in filter(is_candidate, study.rows)}.values():
         levels = study.stress(row)
-        looked |= levels is not None
         judged = study.judged_level(row)
+        if levels and not judged:
+            few = (
+                f"more independent images of {row['data_set']}: no level of the stress test has "
+                "enough groups to be compared with the first"
+            )
         if not levels or not judged:
             continue
+        looked = True
         first, last = levels[0], levels[judged]
         if number(first["accuracy"]) > number(last["accuracy_high"]):
             fall = number(first["accuracy"]) - number(last["accuracy"])
@@ -144,4 +151,4 @@ def stress_falls(study: Study, choice: Choice) -> RuleOutcome:
             source = f"runs/{row['run_id']}/{STRESS_NAME}: levels 0 and {judged}"
             evidence.append(Evidence(text, source))
     command = f"freezeframe fit-classifier training.h5 --model {choice.row['head']} --stress"
-    return RuleOutcome(evidence, "" if looked else command)
+    return RuleOutcome(evidence, "" if looked else few or command)

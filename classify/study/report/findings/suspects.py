@@ -1,4 +1,7 @@
-"""Suspects: images whose label is doubtful, by heads that were not trained on them."""
+"""Suspects: images whose label may be wrong, for the user to look at and correct.
+
+Heads that were not trained on an image give its label a low probability.
+"""
 
 from __future__ import annotations
 

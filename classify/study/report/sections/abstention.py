@@ -40,15 +40,16 @@ def abstention_part(study: Study, choice: Choice) -> list[str]:
     text = (
         f"An image's prediction set has each class that is likely enough. The head answers if its "
         f"answer is the only one, and cannot say if there are several or none. {100 - rate:g} % of "
-        f"the sets should hold the class, and so at most {rate:g} % of the answers be wrong, for "
-        f"images like the training images (split-conformal prediction; {n_groups} groups "
-        f"calibrated it, {lines[0]['calibrated_on']}). Each group counts once."
+        f"the sets should hold the class, so that at most {rate:g} % of all images get a wrong "
+        "answer, if they are like the training images. Of the images that get an answer, a larger "
+        f"share may be wrong. (Split-conformal prediction; {n_groups} groups calibrated it, "
+        f"{lines[0]['calibrated_on']}. Each group counts once.)"
     )
     parts = [title, pages.paragraph(text), pages.table(_HEADINGS, rows, numbers=range(1, 5))]
     if any(map(_is_broken, lines)):
         note = (
-            f"*: fewer than {100 - rate:g} %, by more than chance: these images are unlike the "
-            "training images, and the error rate does not hold for them."
+            f"*: fewer than {100 - rate:g} %, by more than chance: the error rate does not hold "
+            "for this test set. Its images may be of another scanner, place or kind of patient."
         )
         parts.append(pages.paragraph(note))
     return parts

@@ -47,10 +47,16 @@ def _stress(study: Study, choice: Choice) -> list[str]:
         return [not_run(f"freezeframe fit-classifier training.h5 --model {head} --stress")]
     levels = study.stress(row) or []
     judged = study.judged_level(row)
+    star = (
+        "The star is the level that is compared with the first."
+        if judged
+        else "No level has enough groups to be compared with the first."
+    )
     caption = (
         f"{head_name(row)}: images that look alike are kept on one side, in fewer and fewer "
-        "groups. The star is the level that is compared with the first. Look-alikes are not "
-        "patients: new patients may score higher or lower."
+        f"groups. {star} Look-alikes are not patients: new patients may score higher or lower. "
+        "Hyper-parameters are chosen for each level by the other folds, so that the first level "
+        "may differ from the score of the same head elsewhere."
     )
     cells = [
         (
