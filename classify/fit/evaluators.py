@@ -48,8 +48,8 @@ def finite_probabilities(head: Head, X: Matrix) -> NDArray[np.float64]:
     return proba
 
 
-def prediction_sets(head: Head, proba: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return the classes in each row's prediction set; all of them if the head claims nothing.
+def prediction_sets(head: Head, proba: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 1 for each class in each row's prediction set, else 0; NaN if the head has no sets.
 
     Args:
         head: the head.
@@ -59,7 +59,8 @@ def prediction_sets(head: Head, proba: NDArray[np.float64]) -> NDArray[np.bool_]
         An array of that shape.
     """
     sets = head.conformal.sets(proba) if head.conformal else None
-    return np.ones(proba.shape, np.bool_) if sets is None else sets
+    # A head that claims nothing withholds no answer: its rows must not count as covered.
+    return np.full(proba.shape, np.nan) if sets is None else sets.astype(np.float64)
 
 
 class HeldOutEvaluator:
@@ -177,7 +178,7 @@ class FoldEvaluator:
         train = task.train
         proba = np.empty((len(self._repeats), len(y), len(task.classes)))
         predicted = np.empty(proba.shape[:2], dtype=np.intp)
-        in_sets = np.empty(proba.shape, dtype=np.bool_)
+        in_sets = np.empty(proba.shape)
         patients = PatientProbabilities(train, task, len(self._repeats))
         n_fits = len(self._repeats) * task.n_folds
         for repeat, folds in enumerate(self._repeats):

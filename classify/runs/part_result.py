@@ -26,14 +26,15 @@ class PartResult:
         part: the rows that were predicted.
         evaluation: the predictions, with names of classes and images.
         by_patient: the result on the patients of the rows.
-        in_sets: True for each class in the prediction set of each row, of shape (n_repeats, n_rows,
-            n_classes), by the head that predicted the row; None if there are no sets.
+        in_sets: 1 for each class in the prediction set of each row, else 0, of shape (n_repeats,
+            n_rows, n_classes), by the head that predicted the row; NaN for rows whose head has no
+            rule. None if there are no sets.
     """
 
     part: Part
     evaluation: Evaluation
     by_patient: PatientResult
-    in_sets: NDArray[np.bool_] | None = None
+    in_sets: NDArray[np.float64] | None = None
 
     @cached_property
     def scores(self) -> dict[str, float]:

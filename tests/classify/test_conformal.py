@@ -147,6 +147,23 @@ def test_a_fit_calibrates_by_groups_out_of_fold_and_measures(
     )
 
 
+@pytest.mark.parametrize(("n_patients", "counted"), [(10, "0 0"), (11, "40 8")])
+def test_folds_with_too_few_groups_are_not_measured(
+    make_store: MakeStore, tmp_path: Path, n_patients: int, counted: str
+) -> None:
+    """At 10 % the kept head has a threshold, and heads fitted on 8 patients have none."""
+    patients = [f"p{i // 5}" for i in range(5 * n_patients)]
+    store = FeatureStore(make_store("a.h5", LABELS[: len(patients)], patients=patients))
+    task = make_task(store, n_folds=5)
+    run = HeadFitter(task, leaderboard=tmp_path / "l.csv").fit("lda")
+    (line,) = csv.DictReader((run.folder / "conformal.csv").open())
+    assert (line["n_calibration"], line["threshold"] != "") == (str(n_patients), True)
+    assert f"{line['n_test']} {line['n_test_groups']}" == counted
+    assert {line[name] == "" for name in ("coverage", "cannot_say_low", "wrong_high")} == {
+        counted == "0 0"
+    }
+
+
 def test_measured_shares_count_each_group_once(make_store: MakeStore) -> None:
     """By hand: three patients of 2, 1 and 1 images, and an image that leaks."""
     store = FeatureStore(make_store("a.h5", ["a", "b"] * 10))
@@ -183,6 +200,16 @@ def test_measured_shares_count_each_group_once(make_store: MakeStore) -> None:
         Conformal(0.05, 0.5, 20),
     )
     assert [measured.shares[name][0] for name in ("coverage", "cannot_say", "wrong")] == [0, 0, 1]
+    # A row without a rule in all repeats does not count; else its repeats with one do.
+    repeated = replace(answers, proba=right[None].repeat(2, 0), predicted=np.array([y, y]))
+    rules = np.array([right, right])
+    rules[0, 0] = rules[:, 2] = np.nan
+    ruled = measure_sets(
+        replace(result, evaluation=replace(evaluation, predictions=repeated), in_sets=rules),
+        Conformal(0.1, 0.5, 20),
+    )
+    assert (ruled.n_images, ruled.n_groups) == (2, 1)
+    assert [ruled.shares[name][0] for name in ("coverage", "cannot_say", "wrong")] == [1, 0, 0]
     # A wrong answer that is withheld is none.
     both = replace(result, evaluation=replace(evaluation, predictions=answers), in_sets=sets | True)
     withheld = measure_sets(both, Conformal(0.05, 0.5, 20)).shares

@@ -2,7 +2,8 @@
 
 `conformal.csv` in a run's folder has one line for each test set. Shares are those of a random image
 of a random group: each group has the same weight, as in the calibration. Images with a relative in
-training are left out. Each share has a 95 % interval, Wilson's for as many observations as groups:
+training are left out, and those that a fold judged whose head has too few groups for a threshold:
+it withholds no answer. Each share has a 95 % interval, Wilson's for as many observations as groups:
 it is too wide, if anything, where images of a group differ. Its columns:
 
     test_id, test_set, split   the test set, as in the leaderboard
@@ -11,7 +12,8 @@ it is too wide, if anything, where images of a group differ. Its columns:
     n_calibration              groups that the threshold was chosen by
     calibrated_on              `out of fold` or `held out`, see `Conformal`
     n_test, n_test_groups      test images that count here, and their groups
-    coverage                   share whose class is in the set; `_low`, `_high` are the interval
+    coverage                   share whose class is in the set; `_low`, `_high` are the interval;
+                               empty, as the shares below, if no image counts
     cannot_say                 share without an answer, likewise
     wrong                      share with a wrong answer, likewise; it is not above 1 - coverage
 
@@ -92,6 +94,8 @@ def measure_sets(result: PartResult, conformal: Conformal) -> MeasuredSets:
     evaluation = result.evaluation
     predictions = evaluation.predictions
     counted = ~evaluation.leaking
+    if result.in_sets is not None:
+        counted &= ~np.isnan(result.in_sets).any(axis=2).all(axis=0)
     groups = group_numbers(predictions.groups[counted])
     n_groups = len(np.unique(groups))
     n_images = int(counted.sum())
@@ -100,17 +104,19 @@ def measure_sets(result: PartResult, conformal: Conformal) -> MeasuredSets:
     # (n_repeats, n_rows, n_classes) -> those that count
     sets = result.in_sets[:, counted]
     y, answers = predictions.y[counted], predictions.predicted[:, counted]
+    has_rule = ~np.isnan(sets).any(axis=2)
     in_set = np.take_along_axis(sets, answers[..., None], axis=2)[..., 0]
-    answered = in_set & (sets.sum(axis=2) == 1)
+    answered = (in_set == 1) & (sets.sum(axis=2) == 1)
     # Each of shape (n_repeats, n_rows).
     facts = {
-        "coverage": sets[:, np.arange(n_images), y],
+        "coverage": sets[:, np.arange(n_images), y] == 1,
         "cannot_say": ~answered,
         "wrong": answered & (answers != y),
     }
     shares = {}
     for name, fact in facts.items():
-        by_group = np.bincount(groups, fact.mean(axis=0)) / np.bincount(groups)
+        of_image = fact.mean(axis=0, where=has_rule)
+        by_group = np.bincount(groups, of_image) / np.bincount(groups)
         share = float(by_group.mean())
         shares[name] = (share, *wilson(share, n_groups))
     return MeasuredSets(conformal, result, n_images, n_groups, shares)
