@@ -162,10 +162,11 @@ class HeadFitter:
             on_checkpoint=on_checkpoint,
         )
 
-    def _further_seeds(self, kind: Head) -> range:
+    def _further_seeds(self, kind: Head) -> list[int]:
         """Return the seeds beside the first; none for a head that draws nothing."""
-        first = self.task.seed
-        return range(first + 1, first + (self.options.n_seeds if kind.draws else 1))
+        n_seeds = self.options.n_seeds if kind.draws else 1
+        # After the largest seed that libraries take comes 0, as in `grouped_folds`.
+        return [(self.task.seed + step) % 2**32 for step in range(1, n_seeds)]
 
     @cached_property
     def _images(self) -> TrainingImagesFile:

@@ -95,6 +95,14 @@ def test_seeds_leave_folds_as_they_are(make_store: MakeStore, tmp_path: Path) ->
         assert row["accuracy"] == pytest.approx(float(line["accuracy"]), abs=1e-6)
 
 
+def test_zero_follows_the_largest_seed(make_store: MakeStore, tmp_path: Path) -> None:
+    task = make_task(FeatureStore(make_store("a.h5", LABELS)), seed=2**32 - 1)
+    options = FitOptions("none", {"n_estimators": 3}, n_seeds=2)
+    run = HeadFitter(task, options, leaderboard=tmp_path / "l.csv").fit("extra-trees")
+    lines = csv.DictReader((run.folder / "seeds.csv").open())
+    assert [line["seed"] for line in lines] == ["4294967295", "0"]
+
+
 def test_a_head_that_draws_nothing_is_fitted_once(make_store: MakeStore, tmp_path: Path) -> None:
     task = make_task(FeatureStore(make_store("a.h5", LABELS)))
     fitter = HeadFitter(task, FitOptions("none", n_seeds=3), leaderboard=tmp_path / "l.csv")
