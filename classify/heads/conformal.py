@@ -96,10 +96,11 @@ def fit_conformal(
 
     A random image of a new group has its class in its set with a probability of at least
     1 - error_rate. This holds on average over new groups and over draws of the groups here, if all
-    groups are exchangeable and the head was fitted without them (`HELD_OUT`). With `OUT_OF_FOLD`, a
-    head fitted on all groups takes the place of those that gave the probabilities. Then there is no
-    such guarantee for small samples: it holds as far as heads change little when a fold is left
-    out.
+    groups are exchangeable and the head was fitted without them (`HELD_OUT`). The images here also
+    choose a network's epoch and, with `--calibrate` or `--sensitivity`, a head's calibration and
+    its threshold for answers: the guarantee is then approximate. With `OUT_OF_FOLD`, a head fitted
+    on all groups takes the place of those that gave the probabilities. Then there is no such
+    guarantee for small samples: it holds as far as heads change little when a fold is left out.
 
     Args:
         proba: probabilities of shape (n_rows, n_classes); rows with NaN are skipped.
