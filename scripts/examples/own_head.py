@@ -1,4 +1,4 @@
-"""Score a head of one's own, with copies and patients in one fold and as a random split would.
+"""Score a head of one's own, with copies or patients in one fold and as a random split would.
 
 usage: python scripts/examples/own_head.py STORE
 """
@@ -14,7 +14,8 @@ store = FeatureStore(sys.argv[1])
 rows = store.rows()
 *_, layer = store.layers
 X, y = store.features(layer, rows, pooling="avg"), store.labels[rows]
-# Near-duplicates share a number. Patients, where they are known, hold their copies together, too.
+# Images of a patient are kept together if all patients are known, but a copy that has the id of
+# another patient is not. Else near-duplicates are. `freezeframe fit-classifier` keeps all together.
 has_patient = store.patients[rows] != ""
 groups = store.patients[rows] if has_patient.all() else store.duplicates[rows]
 head = KNeighborsClassifier(5, metric="cosine")
