@@ -128,7 +128,15 @@ _KEYS = {"tests": "test", "models": "model", "layers": "layer", "drop_classes": 
     show_default=True,
     metavar="POINTS",
     type=Number(0, 100, min_open=True),
-    help="Least difference between heads that matters, in points of per cent; see compare.",
+    help="Smallest difference between heads that matters, in percentage points; see compare.",
+)
+@click.option(
+    "--seeds",
+    default=1,
+    show_default=True,
+    metavar="N",
+    type=Integer(1, 1000),
+    help="Fit each head that draws with N seeds; see fit-classifier.",
 )
 @click.option(
     "--strict",

@@ -66,7 +66,8 @@ def name_classes(
     """Give each class of a test set the name that the training set gives to the same files.
 
     Classes that the training set has, or that the settings name, keep their names. No name is
-    guessed: where too few files are in both sets, the user must name the class.
+    guessed: where too few files are in both sets, the user must name the class. A name means the
+    same in all test sets.
 
     Args:
         settings: the settings.
@@ -75,7 +76,7 @@ def name_classes(
 
     Raises:
         ParameterError: a class of the settings does not exist, or too few files say which class is
-            which.
+            which, or they say otherwise in two test sets.
         ManifestError: the images cannot be listed.
     """
     changes = ClassChanges(parse_classes(settings.classes), settings.drop_class)
@@ -86,14 +87,22 @@ def name_classes(
     trained_names = set(names.values())
     matches: dict[str, ClassMatch] = {}
     sentences = []
+    unknown: dict[str, Manifest] = {}
     for test in held_out:
         pairs = _kept_classes(changes, test).items()
-        unknown = {old for old, new in pairs if new not in trained_names} - set(matches)
-        for match in match_classes(trained, test, unknown):
+        own = {old for old, new in pairs if new not in trained_names}
+        unknown |= dict.fromkeys(sorted(own), test)
+        present = {new for _, new in pairs}
+        for match in match_classes(trained, test, own):
+            # Two classes of a set must not become one, and none becomes one that is left out.
+            if names.get(match.trained, "") in ("", *present):
+                continue
+            if matches.setdefault(match.name, match).trained != match.trained:
+                raise ParameterError(_two_meanings(test, match, matches[match.name]))
             sentences.append(_sentence(test, match, names[match.trained]))
-            matches[match.name] = match
-        if missing := sorted(unknown - set(matches)):
-            raise ParameterError(_no_match(test, missing[0], trained_names))
+    for name, test in unknown.items():
+        if name not in matches:
+            raise ParameterError(_no_match(test, name, trained_names))
     renamed = [class_text(match.name, names[match.trained]) for match in matches.values()]
     settings = replace(settings, classes=(*settings.classes, *renamed))
     return NamedClasses(settings, frozenset(trained.classes), sentences)
@@ -145,6 +154,14 @@ def _sentence(test: Manifest, match: ClassMatch, trained: str) -> str:
         f"{test.source.name}: class {match.name} is taken as {trained}: {match.n_agreeing} of its "
         f"{counted(match.n_copies, 'file')} that the training images have, too, are of class "
         f"{match.trained} in training; --classes gives it another name"
+    )
+
+
+def _two_meanings(test: Manifest, match: ClassMatch, earlier: ClassMatch) -> str:
+    return (
+        f"{test.source}: its files show that class {match.name!r} is {match.trained}, and those of "
+        f"another test set that it is {earlier.trained}; rename the class in one of the sets, or "
+        "give each set a study of its own"
     )
 
 

@@ -20,8 +20,8 @@ CHECKED_HEAD = "logreg"
 CONTROL_HEAD = "lda"
 """Head on shuffled labels: they cannot be separated, and `CHECKED_HEAD` would converge for long."""
 
-EDITED_IMAGES = 40
-"""Images that the robustness is measured on: 480 pictures for the network, half a minute."""
+EDITED_IMAGES = 20
+"""Images that the robustness is measured on: 240 pictures for the network."""
 
 TRAINING = "training.h5"
 
@@ -143,7 +143,7 @@ def _head_fits(settings: StudySettings, stores: Sequence[str]) -> list[Step]:
             f"heads-{layer}",
             f"all heads on {layer}" if settings.heads == ("all",) else f"heads on {layer}",
             layer,
-            (*_repeated("--model", settings.heads), *held_out),
+            (*_repeated("--model", settings.heads), *held_out, *_changed(settings, "seeds")),
             stores,
         )
         for layer in settings.layers

@@ -58,7 +58,8 @@ class StudySettings:
         weights: its weights.
         engine: what computes the features.
         reuse: stores to copy features from.
-        margin: least difference between heads that matters, in points of per cent.
+        margin: least difference between heads that matters, in percentage points.
+        seeds: number of seeds for heads that draw.
         strict: codes of findings that end with exit code 3.
     """
 
@@ -84,6 +85,7 @@ class StudySettings:
     engine: str = "auto"
     reuse: tuple[str, ...] = ()
     margin: float = 2.0
+    seeds: int = 1
     strict: str = ""
 
     @property

@@ -71,6 +71,12 @@ def test_checks_on_the_training_images_ignore_classes_of_test_sets() -> None:
         assert own in commands[name]
     assert "--classes ill=sick --drop-class odd --drop-class no" in commands["heads-block5_pool"]
     assert "--classes ill=sick --drop-class odd --drop-class no" in commands["audit"]
+    # Seeds are those of the heads; the checks draw nothing.
+    seeds = study_steps(StudySettings(seeds=3), sources[0], [], Path("s"))
+    assert {step.name for step in seeds if "--seeds 3" in step.command} == {
+        "heads-block5_pool",
+        "heads-block3_pool",
+    }
     # Without test sets, a mistake in an option is for the commands to name.
     alone = study_steps(settings, sources[0], [], Path("s"))
     assert "--drop-class no" in {step.name: step.command for step in alone}["stress"]
@@ -112,6 +118,43 @@ def test_new_names_of_the_training_classes_are_used(sets: tuple[Path, Path]) -> 
     assert run(trained, "--test", other, "--output", "study", "--classes", new).exit_code == 0
     classes = read_settings(Path("study/run.toml"))["classes"]
     assert classes == (new, "no=healthy", "yes=ill")
+
+
+def coded(root: Path, trained: Path, ill: str, well: str) -> Path:
+    """Return a test set with five copies of each training class, under other names."""
+    for label, name in (("sick", ill), ("well", well)):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for number in range(5):
+            content = (trained / label / f"{number}.png").read_bytes()
+            (root / name / f"{label} {number}.png").write_bytes(content)
+    return root
+
+
+def test_a_name_that_means_two_classes_is_refused(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    trained, _ = sets
+    first = coded(tmp_path / "first", trained, "1", "0")
+    second = coded(tmp_path / "second", trained, "0", "1")
+    result = run(trained, "--test", first, "--test", second, "--output", "study")
+    assert result.exit_code == 2
+    assert "second: its files show that class '0' is sick, and those of another" in result.stderr
+    alike = coded(tmp_path / "alike", trained, "1", "0")
+    assert run(trained, "--test", first, "--test", alike, "--output", "two").exit_code == 0
+    # A set without common files has the names of a set that has some, in any order.
+    plain = draw(tmp_path / "plain", {"0": 3, "1": 3}, 7)
+    assert run(trained, "--test", plain, "--test", first, "--output", "three").exit_code == 0
+
+
+def test_two_classes_of_a_set_do_not_become_one(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    trained, _ = sets
+    test = coded(tmp_path / "test", trained, "other", "well")
+    draw(tmp_path / "test", {"sick": 3}, 5)
+    result = run(trained, "--test", test, "--output", "study")
+    assert result.exit_code == 2
+    assert "class 'other' is none of the training classes" in result.stderr
+    # A class that is left out gives no name.
+    left = coded(tmp_path / "left", trained, "1", "well")
+    result = run(trained, "--test", left, "--output", "two", "--drop-class", "sick")
+    assert "class '1' is none of the training classes well" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -59,23 +59,25 @@ def start(*arguments: object, folder: Path) -> subprocess.Popen[str]:
 
 
 def test_time_left_is_that_of_earlier_steps_or_a_guess_that_is_called_one() -> None:
-    kinds = ["audit", "audit", "extract", "map", "new"]
+    kinds = ["audit", "audit", "extract", "map", "new", "robustness"]
     steps = [Step(f"s{n}", "", (), (Path("a"),), kind=kind) for n, kind in enumerate(kinds)]
     sets = {Path("a"): ImageFiles("", 2000)}
-    assert time_left(steps[4:], steps, {}, sets) == "unknown yet"
-    # The usual times: 3 + 2 x 3 s twice, 3 + 2 x 64 and 3 + 2 x 1.
-    usual = "about 3 min and 1 step of unknown length, a guess"
-    assert time_left(steps, steps, {}, sets) == usual
-    assert time_left(steps[3:4], steps, {}, sets) == "about 5 s, a guess"
+    assert time_left(steps[4:5], steps, {}, sets) == "unknown yet"
+    # The usual times: 3 + 2 x 1 s twice, 3 + 2 x 64 and 3 + 2 x 0.5.
+    usual = "about 2 min and 1 step of unknown length, a guess"
+    assert time_left(steps[:5], steps, {}, sets) == usual
+    assert time_left(steps[3:4], steps, {}, sets) == "about 4 s, a guess"
+    # This step looks at a few images of any set.
+    assert time_left(steps[5:], steps, {}, sets) == "about 45 s, a guess"
     # A step of a kind that was run takes as long per file.
-    done = StepRecord("s0", "", "", "30", STEP_DONE, "", "1000")
+    done = StepRecord("s0", "", "", "20", STEP_DONE, "", "1000")
     records = {"s0": done, "s2": replace(done, step="s2", seconds="335")}
-    assert time_left(steps[1:2], steps, records, sets) == "about 60 s"
-    # This machine took 30 and 335 s for what usually takes 6 and 67: all is five times as slow.
-    assert time_left(steps[3:4], steps, records, sets) == "about 25 s, a guess"
-    assert time_left(steps[1:4], steps, records, sets) == "about 13 min, a guess"
+    assert time_left(steps[1:2], steps, records, sets) == "about 40 s"
+    # This machine took 20 and 335 s for what usually takes 4 and 67: all is five times as slow.
+    assert time_left(steps[3:4], steps, records, sets) == "about 20 s, a guess"
+    assert time_left(steps[1:4], steps, records, sets) == "about 12 min, a guess"
     failed = {"s0": replace(done, status="failed")}
-    assert time_left(steps[3:4], steps, failed, sets) == "about 5 s, a guess"
+    assert time_left(steps[3:4], steps, failed, sets) == "about 4 s, a guess"
 
 
 # What a step writes.
