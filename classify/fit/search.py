@@ -157,7 +157,13 @@ def fit_head(
         # A single candidate is chosen without folds, unless its scores are needed.
         choice = len(candidates) > 1 or needs_scores
         compared = candidates if choice or judge else []
-        chosen, scores = _choose(head, X, y, n_classes, folds, compared, seed)
+        try:
+            chosen, scores = _choose(head, X, y, n_classes, folds, compared, seed)
+        except FreezeframeError:
+            # The fit itself needs no rows that are judged: it only may not say "cannot say".
+            if choice:
+                raise
+            chosen, scores = {}, None
         # Judging alone must not change the head.
         chosen = chosen if choice else {}
         # Fixed values win over those that a candidate found, by early stopping for example.

@@ -129,6 +129,7 @@ def test_the_whole_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(row["hyperparameters"]).items() >= parameters.items()
     run = run_folder()
     assert sorted(path.name for path in run.iterdir()) == [
+        "conformal.csv",
         "history.csv",
         "model.safetensors",
         "predictions.csv",

@@ -72,7 +72,7 @@ def test_a_run_is_logged_once(make_store: MakeStore, place: str) -> None:
     assert run.data.metrics["fit_seconds"] == float(row["fit_seconds"])
     # Scores by patient are not defined here, and a score that is none is no number.
     assert not [name for name in run.data.metrics if "patient" in name]
-    assert files_of(place, run) == ["model.safetensors"]
+    assert files_of(place, run) == ["conformal.csv", "model.safetensors"]
     (logged,) = Path("mlflow").rglob("model.safetensors")
     (own,) = Path("runs").rglob("model.safetensors")
     assert logged.read_bytes() == own.read_bytes()
@@ -92,7 +92,7 @@ def test_no_image_and_no_patient_is_logged(make_store: MakeStore, place: str) ->
     (own / "stress.csv").symlink_to(secret)
     assert call("leaderboard", "--mlflow", place).exit_code == 0
     (run,) = logged_runs(place)
-    assert files_of(place, run) == ["model.safetensors", "seeds.csv"]
+    assert files_of(place, run) == ["conformal.csv", "model.safetensors", "seeds.csv"]
     for file in Path("mlflow").rglob("*"):
         data = file.read_bytes() if file.is_file() else b""
         assert b"Smith" not in data, file

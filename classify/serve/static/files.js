@@ -7,6 +7,7 @@ function cell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
+const SETS = ["cannot_say", "prediction_set"];
 const GUARDS = ["known", "known_path", "known_label", "familiar", "distance_percentile"];
 
 // What the guards say about an answer; empty where they know nothing.
@@ -16,14 +17,20 @@ function guards({ known, familiar, distance_percentile: percentile }) {
   return [...copy, ...like];
 }
 
+// Which classes are likely enough; empty where the head has no error rate.
+function sets({ cannot_say: cannotSay, prediction_set: classes }) {
+  return classes == null ? ["", ""] : [cannotSay ? "yes" : "no", JSON.stringify(classes)];
+}
+
 // The columns are those of `freezeframe predict --format csv`; probabilities have all digits.
 export function asCsv(predictions) {
   const names = [...new Set(predictions.flatMap((prediction) => Object.keys(prediction.probabilities)))];
-  const header = ["path", "label", ...names.map((name) => `p_${name}`), ...GUARDS, "error"];
+  const header = ["path", "label", ...names.map((name) => `p_${name}`), ...SETS, ...GUARDS, "error"];
   const rows = predictions.map((prediction) => [
     prediction.path,
     prediction.label,
     ...names.map((name) => prediction.probabilities[name] ?? ""),
+    ...sets(prediction),
     ...guards(prediction),
     prediction.error ?? "",
   ]);
