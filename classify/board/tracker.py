@@ -11,11 +11,11 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from ...data.output.terminal import number
@@ -104,7 +104,7 @@ def log_runs(rows: Rows, folders: RunFolders, uri: str, *, predictions: bool = F
         client = client_type(uri)
         experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
         place = _experiment_id(client, experiment)
-        finished = _finished_runs(client, place)
+        finished = _finished_runs(client, place, runs)
         new = [run_id for run_id in runs if run_id not in finished]
         for run_id in new:
             _log_run(client, place, runs[run_id], _files(folders.folder(run_id), names))
@@ -153,11 +153,17 @@ def _problem(error: Exception) -> str:
 def _experiment_id(client: MlflowClient, name: str) -> str:
     """Return the id of an experiment; make it if it is missing."""
     experiment = client.get_experiment_by_name(name)
+    # MLflow finds deleted ones, too, and then takes no run.
+    if experiment and experiment.lifecycle_stage != "active":
+        raise FreezeframeError(
+            f"--mlflow: the experiment {name} was deleted in MLflow; restore it there, or give "
+            "another name in MLFLOW_EXPERIMENT_NAME"
+        )
     return str(experiment.experiment_id if experiment else client.create_experiment(name))
 
 
-def _finished_runs(client: MlflowClient, experiment: str) -> set[str]:
-    """Return the ids of the runs that were logged whole; delete those that were not."""
+def _finished_runs(client: MlflowClient, experiment: str, own: Container[str]) -> set[str]:
+    """Return the ids of the runs that were logged whole; delete unfinished ones of `own` ids."""
     finished = set()
     token = None
     while True:
@@ -165,7 +171,8 @@ def _finished_runs(client: MlflowClient, experiment: str) -> set[str]:
         for run in page:
             if run.info.status == "FINISHED":
                 finished.add(run.data.tags[RUN_TAG])
-            else:
+            # Those of other leaderboards may be half-written just now.
+            elif run.data.tags[RUN_TAG] in own:
                 client.delete_run(run.info.run_id)
         token = page.token
         if not token:
@@ -211,7 +218,8 @@ def _parameters(row: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the parameters of a run and its head's hyper-parameters."""
     for name in LOGGED_COLUMNS:
         if row[name]:
-            yield name, row[name]
+            # Weights may be a path: the server need not know the folders of this machine.
+            yield name, PurePath(row[name]).name if name == "weights" else row[name]
     hyperparameters: Any = {}
     # The cell comes from a file: it may hold anything.
     with suppress(ValueError, RecursionError):

@@ -122,6 +122,41 @@ def test_a_run_that_was_logged_in_part_is_logged_again(
     assert "model.safetensors" in files_of(place, run)
 
 
+def test_unfinished_runs_of_others_are_left_alone(make_store: MakeStore, place: str) -> None:
+    client = tracking.MlflowClient(place)
+    experiment = client.create_experiment("freezeframe")
+    writing = client.create_run(experiment, tags={RUN_TAG: "of another leaderboard"})
+    fit(make_store)
+    assert call("leaderboard", "--mlflow", place).stderr.startswith("1 run logged")
+    statuses = {run.data.tags[RUN_TAG]: run.info.status for run in logged_runs(place)}
+    assert len(statuses) == 2
+    assert client.get_run(writing.info.run_id).info.lifecycle_stage == "active"
+    assert statuses["of another leaderboard"] == "RUNNING"
+
+
+def test_a_deleted_experiment_is_refused(place: str) -> None:
+    append_rows("leaderboard.csv", [dict.fromkeys(COLUMNS[1:], "") | {"run_id": "a"}])
+    client = tracking.MlflowClient(place)
+    client.delete_experiment(client.create_experiment("freezeframe"))
+    failed = call("leaderboard", "--mlflow", place)
+    assert failed.exit_code == 1
+    assert failed.stderr == (
+        "error: --mlflow: the experiment freezeframe was deleted in MLflow; restore it there, or "
+        "give another name in MLFLOW_EXPERIMENT_NAME\n"
+    )
+
+
+def test_of_a_file_of_weights_the_name_alone_is_logged(place: str) -> None:
+    sources = {"a": "/home/ada/keras/vgg16.h5", "b": "random, seed 3", "c": "Keras's cache"}
+    empty = dict.fromkeys(COLUMNS[1:], "")
+    rows = [empty | {"run_id": run_id, "weights": sources[run_id]} for run_id in sources]
+    append_rows("leaderboard.csv", rows)
+    logged = call("leaderboard", "--mlflow", place)
+    assert logged.exit_code == 0, logged.stderr
+    weights = {run.data.tags[RUN_TAG]: run.data.params["weights"] for run in logged_runs(place)}
+    assert weights == sources | {"a": "vgg16.h5"}
+
+
 def test_odd_names_and_numbers_do_no_harm(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "heads")
     row = dict.fromkeys(COLUMNS[1:], "") | {
