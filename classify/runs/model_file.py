@@ -299,9 +299,12 @@ def _conformal(about: Mapping[str, Any] | None) -> Conformal | None:
         return None
     rule = Conformal(**about)
     shares = [rule.error_rate] + [rule.threshold] * (rule.threshold is not None)
-    # The comparison is False for NaN.
+    # The comparisons are False for NaN.
     if any(type(share) is not float or not 0 <= share <= 1 for share in shares):
         raise ValueError("its error rate or its threshold is no share")
+    # The number of groups that a rate needs must be finite.
+    if not 0 < rule.error_rate < 1 or math.isinf(1 / rule.error_rate):
+        raise ValueError("its error rate is impossible")
     if type(rule.n_groups) is not int or rule.source not in (OUT_OF_FOLD, HELD_OUT):
         raise ValueError("its rule of what it cannot say is damaged")
     return rule

@@ -253,7 +253,11 @@ def test_the_model_file_keeps_the_rule(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "cells",
-    [{"threshold": 1.5}, {"error_rate": -0.1}, {"n_groups": "9"}, {"source": "me"}, {"x": 1}],
+    [
+        *({"threshold": 1.5}, {"n_groups": "9"}, {"source": "me"}, {"x": 1}),
+        *({"error_rate": rate} for rate in (-0.1, 0.0, 5e-324, 1.0, float("nan"))),
+        {"error_rate": 0.0, "threshold": None},
+    ],
 )
 def test_an_impossible_rule_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: dict[str, object]
