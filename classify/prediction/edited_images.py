@@ -36,7 +36,7 @@ def predict_edited(
         the numbers of the predicted classes, of shape (1 + n_edits, n).
 
     Raises:
-        FreezeframeError: a file is missing, cannot be read, or is another one.
+        FreezeframeError: a file is missing, cannot be read or edited, or is another one.
     """
     classes = predictor.model.classes
     n_versions = 1 + len(edits)
@@ -70,4 +70,13 @@ def _versions(
             raise FreezeframeError(f"{path}: cannot be read ({error})") from None
         yield path
         for edit in edits:
-            yield edit.apply(pixels)
+            try:
+                edited = edit.apply(pixels)
+            # No JPEG has a side above 65,500 pixels.
+            except (OSError, ValueError) as error:
+                height, width = pixels.shape[:2]
+                raise FreezeframeError(
+                    f"{path}: the edit {edit.title} of {width} x {height} pixels fails "
+                    f"({error}); give a copy of the folder or list without this image"
+                ) from None
+            yield edited

@@ -98,14 +98,20 @@ def choose_images(
 
 
 def _quotas(labels: NDArray[np.intp], n: int) -> dict[int, int]:
-    """Return the number of images of each class: its share of n, at least 1, together n at most."""
+    """Return the number of images of each class: its share of n, together n, or all if fewer.
+
+    Each class has at least 1 if n is at least the number of classes.
+    """
     names, counts = np.unique(labels, return_counts=True)
     n = min(n, len(labels))
     shares = counts * n / max(1, len(labels))
     quotas = np.maximum(1, np.floor(shares)).astype(int)
     # The largest remainders get what is left.
-    for place in np.argsort(np.floor(shares) - shares, kind="stable"):
+    for place in np.argsort(quotas - shares, kind="stable"):
         quotas[place] += bool(quotas.sum() < n)
+    # What small classes have beyond their share, the largest quotas give.
+    for _ in range(quotas.sum() - n):
+        quotas[np.lexsort((counts, -quotas))[0]] -= 1
     return dict(zip(names.tolist(), quotas.tolist(), strict=True))
 
 

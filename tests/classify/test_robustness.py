@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 
-from freezeframe import Predictor, read_image
+from freezeframe import FreezeframeError, Predictor, read_image
 from freezeframe.__main__ import cli
+from freezeframe.classify.prediction.edited_images import predict_edited
 from freezeframe.classify.runs.prediction_file import read_predictions
 from freezeframe.classify.runs.robustness import ROBUSTNESS_COLUMNS, choose_images
 from freezeframe.classify.scores.evaluation import Evaluation
@@ -105,6 +109,54 @@ def test_edits_change_pictures_as_they_say() -> None:
     stripes[::2] = 255
     # What is finer than two pixels is gone.
     assert np.ptp(by_title["resize, half and back"].apply(stripes)[8:-8]) < 60
+
+
+def test_brightness_is_exact_and_copies_no_image_as_larger_numbers() -> None:
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    large = np.full((1000, 1000, 3), 200, np.uint8)
+    edits = [edit for edit in EDITS if edit.name == "brightness"]
+    for edit, factor in zip(edits, (0.8, 0.9, 1.1, 1.2), strict=True):
+        expected = np.clip(np.rint(every * factor), 0, 255).astype(np.uint8)
+        assert np.array_equal(edit.apply(every), expected)
+        assert np.array_equal(edit.apply(every[:, ::-1]), expected[:, ::-1])
+        tracemalloc.start()
+        edit.apply(large)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 3 * large.nbytes
+
+
+def test_an_image_that_no_jpeg_can_hold_is_named_with_the_edit(place: Path, tmp_path: Path) -> None:
+    path = tmp_path / "long.png"
+    Image.new("L", (65_501, 16)).save(path)
+    with (
+        Predictor(run_of(place)) as predictor,
+        pytest.raises(FreezeframeError) as caught,
+    ):
+        predict_edited(predictor, [path], [""], EDITS)
+    assert str(caught.value).startswith(
+        f"{path}: the edit JPEG, quality 75 of 65501 x 16 pixels fails ("
+    )
+    assert str(caught.value).endswith("give a copy of the folder or list without this image")
+
+
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=6), st.integers(2, 100))
+@example([5, 5, 5, 5], 2)
+@example([997, 1, 1, 1], 40)
+@example([1, 26, 5], 29)
+def test_no_more_images_are_chosen_than_asked_for(counts: list[int], n: int) -> None:
+    y = np.repeat(np.arange(len(counts)), counts)
+    proba = np.full((len(y), max(2, len(counts))), 1 / max(2, len(counts)))
+    names = [str(number) for number in range(len(y))]
+    evaluation = Evaluation(
+        *("t", "made", "hold-out 20%", tuple(map(str, range(proba.shape[1]))), names, names),
+        Predictions.of(y, proba),
+        np.full(len(y), ""),
+    )
+    rows = choose_images(evaluation, np.ones(len(y), bool), n, 0)
+    assert len(rows) == min(n, len(y))
+    if n >= len(counts):
+        assert np.bincount(y[rows], minlength=len(counts)).all()
 
 
 def made_evaluation() -> Evaluation:
