@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ class PictureList:
     lines: list[str] = field(default_factory=lambda: [csv_line(PICTURE_COLUMNS)])
 
     def add(self, kind: str, title: str, path: Path, caption: str, symmetry: int = 0) -> None:
-        """Draw an image small, and list it; an image that cannot be read is listed without a file.
+        """Draw an image small, and list it; an image that cannot be read is left out.
 
         Args:
             kind: kind of the picture.
@@ -81,10 +82,15 @@ def list_pictures(folder: Path, sources: Sequence[Path]) -> list[str]:
     _add_pairs(pictures, roots)
     _add_mistakes(pictures, roots[0])
     _add_suspects(pictures, roots[0])
+    n_pictures = len(pictures.lines) - 1
     # The map is last: it is the largest, and there may be no room for it.
     if (folder / MAP_PICTURE).exists():
         pictures.lines.append(csv_line(("map", "", MAP_PICTURE, MAP_CAPTION)))
     write_whole(folder / PICTURES_NAME, "".join(pictures.lines))
+    # An earlier list was longer; its images may be of patients who were removed since.
+    for path in (folder / "pictures").glob("*.jpg"):
+        if re.fullmatch("[1-9][0-9]*", path.stem) and int(path.stem) > n_pictures:
+            path.unlink()
     return []
 
 

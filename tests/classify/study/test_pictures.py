@@ -126,6 +126,18 @@ def test_a_mistake_is_shown_with_its_map_and_the_nearest_training_pictures(expla
     ]
 
 
+def test_pictures_that_the_list_does_not_name_any_more_are_removed(explained: Path) -> None:
+    pictures = explained / "pictures"
+    pictures.mkdir()
+    for name in ("4.jpg", "12.jpg", "mine.jpg", "5.png", "05.jpg"):
+        (pictures / name).write_bytes(b"")
+    (explained / "map").mkdir()
+    (explained / "map" / "map.png").write_bytes(b"")
+    list_pictures(explained, [explained.parent / "scans"])
+    names = sorted(path.name for path in pictures.iterdir())
+    assert names == ["05.jpg", "1.jpg", "2.jpg", "3.jpg", "5.png", "mine.jpg"]
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"images": [1]}', '{"images": [{"path": []}]}'])
 def test_a_damaged_file_of_explanations_shows_the_image_alone(
     explained: Path, content: str
