@@ -10,7 +10,7 @@ from ....data.output.terminal import counted, decimals, number, percent
 from ...board.choices import is_control
 from ...board.tables import p_text
 from ...scores.clean import leak_count
-from ...scores.metric_names import BY_PATIENT, CLEAN, plain_metric
+from ...scores.metric_names import BY_PATIENT, CLEAN, is_clean, plain_metric
 from ..report.choice import IMAGE_CONTROLS
 from ..report.findings.outcome import Evidence
 from ..report.findings.table import FINDING_COLUMNS, FINDINGS
@@ -207,11 +207,10 @@ def comparisons(facts: Facts) -> Iterator[Evidence]:
     rows = {row["run_id"]: row_line(row) for row in facts.same_images}
     pairs = [
         line
-        for line in facts.study.comparisons or []
+        for line in facts.study.accuracy_pairs(test_id)
         if run in (line["first_run"], line["second_run"])
         and line["first_run"] in rows
         and line["second_run"] in rows
-        and (line["test_id"], line["metric"]) == (test_id, "accuracy")
         and line["difference"]
         and line["p_holm"]
     ]
@@ -234,8 +233,9 @@ def _comparison(pair: Line, *rows: FileLine) -> Evidence:
         if line.has("margin", "outcome")
         else ""
     )
+    clean = ", on the test images without a known relative in training,"
     return cite.evidence(
-        f"Accuracy of {first} less that of {second}: {difference} points [{low}, {high}], p {p} "
+        f"Accuracy{clean * is_clean(line.cells['metric'])} of {first} less that of {second}: {difference} points [{low}, {high}], p {p} "
         f"after Holm (test: {cite.name(line, 'test')}).{margin}"
     )
 

@@ -18,7 +18,9 @@ from ...runs.robustness import ROBUSTNESS_COLUMNS, ROBUSTNESS_NAME
 from ...runs.stress_file import STRESS_COLUMNS, STRESS_NAME, judged_level
 from ...runs.tables.conformal import CONFORMAL_COLUMNS, CONFORMAL_NAME
 from ...runs.warning_file import WARNING_COLUMNS, WARNINGS_NAME
+from ...scores.clean import leak_count
 from ...scores.evaluation import Evaluation
+from ...scores.metric_names import CLEAN
 from .tables import Line, read_table
 
 Row = Mapping[str, str]
@@ -98,6 +100,19 @@ class Study:
     def comparisons(self) -> list[Line] | None:
         """The lines of compare.csv, one for each pair of runs; None without a comparison."""
         return self._table(COMPARISONS, COMPARED_COLUMNS, COMPARED_NUMBERS)
+
+    def accuracy_pairs(self, test_id: str) -> list[Line]:
+        """Return the lines of compare.csv on the accuracy of a test set.
+
+        Where test images have relatives in the training of a compared run, they are those on the
+        other images; none if too few are left.
+        """
+        pairs = [pair for pair in self.comparisons or [] if pair["test_id"] == test_id]
+        runs = {pair[name] for pair in pairs for name in ("first_run", "second_run")}
+        compared = [row for row in self.rows if row["run_id"] in runs and row["test_id"] == test_id]
+        leaks = any(leak_count(row)[0] for row in compared)
+        metric = f"{CLEAN}accuracy" if leaks else "accuracy"
+        return [pair for pair in pairs if pair["metric"] == metric]
 
     @cached_property
     def steps(self) -> list[Line] | None:

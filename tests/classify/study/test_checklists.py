@@ -199,6 +199,21 @@ def test_leaking_images_are_named_and_the_scores_are_those_of_the_others(tmp_pat
     assert wrong_statements(text, tmp_path) == []
 
 
+def test_heads_are_compared_on_images_that_do_not_leak(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    related = ["bytes" if place < 150 else "" for place in range(N)]
+    ids = [study.add(head, relatives=related) for head in ("logreg", "ridge")]
+    places = ["--leaderboard", str(tmp_path / "leaderboard.csv")]
+    done = CliRunner().invoke(cli, ["compare", *ids, *places, "--format", "csv"])
+    assert done.exit_code == 0, done.output
+    (tmp_path / "compare.csv").write_bytes(done.stdout_bytes)
+    text = write(tmp_path, look=False)["claim.md"]
+    assert text.count("Accuracy, on the test images without a known relative in training, of") == 1
+    assert "metric=`clean_accuracy`" in text
+    assert "Accuracy of `" not in text
+    assert wrong_statements(text, tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("cells", "words"),
     [

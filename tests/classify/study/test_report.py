@@ -29,7 +29,7 @@ from freezeframe.classify.study.report.sections.robustness import robustness_sec
 from freezeframe.classify.study.report.sections.seeds import seeds_part
 from freezeframe.classify.study.report.study import PICTURE_COLUMNS, Study
 
-from .studies import SHUFFLED, SURE, MadeStudy, N, predictions
+from .studies import SHUFFLED, SURE, TRUTH, MadeStudy, N, predictions
 
 REPORT = "freezeframe.classify.study.report"
 HOSTILE = '<script>alert(1)</script><img src="http://evil/x">$\\alpha$\x1b[31m'
@@ -314,6 +314,44 @@ def test_the_page_says_which_heads_are_as_good_as_the_best(tmp_path: Path) -> No
     assert row
     difference, low, high, low_90, high_90 = map(float, row.groups())
     assert low < low_90 < difference < high_90 < high < 0
+
+
+def _compared(folder: Path, ids: list[str]) -> None:
+    places = ["--leaderboard", str(folder / "leaderboard.csv")]
+    done = CliRunner().invoke(cli, ["compare", *ids, *places, "--format", "csv"])
+    assert done.exit_code == 0, done.output
+    (folder / "compare.csv").write_bytes(done.stdout_bytes)
+
+
+def test_heads_are_compared_on_the_images_that_do_not_leak(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    # The first head knows the copies by heart, and is wrong about many of the other images.
+    place = np.arange(N)
+    learned = np.where(place < 150, 1.0 - TRUTH, np.where(place % 3 == 0, 1 - SURE, SURE))
+    related = ["bytes" if copy else "" for copy in place < 150]
+    ids = [study.add("knn", predictions(learned), relatives=related)]
+    ids.append(study.add("ridge", relatives=related))
+    _compared(tmp_path, ids)
+    text = text_of("".join(equivalence_section(Study.read(tmp_path))))
+    assert (
+        "demo, 5-fold, on the test images without a known relative in training: the best of those "
+        "compared is ridge on block5_pool. Against it, worse: knn on block5_pool. "
+    ) in text
+    row = re.search(r"knn on block5_pool (\S+) (\S+) to (\S+) (\S+) to (\S+) worse", text)
+    assert row
+    difference, low, high, low_90, high_90 = map(float, row.groups())
+    assert low < low_90 < difference < high_90 < high < 0
+
+
+def test_no_heads_are_compared_where_nearly_all_images_leak(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    related = ["bytes"] * (N - 3) + [""] * 3
+    heads = {"knn": 1.0 - TRUTH, "ridge": SURE}
+    ids = [study.add(head, predictions(p), relatives=related) for head, p in heads.items()]
+    _compared(tmp_path, ids)
+    text = text_of("".join(equivalence_section(Study.read(tmp_path))))
+    assert "demo, 5-fold: no comparison of accuracies is made, because test images leak" in text
+    assert "the best of those compared" not in text
 
 
 def test_the_page_shows_what_edits_of_the_files_do(tmp_path: Path) -> None:
