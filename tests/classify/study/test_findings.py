@@ -159,6 +159,14 @@ def test_seeds_are_looked_for_in_heads_that_draw(tmp_path: Path) -> None:
     )
 
 
+def test_rows_that_do_not_say_whether_a_head_draws_give_no_advice_on_seeds(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    study.add("logreg")
+    result = outcomes(study)["seeds-disagree"].result
+    assert "--seeds" not in result
+    assert "rows of older versions do not say which heads draw" in result
+
+
 def test_every_finding_has_a_trigger() -> None:
     assert set(TRIGGERS) == set(FINDINGS)
 

@@ -98,10 +98,14 @@ def seeds_disagree(study: Study, choice: Choice) -> RuleOutcome:
         rows_of.setdefault(_but_seed(row), {})[row["seed"]] = row
     ranges = [SeedRange.of(list(rows.values())) for rows in rows_of.values()]
     evidence = [_seed_evidence(seeds) for seeds in ranges if seeds.disagrees]
-    # Heads that draw nothing have no seeds to disagree.
-    drawing = [seeds for seeds in ranges if seeds.row["n_seeds"] != "0"]
-    if not drawing or any(seeds.n > 1 for seeds in drawing):
+    # Heads that draw nothing have no seeds to disagree; rows of older versions do not say it.
+    drawing = [seeds for seeds in ranges if number(seeds.row["n_seeds"]) >= 1]
+    if any(seeds.n > 1 for seeds in ranges):
         return RuleOutcome(evidence)
+    if not drawing:
+        unknown = any(not seeds.row["n_seeds"] for seeds in ranges)
+        new = "a fit of this version: rows of older versions do not say which heads draw"
+        return RuleOutcome(evidence, new * unknown)
     heads = [seeds.row["head"] for seeds in drawing]
     head = choice.row["head"] if choice.row["head"] in heads else heads[0]
     return RuleOutcome((), f"freezeframe fit-classifier training.h5 --model {head} --seeds 3")

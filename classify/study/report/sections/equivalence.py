@@ -102,10 +102,10 @@ def _test_set(pairs: Sequence[Line], names: dict[str, str]) -> list[str]:
     clean = ", on the test images without a known relative in training"
     where = f"{pairs[0]['test_set']}, {pairs[0]['split']}{clean * is_clean(pairs[0]['metric'])}"
     text = (
-        f"{where}: the best of those compared is "
-        f"{names.get(best, best)}. Against it, {against_it}. Equivalent is what two one-sided "
-        f"tests show: a difference of less than {margin}, whose 90 % interval is within them. A "
-        "difference that is not shown is no equality. Both are adjusted to the number of pairs "
-        "(Holm), and images of one group count as one."
+        f"{where}: the best of those compared is {names.get(best, best)}. Against it, "
+        f"{against_it}. Equivalent is what two one-sided tests show: a difference of less than "
+        f"{margin}, and it holds after the correction of Holm for the number of pairs; so does "
+        "what is called better or worse. The intervals are of each pair alone. A difference that "
+        "is not shown is no equality. Images of one group count as one."
     )
     return [pages.paragraph(text), pages.table(headings, rows, numbers=(1, 2, 3))]

@@ -11,7 +11,9 @@ from .....data.output import html as pages
 from .....data.output.terminal import decimals, number, percent
 from .....errors import FreezeframeError
 from ....board.tables import interval_text
+from ....scores.clean import leak_count
 from ....scores.evaluation import Evaluation
+from ....scores.grades import grade_rank
 from ..charts.counts import disagreement, edit_changes, stress_curve
 from ..choice import Choice, is_candidate
 from ..findings.outcome import head_name
@@ -135,17 +137,29 @@ def _head_list(names: Sequence[str]) -> str:
 
 
 def _shared_test(study: Study, choice: Choice) -> list[Row]:
-    """Return the rows of the test set on which most heads are scored, the chosen head last."""
+    """Return the rows of a test set on which several heads are scored, the chosen head last.
+
+    Test sets without leaks come first, then the one of the first sentence, then the one with most
+    heads, the best grade and most images.
+    """
     tests: dict[tuple[str, str], dict[str, Row]] = {}
     for row in filter(is_candidate, study.rows):
         # One row for each head and layer: a head that was fitted again counts once.
         tests.setdefault((row["test_id"], row["split"]), {})[head_name(row)] = row
     name = head_name(choice.row)
     own = (choice.row["test_id"], choice.row["split"])
-    # The test set of the first sentence, if several heads have it.
-    several = [rows for key, rows in tests.items() if key == own and len(rows) > 1]
-    several = several or sorted((rows for rows in tests.values() if name in rows), key=len)[-1:]
-    rows = [row for members in several for row in members.values()]
+
+    def worth(key: tuple[str, str]) -> tuple[float, ...]:
+        rows = tests[key].values()
+        clean = not any(leak_count(row)[0] for row in rows)
+        rank = max(map(grade_rank, rows))
+        n = max(int(row["n_test"] or 0) for row in rows)
+        return (clean, key == own, len(rows), -rank, n)
+
+    several = [key for key, rows in tests.items() if name in rows and len(rows) > 1]
+    if not several:
+        return []
+    rows = tests[max(several, key=worth)].values()
     return sorted(rows, key=lambda row: head_name(row) == name)
 
 

@@ -20,9 +20,11 @@ def seeds_part(study: Study, choice: Choice) -> list[str]:
     rows = [row for row in filter(is_candidate, tested) if number(row["n_seeds"]) > 1]
     title = pages.heading("Seeds: the same images, another chance of the head", level=3)
     if not rows:
-        drawing = [row for row in filter(is_candidate, tested) if row["n_seeds"] != "0"]
+        drawing = [row for row in filter(is_candidate, tested) if number(row["n_seeds"]) >= 1]
         if not drawing:
             text = "No head of this test set draws anything: any seed gives the same scores."
+            if any(not row["n_seeds"] for row in filter(is_candidate, tested)):
+                text = "Rows of older versions do not say which heads draw."
             return [title, pages.paragraph(text, quiet=True)]
         head = drawing[0]["head"]
         return [title, not_run(f"freezeframe fit-classifier training.h5 --model {head} --seeds 3")]
