@@ -27,6 +27,9 @@ LINES = "lines"
 DISTINCT = "distinct"
 """First word of another count: the different cells of a column in these lines."""
 
+CANDIDATES = f"{DISTINCT} head+layer of candidates"
+"""The different pairs of head and layer in these lines, without baselines and controls."""
+
 
 @dataclass(frozen=True)
 class FileLine:

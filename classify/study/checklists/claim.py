@@ -169,8 +169,8 @@ _EVALUATION = (
         "30",
         "Robustness",
         "test what is not stated here: fit-classifier --stress has look-alikes on one side, "
-        "--control shuffled-labels a control.",
-        (scores.stress, scores.controls),
+        "--control shuffled-labels a control; robustness edits the files.",
+        (scores.stress_or_controls, scores.edits),
         whole=True,
     ),
     Item(

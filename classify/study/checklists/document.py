@@ -34,7 +34,8 @@ _MARK_PATTERN = re.compile(_MARK.format(digest="([0-9a-f]{64})"))
 _READING = (
     "Each statement has its sources in brackets: the file of the study; the cells that find the "
     "line; after the colon, cells of that line. `lines` is the number of these lines, `distinct x` "
-    "of the different cells of their column x. Numbers in the text are rounded."
+    "of the different cells of their column x, `distinct head+layer of candidates` of the "
+    "different pairs of both without baselines and controls. Numbers in the text are rounded."
 )
 _EDITING = (
     f"Write your text where {TODO} is. `freezeframe report` does not replace a file that you have "

@@ -75,12 +75,13 @@ class Facts:
 
     @cached_property
     def settings(self) -> FileLine:
-        """The settings of the study that are text, numbers, or true and false."""
+        """The settings of the study that are text or lists of it, numbers, or true and false."""
         cells = {}
         # The file comes from a folder of a stranger: it may hold anything.
         with suppress(tomllib.TOMLDecodeError, RecursionError):
             for name, value in tomllib.loads(self.study.settings).items():
-                if isinstance(value, bool | int | str):
+                texts = isinstance(value, list) and all(isinstance(text, str) for text in value)
+                if texts or isinstance(value, bool | int | str):
                     cells[name] = value if isinstance(value, str) else json.dumps(value)
         return FileLine(SETTINGS, {}, cells)
 

@@ -20,6 +20,9 @@ from .facts import Facts, json_cell
 MOST_NAMES = 12
 """Most classes, formats or modes in a statement, the commonest ones."""
 
+_ALL_IMAGES = {"quick": "false", "drop-class": "[]", "slices": "all"}
+"""Settings of a study that leaves no image out."""
+
 _LEVELS = {
     0: "By patient: each image has the name of a patient or study from the author, and no name is "
     "on both sides",
@@ -155,10 +158,9 @@ def subset(facts: Facts) -> Iterator[Evidence]:
             f"This is a try on a part of the images (quick = {cite.name(settings, 'quick')}), the "
             f"list {cite.name(row, 'data_set')}: it is no result to publish."
         )
-    elif settings.cells.get("quick") == "false":
-        yield cite.evidence(
-            f"The study took all images that it was given (quick = {cite.name(settings, 'quick')})."
-        )
+    elif all(settings.cells.get(name) == cell for name, cell in _ALL_IMAGES.items()):
+        chosen = ", ".join(f"{name} = {cite.name(settings, name)}" for name in _ALL_IMAGES)
+        yield cite.evidence(f"The study took all images that it was given ({chosen}).")
 
 
 def parts(facts: Facts) -> Iterator[Evidence]:

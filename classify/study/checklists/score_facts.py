@@ -6,17 +6,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ....data.output.terminal import counted, decimals, number, percent
+from ....data.output.terminal import decimals, number, percent
 from ...board.choices import is_control
 from ...board.tables import p_text
+from ...runs.robustness import ROBUSTNESS_NAME
 from ...scores.clean import leak_count
 from ...scores.metric_names import BY_PATIENT, CLEAN, is_clean, plain_metric
-from ..report.choice import IMAGE_CONTROLS
+from ..report.choice import IMAGE_CONTROLS, is_candidate
 from ..report.findings.outcome import Evidence
 from ..report.findings.table import FINDING_COLUMNS, FINDINGS
-from ..report.study import COMPARISONS, STEPS_NAME, Row
+from ..report.study import COMPARISONS, LEADERBOARD_NAME, STEPS_NAME, Row
 from ..report.tables import Line
-from .citation import Citation, FileLine, code, is_defined
+from .citation import CANDIDATES, Citation, FileLine, code, is_defined
 from .facts import EXTERNAL, Facts, row_line
 from .image_facts import MOST_NAMES
 
@@ -196,6 +197,36 @@ def stress(facts: Facts) -> Iterator[Evidence]:
         return
 
 
+def stress_or_controls(facts: Facts) -> Iterator[Evidence]:
+    """State the stress test and the controls, whichever there are."""
+    yield from stress(facts)
+    yield from controls(facts)
+
+
+def edits(facts: Facts) -> Iterator[Evidence]:
+    """State which edit of test images changes the accuracy of the chosen head most."""
+    for row in facts.same_head:
+        needed = ("n_images", "accuracy_change", "lower", "upper")
+        file = f"runs/{row['run_id']}/{ROBUSTNESS_NAME}"
+        lines = [
+            FileLine(file, {name: line[name] for name in ("edit", "strength")}, line)
+            for line in (facts.study.robustness(row) or [])[1:]
+        ]
+        lines = [line for line in lines if line.has("edit", *needed)]
+        if not lines:
+            continue
+        cite = Citation()
+        line = max(lines, key=lambda line: abs(number(line.cells["accuracy_change"])))
+        strength = f" ({cite.name(line, 'strength')})" if line.has("strength") else ""
+        change, low, high = (percent(cite.plain(line, name)) for name in needed[1:])
+        yield cite.evidence(
+            f"Of the edits of {cite.plain(line, 'n_images')} test images without a known relative "
+            f"in training, {cite.name(line, 'edit')}{strength} changes the accuracy most: by "
+            f"{change} points [{low}, {high}]."
+        )
+        return
+
+
 def _whole(cite: Citation, level: FileLine) -> str:
     """Write the number of groups of a stress level; it is a mean over repeats."""
     return decimals(cite.plain(level, "n_groups"), 0)
@@ -233,24 +264,21 @@ def _comparison(pair: Line, *rows: FileLine) -> Evidence:
         if line.has("margin", "outcome")
         else ""
     )
-    clean = ", on the test images without a known relative in training,"
+    clean = ", on the test images without a known relative in training," * is_clean(pair["metric"])
     return cite.evidence(
-        f"Accuracy{clean * is_clean(line.cells['metric'])} of {first} less that of {second}: {difference} points [{low}, {high}], p {p} "
-        f"after Holm (test: {cite.name(line, 'test')}).{margin}"
+        f"Accuracy{clean} of {first} less that of {second}: {difference} points [{low}, {high}], "
+        f"p {p} after Holm (test: {cite.name(line, 'test')}).{margin}"
     )
 
 
 def heads_compared(facts: Facts) -> Iterator[Evidence]:
-    """State how many heads were scored on the same images."""
-    row, cite = facts.row, Citation()
-    if not facts.choice.row["test_id"]:
-        return
-    names = {line["head"] for line in facts.study.rows if line["test_id"] == row.cells["test_id"]}
-    key = {"test_id": row.cells["test_id"]}
-    n = cite.counted("leaderboard.csv", key, "distinct head", len(names))
+    """State how many pairs of head and layer were scored in the whole study."""
+    cite = Citation()
+    pairs = {(row["head"], row["layer"]) for row in filter(is_candidate, facts.study.rows)}
+    n = cite.counted(LEADERBOARD_NAME, {}, CANDIDATES, len(pairs))
     yield cite.evidence(
-        f"{counted(n, 'head')} (with baselines and controls) {'is' if n == 1 else 'are'} scored on "
-        "the same test images."
+        f"{n} {'pair' if n == 1 else 'pairs'} of head and layer {'is' if n == 1 else 'are'} scored "
+        "in the study, baselines and controls aside."
     )
 
 

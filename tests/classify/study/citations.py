@@ -82,6 +82,9 @@ def problems_of(statement: Statement, folder: Path) -> Iterator[str]:
             values.append(value)
             if name == "lines":
                 is_there = int(value) == len(chosen)
+            elif name == "distinct head+layer of candidates":
+                pairs = {(line["head"], line["layer"]) for line in chosen if is_head(line)}
+                is_there = int(value) == len(pairs)
             elif name.startswith("distinct "):
                 is_there = int(value) == len({line[name.split(" ")[1]] for line in chosen})
             else:
@@ -95,6 +98,12 @@ def problems_of(statement: Statement, folder: Path) -> Iterator[str]:
         if not cited and not chosen:
             yield f"no such line: {place}"
     yield from unproven_words(statement.text, values)
+
+
+def is_head(line: dict[str, str]) -> bool:
+    """Return True for a line of the leaderboard that is no baseline and no control."""
+    others = ("majority", "image-size", "image-border")
+    return line["head"] not in others and "control" not in line["choices"]
 
 
 def unproven_words(text: str, values: list[str]) -> Iterator[str]:

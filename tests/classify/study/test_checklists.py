@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from freezeframe.__main__ import cli
+from freezeframe.classify.runs.robustness import ROBUSTNESS_COLUMNS
 from freezeframe.classify.scores.predictions import Predictions
 from freezeframe.classify.study.checklists.document import (
     CHECKLISTS,
@@ -89,7 +90,11 @@ def full(folder: Path) -> MadeStudy:
     (folder / "compare.csv").write_bytes(done.stdout_bytes)
     steps = [["explain", "freezeframe explain", "", "7.0", "done"]]
     study.write("steps.csv", ["step", "command", "started", "seconds", "status"], steps)
-    (folder / "run.toml").write_text('backbone = "vgg16"\nquick = false\nseed = 0\nmodel = ["a"]\n')
+    all_images = 'quick = false\ndrop-class = []\nslices = "all"\n'
+    (folder / "run.toml").write_text(f'backbone = "vgg16"\n{all_images}seed = 0\nmodel = ["a"]\n')
+    edits = [["none", "", "40", "0.95", "0", "-0.04", "0.04", "0"]]
+    edits.append(["JPEG", "quality 25", "40", "0.875", "-0.075", "-0.16", "0.01", "0.1"])
+    study.write("runs/chosen/robustness.csv", ROBUSTNESS_COLUMNS, edits)
     study.audited(("yes", "yes", "same bytes"))
     return study
 
@@ -212,6 +217,66 @@ def test_heads_are_compared_on_images_that_do_not_leak(tmp_path: Path) -> None:
     assert "metric=`clean_accuracy`" in text
     assert "Accuracy of `" not in text
     assert wrong_statements(text, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("chosen", "is_all"),
+    [
+        ('drop-class = []\nslices = "all"\n', True),
+        ('drop-class = ["odd"]\nslices = "all"\n', False),
+        ('drop-class = []\nslices = "middle"\n', False),
+        ('drop-class = [{a = 1979-05-27}]\nslices = "all"\n', False),
+        ("", False),
+    ],
+)
+def test_all_images_were_taken_only_if_none_was_left_out(
+    tmp_path: Path, chosen: str, is_all: bool
+) -> None:
+    MadeStudy(tmp_path).add("logreg")
+    (tmp_path / "run.toml").write_text(f"quick = false\n{chosen}")
+    text = write(tmp_path, look=False)["claim.md"]
+    assert ("The study took all images" in text) == is_all
+    assert wrong_statements(text, tmp_path) == []
+
+
+def test_all_heads_and_layers_of_the_study_are_counted(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path).clean()
+    study.add("logreg", layer="block3_pool")
+    study.add("knn", test_id="other", test_set="elsewhere", split="external")
+    text = write(tmp_path, look=False)["claim.md"]
+    of_item = [statement.text for statement in statements(text) if statement.item == "26"]
+    assert of_item[0].startswith("3 pairs of head and layer are scored in the study")
+    assert wrong_statements(text, tmp_path) == []
+    lie = text.replace("head+layer of candidates=`3`", "head+layer of candidates=`4`")
+    assert wrong_statements(lie, tmp_path)
+
+
+def test_the_edit_with_the_largest_change_is_stated(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path).clean()
+    run_id = "2026-1-logreg"
+    texts = write(tmp_path, "2026-1", look=False)
+    assert answers(texts["claim.md"])["30"] == (True, True)
+    assert answers(texts["model_card.md"])["7.4"] == (True, True)
+    lines = [
+        ["none", "", "40", "0.950000", "0.000000", "-0.040000", "0.040000", "0.000000"],
+        ["brightness", "'-20 %", "40", "0.9750", "0.025000", "-0.01", "0.06", "0.025000"],
+        ["JPEG", "quality 25", "40", "0.875000", "-0.075000", "-0.160000", "0.010000", "0.100000"],
+    ]
+    study.write(f"runs/{run_id}/robustness.csv", ROBUSTNESS_COLUMNS, lines)
+    texts = write(tmp_path, "2026-1", look=False)
+    for name, item in (("claim.md", "30"), ("model_card.md", "7.4")):
+        stated = [statement.text for statement in statements(texts[name])]
+        assert (
+            "Of the edits of 40 test images without a known relative in training, `JPEG` "
+            "(`quality 25`) changes the accuracy most: by -7.5 points [-16.0, 1.0]."
+        ) in stated
+        assert answers(texts[name])[item] == (True, False)
+        assert wrong_statements(texts[name], tmp_path) == []
+    # Without a stress test and controls, edits alone are no whole answer.
+    alone = MadeStudy(tmp_path / "alone")
+    run_id = alone.add("logreg")
+    alone.write(f"runs/{run_id}/robustness.csv", ROBUSTNESS_COLUMNS, lines)
+    assert answers(write(alone.folder, look=False)["claim.md"])["30"] == (True, True)
 
 
 @pytest.mark.parametrize(
