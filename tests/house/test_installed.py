@@ -45,7 +45,7 @@ def test_the_licence_and_the_page_are_installed() -> None:
     assert "LICENSE" in names
     assert installed.metadata["License"] == "MIT"
     assert (
-        str(installed.metadata.get_payload()).strip()
+        installed.metadata["Description"].strip()
         == (ROOT / "README.md").read_text(encoding="utf-8").strip()
     )
 
