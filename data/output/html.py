@@ -83,6 +83,7 @@ code { overflow-wrap: anywhere; }
   th:not(.number), td:not(.number) { min-width: 5em; }
   h2, h3, thead { break-after: avoid; } tr, .card { break-inside: avoid; }
   details::details-content { content-visibility: visible; }
+  svg { max-height: 17cm; } h2, h3, h4, figcaption { break-inside: avoid; }
   .wide { overflow: visible; } nav { display: none; } pre { white-space: pre-wrap; } }
 """
 
