@@ -10,6 +10,7 @@ from ...data.output.csv import csv_line
 from ...data.output.files import write_whole
 from ..runs.leaderboard import read_rows
 from ..runs.prediction_file import read_predictions
+from .report.choice import is_external
 
 MOST_RUNS_COMPARED = 5
 """Heads that are compared with each other, the most accurate ones, beside `majority`."""
@@ -45,11 +46,7 @@ def mistakes_explained(folder: Path, board: str, source: Path, head: str) -> lis
         source: the folder or list of the training images, of which the test set is a part.
         head: name of the head.
     """
-    rows = [
-        row
-        for row in _rows_of(folder / board)
-        if row["head"] == head and row["split"] != "external"
-    ]
+    rows = [row for row in _rows_of(folder / board) if row["head"] == head and not is_external(row)]
     if not rows:
         return None
     run = folder / "runs" / rows[0]["run_id"]
@@ -87,7 +84,7 @@ def held_out_run(folder: Path, board: str, source: Path, head: str) -> list[str]
     """
     for row in _rows_of(folder / board):
         # Without images that have no relative in training there is nothing to measure.
-        if row["head"] == head and row["split"] != "external" and int(row["n_test_clean"] or 0):
+        if row["head"] == head and not is_external(row) and int(row["n_test_clean"] or 0):
             return [f"runs/{row['run_id']}", str(source)]
     return None
 

@@ -16,7 +16,6 @@ from ..report.findings.outcome import Finding, head_name
 from ..report.study import LEADERBOARD_NAME, SETTINGS, Row, Study
 from .citation import FileLine
 
-EXTERNAL = "external"
 """Cell `split` of rows on another set than that of the training images."""
 
 

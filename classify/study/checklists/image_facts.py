@@ -11,6 +11,7 @@ from ....data.output.terminal import counted
 from ...scores.clean import leak_count
 from ...scores.grades import grade_rank
 from ...scores.metric_names import CLEAN
+from ..report.choice import is_by_folds
 from ..report.findings.outcome import Evidence
 from ..report.study import EXPLORED, GROUPS, PAIRS
 from ..report.tables import Line
@@ -174,7 +175,7 @@ def parts(facts: Facts) -> Iterator[Evidence]:
         else ""
     )
     seed = f" Seed {cite.plain(row, 'seed')}." if row.has("seed") else ""
-    if "-fold" in row.cells["split"]:
+    if is_by_folds(row.cells):
         text = (
             f"Cross-validation ({cite.name(row, 'split')}): each of "
             f"{cite.plain(row, 'n_test')} images{groups} is tested by heads that were not fitted "

@@ -12,13 +12,13 @@ from ...board.tables import p_text
 from ...runs.robustness import ROBUSTNESS_NAME
 from ...scores.clean import leak_count
 from ...scores.metric_names import BY_PATIENT, CLEAN, is_clean, plain_metric
-from ..report.choice import IMAGE_CONTROLS, is_candidate
+from ..report.choice import IMAGE_CONTROLS, is_candidate, is_external
 from ..report.findings.outcome import Evidence
 from ..report.findings.table import FINDING_COLUMNS, FINDINGS
 from ..report.study import COMPARISONS, LEADERBOARD_NAME, STEPS_NAME, Row
 from ..report.tables import Line
 from .citation import CANDIDATES, Citation, FileLine, code, is_defined
-from .facts import EXTERNAL, Facts, row_line
+from .facts import Facts, row_line
 from .image_facts import MOST_NAMES
 
 FINDINGS_FILE = "report/findings.csv"
@@ -127,13 +127,13 @@ def baseline(facts: Facts) -> Iterator[Evidence]:
 
 def internal(facts: Facts) -> Iterator[Evidence]:
     """State the accuracy of the chosen head on parts of the set that it was trained on."""
-    rows = [row for row in facts.same_head if row["split"] != EXTERNAL]
+    rows = [row for row in facts.same_head if not is_external(row)]
     yield from _by_test_set(rows)
 
 
 def external(facts: Facts) -> Iterator[Evidence]:
     """State the accuracy of the chosen head on other sets."""
-    rows = [row for row in facts.same_head if row["split"] == EXTERNAL]
+    rows = [row for row in facts.same_head if is_external(row)]
     yield from _by_test_set(rows)
 
 

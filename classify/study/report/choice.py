@@ -39,6 +39,21 @@ def is_candidate(row: Row) -> bool:
     return row["head"] not in (BASELINE, *IMAGE_CONTROLS) and not is_control(row)
 
 
+def is_external(row: Row) -> bool:
+    """Return True for a row that another image set tests."""
+    return row["split"] == "external"
+
+
+def is_random_split(row: Row) -> bool:
+    """Return True for a row whose test images were held out whatever their relatives are."""
+    return row["split"].startswith("random")
+
+
+def is_by_folds(row: Row) -> bool:
+    """Return True for a row of a cross-validation."""
+    return "-fold" in row["split"]
+
+
 def choose_row(study: Study, run: str | None = None) -> Choice:
     """Choose the row that the report is about.
 

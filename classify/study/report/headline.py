@@ -10,7 +10,7 @@ from ....data.output.terminal import number
 from ...board.choices import is_control
 from ...scores.clean import leak_count, leak_count_text
 from ...scores.grades import grade_rank
-from .choice import BASELINE, Choice, is_candidate
+from .choice import BASELINE, Choice, is_candidate, is_random_split
 from .findings.outcome import Evidence, head_name, row_source
 from .numbers import share_text
 from .study import GROUPS, Row, Study
@@ -98,19 +98,15 @@ def _claimed(study: Study, row: Row) -> Iterator[Evidence]:
         and all(rival[name] == row[name] for name in names)
     ]
     # A random split comes first, as articles use it; then the largest test set.
-    leaking.sort(key=lambda rival: (not _is_random(rival), -int(rival["n_test"] or 0)))
+    leaking.sort(key=lambda rival: (not is_random_split(rival), -int(rival["n_test"] or 0)))
     for rival in leaking[:1]:
         count = leak_count_text(*leak_count(rival))
-        which = "a random split" if _is_random(rival) else f"the test set {rival['test_set']}"
+        which = "a random split" if is_random_split(rival) else f"the test set {rival['test_set']}"
         text = (
             f"{which} would have claimed {share_text(rival, 'accuracy')} ({count} of its "
             f"{rival['n_test']} pictures have a relative in training)"
         )
         yield Evidence(text, row_source(rival))
-
-
-def _is_random(row: Row) -> bool:
-    return row["split"].startswith("random")
 
 
 def _known_tests(study: Study) -> Iterator[Evidence]:

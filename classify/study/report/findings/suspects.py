@@ -13,7 +13,7 @@ import numpy as np
 
 from .....data.output.csv import csv_line
 from ....scores.evaluation import Evaluation
-from ..choice import Choice, is_candidate
+from ..choice import Choice, is_candidate, is_external, is_random_split
 from ..study import Row, Study
 from .outcome import head_name
 
@@ -56,8 +56,8 @@ def find_suspects(study: Study, choice: Choice) -> tuple[Row | None, list[Suspec
         for row in study.rows
         if head_name(row) == head_name(choice.row)
         and is_candidate(row)
-        and row["split"] != "external"
-        and not row["split"].startswith("random")
+        and not is_external(row)
+        and not is_random_split(row)
     ]
     for row in sorted(rows, key=lambda row: -int(row["n_test"] or 0)):
         evaluation = study.evaluation(row)

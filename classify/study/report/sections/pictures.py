@@ -11,7 +11,7 @@ from .....data.output import html as pages
 from .....data.output.terminal import counted
 from .....errors import ImageError
 from ..charts.counts import flow
-from ..choice import Choice
+from ..choice import Choice, is_by_folds
 from ..study import Study
 from ..tables import Line
 from .parts import draw_html, not_run
@@ -94,7 +94,7 @@ def _flow(study: Study, choice: Choice) -> list[str]:
         boxes.append((counted(n_pictures, "distinct picture"), ""))
         boxes.append((counted(n_groups, "independent group"), ""))
     missing = [] if study.groups else [not_run("freezeframe audit FOLDER --output audit")]
-    folds = "-fold" in row["split"]
+    folds = is_by_folds(row)
     ends = [f"{row['n_test']} tested on"]
     ends = [f"{ends[0]}, by folds"] if folds else [f"{row['n_train']} trained on", *ends]
     caption = (
