@@ -51,7 +51,7 @@ class NamedClasses:
 
     Attributes:
         settings: the settings, with the new names.
-        trained: classes of the training images, by their names in the files.
+        trained: classes of the training images, by their names in the files; none without tests.
         sentences: one for each new name: where it is from.
     """
 
@@ -80,6 +80,9 @@ def name_classes(
         ManifestError: the images cannot be listed.
     """
     changes = ClassChanges(parse_classes(settings.classes), settings.drop_class)
+    if not tests:
+        # To list a set reads all its files, and the steps do that anyway.
+        return NamedClasses(settings, frozenset(), ())
     manifests = [read_images(settings, source) for source in (training, *tests)]
     changes.check({name for manifest in manifests for name in manifest.classes})
     trained, *held_out = manifests
